@@ -1,0 +1,5 @@
+"""The search: distributions over architectures, how their gradients are estimated, and what is derived from them.
+
+Nothing here knows of networks, images or losses. An architecture is a vector of choices, one integer a slot; a
+:class:`~fbnetv5.search.space.SearchSpace` says what the integers mean.
+"""

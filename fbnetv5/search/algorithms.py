@@ -1,0 +1,157 @@
+"""Search methods behind one protocol; FBNetV5's algorithm 4, and sampling without learning.
+
+An iteration asks the method three things, in this order: which architectures to run (:meth:`draw`), how much each
+task's loss counts on each of them (:meth:`loss_weights`), and to learn from the losses that came out (:meth:`update`).
+All processes ask the same questions with the same gathered tensors and get the same bits.
+
+Shapes: T tasks, N architectures of an iteration, B slots, O options.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from fbnetv5.errors import InputError
+from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.estimators import LossHistory, importance_weights, reinforce_gradient, weighted_mean
+from fbnetv5.search.space import SearchSpace, relative_costs
+from fbnetv5.seeding import Purpose, generator
+
+
+class SearchAlgorithm(Protocol):
+    """A search method."""
+
+    distribution: ArchitectureDistribution
+
+    def draw(self, step: int) -> Tensor:
+        """Return the architectures to run at this step, int64 [N, B]."""
+
+    def loss_weights(self, choices: Tensor, num_labelled: Tensor) -> Tensor:
+        """Return w [T, N]: the loss to minimise is sum_t sum_i w_ti l_t(a_i). Needs the label counts [T, N] only."""
+
+    def update(self, choices: Tensor, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
+        """Learn from losses [T, N] of choices [N, B], ignored where nothing is labelled; lr 0 only observes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state; see :meth:`state_dict`."""
+
+
+class MultitaskReinforce:
+    """FBNetV5's algorithm 4: importance sampling from a shared proxy, REINFORCE for every task's distribution.
+
+    Args:
+        space: what is searched.
+        num_tasks: T.
+        num_samples: N, architectures an iteration over all processes.
+        seed: of the draws, which are keyed by (seed, step, sample).
+        baseline: what a loss is compared with: ``weighted``, the importance-weighted mean of the iteration (needs
+            N >= 2), or ``history``, the paper's mean over the last 200 iterations.
+        cost_weight: lambda, the weight of the cost term beside the normalised loss.
+        cost_target: share of the dearest architecture's cost up to which cost is free.
+        window: iterations over which a task's loss is normalised.
+
+    Raises:
+        InputError: the weighted baseline with a single sample, which would cancel every loss.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        num_tasks: int,
+        num_samples: int,
+        seed: int,
+        baseline: Literal["weighted", "history"] = "weighted",
+        cost_weight: float = 1.0,
+        cost_target: float = 0.5,
+        window: int = 200,
+    ) -> None:
+        if baseline == "weighted" and num_samples < 2:
+            raise InputError(
+                "search.baseline=weighted compares the samples of an iteration and needs at least 2, got 1; "
+                "raise search.archs_per_rank or set search.baseline=history"
+            )
+        self.space = space
+        self.num_samples = num_samples
+        self.seed = seed
+        self.baseline = baseline
+        self.cost_weight = cost_weight
+        self.cost_target = cost_target
+        self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
+        self.history = LossHistory(num_tasks, window)
+
+    def draw(self, step: int) -> Tensor:
+        """Draw N architectures from q, int64 [N, B]; a draw depends on (seed, step, sample) and the logits alone."""
+        keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
+        return torch.stack([self.distribution.sample_proxy(generator(self.seed, *key)) for key in keys])
+
+    def loss_weights(self, choices: Tensor, num_labelled: Tensor) -> Tensor:
+        """Return the self-normalised importance weights, [T, N]."""
+        return importance_weights(self.distribution.log_ratio(choices), num_labelled)
+
+    def update(self, choices: Tensor, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
+        """Step the logits down the REINFORCE gradient of the normalised loss plus the cost term."""
+        costs = (relative_costs(self.space, choices) - self.cost_target).clamp(min=0)  # [N]
+        self.history.add(losses, num_labelled > 0, costs)
+        if lr == 0:
+            return
+        weights = self.loss_weights(choices, num_labelled)
+        gradient = reinforce_gradient(
+            weights, self._advantages(weights, losses, costs), choices, self.distribution.probabilities()
+        )
+        enough = self.history.num_samples() >= 2  # [T]
+        self.distribution.descend(gradient * enough[:, None, None], lr)
+
+    def _advantages(self, weights: Tensor, losses: Tensor, costs: Tensor) -> Tensor:
+        """(l - b) / sigma + lambda (cost - c), [T, N], with b and c by the chosen baseline."""
+        costs = costs.expand_as(losses)
+        if self.baseline == "weighted":
+            loss_baseline, cost_baseline = weighted_mean(weights, losses), weighted_mean(weights, costs)
+        else:
+            loss_baseline, cost_baseline = self.history.mean(), self.history.mean_cost().expand(len(losses))
+        deviation = self.history.deviation()
+        scale = torch.where(deviation > 0, 1 / deviation, 0.0)  # losses that never differ say nothing
+        return (losses - loss_baseline[:, None]) * scale[:, None] + self.cost_weight * (costs - cost_baseline[:, None])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the logits and the loss history."""
+        return {"logits": self.distribution.logits, "history": self.history.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state; see :meth:`state_dict`."""
+        self.distribution.logits = state["logits"]
+        self.history.load_state_dict(state["history"])
+
+
+class RandomSampling:
+    """Architectures drawn with all options equally likely, for ever: pretraining, and the random-search baseline."""
+
+    def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int) -> None:
+        self.num_samples = num_samples
+        self.seed = seed
+        self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
+
+    def draw(self, step: int) -> Tensor:
+        """Draw N architectures uniformly, int64 [N, B]."""
+        keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
+        return torch.stack([self.distribution.sample_task(0, generator(self.seed, *key)) for key in keys])
+
+    def loss_weights(self, choices: Tensor, num_labelled: Tensor) -> Tensor:
+        """Return the share of a task's labelled images that each sample holds, [T, N]."""
+        return importance_weights(self.distribution.log_ratio(choices), num_labelled)
+
+    def update(self, choices: Tensor, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
+        """Learn nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: there is no state."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore nothing."""

@@ -1,0 +1,44 @@
+"""What a search needs to know of the things it searches over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class SearchSpace(Protocol):
+    """B slots; slot b has ``num_options[b]`` options, of which an architecture chooses one."""
+
+    @property
+    def num_options(self) -> tuple[int, ...]:
+        """Options of each slot, length B."""
+
+    @property
+    def option_costs(self) -> tuple[tuple[float, ...], ...]:
+        """Cost of every option of every slot, in one unit (MACs, parameters, milliseconds)."""
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        """A short name for each slot, for tables and pictures."""
+
+    def decode(self, choices: Sequence[int]) -> Any:
+        """Turn B choices into the architecture that they stand for."""
+
+
+def relative_costs(space: SearchSpace, choices: Tensor) -> Tensor:
+    """Cost of architectures as a share of the dearest one: sum_b a_b c_b / sum_b c_b.
+
+    Args:
+        space: the search space, B slots.
+        choices: int64 [N, B].
+
+    Returns:
+        float64 [N] in [0, 1].
+    """
+    total = sum(max(costs) for costs in space.option_costs)
+    slots = torch.arange(len(space.num_options))
+    table = torch.nn.utils.rnn.pad_sequence([torch.tensor(c, dtype=torch.float64) for c in space.option_costs], True)
+    return table[slots, choices].sum(dim=1) / total

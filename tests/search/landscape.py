@@ -1,0 +1,80 @@
+"""A known landscape: what each task's loss is, and where its optimum lies, can be written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5.search.derive import most_likely
+
+
+@dataclass(frozen=True)
+class BinarySpace:
+    """B slots of skip (free) or select (costs ``costs[b]``)."""
+
+    costs: tuple[float, ...]
+
+    @property
+    def num_options(self) -> tuple[int, ...]:
+        return (2,) * len(self.costs)
+
+    @property
+    def option_costs(self) -> tuple[tuple[float, ...], ...]:
+        return tuple((0.0, cost) for cost in self.costs)
+
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        return tuple(f"slot {b}" for b in range(len(self.costs)))
+
+    def decode(self, choices: Sequence[int]) -> tuple[int, ...]:
+        return tuple(choices)
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A task's loss is the sum of its coefficients over the blocks that differ from its optimum, plus noise."""
+
+    optima: Tensor  # int64 [T, B]
+    coefficients: Tensor  # [T, B]
+    noise: float
+
+    @classmethod
+    def random(cls, seed: int, num_tasks: int = 3, num_slots: int = 16, noise: float = 0.5) -> Landscape:
+        rng = torch.Generator().manual_seed(seed)
+        optima = torch.randint(2, (num_tasks, num_slots), generator=rng)
+        coefficients = 0.1 + 0.4 * torch.rand(num_tasks, num_slots, generator=rng, dtype=torch.float64)
+        return cls(optima, coefficients, noise)
+
+    def losses(self, choices: Tensor, rng: torch.Generator) -> Tensor:
+        """Noisy losses [T, N] of choices [N, B]."""
+        differs = (choices[None] != self.optima[:, None]).to(torch.float64)  # [T, N, B]
+        clean = torch.einsum("tnb,tb->tn", differs, self.coefficients)
+        return clean + self.noise * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
+
+
+def search(
+    landscape: Landscape, seed: int, *, iterations: int = 300, lr: float = 0.15, **settings
+) -> MultitaskReinforce:
+    """Run algorithm 4 on the landscape with a cosine rate."""
+    num_tasks, num_slots = landscape.optima.shape
+    space = BinarySpace((1.0,) * num_slots)
+    settings = {"cost_weight": 0.0, "num_samples": 16, **settings}
+    algorithm = MultitaskReinforce(space, num_tasks=num_tasks, seed=seed, **settings)
+    rng = torch.Generator().manual_seed(seed + 1000)
+    labelled = torch.ones(num_tasks, settings["num_samples"])
+    for step in range(iterations):
+        choices = algorithm.draw(step)
+        rate = lr * 0.5 * (1 + math.cos(math.pi * step / iterations))
+        algorithm.update(choices, landscape.losses(choices, rng), labelled, rate)
+    return algorithm
+
+
+def tasks_at_optimum(landscape: Landscape, algorithm: MultitaskReinforce) -> int:
+    """Count the tasks whose most likely architecture is the optimum."""
+    probabilities = algorithm.distribution.probabilities()
+    return sum(most_likely(p) == tuple(o.tolist()) for p, o in zip(probabilities, landscape.optima, strict=True))
