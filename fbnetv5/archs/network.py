@@ -1,0 +1,101 @@
+"""The network of FBNetV5: a trunk, and stages of blocks on four paths (Section 3.1, Fig. 2).
+
+The supernet is the network in which every block exists. A searched network has some of them, under the same names, so
+that the supernet's weights load into it.
+"""
+
+from __future__ import annotations
+
+from timm.models._efficientnet_builder import efficientnet_init_weights
+from torch import Tensor, nn
+
+from fbnetv5.archs.blocks import build_layers
+from fbnetv5.archs.families import NUM_PATHS, Family
+from fbnetv5.archs.fusion import to_higher_resolution, to_lower_resolution
+from fbnetv5.archs.topology import Block, Topology
+
+
+class MultiPathNet(nn.Module):
+    """Images to features on up to four paths, of strides 4, 8, 16 and 32.
+
+    Args:
+        family: tables of the layers.
+        topology: the blocks to build, and the trunk partitions that they and the outputs need. Its ``prune`` leaves out
+            what no output can see.
+    """
+
+    def __init__(self, family: Family, topology: Topology) -> None:
+        super().__init__()
+        self.family = family
+        self.topology = topology
+        self.channels = family.channels
+        self.trunk = nn.ModuleList(build_layers(layers) for layers in family.partitions[: topology.num_partitions])
+        self.blocks = nn.ModuleDict(
+            {_block_name(block): build_layers(family.block(block[1])) for block in sorted(topology.blocks)}
+        )
+        efficientnet_init_weights(self)
+
+    def forward(
+        self, images: Tensor, topology: Topology | None = None, gates: Tensor | None = None
+    ) -> dict[int, Tensor]:
+        """Compute the features of the paths in ``topology.outputs``.
+
+        Args:
+            images: ``[N, 3, H, W]``.
+            topology: the blocks to use, any that were built; by default all of them.
+            gates: ``[S, 4]``, how much of each block of ``topology`` counts. A block's path carries
+                ``gate * block(x) + (1 - gate) * carried``, and what it sends to other paths is scaled by its gate, so
+                that 1 selects a block and 0 skips it. By default there are none.
+
+        Returns:
+            Path to feature, ``[N, channels[path], H / stride, W / stride]`` up to rounding.
+
+        Raises:
+            ValueError: a block or trunk partition was not built, or the gates' shape is wrong.
+        """
+        topology = self.topology if topology is None else topology
+        self._check_built(topology)
+        if gates is not None and gates.shape != (topology.num_stages, NUM_PATHS):
+            raise ValueError(f"gates are {list(gates.shape)}, expected [{topology.num_stages}, {NUM_PATHS}]")
+        carried = []
+        x = images
+        for partition in list(self.trunk)[: topology.num_partitions]:
+            x = partition(x)
+            carried.append(x)
+        for stage in range(1, topology.num_stages + 1):
+            previous = list(carried)
+            for path in range(NUM_PATHS):
+                if topology.active(stage, path):
+                    x = self.blocks[_block_name((stage, path))](self._fuse(previous, (stage, path), topology, gates))
+                    if gates is not None:
+                        gate = gates[stage - 1, path]
+                        x = gate * x + (1 - gate) * previous[path]
+                    carried[path] = x
+        last = topology.num_stages + 1
+        return {path: self._fuse(carried, (last, path), topology, gates) for path in topology.outputs}
+
+    def _fuse(self, carried: list[Tensor], target: Block, topology: Topology, gates: Tensor | None) -> Tensor:
+        """Return what ``target`` reads: its path's feature plus, resampled, those of the blocks of the stage before."""
+        stage, path = target
+        total = carried[path]
+        size = (total.shape[2], total.shape[3])
+        for source in topology.fused_paths(stage, path):
+            resample = to_lower_resolution if source < path else to_higher_resolution
+            term = resample(carried[source], self.channels[path], size)
+            if gates is not None and stage > 1:
+                term = gates[stage - 2, source] * term
+            total = total + term
+        return total
+
+    def _check_built(self, topology: Topology) -> None:
+        if topology.num_partitions > len(self.trunk):
+            raise ValueError(f"trunk partition {len(self.trunk)} was not built, and the topology needs it")
+        missing = sorted(topology.blocks - self.topology.blocks)
+        if missing:
+            stage, path = missing[0]
+            raise ValueError(f"the block of stage {stage}, path {path} was not built, and the topology selects it")
+
+
+def _block_name(block: Block) -> str:
+    stage, path = block
+    return f"s{stage}_p{path}"
