@@ -39,8 +39,21 @@ def generator(seed: int, *key: int) -> torch.Generator:
 
 @contextlib.contextmanager
 def forked(seed: int, *key: int, device: torch.device | None = None) -> Iterator[None]:
-    """Run library code that draws from torch's global generators under a seed of its own, then restore them."""
-    devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive_seed(seed, *key))
-        yield
+    """Run library code that draws from torch's global generators under a seed of its own, then restore them.
+
+    Args:
+        seed, key: as for :func:`derive_seed`.
+        device: a CUDA device whose generator the code draws from too.
+    """
+    mixed = derive_seed(seed, *key)
+    on_cuda = device is not None and device.type == "cuda"
+    # torch.manual_seed would also queue a seeding of every CUDA device, 100 times the cost of all of this
+    state = torch.default_generator.get_state()
+    with torch.random.fork_rng(devices=[device] if on_cuda else [], enabled=on_cuda):
+        if on_cuda:
+            torch.cuda.manual_seed(mixed)
+        torch.default_generator.manual_seed(mixed)
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(state)

@@ -75,7 +75,7 @@ class MultitaskReinforce:
         if baseline == "weighted" and num_samples < 2:
             raise InputError(
                 "search.baseline=weighted compares the samples of an iteration and needs at least 2, got 1; "
-                "raise search.archs_per_rank or set search.baseline=history"
+                "raise search.num_samples or set search.baseline=history"
             )
         self.space = space
         self.num_samples = num_samples

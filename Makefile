@@ -1,0 +1,44 @@
+# `make demo` searches topologies for three tasks; `make test` checks everything. Both set up .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test unit lint clean
+
+help:
+	@echo "make demo   install into .venv and search topologies for three tasks (minutes, no data needed)"
+	@echo "make test   install into .venv with every extra; lint, type check and all tests"
+	@echo "make unit   the same without the slow tests"
+	@echo "make clean  remove .venv and the demo's run"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version) if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python setup.py
+	@echo "installing fbnetv5 and what it needs into $(VENV) (torch is large; a few minutes the first time)"
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed setup.py
+	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python train_net.py --config configs/quickstart.yaml resume=true
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+unit: lint
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+clean:
+	rm -rf $(VENV) runs/quickstart

@@ -1,0 +1,260 @@
+"""The schema of every configuration: keys, types, defaults and help texts.
+
+A config file starts with ``defaults: [schema, _self_]`` and sets what differs. A key that is not here, or a value of
+another type, is an error that names it. ``python train_net.py --help`` prints these texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.utils import get_class
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fbnetv5.errors import InputError, nearest
+from fbnetv5.tasks.task import Task
+
+T = TypeVar("T")
+
+
+def option(default: Any, help_text: str) -> Any:
+    """Declare a key with its default and help text; lists and nested nodes are given as factories."""
+    if callable(default):
+        return field(default_factory=default, metadata={"help": help_text})
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass
+class ModelConfig:
+    """The supernet."""
+
+    family: str = option("A", "FBNetV3 family of the blocks: A_C A_R A B C D E F G, or NANO for small images")
+    num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks")
+    weights: str | None = option(None, "safetensors file to start from, matched by name; heads may differ")
+    trunk_weights: str | None = option(
+        None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
+    )
+
+
+@dataclass
+class FilesConfig:
+    """Where one split lies. Paths are relative to data.root; leave out what you have no labels for."""
+
+    index: str | None = option(None, "parquet index; instead of the entries below")
+    images: str | None = option(None, "folder of images")
+    labels: str | None = option(None, "csv with the columns file_name,label; or the folder of class folders")
+    boxes: str | None = option(None, "COCO json")
+    masks: str | None = option(None, "folder of PNG masks named like the images")
+
+
+@dataclass
+class ShapesConfig:
+    """The procedural world, used where data.root is null."""
+
+    num_images: int = option(4096, "images in the world's training split")
+    size: int = option(128, "side of an image in pixels")
+
+
+@dataclass
+class DataConfig:
+    """The images."""
+
+    root: str | None = option(None, "folder of your data; null: the procedural shapes world")
+    train: FilesConfig = option(FilesConfig, "the training split")
+    mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
+    unannotated: str = option("empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'")
+    undecodable: str = option(
+        "error", "an image that cannot be read: 'error' stops the run, 'skip' counts and replaces it"
+    )
+    shapes: ShapesConfig = option(ShapesConfig, "size of the procedural world")
+    short_side: int = option(256, "images are resized to this short side, in pixels")
+    crop: int = option(224, "side of the random crop that the network sees, in pixels")
+    flip: bool = option(True, "flip half of the images horizontally")
+
+
+@dataclass
+class ScheduleConfig:
+    """How the rate changes over the run."""
+
+    name: str = option("constant", "constant, multistep, cosine or exponential")
+    unit: str = option("step", "what milestones, warmup and exponential decay count: step or epoch")
+    milestones: list[int] = option(list, "multistep: where the rate is multiplied by gamma")
+    gamma: float = option(0.1, "multistep and exponential: the factor")
+    warmup: float = option(0.0, "length of the linear warm-up, in units")
+    warmup_start: float = option(0.0, "factor at the start of the warm-up")
+
+
+@dataclass
+class OptimizerConfig:
+    """SGD on the weights."""
+
+    lr: float = option(0.1, "base rate")
+    momentum: float = option(0.9, "momentum")
+    nesterov: bool = option(False, "Nesterov momentum")
+    weight_decay: float = option(2e-5, "weight decay; biases and BN are not decayed")
+    clip_norm: float | None = option(None, "clip the norm of the gradient to this")
+    schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time; the architecture rate follows it")
+
+
+@dataclass
+class SearchConfig:
+    """The search."""
+
+    steps: int | None = option(None, "iterations; give this or epochs")
+    epochs: float | None = option(None, "passes over the training images; give this or steps")
+    batch_size: int = option(768, "images an iteration, over all processes")
+    num_samples: int = option(
+        16, "architectures an iteration, over all processes; each sees batch_size / num_samples images"
+    )
+    arch_start_step: int = option(0, "warm-up: the probabilities stand still before this step")
+    arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule")
+    baseline: str = option(
+        "weighted", "what losses are compared with: weighted (this iteration) or history (the paper)"
+    )
+    cost_weight: float = option(1.0, "lambda, weight of the cost term beside the normalised loss")
+    cost_target: float = option(0.5, "share of the full supernet's block MACs up to which cost is free")
+    window: int = option(200, "iterations over which a task's loss is normalised")
+    task_weights: dict[str, float] = option(dict, "weight of a task's loss on the shared weights; 1 if not given")
+    budget_macs: float | None = option(None, "derive the likeliest topology whose selected blocks cost at most this")
+
+
+@dataclass
+class RuntimeConfig:
+    """How it runs; none of this changes the result, so a resumed run may change it."""
+
+    device: str = option("auto", "auto, cpu or cuda")
+    precision: str = option("float32", "float32, bfloat16 (autocast) or float64")
+    workers: int = option(2, "data loader processes per process")
+    threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice")
+    log_every: int = option(10, "iterations between two records of metrics and probabilities")
+    checkpoint_every: int = option(200, "iterations between two checkpoints")
+
+
+@dataclass
+class RunConfig:
+    """One run."""
+
+    job: str = option("search", "search, or pretrain: train the supernet with random architectures")
+    name: str = option(MISSING, "name of the run")
+    output: str = option("runs/${name}", "folder of the run")
+    resume: bool = option(False, "go on from the folder's latest checkpoint")
+    seed: int = option(0, "seed of everything random")
+    model: ModelConfig = option(ModelConfig, "the supernet")
+    data: DataConfig = option(DataConfig, "the images")
+    tasks: dict[str, Any] = option(dict, "name: {_target_: class, its options}; the order is that of the results")
+    optimizer: OptimizerConfig = option(OptimizerConfig, "SGD on the weights")
+    search: SearchConfig = option(SearchConfig, "the search")
+    runtime: RuntimeConfig = option(RuntimeConfig, "how it runs")
+
+
+CHOICES = {
+    "data.unannotated": ("empty", "unlabelled"),
+    "data.undecodable": ("error", "skip"),
+    "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential"),
+    "optimizer.schedule.unit": ("step", "epoch"),
+    "search.baseline": ("weighted", "history"),
+    "runtime.precision": ("float32", "bfloat16", "float64"),
+}
+
+
+def register() -> None:
+    """Make ``schema`` known to hydra's ``defaults`` lists."""
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def to_run_config(node: DictConfig) -> RunConfig:
+    """Turn hydra's node into a :class:`RunConfig`.
+
+    Raises:
+        InputError: a value is missing or outside its choices.
+    """
+    try:
+        config = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise InputError(f"configuration: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, RunConfig)
+    for key, choices in CHOICES.items():
+        if (value := OmegaConf.select(node, key)) not in choices:
+            raise InputError(f"{key}={value} is none of {', '.join(choices)}{nearest(str(value), choices)}")
+    return config
+
+
+def build_tasks(entries: dict[str, Any]) -> dict[str, Task]:
+    """Build the tasks of a config: each entry names a class with ``_target_`` and sets its options.
+
+    Raises:
+        InputError: there is none, a class cannot be imported, or an option is unknown or mistyped.
+    """
+    if not entries:
+        raise InputError("tasks is empty: name at least one task, such as tasks.cls._target_=...")
+    return {name: _build_task(name, dict(entry)) for name, entry in entries.items()}
+
+
+def _build_task(name: str, entry: dict[str, Any]) -> Task:
+    if "_target_" not in entry:
+        raise InputError(f"tasks.{name} has no _target_, the class of the task")
+    path = entry["_target_"]
+    options = {key: value for key, value in entry.items() if key != "_target_"}
+    try:
+        task_class = get_class(path)
+    except Exception as error:  # hydra wraps whatever importing the module raised
+        raise InputError(f"tasks.{name}._target_={path} cannot be imported: {error}") from error
+    known = [f.name for f in fields(task_class)] if is_dataclass(task_class) else []
+    for key in options:
+        if key not in known:
+            raise InputError(f"tasks.{name}.{key} is no option of {path}{nearest(key, known)}")
+    defaults = task_class()
+    for key, value in options.items():
+        default = getattr(defaults, key)
+        if isinstance(default, tuple):
+            options[key] = tuple(value)
+        elif not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
+            raise InputError(f"tasks.{name}.{key}={value} should be of type {type(default).__name__}")
+    return task_class(**options)
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
+    node = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    assert isinstance(node, dict)
+    for key in ("runtime", "resume", "output", "name"):
+        node.pop(key)
+    return flatten(node)
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one with dotted keys."""
+    if not isinstance(node, dict) or (prefix and not node):
+        return {prefix: node}
+    return {
+        k: v
+        for key, child in node.items()
+        for k, v in flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Return (key, default, help text) of every key, for ``--help``."""
+    rows = []
+    for entry in fields(schema):
+        default = entry.default_factory() if callable(entry.default_factory) else entry.default
+        if is_dataclass(default):
+            rows += describe(type(default), f"{prefix}{entry.name}.")
+        else:
+            rows.append((prefix + entry.name, "" if default == MISSING else str(default), entry.metadata["help"]))
+    return rows
+
+
+def saved_yaml(config: RunConfig, header: str) -> str:
+    """Return the resolved configuration as YAML under a comment."""
+    lines = "".join(f"# {line}\n" for line in header.splitlines())
+    return lines + OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def absolute(path: str) -> Path:
+    """Return a path of the config as seen from the folder that the program was started in."""
+    return Path(path).expanduser().absolute()

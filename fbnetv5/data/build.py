@@ -1,0 +1,100 @@
+"""Makes a multitask index of data as people have it: COCO json, mask folders, csv files, class folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from fbnetv5.data.coco import CocoImage, read_coco
+from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
+from fbnetv5.data.images import image_size
+from fbnetv5.data.index import Index
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.errors import InputError, nearest
+
+LABEL = Target("label", TargetKind.SCALAR)
+BOXES = Target("boxes", TargetKind.BOXES)
+SEGMENTATION = Target("segmentation", TargetKind.MASK)
+
+
+def build_index(
+    root: str | Path,
+    images: str,
+    *,
+    labels: str | None = None,
+    boxes: str | None = None,
+    masks: str | None = None,
+    label_classes: Sequence[str] | None = None,
+    box_classes: Sequence[str] | None = None,
+    mask_classes: Sequence[str] = (),
+    unannotated: Literal["empty", "unlabelled"] = "empty",
+) -> Index:
+    """Index the images of one split with any of three kinds of labels.
+
+    No image is decoded: a damaged one shows when it is loaded. Annotation files name images relative to ``images``; an
+    image that one of them does not name is unlabelled for it.
+
+    Args:
+        root: folder that the other paths, and those of the index, are relative to.
+        images: folder of images, searched with its subfolders.
+        labels: csv file with the columns ``file_name`` and ``label``; or ``images`` again, if each class has a folder.
+        boxes: COCO json file.
+        masks: folder of PNG files named as the images are.
+        label_classes: class names in the order of their ids; those of the training split, when this is another. By
+            default those found, sorted.
+        box_classes: likewise; by default the categories of the json file, in the order of their ids there.
+        mask_classes: class names of the values 0, 1, ... in the masks; 255 is ignored.
+        unannotated: what an image that the json file lists without annotations is.
+
+    Raises:
+        InputError: something is missing or wrong; the message names file and image.
+    """
+    top = Path(root)
+    if not top.is_dir():
+        raise InputError(f"{top}: no such data folder")
+    names = list_images(top / images)
+    rows: dict[str, dict[str, Any]] = {name: {"path": str(PurePosixPath(images) / name)} for name in names}
+    targets: list[Target] = []
+    classes: dict[str, Sequence[str]] = {}
+    if labels is not None:
+        targets.append(LABEL)
+        found = class_folders(names) if Path(labels) == Path(images) else read_labels(top / labels)
+        classes["label"] = tuple(label_classes or class_order(found.values()))
+        _add_labels(rows, found, classes["label"], str(top / labels))
+    if boxes is not None:
+        targets.append(BOXES)
+        classes["boxes"], annotated = read_coco(top / boxes, unannotated=unannotated, classes=box_classes)
+        _add_boxes(rows, annotated, top, str(top / boxes))
+    if masks is not None:
+        targets.append(SEGMENTATION)
+        if not mask_classes:
+            raise InputError(f"{top / masks}: mask_classes must name the classes of the masks, in order")
+        classes["segmentation"] = tuple(mask_classes)
+        for name, mask in find_masks(top / masks, names).items():
+            rows[name]["segmentation"] = str(PurePosixPath(masks) / mask)
+    return Index.from_rows(rows.values(), targets, classes, str(top / (boxes or labels or images)))
+
+
+def _add_labels(rows: dict[str, dict[str, Any]], found: Mapping[str, str], classes: Sequence[str], origin: str) -> None:
+    ids = {name: position for position, name in enumerate(classes)}
+    _check_known(rows, found, origin)
+    for name, label in found.items():
+        if label not in ids:
+            raise InputError(f"{origin}: image '{name}': '{label}' is not a class{nearest(label, classes)}")
+        rows[name]["label"] = ids[label]
+
+
+def _add_boxes(rows: dict[str, dict[str, Any]], annotated: Mapping[str, CocoImage], top: Path, origin: str) -> None:
+    _check_known(rows, annotated, origin)
+    for name, image in annotated.items():
+        size = (image.width, image.height)
+        if None in size:
+            size = image_size(top / rows[name]["path"]) or (None, None)
+        rows[name].update(width=size[0], height=size[1], boxes=image.boxes, box_labels=image.labels)
+
+
+def _check_known(rows: Mapping[str, Any], names: Iterable[str], origin: str) -> None:
+    for name in names:
+        if name not in rows:
+            raise InputError(f"{origin}: image '{name}' does not exist")

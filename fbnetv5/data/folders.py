@@ -1,0 +1,106 @@
+"""Finds images, class folders, mask files and labels csv files below a folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from fbnetv5.data.images import IMAGE_SUFFIXES
+from fbnetv5.errors import InputError
+
+MASK_SUFFIX = ".png"
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return the images below a folder, sorted, relative to it; a file is an image by its suffix, hidden ones are not.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
+    names = _list_files(folder, IMAGE_SUFFIXES)
+    if not names:
+        raise InputError(f"{folder}: no images here ({', '.join(IMAGE_SUFFIXES)})")
+    return names
+
+
+def class_folders(images: Iterable[str]) -> dict[str, str]:
+    """Return the class of each image, which is the name of the first folder that it lies in (``n01440764/1.JPEG``).
+
+    Raises:
+        InputError: an image lies in no class folder.
+    """
+    classes = {}
+    for name in images:
+        folder, separator, _ = name.partition("/")
+        if not separator:
+            raise InputError(f"image '{name}' lies in no class folder")
+        classes[name] = folder
+    return classes
+
+
+def find_masks(folder: Path, images: Iterable[str]) -> dict[str, str]:
+    """Return the mask of each image that has one: the PNG of the same name below ``folder``, relative to it.
+
+    Raises:
+        InputError: there is no such folder, no image has a mask, or two images would share one.
+    """
+    available = set(_list_files(folder, (MASK_SUFFIX,)))
+    masks: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for image in images:
+        mask = str(PurePosixPath(image).with_suffix(MASK_SUFFIX))
+        if mask not in available:
+            continue
+        if mask in owner:
+            raise InputError(f"{folder / mask}: the mask of both '{owner[mask]}' and '{image}'; rename one image")
+        owner[mask] = image
+        masks[image] = mask
+    if not masks:
+        raise InputError(f"{folder}: no mask here has the name of an image (a.jpg needs a{MASK_SUFFIX})")
+    return masks
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Read a csv file with the columns ``file_name`` and ``label``: file name -> class name; empty = unlabelled.
+
+    Raises:
+        InputError: the file is missing, empty, not csv, lacks a column or lists an image twice.
+    """
+    labels: dict[str, str] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None:
+                raise InputError(f"{path}: the labels file is empty")
+            missing = {"file_name", "label"} - set(reader.fieldnames)
+            if missing:
+                raise InputError(f"{path}: no column '{min(missing)}'; it has {', '.join(reader.fieldnames)}")
+            for row in reader:
+                name = row["file_name"]
+                if name in labels:
+                    raise InputError(f"{path}: line {reader.line_num}: image '{name}' is listed more than once")
+                labels[name] = row["label"] or ""
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot read this labels file: {reason}") from error
+    return {name: label for name, label in labels.items() if label}
+
+
+def class_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct class names in the order of their ids: numbers by value, names by the alphabet."""
+    names = set(labels)
+    return tuple(sorted(names, key=int)) if all(name.isdecimal() for name in names) else tuple(sorted(names))
+
+
+def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found = []
+    for parent, _, files in os.walk(folder, followlinks=True):
+        inner = Path(parent).relative_to(folder).as_posix()
+        for file in files:
+            if file.lower().endswith(suffixes) and not file.startswith("."):
+                found.append(file if inner == "." else f"{inner}/{file}")
+    return sorted(found)

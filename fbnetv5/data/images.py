@@ -1,0 +1,87 @@
+"""Reads image and mask files into tensors.
+
+Pixels are taken as they are stored: EXIF orientation is not applied, because annotations (COCO's among them) are in
+stored coordinates. Transparency is dropped and 16-bit grey is scaled to 8 bits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fbnetv5.data.multitask import IGNORE, UndecodableImageError
+from fbnetv5.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in any case
+
+
+def read_image(path: Path) -> Tensor:
+    """Decode a file to RGB, uint8 [3, H, W].
+
+    Raises:
+        UndecodableImageError: the file is missing, empty, damaged or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(_to_rgb(image))
+    except Exception as error:  # decoders raise whatever damaged bytes lead them to
+        raise UndecodableImageError(f"{path}: cannot read this image: {_reason(path, error)}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def read_mask(path: Path, num_classes: int, size: tuple[int, int]) -> Tensor:
+    """Decode a file of class ids, one channel (grey or palette), to uint8 [H, W].
+
+    Args:
+        path: of the mask.
+        num_classes: pixels are 0 to ``num_classes - 1``, or 255 to be ignored.
+        size: (width, height) that the mask must have: the image's.
+
+    Raises:
+        InputError: it cannot be read, has several channels, another size or other values.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.array(image)
+    except Exception as error:  # as above
+        raise InputError(f"{path}: cannot read this mask: {_reason(path, error)}") from error
+    if pixels.ndim != 2:
+        raise InputError(f"{path}: a mask has one channel of class ids, this one is {mode}")
+    if (pixels.shape[1], pixels.shape[0]) != size:
+        raise InputError(
+            f"{path}: the mask has {pixels.shape[1]}x{pixels.shape[0]} pixels, its image {size[0]}x{size[1]}"
+        )
+    wrong = pixels[(pixels >= num_classes) & (pixels != IGNORE)]
+    if wrong.size:
+        raise InputError(f"{path}: mask value {wrong[0]} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
+    return torch.from_numpy(pixels.astype(np.uint8))
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Return (width, height) from the header of a file; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception:  # as above; loading the image will say what is wrong with it
+        return None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which PIL's own conversion would cut off at 255
+        grey = np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8)
+        image = Image.fromarray(grey)
+    return image.convert("RGB")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if path.is_file() and path.stat().st_size == 0:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    return (str(error).splitlines() or [type(error).__name__])[0]

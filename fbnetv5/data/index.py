@@ -1,0 +1,197 @@
+"""The multitask index: a parquet file with one row an image, which says where its pixels and its labels are.
+
+==============  ============================  ==================================================================
+column          type                          holds
+==============  ============================  ==================================================================
+path            string                        the image, relative to the root of the data
+width, height   int32 or null                 its size where it is known
+<scalar>        int32 or null                 class id
+<boxes>         list of float[4], or null     x1 y1 x2 y2 in pixels
+<boxes labels>  list of int32, or null        their class ids
+<mask>          string or null                the mask, relative to the root
+==============  ============================  ==================================================================
+
+Null means "not labelled for this"; an empty list of boxes means "nothing there". The kinds and class names of the
+targets, and the version of the format, are JSON in the schema's metadata, under ``fbnetv5``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from fbnetv5.data import index_checks
+from fbnetv5.data.images import read_image, read_mask
+from fbnetv5.data.multitask import Sample, Target, TargetKind
+from fbnetv5.errors import InputError
+from fbnetv5.files import atomic_path
+
+FORMAT_VERSION = 1
+METADATA_KEY = b"fbnetv5"
+
+
+@dataclass(frozen=True)
+class Index:
+    """Rows of images, checked.
+
+    Attributes:
+        table: the columns that the module describes, in one chunk.
+        targets: those that the index has columns for.
+        classes: the class names of each target, by name.
+        origin: where the index comes from, for messages.
+    """
+
+    table: pa.Table
+    targets: tuple[Target, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    origin: str
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[Mapping[str, Any]],
+        targets: Iterable[Target],
+        classes: Mapping[str, Iterable[str]],
+        origin: str,
+    ) -> Index:
+        """Make an index of dictionaries that hold a value for each column (missing = null).
+
+        Raises:
+            InputError: as ``read`` does.
+        """
+        wanted = tuple(targets)
+        return cls._checked(pa.Table.from_pylist(list(rows), schema=_schema(wanted)), wanted, classes, origin)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Index:
+        """Read an index and check every row of it; images and masks are not opened.
+
+        Raises:
+            InputError: there is no such file, it is no index, it has no rows, an image is listed twice, a class id is
+                out of range, or a box is inverted, outside of its image or without a class.
+        """
+        try:
+            table = pq.read_table(path)
+            described = json.loads((table.schema.metadata or {})[METADATA_KEY])
+            targets = tuple(Target(name, TargetKind(entry["kind"])) for name, entry in described["targets"].items())
+            classes = {name: entry["classes"] for name, entry in described["targets"].items()}
+            table = table.select(_schema(targets).names).cast(_schema(targets))
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+            raise InputError(f"{path}: cannot read this as a multitask index: {reason}") from error
+        if described.get("version") != FORMAT_VERSION:
+            found = described.get("version")
+            raise InputError(f"{path}: an index of format {found}; this program reads format {FORMAT_VERSION}")
+        return cls._checked(table, targets, classes, str(path))
+
+    @classmethod
+    def _checked(
+        cls, table: pa.Table, targets: tuple[Target, ...], classes: Mapping[str, Iterable[str]], origin: str
+    ) -> Index:
+        named = {target.name: tuple(classes[target.name]) for target in targets}
+        index = cls(table.combine_chunks(), targets, named, origin)
+        index_checks.check(index.table, targets, named, origin)
+        return index
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def write(self, path: str | Path) -> None:
+        """Write the index as parquet, atomically."""
+        entries = {t.name: {"kind": t.kind.value, "classes": list(self.classes[t.name])} for t in self.targets}
+        described = json.dumps({"version": FORMAT_VERSION, "targets": entries})
+        with atomic_path(path) as temporary:
+            pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: described}), temporary)
+
+    def num_labelled(self, name: str) -> int:
+        """The number of images that have the target ``name``."""
+        if name not in self.classes:
+            return 0
+        return len(self) - int(self.table[name].null_count)
+
+
+class IndexSource:
+    """The images and targets of an index (a ``Source``).
+
+    Args:
+        index: which images.
+        root: the folder that its paths are relative to.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+
+    def __init__(self, index: Index, root: str | Path) -> None:
+        self.index = index
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such data folder")
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The class names of each target, by name."""
+        return self.index.classes
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def num_labelled(self, name: str) -> int:
+        """The number of images that have the target ``name``."""
+        return self.index.num_labelled(name)
+
+    def load(self, index: int, names: Collection[str] | None = None) -> Sample:
+        """Read one image and its targets; boxes that reach over its border by less than half a pixel are clipped.
+
+        Raises:
+            UndecodableImageError: the image cannot be read.
+            InputError: it has not the size that the index says, or its mask is wrong.
+        """
+        path = self._value("path", index)
+        image = read_image(self.root / path)
+        width, height = image.shape[2], image.shape[1]
+        expected = (self._value("width", index) or width, self._value("height", index) or height)
+        if (width, height) != expected:
+            raise InputError(
+                f"{self.root / path}: {expected[0]}x{expected[1]} pixels according to {self.index.origin}, "
+                f"{width}x{height} in the file"
+            )
+        target: dict[str, Any] = {}
+        for item in self.index.targets:
+            value = self._value(item.name, index) if names is None or item.name in names else None
+            if value is not None and item.kind is TargetKind.BOXES:
+                target[item.name] = _boxes(value, width, height)
+                target[item.labels_key] = torch.tensor(self._value(item.labels_key, index), dtype=torch.int64)
+            elif value is not None and item.kind is TargetKind.MASK:
+                target[item.name] = read_mask(self.root / value, len(self.classes[item.name]), (width, height))
+            elif value is not None:
+                target[item.name] = value
+        return Sample(image, target, path)
+
+    def _value(self, column: str, index: int) -> Any:
+        return self.index.table[column][index].as_py()
+
+
+def _boxes(value: list[list[float]], width: int, height: int) -> Tensor:
+    boxes = torch.tensor(value, dtype=torch.float32).reshape(-1, 4)
+    return torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height]))
+
+
+def _schema(targets: tuple[Target, ...]) -> pa.Schema:
+    fields = [("path", pa.string()), ("width", pa.int32()), ("height", pa.int32())]
+    for target in targets:
+        if target.kind is TargetKind.BOXES:
+            fields.append((target.name, pa.list_(pa.list_(pa.float32(), 4))))
+            fields.append((target.labels_key, pa.list_(pa.int32())))
+        elif target.kind is TargetKind.DENSE:
+            raise InputError(f"target '{target.name}': dense maps cannot be indexed")
+        else:
+            fields.append((target.name, pa.int32() if target.kind is TargetKind.SCALAR else pa.string()))
+    return pa.schema(fields)

@@ -1,0 +1,64 @@
+"""Shapes: a procedural world for all tasks at once, drawn on the fly; the data set that comes with the package.
+
+Each task needs something else, so that searched topologies have a reason to differ:
+
+- ``label``: where the background is light and where dark. Contrast is low, brightness, tint and shading are random and
+  every layout covers about half of the image, so that neither the mean colour nor a patch tells: only the whole does.
+- ``boxes``: disks, squares and triangles at any angle, from 6 % to 45 % of the side; the colour says nothing.
+- ``segmentation``: objects, and wires one to three pixels thin (in an image of 128) that cross the image.
+- ``depth``: the larger an object the nearer it is, and the nearer one hides the other; wires hang in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import torch
+
+from fbnetv5.data.multitask import Sample
+from fbnetv5.data.shapes_drawing import OBJECTS, SCENES, SURFACES, render
+from fbnetv5.errors import InputError
+from fbnetv5.seeding import Purpose, derive_seed
+
+
+class ShapesSource:
+    """``num_images`` square images of ``size`` pixels; image i depends on ``(seed, i)`` alone.
+
+    Raises:
+        InputError: there is no image, or it would be too small for its objects.
+    """
+
+    def __init__(self, num_images: int, size: int, seed: int) -> None:
+        if num_images < 1:
+            raise InputError(f"the shapes world needs at least one image, not {num_images}")
+        if size < 32:
+            raise InputError(f"an image of the shapes world needs at least 32 pixels, not {size}")
+        self.num_images = num_images
+        self.size = size
+        self.seed = seed
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """The class names of each target that has classes."""
+        return {"label": SCENES, "boxes": OBJECTS, "segmentation": SURFACES}
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def num_labelled(self, name: str) -> int:
+        """All images have every target of this world."""
+        return self.num_images if name in ("label", "boxes", "segmentation", "depth") else 0
+
+    def load(self, index: int, names: Collection[str] | None = None) -> Sample:
+        """Render image ``index`` and those of its targets that ``names`` holds (all by default)."""
+        picture = render(self.size, derive_seed(self.seed, Purpose.WORLD, index))
+        target = {
+            "label": picture.scene,
+            "boxes": torch.from_numpy(picture.boxes),
+            "box_labels": torch.from_numpy(picture.kinds),
+            "segmentation": torch.from_numpy(picture.surface),
+            "depth": torch.from_numpy(picture.depth),
+        }
+        wanted = {name: value for name, value in target.items() if names is None or name in names}
+        return Sample(torch.from_numpy(picture.image.astype(np.uint8)), wanted, f"shapes/{index}")

@@ -1,0 +1,145 @@
+"""Checkpoints: a folder each, complete or absent, holding everything that a resumed run needs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from fbnetv5.errors import InputError
+from fbnetv5.files import atomic_folder, atomic_path
+
+WEIGHTS = "model.safetensors"
+STATE = "state.pt"
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write tensors by name as safetensors, atomically."""
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        InputError: it is missing, truncated or not a safetensors file.
+    """
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own type for a bad header, OSError for a missing file
+        raise InputError(f"cannot read weights from {path}: {error}") from error
+
+
+def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str, origin: Path) -> list[str]:
+    """Load weights into the entries of the same name; entries under the prefix ``optional`` may be absent or misshapen.
+
+    Returns:
+        the names under ``optional`` that kept their initial values.
+
+    Raises:
+        InputError: other entries are missing or have another shape; the message names the first few.
+    """
+    own = module.state_dict()
+    fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+    left = [name for name in own if name not in fitting]
+    wrong = [name for name in left if not name.startswith(optional)]
+    if wrong:
+        described = ", ".join(_difference(name, own[name], weights.get(name)) for name in wrong[:3])
+        raise InputError(f"{origin} does not fit the model: {described}{' and more' if len(wrong) > 3 else ''}")
+    module.load_state_dict(fitting, strict=False)
+    return left
+
+
+def _difference(name: str, own: Tensor, given: Tensor | None) -> str:
+    if given is None:
+        return f"{name} is missing"
+    return f"{name} has shape {tuple(given.shape)} instead of {tuple(own.shape)}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back.
+
+    Attributes:
+        step: iterations done.
+        weights: the model's state dict.
+        state: what was given to :meth:`Checkpointer.save`.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Checkpointer:
+    """Writes and finds the checkpoints of one run.
+
+    Args:
+        folder: where they lie, ``step-00000100`` and so on.
+        identity: the part of the configuration that a resumed run must share.
+        keep: how many of the latest to keep.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], keep: int = 2) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.keep = keep
+
+    def save(self, step: int, model: nn.Module, state: dict[str, Any]) -> None:
+        """Write a checkpoint after ``step`` iterations, then drop the oldest beyond ``keep``.
+
+        Raises:
+            InputError: it could not be written; the earlier ones are untouched.
+        """
+        target = self.folder / f"step-{step:08d}"
+        if target.exists():
+            return
+        buffer = io.BytesIO()
+        torch.save({"step": step, "identity": json.dumps(self.identity), "state": state}, buffer)
+        with atomic_folder(target) as temporary:
+            save_weights(temporary / WEIGHTS, model.state_dict())
+            with atomic_path(temporary / STATE) as file:
+                file.write_bytes(buffer.getbuffer())
+        for old in self._folders()[: -self.keep]:
+            shutil.rmtree(old)
+
+    def latest(self) -> Checkpoint | None:
+        """Read the latest checkpoint, or return None where there is none.
+
+        Raises:
+            InputError: it was written under another configuration, or cannot be read.
+        """
+        folders = self._folders()
+        if not folders:
+            return None
+        folder = folders[-1]
+        try:
+            stored = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises a dozen types for damaged files
+            raise InputError(f"cannot read {folder / STATE}: {error}; delete {folder} to use the one before") from error
+        self._check_identity(json.loads(stored["identity"]), folder)
+        return Checkpoint(stored["step"], read_weights(folder / WEIGHTS), stored["state"])
+
+    def _check_identity(self, other: dict[str, Any], folder: Path) -> None:
+        differing = [
+            f"{key} was {other.get(key, 'absent')}, is now {self.identity.get(key, 'absent')}"
+            for key in sorted(self.identity.keys() | other.keys())
+            if self.identity.get(key, "absent") != other.get(key, "absent")
+        ]
+        if differing:
+            raise InputError(
+                f"{folder} was written under another configuration: {'; '.join(differing[:3])}"
+                f"{' and more' if len(differing) > 3 else ''}. Restore it, or choose another output folder"
+            )
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))

@@ -1,0 +1,130 @@
+"""What a run tells: a progress line, metrics.jsonl, probabilities.csv, TensorBoard. Rank 0 alone writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from fbnetv5.files import append_line, keep_lines
+
+METRICS = "metrics.jsonl"
+PROBABILITIES = "probabilities.csv"
+
+
+class RunLog:
+    """Collects the metrics of every step and writes their means every ``every`` steps.
+
+    Args:
+        folder: of the run; None on ranks that do not write.
+        num_steps: of the whole run, for the ETA.
+        batch_size: images a step over all ranks, for the speed.
+        every: steps between two records.
+        start_step: steps done before; what an interrupted run recorded after them is cut off.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, num_steps: int, batch_size: int, every: int, start_step: int = 0
+    ) -> None:
+        self.folder = folder
+        self.num_steps = num_steps
+        self.batch_size = batch_size
+        self.every = every
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+        self._begin = self._previous = (time.perf_counter(), start_step)
+        self._console = Console(stderr=True, highlight=False)
+        if folder is not None:
+            keep_lines(folder / METRICS, lambda line: json.loads(line)["step"] <= start_step)
+            keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step") or _first(line) <= start_step)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+            self._bar, self._task = self._progress(start_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums since the last record, so that a resumed run writes the same means."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state; see :meth:`state_dict`."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take in the metrics of one step; a metric that is not given at a step does not count there."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        if self.folder is not None:
+            self._bar.advance(self._task)
+
+    def due(self, step: int) -> bool:
+        """Whether a record is written after ``step`` steps."""
+        return step % self.every == 0 or step == self.num_steps
+
+    def record(self, step: int) -> None:
+        """Write the means since the last record, after ``step`` steps."""
+        means = {name: self._sums[name] / self._counts[name] for name in self._sums}
+        self._sums, self._counts = {}, {}
+        if self.folder is None:
+            return
+        now = time.perf_counter()
+        seconds_per_step = (now - self._previous[0]) / max(1, step - self._previous[1])
+        self._previous = (now, step)
+        timings = {"seconds_per_step": seconds_per_step, "elapsed_seconds": now - self._begin[0]}
+        append_line(self.folder / METRICS, json.dumps({"step": step, **means, **timings}))
+        for name, value in (means | timings).items():
+            self._writer.add_scalar(name, value, step)
+        self._show(step, means, self.batch_size / seconds_per_step)
+
+    def probabilities(self, step: int, rows: Mapping[str, Sequence[float]], columns: Sequence[str]) -> None:
+        """Append one row a task to probabilities.csv: step, task, and a probability under every column."""
+        if self.folder is None:
+            return
+        path = self.folder / PROBABILITIES
+        if not path.exists():
+            append_line(path, ",".join(["step", "task", *columns]))
+        for task, values in rows.items():
+            append_line(path, ",".join([str(step), task, *(f"{value:.6f}" for value in values)]))
+
+    def say(self, message: str) -> None:
+        """Print a line for the person who waits."""
+        if self.folder is not None:
+            self._console.print(message, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Flush TensorBoard and end the progress line."""
+        if self.folder is not None:
+            self._bar.stop()
+            self._writer.close()
+
+    def _progress(self, start_step: int) -> tuple[Progress, Any]:
+        """Start the progress line; where the output is no terminal it stays silent and records are printed."""
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
+        bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal, transient=True)
+        bar.start()
+        return bar, bar.add_task("", total=self.num_steps, completed=start_step, status="")
+
+    def _show(self, step: int, means: Mapping[str, float], images_per_second: float) -> None:
+        started, first = self._begin
+        remaining = (time.perf_counter() - started) / max(1, step - first) * (self.num_steps - step)
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
+        status = f"{losses}  {images_per_second:.0f} images/s  ETA {clock(remaining)}"
+        if self._console.is_terminal:
+            self._bar.update(self._task, status=status)
+        else:
+            self.say(f"step {step}/{self.num_steps}  {status}")
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _first(line: str) -> int:
+    return int(line.split(",", 1)[0])

@@ -1,0 +1,101 @@
+"""Search: train the supernet and the tasks' distributions together, then write one topology file per task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.config import RunConfig
+from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
+from fbnetv5.engine.distributed import start_world
+from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.jobs.supernet import SupernetRun, build_run, train_supernet
+from fbnetv5.report.draw import Panel, draw_topologies
+from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5.search.derive import most_likely, most_likely_within
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """Search topologies for all tasks of ``config`` in one run (FBNetV5, algorithm 4).
+
+    Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors (the
+    supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side.
+
+    Raises:
+        InputError: the configuration, the data or a file is at fault; the message says which.
+    """
+    search = config.search
+
+    def algorithm_4(space: TopologySpace, num_tasks: int) -> MultitaskReinforce:
+        return MultitaskReinforce(
+            space,
+            num_tasks=num_tasks,
+            num_samples=search.num_samples,
+            seed=config.seed,
+            baseline=search.baseline,  # type: ignore[arg-type]  # one of the two, checked with the configuration
+            cost_weight=search.cost_weight,
+            cost_target=search.cost_target,
+            window=search.window,
+        )
+
+    with start_world(config.runtime.device, config.runtime.threads) as world:
+        supernet = build_run(config, world, algorithm_4)
+        open_run_folder(config, folder, world)
+        train_supernet(supernet, folder)
+        if world.is_main:
+            save_weights(folder / WEIGHTS, supernet.model.state_dict())
+            write_topologies(supernet, folder)
+
+
+def write_topologies(run: SupernetRun, folder: Path) -> None:
+    """Derive each task's topology from its probabilities, and write, draw and print it."""
+    panels = []
+    print(f"{'task':<8}{'selected blocks':>16}{'backbone MACs':>16}{'parameters':>14}   file")
+    for name, probabilities in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True):
+        topology = derive(run, probabilities)
+        path = run.model.tasks[name].path
+        size = (run.config.data.crop, run.config.data.crop)
+        cost = network_cost(run.model.network.family, topology.prune((path,)), size)
+        file = folder / f"topology_{name}.yaml"
+        topology.save(file, _info(run, name, topology, cost.macs, cost.params))
+        panels.append(_panel(name, topology.prune((path,)), topology, probabilities, cost.macs))
+        draw_topologies(file.with_suffix(".png"), panels[-1:])
+        print(f"{name:<8}{len(topology.blocks):>16}{cost.macs / 1e6:>14.1f} M{cost.params / 1e6:>12.2f} M   {file}")
+    draw_topologies(folder / "topologies.png", panels)
+    print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
+
+
+def derive(run: SupernetRun, probabilities: Tensor) -> Topology:
+    """Return the most likely topology of one task's probabilities [B, 2], under the budget if there is one."""
+    budget = run.config.search.budget_macs
+    if budget is None:
+        return run.space.decode(most_likely(probabilities))
+    return run.space.decode(most_likely_within(probabilities, run.space, budget))
+
+
+def _info(run: SupernetRun, task: str, topology: Topology, macs: int, params: int) -> dict[str, object]:
+    """What a topology file says of where it comes from."""
+    config = run.config
+    return {
+        "task": task,
+        "searched_with": {
+            "family": config.model.family,
+            "input": config.data.crop,
+            "seed": config.seed,
+            "run": config.name,
+        },
+        "head_path": run.model.tasks[task].path,
+        "selected_blocks": len(topology.blocks),
+        "backbone_macs": macs,
+        "backbone_params": params,
+    }
+
+
+def _panel(task: str, pruned: Topology, topology: Topology, probabilities: Tensor, macs: int) -> Panel:
+    grid = probabilities[:, 1].reshape(topology.num_stages, -1).tolist()
+    subtitle = f"{len(pruned.blocks)} blocks, {macs / 1e6:.1f} M MACs"
+    shown = Topology(topology.num_stages, topology.blocks, pruned.outputs)
+    return Panel(title=task, subtitle=subtitle, topology=shown, probabilities=grid)

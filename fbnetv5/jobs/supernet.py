@@ -1,0 +1,280 @@
+"""What searching and pretraining share: a supernet with heads, trained on sampled architectures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, optim
+
+from fbnetv5.archs.cost import block_macs
+from fbnetv5.archs.families import get_family
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.timm_weights import load_timm_weights
+from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.config import RunConfig, build_tasks, identity
+from fbnetv5.data.loader import build_loader, build_source
+from fbnetv5.data.multitask import Batch, Source
+from fbnetv5.engine.checkpoint import Checkpointer, load_by_name, read_weights
+from fbnetv5.engine.distributed import World
+from fbnetv5.engine.log import RunLog
+from fbnetv5.engine.loop import run_loop
+from fbnetv5.engine.optim import build_sgd, rate_factor, set_lr
+from fbnetv5.errors import InputError
+from fbnetv5.search.algorithms import SearchAlgorithm
+from fbnetv5.seeding import Purpose, forked
+from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
+from fbnetv5.tasks.task import Task
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+
+
+@dataclass
+class SupernetRun:
+    """The parts of a run, as :func:`supernet_step` uses them."""
+
+    config: RunConfig
+    world: World
+    source: Source
+    space: TopologySpace
+    model: MultitaskNet
+    optimizer: optim.SGD
+    algorithm: SearchAlgorithm
+
+    @property
+    def num_steps(self) -> int:
+        """Iterations of the whole run, from ``search.steps`` or ``search.epochs``."""
+        search = self.config.search
+        return search.steps or round((search.epochs or 0) * len(self.source) / search.batch_size)
+
+    def rate_factor(self, step: int) -> float:
+        """What the base rates of weights and logits are multiplied by at a step."""
+        steps_per_epoch = len(self.source) / self.config.search.batch_size
+        return rate_factor(self.config.optimizer.schedule, step, self.num_steps, steps_per_epoch)
+
+
+AlgorithmFactory = Callable[[TopologySpace, int], SearchAlgorithm]
+
+
+def build_run(config: RunConfig, world: World, make_algorithm: AlgorithmFactory) -> SupernetRun:
+    """Build data, supernet, optimiser and search method of a run; all ranks build the same.
+
+    Args:
+        make_algorithm: from the space and the number of tasks.
+
+    Raises:
+        InputError: the configuration does not fit together, or its data do not serve its tasks.
+    """
+    _check_sizes(config, world)
+    tasks = build_tasks(config.tasks)
+    source = build_source(config.data, config.seed)
+    _check_labels(tasks, source)
+    family = get_family(config.model.family)
+    with forked(config.seed, Purpose.INITIALISATION):
+        network = MultiPathNet(family, Topology.full(config.model.num_stages))
+        model = build_multitask_net(network, tasks, source)
+    _load_initial_weights(model, config)
+    model.to(device=world.device, dtype=DTYPES[config.runtime.precision])
+    if world.device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    macs = block_macs(family, config.model.num_stages, (config.data.crop, config.data.crop))
+    space = TopologySpace(config.model.num_stages, macs, model.head_paths)
+    optimizer = build_sgd(model, config.optimizer)
+    return SupernetRun(config, world, source, space, model, optimizer, make_algorithm(space, len(tasks)))
+
+
+def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]:
+    """Run one iteration of FBNetV5's algorithm 4: one forward and one backward pass per sampled architecture.
+
+    The rank's batch is cut into contiguous micro-batches, one architecture each. With T tasks and N architectures over
+    all ranks, every rank knows all N; label counts are gathered before the forward pass and losses after it.
+
+    Returns:
+        the step's metrics: each task's loss, estimated for its own distribution, and the rate.
+
+    Raises:
+        InputError: a loss is not finite. RuntimeError: the ranks' probabilities differ.
+    """
+    model, world, search = run.model, run.world, run.config.search
+    factor = run.rate_factor(step)
+    choices = run.algorithm.draw(step)  # [N, B]
+    parts = split(batch.to(world.device, non_blocking=True), search.num_samples // world.size)
+    num_labelled = world.gather(_label_counts(model, parts))  # [T, N]
+    weights = run.algorithm.loss_weights(choices, num_labelled)  # [T, N]
+
+    run.optimizer.zero_grad(set_to_none=True)
+    losses = []
+    for sample, part in enumerate(parts, start=world.rank * len(parts)):
+        topology = run.space.decode(choices[sample].tolist()).prune(model.head_paths)
+        losses.append(_forward_backward(run, (step, sample), part, topology, weights[:, sample]))
+    world.sum_gradients(model.parameters())
+    all_losses = world.gather(torch.stack(losses, dim=1).cpu().double())  # [T, N]
+    _require_finite(all_losses, num_labelled, list(model.tasks), step)
+
+    if run.config.optimizer.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), run.config.optimizer.clip_norm)
+    set_lr(run.optimizer, run.config.optimizer.lr * factor)
+    run.optimizer.step()
+    arch_lr = search.arch_lr * factor if step >= search.arch_start_step else 0.0
+    run.algorithm.update(choices, all_losses, num_labelled, arch_lr)
+    world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
+
+    estimates = (weights * all_losses.nan_to_num()).sum(dim=1).tolist()
+    seen = num_labelled.sum(dim=1) > 0
+    metrics = {f"loss/{name}": loss for name, loss, any_ in zip(model.tasks, estimates, seen, strict=True) if any_}
+    return metrics | {"lr": run.config.optimizer.lr * factor, "arch_lr": arch_lr}
+
+
+def _forward_backward(
+    run: SupernetRun, key: tuple[int, int], part: Batch, topology: Topology, weights: Tensor
+) -> Tensor:
+    """Add the gradient of one sample's share of the loss; return its losses [T], NaN where nothing is labelled."""
+    device, precision = run.world.device, run.config.runtime.precision
+    images = part.images.to(DTYPES[precision])
+    if device.type == "cuda":
+        images = images.contiguous(memory_format=torch.channels_last)
+    mixed = precision == "bfloat16"
+    with (
+        forked(run.config.seed, Purpose.HEADS, *key, device=device),
+        torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext(),
+    ):
+        losses = run.model(images, part.targets, topology)
+    if losses:
+        scale = run.config.search.task_weights
+        names = list(run.model.tasks)
+        torch.stack(
+            [loss * float(weights[names.index(name)]) * scale.get(name, 1.0) for name, loss in losses.items()]
+        ).sum().backward()
+    return torch.stack(
+        [losses[name].detach() if name in losses else images.new_tensor(torch.nan) for name in run.model.tasks]
+    )
+
+
+def train_supernet(run: SupernetRun, folder: Path) -> None:
+    """Train from the latest checkpoint, or from the start, to the last step; write metrics and checkpoints to ``folder``.
+
+    Raises:
+        InputError: as :func:`supernet_step`, or a file cannot be written.
+    """
+    config, world = run.config, run.world
+    checkpointer = Checkpointer(folder / "checkpoints", identity(config))
+    checkpoint = checkpointer.latest() if config.resume else None
+    start_step = checkpoint.step if checkpoint else 0
+    log = RunLog(
+        folder if world.is_main else None,
+        num_steps=run.num_steps,
+        batch_size=config.search.batch_size,
+        every=config.runtime.log_every,
+        start_step=start_step,
+    )
+    if checkpoint:
+        run.model.load_state_dict(checkpoint.weights)
+        run.optimizer.load_state_dict(checkpoint.state["optimizer"])
+        run.algorithm.load_state_dict(checkpoint.state["algorithm"])
+        log.load_state_dict(checkpoint.state["log"])
+        log.say(f"resuming from step {start_step}")
+
+    def record(step: int) -> None:
+        rows = {
+            name: _select_probabilities(p)
+            for name, p in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True)
+        }
+        log.probabilities(step, rows, run.space.slot_names)
+
+    def save(step: int) -> None:
+        world.average_buffers(run.model)
+        if world.is_main:
+            state = {
+                "optimizer": run.optimizer.state_dict(),
+                "algorithm": run.algorithm.state_dict(),
+                "log": log.state_dict(),
+            }
+            checkpointer.save(step, run.model, state)
+        world.barrier()
+
+    def step_on(step: int, batch: Batch) -> dict[str, float]:
+        for message in batch.skipped:
+            log.say(f"skipped: {message}")
+        return supernet_step(run, step, batch)
+
+    run.model.train()
+    targets = [task.target for task in run.model.tasks.values()]
+    try:
+        run_loop(
+            build_loader(config, run.source, targets, world, start_step, run.num_steps),
+            start_step=start_step,
+            num_steps=run.num_steps,
+            train_step=step_on,
+            on_record=record,
+            save=save,
+            save_every=config.runtime.checkpoint_every,
+            log=log,
+        )
+    finally:
+        log.close()
+
+
+def split(batch: Batch, count: int) -> list[Batch]:
+    """Cut a batch into ``count`` contiguous micro-batches of equal size."""
+    size = len(batch) // count
+    return [
+        Batch(batch.images[i : i + size], batch.targets[i : i + size], batch.names[i : i + size])
+        for i in range(0, size * count, size)
+    ]
+
+
+def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:
+    """Count the images of each micro-batch that are labelled for each task; int64 [T, n]."""
+    counts = [[len(rows) for rows in model.labelled(part.targets).values()] for part in parts]
+    return torch.tensor(counts).T
+
+
+def _select_probabilities(probabilities: Tensor) -> list[float]:
+    return probabilities[:, 1].tolist()
+
+
+def _require_finite(losses: Tensor, num_labelled: Tensor, names: Sequence[str], step: int) -> None:
+    bad = ((num_labelled > 0) & ~losses.isfinite()).nonzero()
+    if len(bad):
+        task, sample = bad[0].tolist()
+        raise InputError(
+            f"the loss of task '{names[task]}' is {losses[task, sample].item()} at step {step} (sample {sample}); the last "
+            "checkpoint is untouched. Lower optimizer.lr, warm up longer or set optimizer.clip_norm"
+        )
+
+
+def _check_sizes(config: RunConfig, world: World) -> None:
+    search = config.search
+    if (search.steps is None) == (search.epochs is None):
+        raise InputError("give one of search.steps and search.epochs")
+    if search.num_samples % world.size:
+        raise InputError(f"search.num_samples={search.num_samples} cannot be shared by {world.size} processes")
+    if search.batch_size % search.num_samples or search.batch_size < search.num_samples:
+        raise InputError(
+            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: each "
+            "architecture sees an equal share of the images"
+        )
+    unknown = set(search.task_weights) - set(config.tasks)
+    if unknown:
+        raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")
+
+
+def _check_labels(tasks: dict[str, Task], source: Source) -> None:
+    for name, task in tasks.items():
+        if source.num_labelled(task.target.name) == 0:
+            raise InputError(
+                f"task '{name}' needs '{task.target.name}', and no image of the training split is labelled with it; "
+                f"give its labels under data.train or remove tasks.{name}"
+            )
+
+
+def _load_initial_weights(model: MultitaskNet, config: RunConfig) -> None:
+    if config.model.trunk_weights is not None:
+        from_timm = config.model.trunk_weights == "timm"
+        load_timm_weights(model.network, None if from_timm else config.model.trunk_weights)
+    if config.model.weights is not None:
+        path = Path(config.model.weights)
+        load_by_name(model, read_weights(path), optional="heads.", origin=path)

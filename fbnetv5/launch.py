@@ -1,0 +1,149 @@
+"""The command line: find the config, check it, hand it to hydra, run the job."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fbnetv5 import config as schema
+from fbnetv5.errors import InputError, nearest
+from fbnetv5.jobs import pretrain, search
+
+JOBS = {"search": search.run, "pretrain": pretrain.run}
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+EPILOG = """
+examples:
+  python train_net.py --config configs/quickstart.yaml
+  python train_net.py --config configs/search/pets.yaml data.root=/data/pets seed=1
+  python train_net.py --config configs/quickstart.yaml resume=true
+  python train_net.py --config configs/quickstart.yaml --multirun seed=0,1,2
+  torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=/data/imagenet
+
+keys (name = default: meaning):
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    known, overrides = _parser().parse_known_args(arguments)
+    schema.register()
+    with _one_line_errors():
+        file = _existing(known.config)
+        _check(file, overrides)
+    sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *overrides]
+    hydra.main(version_base="1.3", config_path=None)(_job)()
+
+
+def _job(node: DictConfig) -> None:
+    """One job of the command, as hydra calls it."""
+    with _one_line_errors():
+        config = schema.to_run_config(node)
+        if config.job not in JOBS:
+            raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
+        JOBS[config.job](config, Path(HydraConfig.get().runtime.output_dir))
+
+
+def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
+    """What hydra is told beside the user's overrides: where configs and outputs lie, and to leave logging to us."""
+    return [
+        f"--config-dir={file.parent}",
+        f"--config-name={file.stem}",
+        *(["--multirun"] if multirun else []),
+        f"hydra.searchpath=[file://{CONFIGS}]",
+        "hydra.run.dir=${output}",
+        "hydra.sweep.dir=${output}",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=disabled",
+        "hydra/hydra_logging=disabled",
+    ]
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        known = [str(f) for f in CONFIGS.rglob("*.yaml")]
+        raise InputError(f"--config {path}: there is no such file{nearest(str(file), known)}")
+    if file.suffix != ".yaml":
+        raise InputError(f"--config {path}: hydra reads files that end in .yaml")
+    return file
+
+
+def _check(file: Path, overrides: Sequence[str]) -> None:
+    """Compose the config once before hydra does, a sweep with its first values, for errors that can be read.
+
+    Raises:
+        InputError: a key is unknown, a value has another type, or the file is no valid config.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        single = [
+            f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o.is_sweep_override() else str(o.input_line)
+            for o in parsed
+        ]
+        with initialize_config_dir(str(file.parent), version_base="1.3"):
+            node = compose(file.stem, overrides=[*single, f"hydra.searchpath=[file://{CONFIGS}]"])
+        schema.to_run_config(node)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"{file}: {_explain(error)}") from error
+
+
+def _explain(error: Exception) -> str:
+    """Turn hydra's and omegaconf's several lines into one, with the nearest key where one is unknown."""
+    text = " ".join(str(error).split())
+    cause = error.__cause__
+    while cause is not None:
+        text += " " + " ".join(str(cause).split())
+        cause = cause.__cause__
+    keys = [key for key, _, _ in schema.describe()]
+    unknown = re.search(r"Key '([^']+)' (?:is )?not in", text)
+    if unknown:
+        full = re.search(r"full_key: (\S+)", text)
+        key = full.group(1) if full else unknown.group(1)
+        return f"unknown key '{key}'{nearest(key, [*keys, *_parents(keys)])}"
+    return text
+
+
+def _parents(keys: Sequence[str]) -> set[str]:
+    return {key.rsplit(".", 1)[0] for key in keys if "." in key}
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn an InputError into one line on stderr and status 1, and Ctrl-C into a hint."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("\ninterrupted; resume=true goes on from the last checkpoint", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in schema.describe())
+    parser = argparse.ArgumentParser(
+        prog="train_net.py",
+        description="Search topologies for several vision tasks in one run, or pretrain the supernet for it.",
+        usage="python train_net.py --config FILE [key=value ...] [--multirun]",
+        epilog=EPILOG + rows,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the run; see configs/")
+    parser.add_argument("--multirun", action="store_true", help="sweep over key=a,b,c; one folder a job")
+    return parser

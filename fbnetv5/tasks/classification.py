@@ -1,0 +1,48 @@
+"""Image classification: a class per image, from path 3 (FBNetV5, Appendix F.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.heads.classifier import MBPoolClassifier
+from fbnetv5.tasks.task import Features, TargetDict
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Classification with FBNetV3's head, cross-entropy over the classes of ``label``."""
+
+    path: int = 3
+    hidden_channels: int = 1984
+    label_smoothing: float = 0.0
+    target: Target = Target("label", TargetKind.SCALAR)
+
+    def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
+        """Build the head for ``channels[path]`` input channels and the given classes."""
+        return ClassificationHead(self, channels[self.path], len(classes))
+
+
+class ClassificationHead(nn.Module):
+    """MBPool + FC, and its loss."""
+
+    def __init__(self, task: Classification, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.task = task
+        self.classifier = MBPoolClassifier(in_channels, num_classes, hidden_channels=task.hidden_channels)
+
+    def forward(
+        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+    ) -> Tensor | list[Tensor]:
+        """Return the loss (training), or one vector of class probabilities [K] an image (evaluation)."""
+        logits = self.classifier(features[self.task.path])  # [n, K]
+        if not self.training:
+            return list(logits.float().softmax(dim=1))
+        assert targets is not None
+        labels = torch.tensor([target[self.task.target.name] for target in targets], device=logits.device)
+        return F.cross_entropy(logits, labels, label_smoothing=self.task.label_smoothing)

@@ -1,0 +1,121 @@
+"""Object detection: boxes with classes, by a small Faster R-CNN on path 2 (FBNetV5, Appendix F.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import MultiScaleRoIAlign
+
+from fbnetv5.archs.families import STRIDES
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.tasks.task import Features, TargetDict
+
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Detection with a region proposal network and a two-layer box head.
+
+    Attributes:
+        path: the path read.
+        anchor_sizes: square roots of the anchors' areas, in pixels.
+        hidden_channels: width of the box head.
+        roi_size: pooled features are roi_size x roi_size.
+        num_proposals: kept for the box head after suppression.
+        num_sampled: proposals an image that the box head learns from.
+    """
+
+    path: int = 2
+    anchor_sizes: tuple[int, ...] = (32, 64, 96, 128, 160)
+    hidden_channels: int = 256
+    roi_size: int = 6
+    num_proposals: int = 100
+    num_sampled: int = 64
+    target: Target = Target("boxes", TargetKind.BOXES)
+
+    def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
+        """Build the head for ``channels[path]`` input channels and the given classes."""
+        return DetectionHead(self, channels[self.path], len(classes))
+
+
+class NominalStrideAnchors(AnchorGenerator):
+    """Anchors at the path's nominal stride.
+
+    torchvision divides the image by the grid, which is 17 for the 13 columns that family A has of 224 pixels.
+    """
+
+    def __init__(self, sizes: Sequence[int], stride: int) -> None:
+        super().__init__((tuple(sizes),), (ASPECT_RATIOS,))
+        self.stride = stride
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Return anchors float [h * w * A, 4] (xyxy pixels) for each image; one feature map [n, C, h, w]."""
+        (feature,) = feature_maps
+        self.set_cell_anchors(feature.dtype, feature.device)
+        stride = torch.tensor(self.stride, device=feature.device)
+        (anchors,) = self.grid_anchors([list(feature.shape[-2:])], [[stride, stride]])
+        return [anchors] * len(image_list.image_sizes)
+
+
+class DetectionHead(nn.Module):
+    """Faster R-CNN without a backbone, from torchvision's parts, on a normalised feature (as in segmentation)."""
+
+    def __init__(self, task: Detection, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.task = task
+        anchors = NominalStrideAnchors(task.anchor_sizes, STRIDES[task.path])
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.rpn = RegionProposalNetwork(
+            anchors,
+            RPNHead(in_channels, anchors.num_anchors_per_location()[0]),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=64,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": 4 * task.num_proposals, "testing": 4 * task.num_proposals},
+            post_nms_top_n={"training": task.num_proposals, "testing": task.num_proposals},
+            nms_thresh=0.7,
+        )
+        self.roi = RoIHeads(
+            MultiScaleRoIAlign(["0"], output_size=task.roi_size, sampling_ratio=2),
+            TwoMLPHead(in_channels * task.roi_size**2, task.hidden_channels),
+            FastRCNNPredictor(task.hidden_channels, num_classes + 1),
+            fg_iou_thresh=0.5,
+            bg_iou_thresh=0.5,
+            batch_size_per_image=task.num_sampled,
+            positive_fraction=0.25,
+            bbox_reg_weights=None,
+            score_thresh=0.05,
+            nms_thresh=0.5,
+            detections_per_img=100,
+        )
+
+    def forward(
+        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+    ) -> Tensor | list[dict[str, Any]]:
+        """Return the sum of the four losses (training), or a dict an image (evaluation).
+
+        The dict holds ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] (0..K-1) and ``scores`` [m].
+        """
+        feature = self.norm(features[self.task.path])  # [n, C, h, w]
+        images = ImageList(feature.new_empty(len(feature), 3, *image_size), [image_size] * len(feature))
+        truth = [self._truth(target, feature.dtype) for target in targets] if self.training and targets else None
+        proposals, rpn_losses = self.rpn(images, {"0": feature}, truth)
+        detections, roi_losses = self.roi({"0": feature}, proposals, images.image_sizes, truth)
+        if self.training:
+            return torch.stack([*rpn_losses.values(), *roi_losses.values()]).sum()
+        return [{"boxes": d["boxes"], "box_labels": d["labels"] - 1, "scores": d["scores"]} for d in detections]
+
+    def _truth(self, target: TargetDict, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Our target in torchvision's terms: class 0 is the background."""
+        return {"boxes": target["boxes"].to(dtype), "labels": target["box_labels"] + 1}

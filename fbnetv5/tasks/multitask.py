@@ -1,0 +1,67 @@
+"""The supernet with a head for every task: what a search trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.topology import Topology
+from fbnetv5.data.multitask import Source
+from fbnetv5.tasks.task import Task, TargetDict
+
+
+class MultitaskNet(nn.Module):
+    """One network, T heads, partial labels.
+
+    Args:
+        network: the supernet, or any network that computes the paths that the tasks read.
+        tasks: by name.
+        heads: one per task, as :meth:`Task.search_head` builds them.
+    """
+
+    def __init__(self, network: MultiPathNet, tasks: Mapping[str, Task], heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.network = network
+        self.tasks = dict(tasks)
+        self.heads = nn.ModuleDict(heads)
+
+    @property
+    def head_paths(self) -> tuple[int, ...]:
+        """The paths that some task reads, ascending."""
+        return tuple(sorted({task.path for task in self.tasks.values()}))
+
+    def labelled(self, targets: list[TargetDict]) -> dict[str, list[int]]:
+        """Return, for each task, the positions of the images that are labelled for it."""
+        return {
+            name: [i for i, target in enumerate(targets) if task.target.name in target]
+            for name, task in self.tasks.items()
+        }
+
+    def forward(self, images: Tensor, targets: list[TargetDict], topology: Topology | None = None) -> dict[str, Tensor]:
+        """Return the losses of the tasks that at least one image is labelled for.
+
+        Args:
+            images: [N, 3, H, W], normalised.
+            targets: N target dicts; a missing key means unlabelled.
+            topology: which blocks to compute; all that the network has, if None.
+
+        Returns:
+            scalars by task name, each the mean over the images labelled for the task.
+        """
+        features = self.network(images, topology)
+        image_size = (images.shape[-2], images.shape[-1])
+        losses = {}
+        for name, rows in self.labelled(targets).items():
+            if rows:
+                path = self.tasks[name].path
+                feature = features[path] if len(rows) == len(images) else features[path][rows]
+                losses[name] = self.heads[name]({path: feature}, image_size, [targets[i] for i in rows])
+        return losses
+
+
+def build_multitask_net(network: MultiPathNet, tasks: Mapping[str, Task], source: Source) -> MultitaskNet:
+    """Give ``network`` a search head per task, sized for the classes of ``source``."""
+    heads = {name: task.search_head(network.channels, source.classes[task.target.name]) for name, task in tasks.items()}
+    return MultitaskNet(network, tasks, heads)

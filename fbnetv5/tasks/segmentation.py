@@ -1,0 +1,56 @@
+"""Semantic segmentation: a class per pixel, from path 2 (FBNetV5, Appendix F.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.data.multitask import IGNORE, Target, TargetKind
+from fbnetv5.tasks.task import Features, TargetDict
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Segmentation with a single convolution, per-pixel cross-entropy over the classes of ``segmentation``."""
+
+    path: int = 2
+    kernel_size: int = 3
+    target: Target = Target("segmentation", TargetKind.MASK)
+
+    def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
+        """Build the head for ``channels[path]`` input channels and the given classes."""
+        return SegmentationHead(self, channels[self.path], len(classes))
+
+
+class SegmentationHead(nn.Module):
+    """One convolution to class scores, upsampled to the image.
+
+    Batch normalisation goes before it: every fusion adds up to four features, so that the scale of what arrives differs
+    between sampled architectures by orders of magnitude.
+    """
+
+    def __init__(self, task: Segmentation, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.task = task
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.scores = nn.Conv2d(in_channels, num_classes, task.kernel_size, padding=task.kernel_size // 2)
+
+    def forward(
+        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+    ) -> Tensor | list[Tensor]:
+        """Return the loss (training), or one map of class ids, uint8 [H, W], an image (evaluation).
+
+        The loss is the mean over the images of each one's mean over its pixels that are not 255.
+        """
+        scores = self.scores(self.norm(features[self.task.path]))
+        scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
+        if not self.training:
+            return list(scores.argmax(dim=1).to(torch.uint8))
+        assert targets is not None
+        masks = torch.stack([target[self.task.target.name] for target in targets]).long()  # [n, H, W]
+        losses = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
+        return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()

@@ -1,0 +1,33 @@
+"""What makes a task: a kind of target, and a head that turns features into a loss or into predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from fbnetv5.data.multitask import Target
+
+TargetDict = dict[str, Any]
+Features = Mapping[int, Tensor]
+
+
+class Task(Protocol):
+    """A task of the search. Adding one is one such class in a file of its own and one entry under ``tasks`` in a config."""
+
+    path: int
+    """The path whose feature the search head reads (0..3, strides 4, 8, 16, 32)."""
+
+    @property
+    def target(self) -> Target:
+        """The entry of the target dict that the task learns from, and its kind."""
+
+    def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
+        """Build the light head that the supernet is searched with.
+
+        ``head(features, image_size, targets)`` gets ``features[path]`` [n, channels[path], h, w] of n images, their
+        common (height, width) in pixels, and n target dicts that all hold the task's target. In training it returns
+        the loss, a scalar: the mean over those images. In evaluation ``targets`` may be None and it returns n
+        predictions.
+        """

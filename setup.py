@@ -1,0 +1,40 @@
+"""Packaging; the settings of the tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "__init__.py").read_text()).group(1)
+
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.14", "types-PyYAML"]
+
+setup(
+    name="fbnetv5",
+    version=VERSION,
+    description="Neural architecture search for several vision tasks in one run",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["fbnetv5", "fbnetv5.*"]),
+    install_requires=[
+        "torch>=2.8",
+        "torchvision>=0.23",
+        "timm>=1.0.9",
+        "fvcore>=0.1.5.post20221221",
+        "hydra-core>=1.3.2",
+        "omegaconf>=2.3",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "pillow>=10",
+        "pyarrow>=15",
+        "pyyaml>=6",
+        "safetensors>=0.4.3",
+        "rich>=13",
+        "tensorboard>=2.16",
+        "matplotlib>=3.8",
+    ],
+    extras_require={"test": TEST},
+)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
+from fbnetv5.errors import InputError
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_images_are_found_by_suffix_in_subfolders_and_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "b.JPEG", "a.png", "n/1/c.webp", "n/d.bmp", "notes.txt", "._a.png", "e.jpg")
+    assert list_images(tmp_path) == ["a.png", "b.JPEG", "e.jpg", "n/1/c.webp", "n/d.bmp"]
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no images here"):
+        list_images(tmp_path)
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        list_images(tmp_path / "nowhere")
+
+
+def test_the_class_is_the_first_folder() -> None:
+    assert class_folders(["n01/a.jpg", "n02/x/b.jpg"]) == {"n01/a.jpg": "n01", "n02/x/b.jpg": "n02"}
+    with pytest.raises(InputError, match=r"image 'c.jpg' lies in no class folder"):
+        class_folders(["n01/a.jpg", "c.jpg"])
+
+
+def test_masks_are_the_png_files_of_the_same_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "n/b.png", "unused.png")
+    assert find_masks(tmp_path, ["a.jpg", "n/b.jpg", "c.jpg"]) == {"a.jpg": "a.png", "n/b.jpg": "n/b.png"}
+
+
+def test_masks_that_belong_to_no_image_or_to_two_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    with pytest.raises(InputError, match="no mask here has the name of an image"):
+        find_masks(tmp_path, ["b.jpg"])
+    with pytest.raises(InputError, match=r"a.png: the mask of both 'a.jpg' and 'a.webp'"):
+        find_masks(tmp_path, ["a.jpg", "a.webp"])
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_labels_are_read_by_column_name(tmp_path: Path) -> None:
+    content = "\ufefflabel,source,file_name\ndog,x,a.jpg\n,x,b.jpg\n'cat, black',x,c.jpg\n".replace("'", '"')
+    assert read_labels(write(tmp_path / "labels.csv", content.encode())) == {"a.jpg": "dog", "c.jpg": "cat, black"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the labels file is empty"),
+        (b"name,label\na.jpg,dog\n", "no column 'file_name'; it has name, label"),
+        (b"file_name\na.jpg\n", "no column 'label'; it has file_name"),
+        (b"file_name,label\na.jpg,dog\na.jpg,dog\n", r"line 3: image 'a.jpg' is listed more than once"),
+        (b"file_name,label\n\xff\xfe,dog\n", "cannot read this labels file"),
+        (None, "cannot read this labels file: No such file"),
+    ],
+)
+def test_a_wrong_labels_file_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "labels.csv"
+    if content is not None:
+        write(path, content)
+    with pytest.raises(InputError, match=f"labels.csv: {message}"):
+        read_labels(path)
+
+
+def test_class_ids_follow_numbers_by_value_and_names_by_the_alphabet() -> None:
+    assert class_order(["10", "9", "0", "9"]) == ("0", "9", "10")
+    assert class_order(["b", "10", "a"]) == ("10", "a", "b")

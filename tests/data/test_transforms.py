@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.data.transforms import IMAGE_MEAN, IMAGE_STD, JointTransform, Resize, eval_transform, train_transform
+from fbnetv5.errors import InputError
+from fbnetv5.seeding import forked
+
+LABEL = Target("label", TargetKind.SCALAR)
+BOXES = Target("boxes", TargetKind.BOXES)
+MASK = Target("segmentation", TargetKind.MASK)
+DEPTH = Target("depth", TargetKind.DENSE)
+
+
+def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> tuple[Tensor, dict[str, Any]]:
+    """A white rectangle on black, with the box and the mask that belong to it."""
+    left, top, right, bottom = box
+    mask = torch.zeros(height, width, dtype=torch.uint8)
+    mask[top:bottom, left:right] = 1
+    target = {"boxes": torch.tensor([box], dtype=torch.float32), "box_labels": torch.tensor([4]), "segmentation": mask}
+    return (mask * 255).expand(3, -1, -1).contiguous(), target
+
+
+def tight_box(mask: Tensor) -> Tensor:
+    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+    return torch.tensor([columns[0, 0], rows[0, 0], columns[-1, 0] + 1, rows[-1, 0] + 1], dtype=torch.float32)
+
+
+def seeded(transform: JointTransform, seed: int, image: Tensor, target: dict[str, Any], *targets: Target) -> Any:
+    with forked(seed):
+        return transform(image, target, targets)
+
+
+@pytest.mark.parametrize(("short_side", "tolerance"), [(48, 0.0), (40, 1.0), (90, 1.0)])
+def test_image_mask_and_box_move_together(short_side: int, tolerance: float) -> None:
+    image, target = rectangle(48, 64, (20, 14, 47, 33))
+    transform = train_transform(short_side, 32)
+    for seed in range(40):
+        moved, result = seeded(transform, seed, image, target, BOXES, MASK)
+        assert moved.shape == (3, 32, 32)
+        assert result["segmentation"].shape == (32, 32)
+        white = moved[0] > 0
+        differing = (white != (result["segmentation"] == 1)).sum()
+        assert differing <= tolerance * 2 * (32 + 32)  # at most a line of pixels along the border
+        for box in result["boxes"]:
+            assert (tight_box(result["segmentation"] == 1) - box).abs().max() <= tolerance
+            assert result["box_labels"].tolist() == [4]
+
+
+def test_a_flip_mirrors_everything_and_happens_to_half_of_the_images() -> None:
+    image, target = rectangle(48, 48, (5, 6, 20, 30))
+    flips = 0
+    for seed in range(60):
+        plain, expected = seeded(train_transform(48, 48, flip=False), seed, image, target, BOXES, MASK)
+        moved, result = seeded(train_transform(48, 48), seed, image, target, BOXES, MASK)
+        if torch.equal(moved, plain):
+            assert torch.equal(result["boxes"], expected["boxes"])
+            continue
+        flips += 1
+        assert torch.equal(moved, plain.flip(-1))
+        assert torch.equal(result["segmentation"], expected["segmentation"].flip(-1))
+        assert result["boxes"].tolist() == [[48 - 20, 6, 48 - 5, 30]]
+    assert 20 <= flips <= 40
+
+
+def test_boxes_are_clipped_to_the_crop_and_dropped_with_their_labels_when_too_little_is_left() -> None:
+    boxes = [[0, 10, 8, 20], [0, 10, 9.5, 20], [0, 10, 10.5, 20], [30, 0, 48, 12], [20, 20, 24, 28]]
+    target = {"boxes": torch.tensor(boxes), "box_labels": torch.arange(5)}
+    _, result = eval_transform(48, 32)(torch.zeros(3, 48, 48, dtype=torch.uint8), target, [BOXES])  # crop of 8..40
+    assert result["boxes"].tolist() == [[0, 2, 2.5, 12], [22, 0, 32, 4], [12, 12, 16, 20]]
+    assert result["box_labels"].tolist() == [2, 3, 4]
+
+
+def test_an_image_whose_boxes_are_cut_away_stays_labelled_and_a_missing_key_stays_missing() -> None:
+    image, target = rectangle(48, 48, (0, 0, 4, 4))
+    _, result = eval_transform(48, 32)(image, target, [BOXES])
+    assert result["boxes"].shape == (0, 4)
+    assert result["box_labels"].shape == (0,)
+    _, result = eval_transform(48, 32)(image, {"label": 3}, [LABEL, BOXES, MASK])
+    assert result == {"label": 3}
+
+
+def test_the_given_target_is_left_alone() -> None:
+    image, target = rectangle(48, 64, (20, 14, 47, 33))
+    before = {name: value.clone() for name, value in target.items()}
+    eval_transform(30, 24)(image, target, [BOXES, MASK])
+    assert all(torch.equal(target[name], before[name]) for name in before)
+
+
+def test_masks_take_existing_values_only() -> None:
+    mask = torch.tensor([0, 7, 255], dtype=torch.uint8)[torch.randint(0, 3, (50, 70), generator=torch.manual_seed(0))]
+    _, result = eval_transform(33, 32)(torch.zeros(3, 50, 70, dtype=torch.uint8), {"segmentation": mask}, [MASK])
+    assert result["segmentation"].dtype == torch.uint8
+    assert result["segmentation"].unique().tolist() == [0, 7, 255]
+
+
+def test_resizing_masks_has_no_side() -> None:
+    mask = torch.randint(0, 5, (30, 48), dtype=torch.uint8, generator=torch.manual_seed(0))
+    image = torch.zeros(3, 30, 48, dtype=torch.uint8)
+    transform = JointTransform([Resize(10)])
+    straight = transform(image, {"segmentation": mask}, [MASK])[1]["segmentation"]
+    mirrored = transform(image, {"segmentation": mask.flip(-1)}, [MASK])[1]["segmentation"]
+    assert torch.equal(straight, mirrored.flip(-1))
+
+
+@pytest.mark.parametrize("make", [train_transform, eval_transform])
+def test_what_lies_outside_of_a_small_image_is_unknown(make: Any) -> None:
+    target = {"segmentation": torch.ones(20, 24, dtype=torch.uint8), "depth": torch.ones(20, 24)}
+    image = torch.full((3, 20, 24), 255, dtype=torch.uint8)
+    moved, result = seeded(make(20, 32), 0, image, target, MASK, DEPTH)
+    inside = moved[0] > 1
+    assert moved.shape == (3, 32, 32)
+    assert inside.sum() == 20 * 24
+    assert moved[:, ~inside].abs().max() < 0.01  # the mean colour
+    assert torch.equal(result["segmentation"] == 255, ~inside)
+    assert torch.equal(result["depth"].isnan(), ~inside)
+
+
+def test_pixels_are_normalised_with_imagenets_statistics() -> None:
+    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
+    moved, _ = eval_transform(8, 8)(image, {}, [])
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    torch.testing.assert_close(moved, (image / 255 - mean) / std)
+
+
+@pytest.mark.parametrize(("short_side", "crop"), [(0, 8), (8, 0)])
+def test_impossible_sizes_are_refused(short_side: int, crop: int) -> None:
+    with pytest.raises(InputError, match="at least 1 pixel"):
+        train_transform(short_side, crop)

@@ -1,0 +1,75 @@
+"""Small whole runs through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "model.num_stages=2",
+    "data.shapes.num_images=64",
+    "data.shapes.size=64",
+    "data.short_side=64",
+    "data.crop=64",
+    "search.steps=20",
+    "search.batch_size=16",
+    "search.num_samples=8",
+    "search.arch_start_step=0",
+    "search.arch_lr=0.5",
+    "optimizer.schedule.name=constant",
+    "optimizer.schedule.warmup=0",
+    "runtime.device=cpu",
+    "runtime.workers=1",
+    "runtime.log_every=4",
+    "runtime.checkpoint_every=5",
+)
+
+
+def command(*overrides: str, config: str | Path = "configs/quickstart.yaml", processes: int = 1) -> list[str]:
+    """The command line of a tiny run."""
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "--standalone"]
+    return [
+        sys.executable,
+        *(launcher if processes > 1 else []),
+        str(ROOT / "train_net.py"),
+        f"--config={ROOT / config}",
+        *TINY,
+        *overrides,
+    ]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process: tests share two cores."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def launch(*overrides: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a tiny run to its end."""
+    return subprocess.run(
+        command(*overrides, **kwargs), capture_output=True, text=True, timeout=300, env=environment(), check=False
+    )
+
+
+def last_state(folder: Path) -> dict[str, Any]:
+    """The training state of a run's last checkpoint."""
+    latest = max((folder / "checkpoints").glob("step-*"))
+    return torch.load(latest / "state.pt", weights_only=True)
+
+
+def logits(folder: Path) -> Tensor:
+    """The architecture logits of a run's last checkpoint."""
+    return last_state(folder)["state"]["algorithm"]["logits"]
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """A run's metrics without their timings."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]

@@ -1,0 +1,97 @@
+"""Runs that are killed, spread over processes or made to disagree."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.jobs.runs import ROOT, command, environment, launch, logits, metrics
+
+pytestmark = pytest.mark.slow
+
+DISAGREE = """
+import os, sys
+from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5 import launch
+update = MultitaskReinforce.update
+def planted(self, *args):
+    update(self, *args)
+    if os.environ["RANK"] == "1":
+        self.distribution.logits[0, 0, 0] += 1e-16 + 1e-9
+MultitaskReinforce.update = planted
+launch.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert launch(f"output={whole}").returncode == 0
+    process = subprocess.Popen(command(f"output={killed}"), env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoints" / "step-00000010").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "topology_cls.yaml").exists()
+    assert launch(f"output={killed}", "resume=true").returncode == 0
+
+    assert torch.equal(logits(whole), logits(killed))
+    assert logits(whole).abs().max() > 0
+    weights, resumed = load_file(whole / "model.safetensors"), load_file(killed / "model.safetensors")
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+    assert metrics(whole) == metrics(killed)
+    assert (whole / "probabilities.csv").read_bytes() == (killed / "probabilities.csv").read_bytes()
+    assert (whole / "topology_seg.yaml").read_bytes() == (killed / "topology_seg.yaml").read_bytes()
+
+
+def test_workers_do_not_change_the_result(tmp_path):
+    for workers in (0, 2):
+        assert (
+            launch(f"output={tmp_path / str(workers)}", f"runtime.workers={workers}", "search.steps=5").returncode == 0
+        )
+    assert torch.equal(logits(tmp_path / "0"), logits(tmp_path / "2"))
+    assert metrics(tmp_path / "0") == metrics(tmp_path / "2")
+
+
+def test_two_processes_equal_one(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    # a low rate and 4 images an architecture: training multiplies a rounding error by less than 10 a step
+    calm = ("runtime.precision=float64", "optimizer.lr=0.02", "search.batch_size=32")
+    assert launch(f"output={one}", *calm).returncode == 0
+    result = launch(f"output={two}", *calm, processes=2)
+    assert result.returncode == 0, result.stderr[:3000]
+    assert logits(one).abs().max() > 0.1
+    torch.testing.assert_close(logits(one), logits(two), rtol=0, atol=1e-9)
+    for a, b in zip(metrics(one), metrics(two), strict=True):
+        assert a == pytest.approx(b, abs=1e-9)
+
+
+def test_a_planted_disagreement_stops_the_run(tmp_path):
+    script = tmp_path / "disagree.py"
+    script.write_text(DISAGREE)
+    arguments = [
+        str(script) if arg.endswith("train_net.py") else arg for arg in command(f"output={tmp_path}", processes=2)
+    ]
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment(), check=False)
+    assert result.returncode != 0
+    assert "the architecture probabilities on rank(s) 1 differ from rank 0's" in result.stderr
+    assert not (tmp_path / "topology_cls.yaml").exists()
+
+
+def test_the_core_runs_without_detectron2_d2go_and_mobile_cv():
+    code = (
+        "import sys\n"
+        "for name in ('detectron2', 'd2go', 'mobile_cv'): sys.modules[name] = None\n"
+        "import pkgutil, importlib, fbnetv5\n"
+        "for module in pkgutil.walk_packages(fbnetv5.__path__, 'fbnetv5.'): importlib.import_module(module.name)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr[:3000]
