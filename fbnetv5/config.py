@@ -46,7 +46,9 @@ class FilesConfig:
 
     index: str | None = option(None, "parquet index; instead of the entries below")
     images: str | None = option(None, "folder of images")
-    labels: str | None = option(None, "csv with the columns file_name,label; or the folder of class folders")
+    labels: str | None = option(
+        None, "csv with the columns file_name,label; or data.train.images again where each class has a folder"
+    )
     boxes: str | None = option(None, "COCO json")
     masks: str | None = option(None, "folder of PNG masks named like the images")
 
@@ -73,6 +75,9 @@ class DataConfig:
     shapes: ShapesConfig = option(ShapesConfig, "size of the procedural world")
     short_side: int = option(256, "images are resized to this short side, in pixels")
     crop: int = option(224, "side of the random crop that the network sees, in pixels")
+    area: list[float] | None = option(
+        None, "[least, most] share of the image that a crop of random size and shape covers; null: crops of one scale"
+    )
     flip: bool = option(True, "flip half of the images horizontally")
 
 

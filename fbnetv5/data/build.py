@@ -10,12 +10,8 @@ from fbnetv5.data.coco import CocoImage, read_coco
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
 from fbnetv5.data.images import image_size
 from fbnetv5.data.index import Index
-from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Target
 from fbnetv5.errors import InputError, nearest
-
-LABEL = Target("label", TargetKind.SCALAR)
-BOXES = Target("boxes", TargetKind.BOXES)
-SEGMENTATION = Target("segmentation", TargetKind.MASK)
 
 
 def build_index(

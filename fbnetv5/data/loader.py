@@ -58,7 +58,7 @@ def build_loader(
     dataset = MultitaskDataset(
         source,
         list(dict.fromkeys(targets)),
-        train_transform(data.short_side, data.crop, flip=data.flip),
+        train_transform(data.short_side, data.crop, flip=data.flip, area=_area(data)),
         seed=config.seed,
         undecodable=data.undecodable,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
@@ -74,3 +74,11 @@ def build_loader(
     pin = world.device.type == "cuda"
     loader = DataLoader(dataset, batch_sampler=sampler, num_workers=runtime.workers, collate_fn=collate, pin_memory=pin)
     return (checked(batch) for batch in loader)
+
+
+def _area(config: DataConfig) -> tuple[float, float] | None:
+    if config.area is None:
+        return None
+    if len(config.area) != 2 or not 0 < config.area[0] <= config.area[1] <= 1:
+        raise InputError(f"data.area={config.area} should be two shares of an image, such as [0.08, 1.0]")
+    return config.area[0], config.area[1]

@@ -59,6 +59,11 @@ class Target:
         return (self.name, self.labels_key) if self.kind is TargetKind.BOXES else (self.name,)
 
 
+LABEL = Target("label", TargetKind.SCALAR)
+BOXES = Target("boxes", TargetKind.BOXES)
+SEGMENTATION = Target("segmentation", TargetKind.MASK)
+
+
 class Sample(NamedTuple):
     """One image as its source holds it: uint8 [3, H, W], its target dictionary, and a name for messages."""
 

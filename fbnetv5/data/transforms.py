@@ -24,10 +24,19 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 MIN_BOX_SIDE = 2.0  # pixels that must be left of both sides of a box
 
 
-def train_transform(short_side: int, crop: int, *, flip: bool = True) -> JointTransform:
-    """Resize the short side to ``short_side`` pixels, cut a random square of ``crop`` pixels, mirror half of them."""
+def train_transform(
+    short_side: int, crop: int, *, flip: bool = True, area: tuple[float, float] | None = None
+) -> JointTransform:
+    """Resize the short side to ``short_side`` pixels, cut a random square of ``crop`` pixels, mirror half of them.
+
+    With ``area``, the cut covers a random share of the image between the two given, at a random aspect ratio, and is
+    resized to ``crop`` (the usual augmentation of ImageNet); ``short_side`` does not matter then.
+    """
+    cut: list[v2.Transform] = [Resize(short_side), PadTo(crop), v2.RandomCrop(crop)]
+    if area is not None:
+        cut = [v2.RandomResizedCrop(crop, scale=area, antialias=True)]
     mirror: list[v2.Transform] = [v2.RandomHorizontalFlip()] if flip else []
-    return JointTransform([Resize(short_side), PadTo(crop), v2.RandomCrop(crop), *mirror])
+    return JointTransform([*cut, *mirror])
 
 
 def eval_transform(short_side: int, crop: int) -> JointTransform:

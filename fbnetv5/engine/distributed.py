@@ -30,7 +30,7 @@ class World:
         return self.rank == 0
 
     def gather(self, local: Tensor) -> Tensor:
-        """Concatenate the CPU tensors [..., n] of all ranks along the last dimension: [..., size * n], in rank order."""
+        """Concatenate the CPU tensors [..., n] of all ranks, in rank order, to [..., size * n]."""
         if self.size == 1:
             return local
         on_device = local.to(self.device).contiguous()
@@ -73,8 +73,8 @@ class World:
         odd = [rank for rank, value in enumerate(values) if value != values[0]]
         if odd:
             raise RuntimeError(
-                f"{what} on rank(s) {', '.join(map(str, odd))} differ from rank 0's; the run stops before the processes "
-                "drift apart. Check that all of them run the same code, configuration and library versions."
+                f"{what} on rank(s) {', '.join(map(str, odd))} differ from rank 0's; the run stops before the "
+                "processes drift apart. Check that all of them run the same code, configuration and library versions."
             )
 
     def barrier(self) -> None:

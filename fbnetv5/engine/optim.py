@@ -29,8 +29,8 @@ def set_lr(optimizer: optim.Optimizer, lr: float) -> None:
 def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_epoch: float) -> float:
     """Return what the base rate is multiplied by at a step (0-based).
 
-    ``constant``; ``multistep``: x gamma at every milestone; ``cosine``: from 1 to 0 over the run; ``exponential``: x gamma
-    each whole epoch (or step). ``schedule.warmup`` units rise linearly from ``warmup_start`` to 1 and multiply the rest.
+    ``constant``; ``multistep``: times gamma at every milestone; ``cosine``: from 1 to 0 over the run; ``exponential``:
+    times gamma each whole unit. Over the first ``warmup`` units, also times a line from ``warmup_start`` to 1.
 
     Raises:
         InputError: an unknown schedule.

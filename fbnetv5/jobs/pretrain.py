@@ -16,8 +16,8 @@ from fbnetv5.search.algorithms import RandomSampling
 def run(config: RunConfig, folder: Path) -> None:
     """Train the supernet with every block kept with probability 0.5 (FBNetV5, Section 4.1).
 
-    Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/ and model.safetensors,
-    which ``model.weights`` of a search takes.
+    Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/ and
+    model.safetensors, which ``model.weights`` of a search takes.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.

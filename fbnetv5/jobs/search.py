@@ -21,8 +21,8 @@ from fbnetv5.search.derive import most_likely, most_likely_within
 def run(config: RunConfig, folder: Path) -> None:
     """Search topologies for all tasks of ``config`` in one run (FBNetV5, algorithm 4).
 
-    Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors (the
-    supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side.
+    Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors
+    (the supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.

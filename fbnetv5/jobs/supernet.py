@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, optim
@@ -18,7 +19,7 @@ from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.config import RunConfig, build_tasks, identity
 from fbnetv5.data.loader import build_loader, build_source
 from fbnetv5.data.multitask import Batch, Source
-from fbnetv5.engine.checkpoint import Checkpointer, load_by_name, read_weights
+from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer, load_by_name, read_weights
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
@@ -154,7 +155,7 @@ def _forward_backward(
 
 
 def train_supernet(run: SupernetRun, folder: Path) -> None:
-    """Train from the latest checkpoint, or from the start, to the last step; write metrics and checkpoints to ``folder``.
+    """Train from the latest checkpoint, or the start, to the last step; metrics and checkpoints go to ``folder``.
 
     Raises:
         InputError: as :func:`supernet_step`, or a file cannot be written.
@@ -171,50 +172,57 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
         start_step=start_step,
     )
     if checkpoint:
-        run.model.load_state_dict(checkpoint.weights)
-        run.optimizer.load_state_dict(checkpoint.state["optimizer"])
-        run.algorithm.load_state_dict(checkpoint.state["algorithm"])
-        log.load_state_dict(checkpoint.state["log"])
+        _restore(run, log, checkpoint)
         log.say(f"resuming from step {start_step}")
-
-    def record(step: int) -> None:
-        rows = {
-            name: _select_probabilities(p)
-            for name, p in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True)
-        }
-        log.probabilities(step, rows, run.space.slot_names)
-
-    def save(step: int) -> None:
-        world.average_buffers(run.model)
-        if world.is_main:
-            state = {
-                "optimizer": run.optimizer.state_dict(),
-                "algorithm": run.algorithm.state_dict(),
-                "log": log.state_dict(),
-            }
-            checkpointer.save(step, run.model, state)
-        world.barrier()
 
     def step_on(step: int, batch: Batch) -> dict[str, float]:
         for message in batch.skipped:
             log.say(f"skipped: {message}")
         return supernet_step(run, step, batch)
 
-    run.model.train()
+    def save(step: int) -> None:
+        world.average_buffers(run.model)
+        if world.is_main:
+            checkpointer.save(step, run.model, _state(run, log))
+        world.barrier()
+
     targets = [task.target for task in run.model.tasks.values()]
+    run.model.train()
     try:
         run_loop(
             build_loader(config, run.source, targets, world, start_step, run.num_steps),
             start_step=start_step,
             num_steps=run.num_steps,
             train_step=step_on,
-            on_record=record,
+            on_record=lambda step: log.probabilities(step, select_probabilities(run), run.space.slot_names),
             save=save,
             save_every=config.runtime.checkpoint_every,
             log=log,
         )
     finally:
         log.close()
+
+
+def select_probabilities(run: SupernetRun) -> dict[str, list[float]]:
+    """Return, by task, the probability that each block is selected, slot by slot."""
+    probabilities = run.algorithm.distribution.probabilities()
+    return {name: p[:, 1].tolist() for name, p in zip(run.model.tasks, probabilities, strict=True)}
+
+
+def _state(run: SupernetRun, log: RunLog) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights; random numbers are keyed by step and need no state."""
+    return {
+        "optimizer": run.optimizer.state_dict(),
+        "algorithm": run.algorithm.state_dict(),
+        "log": log.state_dict(),
+    }
+
+
+def _restore(run: SupernetRun, log: RunLog, checkpoint: Checkpoint) -> None:
+    run.model.load_state_dict(checkpoint.weights)
+    run.optimizer.load_state_dict(checkpoint.state["optimizer"])
+    run.algorithm.load_state_dict(checkpoint.state["algorithm"])
+    log.load_state_dict(checkpoint.state["log"])
 
 
 def split(batch: Batch, count: int) -> list[Batch]:
@@ -232,17 +240,13 @@ def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:
     return torch.tensor(counts).T
 
 
-def _select_probabilities(probabilities: Tensor) -> list[float]:
-    return probabilities[:, 1].tolist()
-
-
 def _require_finite(losses: Tensor, num_labelled: Tensor, names: Sequence[str], step: int) -> None:
     bad = ((num_labelled > 0) & ~losses.isfinite()).nonzero()
     if len(bad):
         task, sample = bad[0].tolist()
         raise InputError(
-            f"the loss of task '{names[task]}' is {losses[task, sample].item()} at step {step} (sample {sample}); the last "
-            "checkpoint is untouched. Lower optimizer.lr, warm up longer or set optimizer.clip_norm"
+            f"the loss of task '{names[task]}' is {losses[task, sample].item()} at step {step} (sample {sample}); the "
+            "last checkpoint is untouched. Lower optimizer.lr, warm up longer or set optimizer.clip_norm"
         )
 
 
@@ -254,8 +258,8 @@ def _check_sizes(config: RunConfig, world: World) -> None:
         raise InputError(f"search.num_samples={search.num_samples} cannot be shared by {world.size} processes")
     if search.batch_size % search.num_samples or search.batch_size < search.num_samples:
         raise InputError(
-            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: each "
-            "architecture sees an equal share of the images"
+            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
+            "each architecture sees an equal share of the images"
         )
     unknown = set(search.task_weights) - set(config.tasks)
     if unknown:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.data.multitask import LABEL, Target
 from fbnetv5.heads.classifier import MBPoolClassifier
 from fbnetv5.tasks.task import Features, TargetDict
 
@@ -21,7 +21,7 @@ class Classification:
     path: int = 3
     hidden_channels: int = 1984
     label_smoothing: float = 0.0
-    target: Target = Target("label", TargetKind.SCALAR)
+    target: Target = LABEL
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given classes."""

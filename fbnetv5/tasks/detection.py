@@ -16,7 +16,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.tasks.task import Features, TargetDict
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
@@ -41,7 +41,7 @@ class Detection:
     roi_size: int = 6
     num_proposals: int = 100
     num_sampled: int = 64
-    target: Target = Target("boxes", TargetKind.BOXES)
+    target: Target = BOXES
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given classes."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.data.multitask import Source
-from fbnetv5.tasks.task import Task, TargetDict
+from fbnetv5.tasks.task import TargetDict, Task
 
 
 class MultitaskNet(nn.Module):

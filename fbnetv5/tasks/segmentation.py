@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import IGNORE, Target, TargetKind
+from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
 from fbnetv5.tasks.task import Features, TargetDict
 
 
@@ -19,7 +19,7 @@ class Segmentation:
 
     path: int = 2
     kernel_size: int = 3
-    target: Target = Target("segmentation", TargetKind.MASK)
+    target: Target = SEGMENTATION
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given classes."""

@@ -14,7 +14,7 @@ Features = Mapping[int, Tensor]
 
 
 class Task(Protocol):
-    """A task of the search. Adding one is one such class in a file of its own and one entry under ``tasks`` in a config."""
+    """A task. A new one is such a class in a file of its own, and an entry under ``tasks`` in a config."""
 
     path: int
     """The path whose feature the search head reads (0..3, strides 4, 8, 16, 32)."""
