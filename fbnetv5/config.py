@@ -1,6 +1,6 @@
 """The schema of every configuration: keys, types, defaults and help texts.
 
-A config file starts with ``defaults: [schema, _self_]`` and sets what differs. A key that is not here, or a value of
+A config file starts with ``defaults: [/schema, _self_]`` and sets what differs. A key that is not here, or a value of
 another type, is an error that names it. ``python train_net.py --help`` prints these texts.
 """
 

@@ -78,9 +78,7 @@ def build_run(config: RunConfig, world: World, make_algorithm: AlgorithmFactory)
         network = MultiPathNet(family, Topology.full(config.model.num_stages))
         model = build_multitask_net(network, tasks, source)
     _load_initial_weights(model, config)
-    model.to(device=world.device, dtype=DTYPES[config.runtime.precision])
-    if world.device.type == "cuda":
-        model.to(memory_format=torch.channels_last)
+    model.to(device=world.device, dtype=DTYPES[config.runtime.precision], memory_format=torch.channels_last)
     macs = block_macs(family, config.model.num_stages, (config.data.crop, config.data.crop))
     space = TopologySpace(config.model.num_stages, macs, model.head_paths)
     optimizer = build_sgd(model, config.optimizer)
@@ -134,9 +132,7 @@ def _forward_backward(
 ) -> Tensor:
     """Add the gradient of one sample's share of the loss; return its losses [T], NaN where nothing is labelled."""
     device, precision = run.world.device, run.config.runtime.precision
-    images = part.images.to(DTYPES[precision])
-    if device.type == "cuda":
-        images = images.contiguous(memory_format=torch.channels_last)
+    images = part.images.to(DTYPES[precision], memory_format=torch.channels_last)
     mixed = precision == "bfloat16"
     with (
         forked(run.config.seed, Purpose.HEADS, *key, device=device),

@@ -1,0 +1,182 @@
+"""What sampled architectures cost in time, against their MACs and against static networks of the same blocks."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+
+from benchmarks.runs import autocast, backward_from_features, load_batches
+from benchmarks.timing import Trial, median_seconds, table
+from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.topology import Topology
+from fbnetv5.data.multitask import Batch
+from fbnetv5.jobs.supernet import DTYPES, SupernetRun, split
+from fbnetv5.seeding import Purpose, generator
+
+NUM_GROUPS = 5
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A sampled architecture, pruned, and the median seconds of a micro-batch's forward and backward pass.
+
+    Attributes:
+        from_start: drawn as a search starts, every block with 0.5; otherwise with another probability.
+        macs: of the network for one image, without heads.
+        seconds: with all heads.
+    """
+
+    from_start: bool
+    num_blocks: int
+    macs: int
+    seconds: float
+
+
+def measure_architectures(run: SupernetRun, count: int, rounds: int) -> list[Architecture]:
+    """Time ``count`` architectures in turn: half drawn as a search starts, half with probabilities from 0 to 1."""
+    even = count // 2
+    chances = torch.cat([torch.full((even,), 0.5), torch.linspace(0, 1, count - even)])
+    topologies = _sample(run, chances)
+    batch = first_micro_batch(run)
+    trials = {i: _step_trial(run, batch, topology) for i, topology in enumerate(topologies)}
+    seconds = median_seconds(trials, rounds, run.world.device)
+    return [
+        Architecture(i < even, len(topology.blocks), _macs(run, topology), seconds[i])
+        for i, topology in enumerate(topologies)
+    ]
+
+
+def first_micro_batch(run: SupernetRun) -> Batch:
+    """Return the images that the first architecture of a search would see."""
+    (batch,) = load_batches(run.config, run.source, run.model, run.world, 1)
+    return split(batch, run.config.search.num_samples)[0]
+
+
+def _sample(run: SupernetRun, chances: torch.Tensor) -> list[Topology]:
+    """Draw one architecture a chance, its blocks selected with that probability, and prune it."""
+    draws = generator(run.config.seed, Purpose.ARCHITECTURES)
+    choices = torch.rand(len(chances), len(run.space.num_options), generator=draws) < chances[:, None]
+    return [run.space.decode(row).prune(run.model.head_paths) for row in choices.int().tolist()]
+
+
+def _macs(run: SupernetRun, topology: Topology) -> int:
+    side = run.config.data.crop
+    return network_cost(run.model.network.family, topology, (side, side)).macs
+
+
+def _step_trial(run: SupernetRun, batch: Batch, topology: Topology) -> Trial:
+    def step(_: None) -> None:
+        with autocast(run.config, run.world.device):
+            losses = run.model(batch.images, batch.targets, topology)
+        if losses:
+            torch.stack(list(losses.values())).sum().backward()
+
+    return Trial(step, prepare=lambda _: run.model.zero_grad(set_to_none=True))
+
+
+def architectures_text(results: Sequence[Architecture]) -> str:
+    """Return time by groups of ascending MACs, correlations, and what no block at all costs against the fit."""
+    ordered = sorted(results, key=lambda r: r.macs)
+    borders = [round(len(ordered) * i / NUM_GROUPS) for i in range(NUM_GROUPS + 1)]
+    groups = [ordered[low:high] for low, high in itertools.pairwise(borders) if high > low]
+    rows = [
+        (
+            f"{group[0].macs / 1e6:.1f} to {group[-1].macs / 1e6:.1f}",
+            str(len(group)),
+            f"{statistics.mean(r.num_blocks for r in group):.1f}",
+            f"{statistics.mean(r.macs for r in group) / 1e6:.1f}",
+            f"{statistics.median(r.seconds for r in group) * 1e3:.1f}",
+        )
+        for group in groups
+    ]
+    header = ("M MACs, from to", "architectures", "mean blocks", "mean M MACs", "median ms")
+    macs, seconds = [r.macs for r in ordered], [r.seconds for r in ordered]
+    fit = stats.linregress(macs, seconds)
+    least = ordered[0]
+    return "\n".join(
+        [
+            table(header, rows),
+            _correlations("all", ordered),
+            _correlations("drawn as a search starts", [r for r in ordered if r.from_start]),
+            f"  linear fit: {fit.slope * 1e9:.2f} ms per M MACs over {fit.intercept * 1e3:.1f} ms; "
+            f"{least.num_blocks} blocks take {least.seconds * 1e3:.1f} ms, "
+            f"the fit says {(fit.intercept + fit.slope * least.macs) * 1e3:.1f}: skipped blocks cost no time",
+        ]
+    )
+
+
+def _correlations(what: str, group: Sequence[Architecture]) -> str:
+    seconds = [r.seconds for r in group]
+    of_macs, of_blocks = [r.macs for r in group], [r.num_blocks for r in group]
+    return (
+        f"  {what} ({len(group)}): time with MACs: Pearson {stats.pearsonr(of_macs, seconds).statistic:.3f}, "
+        f"Spearman {stats.spearmanr(of_macs, seconds).statistic:.3f}; "
+        f"with the number of blocks: Pearson {stats.pearsonr(of_blocks, seconds).statistic:.3f}"
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Median seconds of the network's forward and backward pass for one topology, in the supernet and built alone."""
+
+    name: str
+    num_blocks: int
+    supernet: float
+    static: float
+
+    @property
+    def ratio(self) -> float:
+        """The supernet's time in units of the static network's."""
+        return self.supernet / self.static
+
+
+def measure_comparisons(run: SupernetRun, count: int, rounds: int) -> list[Comparison]:
+    """Time topologies without blocks, with all, and ``count`` drawn ones, each in turn as supernet and as network."""
+    chances = torch.cat([torch.tensor([0.0, 1.0]), torch.full((count,), 0.5)])
+    names = ["no block", "all blocks", *(f"drawn {i + 1}" for i in range(count))]
+    topologies = dict(zip(names, _sample(run, chances), strict=True))
+    images = first_micro_batch(run).images
+    trials = {}
+    for name, topology in topologies.items():
+        trials[name, "supernet"] = _network_trial(run, run.model.network, images, topology)
+        trials[name, "static"] = _network_trial(run, _static(run, topology), images, None)
+    seconds = median_seconds(trials, rounds, run.world.device)
+    return [
+        Comparison(name, len(topology.blocks), seconds[name, "supernet"], seconds[name, "static"])
+        for name, topology in topologies.items()
+    ]
+
+
+def _static(run: SupernetRun, topology: Topology) -> MultiPathNet:
+    """Build the network of a pruned topology alone, with the supernet's weights."""
+    network = MultiPathNet(run.model.network.family, topology)
+    weights = run.model.network.state_dict()
+    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    network.to(run.world.device, DTYPES[run.config.runtime.precision])
+    return network.to(memory_format=torch.channels_last) if run.world.device.type == "cuda" else network
+
+
+def _network_trial(run: SupernetRun, network: MultiPathNet, images: torch.Tensor, topology: Topology | None) -> Trial:
+    def passes(_: None) -> None:
+        with autocast(run.config, run.world.device):
+            features = network(images, topology)
+        backward_from_features(features.values())
+
+    return Trial(passes, prepare=lambda _: network.zero_grad(set_to_none=True))
+
+
+def comparisons_text(results: Sequence[Comparison]) -> str:
+    """Return each ratio and their geometric mean."""
+    rows = [
+        (r.name, str(r.num_blocks), f"{r.supernet * 1e3:.1f}", f"{r.static * 1e3:.1f}", f"{r.ratio:.3f}")
+        for r in results
+    ]
+    mean = statistics.geometric_mean(r.ratio for r in results)
+    header = ("topology", "blocks", "supernet ms", "static ms", "ratio")
+    return f"{table(header, rows)}\n  geometric mean of the ratios {mean:.3f} (aim: at most 1.05)"
