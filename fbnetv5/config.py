@@ -6,19 +6,18 @@ another type, is an error that names it. ``python train_net.py --help`` prints t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.tasks.task import Task
-
-T = TypeVar("T")
 
 
 def option(default: Any, help_text: str) -> Any:
@@ -175,17 +174,33 @@ def to_run_config(node: DictConfig) -> RunConfig:
     """Turn hydra's node into a :class:`RunConfig`.
 
     Raises:
-        InputError: a value is missing or outside its choices.
+        InputError: a key is unknown, or a value is missing, of another type or outside its choices.
     """
     try:
-        config = OmegaConf.to_object(node)
+        # merged into a fresh schema, as hydra lets +key=value past the one that it composed
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.to_container(node)))
     except OmegaConfBaseException as error:
-        raise InputError(f"configuration: {str(error).splitlines()[0]}") from error
+        raise InputError(explain(error)) from error
     assert isinstance(config, RunConfig)
     for key, choices in CHOICES.items():
         if (value := OmegaConf.select(node, key)) not in choices:
             raise InputError(f"{key}={value} is none of {', '.join(choices)}{nearest(str(value), choices)}")
     return config
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what hydra or omegaconf found wrong, with the nearest known key where one is unknown."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error)
+    full_key = re.search(r"full_key: (\S+)", text)
+    if full_key is None:
+        return " ".join(text.split())
+    key = full_key.group(1)
+    if " not in " in text:
+        known = [known_key for known_key, _, _ in describe()]
+        return f"unknown key '{key}'{nearest(key, {*known, *(k.rsplit('.', 1)[0] for k in known)})}"
+    return f"{key}: {text.splitlines()[0]}"
 
 
 def build_tasks(entries: dict[str, Any]) -> dict[str, Task]:
@@ -207,7 +222,7 @@ def _build_task(name: str, entry: dict[str, Any]) -> Task:
     try:
         task_class = get_class(path)
     except Exception as error:  # hydra wraps whatever importing the module raised
-        raise InputError(f"tasks.{name}._target_={path} cannot be imported: {error}") from error
+        raise InputError(f"tasks.{name}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
     known = [f.name for f in fields(task_class)] if is_dataclass(task_class) else []
     for key in options:
         if key not in known:
@@ -219,7 +234,10 @@ def _build_task(name: str, entry: dict[str, Any]) -> Task:
             options[key] = tuple(value)
         elif not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
             raise InputError(f"tasks.{name}.{key}={value} should be of type {type(default).__name__}")
-    return task_class(**options)
+    task: Task = task_class(**options)
+    if task.path not in range(NUM_PATHS):
+        raise InputError(f"tasks.{name}.path={task.path} is no path: 0 to {NUM_PATHS - 1}")
+    return task
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -258,8 +276,3 @@ def saved_yaml(config: RunConfig, header: str) -> str:
     """Return the resolved configuration as YAML under a comment."""
     lines = "".join(f"# {line}\n" for line in header.splitlines())
     return lines + OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
-
-
-def absolute(path: str) -> Path:
-    """Return a path of the config as seen from the folder that the program was started in."""
-    return Path(path).expanduser().absolute()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fbnetv5 import config as schema
 from fbnetv5.errors import InputError, nearest
@@ -38,7 +38,8 @@ keys (name = default: meaning):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    known, overrides = _parser().parse_known_args(arguments)
+    known, rest = _parser().parse_known_args(arguments)
+    overrides = [_open_ended(override) for override in rest]
     schema.register()
     with _one_line_errors():
         file = _existing(known.config)
@@ -97,28 +98,13 @@ def _check(file: Path, overrides: Sequence[str]) -> None:
         with initialize_config_dir(str(file.parent), version_base="1.3"):
             node = compose(file.stem, overrides=[*single, f"hydra.searchpath=[file://{CONFIGS}]"])
         schema.to_run_config(node)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(f"{file}: {_explain(error)}") from error
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"{file}: {schema.explain(error)}") from error
 
 
-def _explain(error: Exception) -> str:
-    """Turn hydra's and omegaconf's several lines into one, with the nearest key where one is unknown."""
-    text = " ".join(str(error).split())
-    cause = error.__cause__
-    while cause is not None:
-        text += " " + " ".join(str(cause).split())
-        cause = cause.__cause__
-    keys = [key for key, _, _ in schema.describe()]
-    unknown = re.search(r"Key '([^']+)' (?:is )?not in", text)
-    if unknown:
-        full = re.search(r"full_key: (\S+)", text)
-        key = full.group(1) if full else unknown.group(1)
-        return f"unknown key '{key}'{nearest(key, [*keys, *_parents(keys)])}"
-    return text
-
-
-def _parents(keys: Sequence[str]) -> set[str]:
-    return {key.rsplit(".", 1)[0] for key in keys if "." in key}
+def _open_ended(override: str) -> str:
+    """Let hydra add entries to the mappings that have no fixed keys; what they hold is checked when it is used."""
+    return f"++{override}" if override.startswith(("tasks.", "search.task_weights")) else override
 
 
 @contextlib.contextmanager

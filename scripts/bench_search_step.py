@@ -118,11 +118,11 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, default=QUICKSTART, metavar="FILE", help="a search's YAML file (default: the quickstart)"
     )
     add("--tasks", type=_counts, default=(1, 2, 3, 6), metavar="T,T,...", help="numbers of tasks (default: 1,2,3,6)")
-    add("--repeats", type=_positive, default=9, help="rounds of everything timed; medians are shown (default: 9)")
-    add("--architectures", type=_positive, default=40, help="how many to time against their MACs (default: 40)")
+    add("--repeats", type=_positive, default=11, help="rounds of everything timed; medians are shown (default: 11)")
+    add("--architectures", type=_four, default=40, help="how many to time against their MACs (default: 40, at least 4)")
     add("--comparisons", type=_positive, default=6, help="sampled static networks, beside two extremes (default: 6)")
     add("--threads", type=_positive, default=1, help="torch's CPU threads (default: 1)")
-    add("--json", type=Path, metavar="FILE", help="write the figures here too")
+    add("--json", type=Path, metavar="FILE", help="write the figures there too")
     full = parser.add_argument_group("the full-size iteration")
     full.add_argument("--full-size-device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it out, slowly")
     full.add_argument("--full-size-batch", type=_positive, default=48, help="images an architecture (default: 48)")
@@ -135,6 +135,12 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _four(text: str) -> int:
+    if (number := int(text)) < 4:
+        raise argparse.ArgumentTypeError(f"{text} are too few for a correlation; take at least 4")
     return number
 
 

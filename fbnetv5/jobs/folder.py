@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import fbnetv5
-from fbnetv5.config import RunConfig, saved_yaml
+from fbnetv5.config import RunConfig, identity, saved_yaml
+from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
 from fbnetv5.files import write_text
@@ -16,21 +17,27 @@ CONFIG = "config.yaml"
 LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 
 
-def open_run_folder(config: RunConfig, folder: Path, world: World) -> None:
-    """Write the resolved configuration, with seed and versions, to the folder of a run.
+def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Checkpointer, Checkpoint | None]:
+    """Claim the folder of a run: find where to go on from, then write the resolved configuration, seed and versions.
+
+    Returns:
+        what writes the run's checkpoints, and the latest one if the run is resumed.
 
     Raises:
-        InputError: the folder holds a run already, and ``resume`` was not asked for.
+        InputError: the folder holds a run and ``resume`` was not asked for, or a run of another configuration.
     """
+    checkpointer = Checkpointer(folder / "checkpoints", identity(config))
     taken = (folder / CONFIG).exists()
     world.barrier()  # all ranks have looked before one of them writes
     if taken and not config.resume:
         raise InputError(
             f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
         )
+    checkpoint = checkpointer.latest() if config.resume else None
     if world.is_main:
         versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         header = (
             f"fbnetv5 {fbnetv5.__version__}, Python {platform.python_version()}, {versions}\n{world.size} process(es)"
         )
         write_text(folder / CONFIG, saved_yaml(config, header))
+    return checkpointer, checkpoint

@@ -8,7 +8,6 @@ from fbnetv5.archs.topology import TopologySpace
 from fbnetv5.config import RunConfig
 from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
 from fbnetv5.engine.distributed import start_world
-from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.jobs.supernet import build_run, train_supernet
 from fbnetv5.search.algorithms import RandomSampling
 
@@ -28,7 +27,6 @@ def run(config: RunConfig, folder: Path) -> None:
 
     with start_world(config.runtime.device, config.runtime.threads) as world:
         supernet = build_run(config, world, uniform)
-        open_run_folder(config, folder, world)
         train_supernet(supernet, folder)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())

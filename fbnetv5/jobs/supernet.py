@@ -16,15 +16,16 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.config import RunConfig, build_tasks, identity
+from fbnetv5.config import RunConfig, build_tasks
 from fbnetv5.data.loader import build_loader, build_source
 from fbnetv5.data.multitask import Batch, Source
-from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer, load_by_name, read_weights
+from fbnetv5.engine.checkpoint import Checkpoint, load_by_name, read_weights
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
 from fbnetv5.engine.optim import build_sgd, rate_factor, set_lr
 from fbnetv5.errors import InputError
+from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.seeding import Purpose, forked
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
@@ -78,7 +79,8 @@ def build_run(config: RunConfig, world: World, make_algorithm: AlgorithmFactory)
         network = MultiPathNet(family, Topology.full(config.model.num_stages))
         model = build_multitask_net(network, tasks, source)
     _load_initial_weights(model, config)
-    model.to(device=world.device, dtype=DTYPES[config.runtime.precision], memory_format=torch.channels_last)
+    model.to(device=world.device, dtype=DTYPES[config.runtime.precision])
+    model.to(memory_format=torch.channels_last)
     macs = block_macs(family, config.model.num_stages, (config.data.crop, config.data.crop))
     space = TopologySpace(config.model.num_stages, macs, model.head_paths)
     optimizer = build_sgd(model, config.optimizer)
@@ -154,11 +156,10 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
     """Train from the latest checkpoint, or the start, to the last step; metrics and checkpoints go to ``folder``.
 
     Raises:
-        InputError: as :func:`supernet_step`, or a file cannot be written.
+        InputError: as :func:`supernet_step` and :func:`open_run_folder`, or a file cannot be written.
     """
     config, world = run.config, run.world
-    checkpointer = Checkpointer(folder / "checkpoints", identity(config))
-    checkpoint = checkpointer.latest() if config.resume else None
+    checkpointer, checkpoint = open_run_folder(config, folder, world)
     start_step = checkpoint.step if checkpoint else 0
     log = RunLog(
         folder if world.is_main else None,

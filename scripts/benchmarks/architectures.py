@@ -104,9 +104,9 @@ def architectures_text(results: Sequence[Architecture]) -> str:
             table(header, rows),
             _correlations("all", ordered),
             _correlations("drawn as a search starts", [r for r in ordered if r.from_start]),
-            f"  linear fit: {fit.slope * 1e9:.2f} ms per M MACs over {fit.intercept * 1e3:.1f} ms; "
-            f"{least.num_blocks} blocks take {least.seconds * 1e3:.1f} ms, "
-            f"the fit says {(fit.intercept + fit.slope * least.macs) * 1e3:.1f}: skipped blocks cost no time",
+            f"  linear fit: {fit.slope * 1e9:.2f} ms per M MACs over {fit.intercept * 1e3:.1f} ms\n"
+            f"  {least.num_blocks} blocks take {least.seconds * 1e3:.1f} ms, and the fit says "
+            f"{(fit.intercept + fit.slope * least.macs) * 1e3:.1f} ms: where they agree, skipped blocks cost no time",
         ]
     )
 
@@ -159,7 +159,7 @@ def _static(run: SupernetRun, topology: Topology) -> MultiPathNet:
     weights = run.model.network.state_dict()
     network.load_state_dict({name: weights[name] for name in network.state_dict()})
     network.to(run.world.device, DTYPES[run.config.runtime.precision])
-    return network.to(memory_format=torch.channels_last) if run.world.device.type == "cuda" else network
+    return network.to(memory_format=torch.channels_last)
 
 
 def _network_trial(run: SupernetRun, network: MultiPathNet, images: torch.Tensor, topology: Topology | None) -> Trial:

@@ -72,9 +72,7 @@ def load_batches(config: RunConfig, source: Source, model: MultitaskNet, world: 
     targets = [task.target for task in model.tasks.values()]
     batches = [batch.to(world.device) for batch in build_loader(config, source, targets, world, 0, count)]
     for batch in batches:
-        batch.images = batch.images.to(DTYPES[config.runtime.precision])
-        if world.device.type == "cuda":
-            batch.images = batch.images.contiguous(memory_format=torch.channels_last)
+        batch.images = batch.images.to(DTYPES[config.runtime.precision], memory_format=torch.channels_last)
     return batches
 
 

@@ -1,0 +1,229 @@
+"""What the user gets wrong: one line on stderr, status 1, and the last good files stay as they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from fbnetv5 import launch
+from tests.jobs.runs import ROOT, TINY
+
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+
+
+@pytest.fixture(autouse=True)
+def clean_hydra():
+    yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def error_of(capsys, tmp_path, monkeypatch):
+    """Run the command line in this process; return its one line of error."""
+
+    def run(*overrides: str, config: Path = QUICKSTART, output: Path | None = None) -> str:
+        arguments = [
+            f"--config={config}",
+            *TINY,
+            "runtime.workers=0",
+            f"output={output or tmp_path / 'run'}",
+            *overrides,
+        ]
+        monkeypatch.setattr("sys.argv", ["train_net.py"])
+        with pytest.raises(SystemExit) as exit_info:
+            launch.main(arguments)
+        assert exit_info.value.code == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Eight images with boxes, masks and labels in the formats that people have."""
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    names = [f"{i}.png" for i in range(8)]
+    for i, name in enumerate(names):
+        Image.new("RGB", (64, 64), (i * 30, 90, 200)).save(root / "images" / name)
+        Image.new("L", (64, 64), i % 2).save(root / "masks" / name)
+    (root / "labels.csv").write_text("file_name,label\n" + "".join(f"{n},{'ab'[i % 2]}\n" for i, n in enumerate(names)))
+    write_boxes(root, [10, 10, 20, 20])
+    return root
+
+
+def write_boxes(root: Path, box: list[float], category: int = 1) -> None:
+    images = [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(8)]
+    annotations = [
+        {"id": i, "image_id": i, "category_id": category if i == 5 else 1, "bbox": box if i == 5 else [4, 4, 8, 8]}
+        for i in range(8)
+    ]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
+    (root / "boxes.json").write_text(json.dumps(content))
+
+
+def files(root: Path, **changed: str | None) -> list[str]:
+    """Overrides that read the folder of ``data``."""
+    split = {"images": "images", "labels": "labels.csv", "boxes": "boxes.json", "masks": "masks", **changed}
+    given = [f"data.train.{key}={value}" for key, value in split.items() if value is not None]
+    return [f"data.root={root}", "data.mask_classes=[background, thing]", *given]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("search.stepz=3", "unknown key 'search.stepz'; did you mean 'search.steps'?"),
+        ("serch.steps=3", "unknown key 'serch'; did you mean 'search'?"),
+        ("+model.famly=A", "unknown key 'model.famly'; did you mean 'model.family'?"),
+        ("search.steps=many", "search.steps: Value 'many' of type 'str' could not be converted to Integer"),
+        ("search.baseline=wieghted", "search.baseline=wieghted is none of weighted, history; did you mean 'weighted'?"),
+        (
+            "tasks.cls.paht=2",
+            "tasks.cls.paht is no option of fbnetv5.tasks.classification.Classification; did you mean 'path'",
+        ),
+        ("tasks.cls.path=deep", "tasks.cls.path=deep should be of type int"),
+        ("tasks.cls.path=7", "tasks.cls.path=7 is no path: 0 to 3"),
+        ("tasks.cls._target_=no.such.Task", "tasks.cls._target_=no.such.Task cannot be imported"),
+        ("model.family=AC", "unknown family 'AC'; did you mean 'A_C'?"),
+        ("job=serch", "job=serch is unknown; choose from search, pretrain; did you mean 'search'?"),
+        ("search.batch_size=30", "search.batch_size=30 must be a multiple of search.num_samples=8"),
+        ("search.epochs=2", "give one of search.steps and search.epochs"),
+        ("search.num_samples=1", "needs at least 2, got 1"),
+        ("search.task_weights={dte: 2}", "search.task_weights names dte, which is no task of this run"),
+        ("data.root=/no/such/folder", "data.root=/no/such/folder: there is no such folder"),
+        ("data.area=[0.5]", "data.area=[0.5] should be two shares of an image"),
+        ("search.budget_macs=-1", "no architecture fits the budget"),
+        ("model.weights=/no/such/file.safetensors", "cannot read weights from /no/such/file.safetensors"),
+    ],
+)
+def test_configuration(error_of, override, expected):
+    assert expected in error_of(override, "search.steps=1" if "epochs" not in override else "seed=0")
+
+
+def test_config_file(error_of, tmp_path):
+    assert "there is no such file" in error_of(config=tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("defaults: [/schema, _self_]\nname: [unclosed\n")
+    assert "broken.yaml" in error_of(config=broken)
+    misspelt = tmp_path / "misspelt.yaml"
+    misspelt.write_text("defaults: [/quickstart, _self_]\nserach: {steps: 3}\n")
+    assert "unknown key 'serach'; did you mean 'search'?" in error_of(config=misspelt)
+
+
+def test_a_box_outside_its_image(error_of, data):
+    write_boxes(data, [50, 50, 40, 40])
+    message = error_of(*files(data))
+    assert "5.png" in message
+    assert "boxes.json" in message
+
+
+def test_an_inverted_box(error_of, data):
+    write_boxes(data, [20, 20, -10, 5])
+    assert "5.png" in error_of(*files(data))
+
+
+def test_an_unknown_category(error_of, data):
+    write_boxes(data, [10, 10, 20, 20], category=9)
+    assert "9" in error_of(*files(data))
+
+
+def test_a_mask_of_another_size(error_of, data):
+    Image.new("L", (32, 64)).save(data / "masks" / "3.png")
+    message = error_of(*files(data))
+    assert "masks/3.png" in message
+
+
+def test_a_mask_value_that_is_no_class(error_of, data):
+    Image.new("L", (64, 64), 7).save(data / "masks" / "3.png")
+    message = error_of(*files(data))
+    assert "masks/3.png" in message
+    assert "7" in message
+
+
+def test_an_image_that_cannot_be_decoded_is_named(error_of, data):
+    (data / "images" / "2.png").write_bytes((data / "images" / "2.png").read_bytes()[:50])
+    assert "images/2.png" in error_of(*files(data))
+
+
+def test_an_image_that_cannot_be_decoded_is_skipped_where_the_config_says_so(data, tmp_path, monkeypatch, capsys):
+    (data / "images" / "2.png").write_bytes(b"not an image")
+    monkeypatch.setattr("sys.argv", ["train_net.py"])
+    skip = ["data.undecodable=skip", "search.steps=2", "runtime.workers=0", f"output={tmp_path / 'run'}"]
+    launch.main([f"--config={QUICKSTART}", *TINY, *files(data), *skip])
+    assert "skipped: " in (messages := capsys.readouterr().err)
+    assert "images/2.png" in messages
+    assert (tmp_path / "run" / "topology_cls.yaml").exists()
+
+
+def test_a_folder_without_images(error_of, data):
+    shutil.rmtree(data / "images")
+    (data / "images").mkdir()
+    assert "images" in error_of(*files(data))
+
+
+def test_a_task_without_any_label(error_of, data):
+    message = error_of(*files(data, boxes=None))
+    assert "task 'det' needs 'boxes', and no image of the training split is labelled with it" in message
+
+
+def test_a_nan_loss_names_task_and_step_and_keeps_the_checkpoint(error_of, tmp_path):
+    message = error_of("optimizer.lr=1e30", "optimizer.clip_norm=null", "runtime.checkpoint_every=1")
+    assert "the loss of task '" in message
+    assert " at step " in message
+    states = sorted((tmp_path / "run" / "checkpoints").glob("step-*/state.pt"))
+    assert states
+    assert all(torch.load(state, weights_only=True)["step"] > 0 for state in states)
+    assert not list((tmp_path / "run").glob("topology_*"))
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr("sys.argv", ["train_net.py"])
+    folder = tmp_path / "finished"
+    steps = ["search.steps=2", "search.batch_size=8", "search.num_samples=2", "runtime.workers=0"]
+    launch.main([f"--config={QUICKSTART}", *TINY, *steps, f"output={folder}"])
+    GlobalHydra.instance().clear()
+    return folder
+
+
+SAME = ("search.steps=2", "search.batch_size=8", "search.num_samples=2")
+
+
+def test_a_run_is_not_overwritten(error_of, finished):
+    before = (finished / "topology_cls.yaml").read_bytes()
+    assert "holds a run already" in error_of(*SAME, output=finished)
+    assert (finished / "topology_cls.yaml").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_config(error_of, finished):
+    config = (finished / "config.yaml").read_bytes()
+    message = error_of(*SAME, "resume=true", "seed=5", "optimizer.lr=0.3", output=finished)
+    assert "another configuration: optimizer.lr was 0.1, is now 0.3; seed was 0, is now 5" in message
+    assert (finished / "config.yaml").read_bytes() == config
+
+
+def test_a_damaged_checkpoint(error_of, finished):
+    (state,) = (finished / "checkpoints").glob("step-*/state.pt")
+    state.write_bytes(state.read_bytes()[:100])
+    assert "cannot read" in error_of(*SAME, "resume=true", output=finished)
+
+
+def test_weights_of_another_network(error_of, finished):
+    message = error_of(*SAME, f"model.weights={finished / 'model.safetensors'}", "model.num_stages=3")
+    assert "does not fit the model: network.blocks.s3_p0.0.conv" in message
+
+
+def test_a_topology_file_says_where_it_comes_from(finished):
+    info = yaml.safe_load((finished / "topology_det.yaml").read_text())["info"]
+    assert info["task"] == "det"
+    assert info["searched_with"]["family"] == "NANO"

@@ -1,0 +1,70 @@
+"""The benchmark of a search's iteration, run with everything tiny."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.families import get_family
+from fbnetv5.archs.topology import Topology
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "model.num_stages=2",
+    "data.shapes.size=64",
+    "data.short_side=64",
+    "data.crop=64",
+    "search.batch_size=8",
+    "search.num_samples=2",
+    "runtime.device=cpu",
+)
+FEW = ("--tasks=1,3,4", "--repeats=1", "--architectures=4", "--comparisons=1")
+FULL_SIZE = ("--full-size-device=cpu", "--full-size-batch=2", "--full-size-samples=2")
+
+pytestmark = pytest.mark.slow
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(ROOT / "scripts" / "bench_search_step.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+def test_every_part_runs_and_is_printed(tmp_path):
+    done = bench(*TINY, *FEW, *FULL_SIZE, f"--json={tmp_path / 'figures.json'}")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+
+    counts = figures["task_counts"]
+    assert [row["num_tasks"] for row in counts] == [1, 3, 4]
+    assert 0 < counts[0]["heads"] < counts[1]["heads"]  # the first task is classification, the cheapest head
+    assert all(row["peak"] >= row["before"] > 2**20 for row in figures["memory"])
+
+    family = get_family("NANO")
+    blocks = {row["num_blocks"]: row["macs"] for row in figures["architectures"]}
+    trunk = network_cost(family, Topology(2, frozenset()), (64, 64)).macs
+    assert blocks[0] == trunk < min(macs for num_blocks, macs in blocks.items() if num_blocks)
+    assert [row["name"] for row in figures["comparisons"]] == ["no block", "all blocks", "drawn 1"]
+    assert figures["comparisons"][0]["num_blocks"] == 0
+
+    drawn, _, every, hrnet = figures["full_size"]
+    assert every["macs"] == network_cost(get_family("A"), Topology.full(7), (224, 224)).macs > drawn["macs"]
+    assert hrnet["macs"] > every["macs"]
+    assert all(row["images_per_second"] > 0 for row in figures["full_size"])
+    for title in ("by number of tasks", "by architecture", "geometric mean", "Peak memory", "hrnet_w18_small_v2"):
+        assert title in done.stdout
+
+
+def test_a_wrong_key_is_one_line():
+    done = bench("model.famly=A")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "famly" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
