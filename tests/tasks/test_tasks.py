@@ -1,0 +1,153 @@
+"""Search heads: losses against closed forms, partial labels, odd inputs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.models.detection.image_list import ImageList
+
+from fbnetv5.archs.families import get_family
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.topology import Topology
+from fbnetv5.seeding import forked
+from fbnetv5.tasks.classification import Classification
+from fbnetv5.tasks.detection import Detection, NominalStrideAnchors
+from fbnetv5.tasks.multitask import MultitaskNet
+from fbnetv5.tasks.segmentation import Segmentation
+
+CHANNELS = (4, 6, 8, 10)
+SMALL = Detection(anchor_sizes=(12, 24), hidden_channels=16, num_proposals=8, num_sampled=8)
+
+
+def feature(path: int, count: int = 2, size: int = 4) -> dict[int, torch.Tensor]:
+    return {path: torch.randn(count, CHANNELS[path], size, size, generator=torch.Generator().manual_seed(0))}
+
+
+def boxes(*rows: list[float]) -> dict[str, torch.Tensor]:
+    return {"boxes": torch.tensor(rows).reshape(-1, 4), "box_labels": torch.zeros(len(rows), dtype=torch.int64)}
+
+
+def test_classification_is_cross_entropy():
+    head = Classification(hidden_channels=16).search_head(CHANNELS, ("a", "b", "c"))
+    features = feature(3)
+    torch.manual_seed(0)
+    loss = head(features, (128, 128), [{"label": 2}, {"label": 0}])
+    logits = head.classifier(features[3])
+    torch.testing.assert_close(loss, F.cross_entropy(logits, torch.tensor([2, 0])))
+
+
+def test_classification_predicts_probabilities():
+    head = Classification(hidden_channels=16).search_head(CHANNELS, ("a", "b", "c")).eval()
+    predictions = head(feature(3), (128, 128))
+    assert [p.shape for p in predictions] == [(3,), (3,)]
+    torch.testing.assert_close(torch.stack(predictions).sum(dim=1), torch.ones(2))
+
+
+def test_segmentation_is_the_mean_over_images_of_the_mean_over_pixels():
+    head = Segmentation().search_head(CHANNELS, ("a", "b"))
+    masks = torch.randint(2, (2, 64, 64), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    masks[0, :, 8:] = 255  # the first image counts as much as the second, though fewer of its pixels do
+    features = feature(2)
+    loss = head(features, (64, 64), [{"segmentation": mask} for mask in masks])
+    scores = F.interpolate(head.scores(head.norm(features[2])), size=(64, 64), mode="bilinear", align_corners=False)
+    log_p = scores.log_softmax(dim=1)
+    means = [-log_p[i].gather(0, mask.long().clamp(max=1)[None])[0][mask != 255].mean() for i, mask in enumerate(masks)]
+    torch.testing.assert_close(loss, torch.stack(means).mean())
+
+
+def test_a_mask_that_is_all_ignored_adds_nothing():
+    head = Segmentation().search_head(CHANNELS, ("a", "b"))
+    ignored = {"segmentation": torch.full((64, 64), 255, dtype=torch.uint8)}
+    loss = head(feature(2), (64, 64), [ignored, ignored])
+    assert loss == 0
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+
+
+def test_segmentation_predicts_a_map_of_the_images_size():
+    head = Segmentation().search_head(CHANNELS, ("a", "b", "c")).eval()
+    (first, second) = head(feature(2), (61, 67))
+    assert first.shape == second.shape == (61, 67)
+    assert first.dtype == torch.uint8
+    assert first.max() <= 2
+
+
+def test_anchors_lie_at_the_nominal_stride():
+    """Family A makes 13 columns of 224 pixels; 224 // 13 would be 17."""
+    anchors = NominalStrideAnchors((32,), stride=16)
+    images = ImageList(torch.zeros(1, 3, 224, 224), [(224, 224)])
+    (rows,) = anchors(images, [torch.zeros(1, 8, 13, 13)])
+    centres = (rows[:, :2] + rows[:, 2:]) / 2
+    assert rows.shape == (13 * 13 * 3, 4)
+    assert centres.unique(dim=0).max() == 12 * 16
+    areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1])
+    assert (areas.sqrt() - 32).abs().max() < 1
+
+
+@pytest.mark.parametrize("empty", ["none", "first", "all"])
+def test_detection_trains_with_and_without_boxes(empty):
+    head = SMALL.search_head(CHANNELS, ("thing",))
+    targets = [boxes([4.0, 4.0, 28.0, 28.0]), boxes([30.0, 30.0, 50.0, 60.0], [1.0, 1.0, 13.0, 13.0])]
+    if empty != "none":
+        targets[0] = boxes()
+    if empty == "all":
+        targets[1] = boxes()
+    with forked(0):
+        loss = head(feature(2), (64, 64), targets)
+    assert loss.isfinite()
+    loss.backward()
+    assert head.rpn.head.cls_logits.weight.grad.abs().sum() > 0
+
+
+def test_detection_depends_on_its_key_alone():
+    head = SMALL.search_head(CHANNELS, ("thing",))
+    targets = [boxes([4.0, 4.0, 28.0, 28.0])] * 2
+    losses = []
+    for key in (1, 2, 1):
+        torch.rand(7)
+        with forked(0, key):
+            losses.append(head(feature(2, size=8), (128, 128), targets).item())
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_detection_learns_a_box_and_predicts_our_class_ids():
+    torch.manual_seed(0)
+    head = SMALL.search_head(CHANNELS, ("first", "second"))
+    target = {"boxes": torch.tensor([[16.0, 16.0, 40.0, 40.0]]), "box_labels": torch.tensor([1])}
+    features = feature(2, count=4)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(80):
+        optimizer.zero_grad()
+        head(features, (64, 64), [target] * 4).backward()
+        optimizer.step()
+    best = head.eval()(features, (64, 64))[0]
+    assert best["box_labels"][0] == 1
+    assert (best["boxes"][0] - target["boxes"][0]).abs().max() < 6
+
+
+def multitask_net() -> MultitaskNet:
+    tasks = {"cls": Classification(hidden_channels=16), "det": SMALL, "seg": Segmentation()}
+    classes = {"cls": ("a", "b"), "det": ("thing",), "seg": ("x", "y")}
+    with forked(0):
+        network = MultiPathNet(get_family("NANO"), Topology.full(2))
+        heads = {name: task.search_head(network.channels, classes[name]) for name, task in tasks.items()}
+    return MultitaskNet(network, tasks, heads)
+
+
+def test_a_loss_counts_only_the_labelled_images():
+    model = multitask_net()
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    mask = torch.zeros(64, 64, dtype=torch.uint8)
+    targets = [{"label": 1}, {"label": 0, "segmentation": mask}, {"segmentation": mask}, {}]
+    topology = Topology(2, frozenset({(1, 3), (2, 2)}), (2, 3))
+    losses = model(images, targets, topology)
+    assert set(losses) == {"cls", "seg"}  # no image is labelled for detection
+    features = model.network(images, topology)
+    first_two = {3: features[3][:2]}
+    torch.testing.assert_close(losses["cls"], model.heads["cls"](first_two, (64, 64), targets[:2]))
+    assert model.labelled(targets) == {"cls": [0, 1], "det": [], "seg": [1, 2]}
+
+
+def test_head_paths_are_those_that_tasks_read():
+    assert multitask_net().head_paths == (2, 3)
