@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.network import MultiPathNet
@@ -42,6 +43,8 @@ class MultitaskNet(nn.Module):
     def forward(self, images: Tensor, targets: list[TargetDict], topology: Topology | None = None) -> dict[str, Tensor]:
         """Return the losses of the tasks that at least one image is labelled for.
 
+        Under autocast the network runs in mixed precision, the heads in that of the images.
+
         Args:
             images: [N, 3, H, W], normalised.
             targets: N target dicts; a missing key means unlabelled.
@@ -53,11 +56,13 @@ class MultitaskNet(nn.Module):
         features = self.network(images, topology)
         image_size = (images.shape[-2], images.shape[-1])
         losses = {}
-        for name, rows in self.labelled(targets).items():
-            if rows:
-                path = self.tasks[name].path
-                feature = features[path] if len(rows) == len(images) else features[path][rows]
-                losses[name] = self.heads[name]({path: feature}, image_size, [targets[i] for i in rows])
+        with torch.autocast(images.device.type, enabled=False):  # losses, boxes and their matching want full precision
+            for name, rows in self.labelled(targets).items():
+                if rows:
+                    path = self.tasks[name].path
+                    feature = features[path] if len(rows) == len(images) else features[path][rows]
+                    head_targets = [targets[i] for i in rows]
+                    losses[name] = self.heads[name]({path: feature.to(images.dtype)}, image_size, head_targets)
         return losses
 
 

@@ -95,3 +95,9 @@ def test_the_core_runs_without_detectron2_d2go_and_mobile_cv():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert result.returncode == 0, result.stderr[:3000]
+
+
+def test_mixed_precision_trains_all_tasks(tmp_path):
+    assert launch(f"output={tmp_path}", "runtime.precision=bfloat16", "search.steps=4").returncode == 0
+    (record,) = metrics(tmp_path)
+    assert {"loss/cls", "loss/det", "loss/seg"} <= set(record)
