@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5 import config as schema
+from fbnetv5.config import RunConfig
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.jobs import pretrain, search
 
@@ -38,13 +39,11 @@ keys (name = default: meaning):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    known, rest = _parser().parse_known_args(arguments)
-    overrides = [_open_ended(override) for override in rest]
-    schema.register()
+    known, overrides = _parser().parse_known_args(arguments)
     with _one_line_errors():
         file = _existing(known.config)
-        _check(file, overrides)
-    sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *overrides]
+        load_config(file, overrides)  # before hydra does, for errors that can be read
+    sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *map(_open_ended, overrides)]
     hydra.main(version_base="1.3", config_path=None)(_job)()
 
 
@@ -83,21 +82,22 @@ def _existing(path: str) -> Path:
     return file
 
 
-def _check(file: Path, overrides: Sequence[str]) -> None:
-    """Compose the config once before hydra does, a sweep with its first values, for errors that can be read.
+def load_config(file: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config file, with ``key=value`` overrides, as the command line does; of a sweep, its first values.
 
     Raises:
         InputError: a key is unknown, a value has another type, or the file is no valid config.
     """
+    schema.register()
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides([_open_ended(override) for override in overrides])
         single = [
             f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o.is_sweep_override() else str(o.input_line)
             for o in parsed
         ]
-        with initialize_config_dir(str(file.parent), version_base="1.3"):
+        with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
             node = compose(file.stem, overrides=[*single, f"hydra.searchpath=[file://{CONFIGS}]"])
-        schema.to_run_config(node)
+        return schema.to_run_config(node)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise InputError(f"{file}: {schema.explain(error)}") from error
 

@@ -22,7 +22,7 @@ import torch
 from benchmarks.architectures import architectures_text, comparisons_text, measure_architectures, measure_comparisons
 from benchmarks.full_size import full_size_text, measure_full_size
 from benchmarks.memory import measure_memory, memory_text
-from benchmarks.runs import build, load_config
+from benchmarks.runs import build, still_config
 from benchmarks.task_counts import measure_task_counts, task_counts_text
 
 from fbnetv5.config import RunConfig
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_intermixed_args(arguments)
     try:
-        config = load_config(options.config, options.overrides)
+        config = still_config(options.config, options.overrides)
         results = measure(config, options)
         if options.json:
             write_text(options.json, json.dumps(results, indent=2) + "\n")

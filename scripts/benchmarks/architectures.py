@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from benchmarks.runs import autocast, backward_from_features, load_batches
-from benchmarks.timing import Trial, median_seconds, table
+from benchmarks.timing import Trial, median_seconds, seconds_by_round, table
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
@@ -123,34 +123,41 @@ def _correlations(what: str, group: Sequence[Architecture]) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Median seconds of the network's forward and backward pass for one topology, in the supernet and built alone."""
+    """Seconds of the network's forward and backward pass for one topology, in the supernet and built alone.
+
+    Attributes:
+        supernet, static: medians.
+        ratio: the median of the rounds' ratios of supernet to static, timed one right after the other; where other
+            programs come and go, it holds still when the ratio of the medians does not.
+    """
 
     name: str
     num_blocks: int
     supernet: float
     static: float
-
-    @property
-    def ratio(self) -> float:
-        """The supernet's time in units of the static network's."""
-        return self.supernet / self.static
+    ratio: float
 
 
 def measure_comparisons(run: SupernetRun, count: int, rounds: int) -> list[Comparison]:
-    """Time topologies without blocks, with all, and ``count`` drawn ones, each in turn as supernet and as network."""
+    """Time topologies without blocks, with all, and ``count`` drawn ones, each as supernet and as network in turn."""
     chances = torch.cat([torch.tensor([0.0, 1.0]), torch.full((count,), 0.5)])
     names = ["no block", "all blocks", *(f"drawn {i + 1}" for i in range(count))]
-    topologies = dict(zip(names, _sample(run, chances), strict=True))
     images = first_micro_batch(run).images
-    trials = {}
-    for name, topology in topologies.items():
-        trials[name, "supernet"] = _network_trial(run, run.model.network, images, topology)
-        trials[name, "static"] = _network_trial(run, _static(run, topology), images, None)
-    seconds = median_seconds(trials, rounds, run.world.device)
     return [
-        Comparison(name, len(topology.blocks), seconds[name, "supernet"], seconds[name, "static"])
-        for name, topology in topologies.items()
+        _compare(run, name, topology, images, rounds)
+        for name, topology in zip(names, _sample(run, chances), strict=True)
     ]
+
+
+def _compare(run: SupernetRun, name: str, topology: Topology, images: torch.Tensor, rounds: int) -> Comparison:
+    trials = {
+        "supernet": _network_trial(run, run.model.network, images, topology),
+        "static": _network_trial(run, _static(run, topology), images, None),
+    }
+    seconds = seconds_by_round(trials, rounds, run.world.device)
+    ratios = [supernet / static for supernet, static in zip(seconds["supernet"], seconds["static"], strict=True)]
+    medians = [statistics.median(values) for values in (seconds["supernet"], seconds["static"], ratios)]
+    return Comparison(name, len(topology.blocks), *medians)
 
 
 def _static(run: SupernetRun, topology: Topology) -> MultiPathNet:

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from benchmarks.runs import architectures, autocast, backward_from_features, load_batches, load_config, reinforce
+from benchmarks.runs import architectures, autocast, backward_from_features, load_batches, reinforce, still_config
 from benchmarks.timing import Trial, median_seconds, table
 from fbnetv5.archs.cost import block_macs, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
@@ -77,7 +77,7 @@ def measure_full_size(world: World, *, micro_batch: int, num_samples: int | None
 
 def _build(world: World, micro_batch: int, num_samples: int | None) -> SupernetRun:
     """Build fbnetv5_a's search on the procedural world, with heads for the classes of the paper's data sets."""
-    config = load_config(CONFIG, ["data.root=null"])
+    config = still_config(CONFIG, ["data.root=null"])
     num_samples = num_samples or config.search.num_samples
     search = replace(config.search, num_samples=num_samples, batch_size=num_samples * micro_batch)
     config = replace(config, search=search)

@@ -7,12 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from fbnetv5 import config as schema
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.config import RunConfig
 from fbnetv5.data.loader import build_loader
@@ -20,24 +16,20 @@ from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
 from fbnetv5.jobs.supernet import DTYPES, SupernetRun, build_run
+from fbnetv5.launch import load_config
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.multitask import MultitaskNet
 
 
-def load_config(file: Path, overrides: Sequence[str]) -> RunConfig:
+def still_config(file: Path, overrides: Sequence[str]) -> RunConfig:
     """Read a config file, and keep the run at its start: every iteration does its work, and nothing moves.
 
     Raises:
         InputError: there is no such file, or the file or an override does not fit the schema.
     """
-    schema.register()
     if not file.is_file():
         raise InputError(f"--config {file}: there is no such file")
-    try:
-        with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
-            config = schema.to_run_config(compose(file.stem, overrides=list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(f"{file}: {' '.join(str(error).split())}") from error
+    config = load_config(file, overrides)
     # an architecture rate of zero would leave the update out
     search = replace(config.search, arch_start_step=0, arch_lr=1e-12)
     return replace(config, search=search, optimizer=replace(config.optimizer, lr=0.0))

@@ -1,4 +1,4 @@
-"""Wall-clock medians of things that are timed in turn, and plain-text tables."""
+"""Wall-clock times of things that are timed in turn, and plain-text tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ class Trial:
 
 
 def median_seconds(trials: Mapping[K, Trial], rounds: int, device: torch.device) -> dict[K, float]:
-    """Time every trial once a round, in turn, and return each one's median.
+    """Time every trial once a round, in turn, and return each one's median; see :func:`seconds_by_round`."""
+    return {key: statistics.median(values) for key, values in seconds_by_round(trials, rounds, device).items()}
+
+
+def seconds_by_round(trials: Mapping[K, Trial], rounds: int, device: torch.device) -> dict[K, list[float]]:
+    """Time every trial once a round, in turn, and return each one's seconds, one number a round.
 
     The machine's drift meets all trials alike; every second round goes backwards. A first round is not counted.
     """
@@ -47,7 +52,7 @@ def median_seconds(trials: Mapping[K, Trial], rounds: int, device: torch.device)
             _synchronize(device)
             if number >= 0:
                 seconds[key].append(time.perf_counter() - start)
-    return {key: statistics.median(values) for key, values in seconds.items()}
+    return seconds
 
 
 def _synchronize(device: torch.device) -> None:
