@@ -1,23 +1,16 @@
 """The schema of every configuration: keys, types, defaults and help texts.
 
-A config file starts with ``defaults: [/schema, _self_]`` and sets what differs. A key that is not here, or a value of
-another type, is an error that names it. ``python train_net.py --help`` prints these texts.
+A config file starts with ``defaults: [/fbnetv5/schema, _self_]`` and sets what differs. A key that is not here, or a
+value of another type, is an error that names it. ``python train_net.py --help`` prints these texts.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.utils import get_class
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from fbnetv5.archs.families import NUM_PATHS
-from fbnetv5.errors import InputError, nearest
-from fbnetv5.tasks.task import Task
+from omegaconf import MISSING
 
 
 def option(default: Any, help_text: str) -> Any:
@@ -58,6 +51,7 @@ class ShapesConfig:
 
     num_images: int = option(4096, "images in the world's training split")
     size: int = option(128, "side of an image in pixels")
+    seed: int = option(0, "seed of the world; runs with other seeds see the same images")
 
 
 @dataclass
@@ -128,7 +122,7 @@ class SearchConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How it runs; none of this changes the result, so a resumed run may change it."""
+    """How it runs; but for the precision a resumed run may change it."""
 
     device: str = option("auto", "auto, cpu or cuda")
     precision: str = option("float32", "float32, bfloat16 (autocast) or float64")
@@ -161,103 +155,39 @@ CHOICES = {
     "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential"),
     "optimizer.schedule.unit": ("step", "epoch"),
     "search.baseline": ("weighted", "history"),
+    "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": ("float32", "bfloat16", "float64"),
+}
+
+MINIMA = {
+    "seed": 0,
+    "model.num_stages": 1,
+    "data.shapes.num_images": 1,
+    "data.shapes.seed": 0,
+    "data.short_side": 32,
+    "data.crop": 32,
+    "optimizer.lr": 0,
+    "optimizer.momentum": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.schedule.warmup": 0,
+    "search.steps": 1,
+    "search.batch_size": 1,
+    "search.num_samples": 1,
+    "search.arch_start_step": 0,
+    "search.arch_lr": 0,
+    "search.cost_weight": 0,
+    "search.window": 1,
+    "search.budget_macs": 0,
+    "runtime.workers": 0,
+    "runtime.threads": 1,
+    "runtime.log_every": 1,
+    "runtime.checkpoint_every": 1,
 }
 
 
 def register() -> None:
-    """Make ``schema`` known to hydra's ``defaults`` lists."""
-    ConfigStore.instance().store(name="schema", node=RunConfig)
-
-
-def to_run_config(node: DictConfig) -> RunConfig:
-    """Turn hydra's node into a :class:`RunConfig`.
-
-    Raises:
-        InputError: a key is unknown, or a value is missing, of another type or outside its choices.
-    """
-    try:
-        # merged into a fresh schema, as hydra lets +key=value past the one that it composed
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.to_container(node)))
-    except OmegaConfBaseException as error:
-        raise InputError(explain(error)) from error
-    assert isinstance(config, RunConfig)
-    for key, choices in CHOICES.items():
-        if (value := OmegaConf.select(node, key)) not in choices:
-            raise InputError(f"{key}={value} is none of {', '.join(choices)}{nearest(str(value), choices)}")
-    return config
-
-
-def explain(error: BaseException) -> str:
-    """Say in one line what hydra or omegaconf found wrong, with the nearest known key where one is unknown."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error)
-    full_key = re.search(r"full_key: (\S+)", text)
-    if full_key is None:
-        return " ".join(text.split())
-    key = full_key.group(1)
-    if " not in " in text:
-        known = [known_key for known_key, _, _ in describe()]
-        return f"unknown key '{key}'{nearest(key, {*known, *(k.rsplit('.', 1)[0] for k in known)})}"
-    return f"{key}: {text.splitlines()[0]}"
-
-
-def build_tasks(entries: dict[str, Any]) -> dict[str, Task]:
-    """Build the tasks of a config: each entry names a class with ``_target_`` and sets its options.
-
-    Raises:
-        InputError: there is none, a class cannot be imported, or an option is unknown or mistyped.
-    """
-    if not entries:
-        raise InputError("tasks is empty: name at least one task, such as tasks.cls._target_=...")
-    return {name: _build_task(name, dict(entry)) for name, entry in entries.items()}
-
-
-def _build_task(name: str, entry: dict[str, Any]) -> Task:
-    if "_target_" not in entry:
-        raise InputError(f"tasks.{name} has no _target_, the class of the task")
-    path = entry["_target_"]
-    options = {key: value for key, value in entry.items() if key != "_target_"}
-    try:
-        task_class = get_class(path)
-    except Exception as error:  # hydra wraps whatever importing the module raised
-        raise InputError(f"tasks.{name}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
-    known = [f.name for f in fields(task_class)] if is_dataclass(task_class) else []
-    for key in options:
-        if key not in known:
-            raise InputError(f"tasks.{name}.{key} is no option of {path}{nearest(key, known)}")
-    defaults = task_class()
-    for key, value in options.items():
-        default = getattr(defaults, key)
-        if isinstance(default, tuple):
-            options[key] = tuple(value)
-        elif not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
-            raise InputError(f"tasks.{name}.{key}={value} should be of type {type(default).__name__}")
-    task: Task = task_class(**options)
-    if task.path not in range(NUM_PATHS):
-        raise InputError(f"tasks.{name}.path={task.path} is no path: 0 to {NUM_PATHS - 1}")
-    return task
-
-
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
-    node = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
-    assert isinstance(node, dict)
-    for key in ("runtime", "resume", "output", "name"):
-        node.pop(key)
-    return flatten(node)
-
-
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one with dotted keys."""
-    if not isinstance(node, dict) or (prefix and not node):
-        return {prefix: node}
-    return {
-        k: v
-        for key, child in node.items()
-        for k, v in flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
+    """Make ``/fbnetv5/schema`` known to hydra's ``defaults`` lists."""
+    ConfigStore.instance().store(group="fbnetv5", name="schema", package="_global_", node=RunConfig)
 
 
 def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
@@ -270,9 +200,3 @@ def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str,
         else:
             rows.append((prefix + entry.name, "" if default == MISSING else str(default), entry.metadata["help"]))
     return rows
-
-
-def saved_yaml(config: RunConfig, header: str) -> str:
-    """Return the resolved configuration as YAML under a comment."""
-    lines = "".join(f"# {line}\n" for line in header.splitlines())
-    return lines + OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)

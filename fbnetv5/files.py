@@ -66,22 +66,40 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+@contextlib.contextmanager
+def reported(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block, such as a full disk, into an InputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line to a text file.
 
     Raises:
         InputError: it could not be written.
     """
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with reported(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def keep_lines(path: Path, wanted: Callable[[str], bool]) -> None:
-    """Drop the lines of a text file that are not wanted, and a last line that was cut off; no file is fine."""
+    """Drop the lines of a text file that are not wanted, and those that were cut off or damaged; no file is fine.
+
+    Args:
+        path: the file.
+        wanted: whether to keep a line; a ValueError or KeyError says that it is damaged.
+    """
     if not path.exists():
         return
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    write_text(path, "".join(line for line in lines if wanted(line)))
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    write_text(path, "".join(line for line in lines if line.endswith("\n") and _is_wanted(line, wanted)))
+
+
+def _is_wanted(line: str, wanted: Callable[[str], bool]) -> bool:
+    try:
+        return wanted(line)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -5,25 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from fbnetv5 import config as schema
-from fbnetv5.config import RunConfig
+from fbnetv5.config import describe
+from fbnetv5.config_file import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.jobs import pretrain, search
 
 JOBS = {"search": search.run, "pretrain": pretrain.run}
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 EPILOG = """
 examples:
@@ -42,18 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known, overrides = _parser().parse_known_args(arguments)
     with _one_line_errors():
         file = _existing(known.config)
-        load_config(file, overrides)  # before hydra does, for errors that can be read
-    sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *map(_open_ended, overrides)]
+        config = load_config(file, overrides, sweep=known.multirun)  # before hydra does, for errors that can be read
+        _writable(config.output)
+    sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *map(open_ended, overrides)]
     hydra.main(version_base="1.3", config_path=None)(_job)()
 
 
 def _job(node: DictConfig) -> None:
     """One job of the command, as hydra calls it."""
     with _one_line_errors():
-        config = schema.to_run_config(node)
+        config = to_run_config(node)
         if config.job not in JOBS:
             raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
-        JOBS[config.job](config, Path(HydraConfig.get().runtime.output_dir))
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        JOBS[config.job](replace(config, output=str(folder)), folder)
 
 
 def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
@@ -62,7 +60,7 @@ def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
         f"--config-dir={file.parent}",
         f"--config-name={file.stem}",
         *(["--multirun"] if multirun else []),
-        f"hydra.searchpath=[file://{CONFIGS}]",
+        SEARCH_PATH,
         "hydra.run.dir=${output}",
         "hydra.sweep.dir=${output}",
         "hydra.sweep.subdir=${hydra.job.num}",
@@ -82,29 +80,14 @@ def _existing(path: str) -> Path:
     return file
 
 
-def load_config(file: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config file, with ``key=value`` overrides, as the command line does; of a sweep, its first values.
-
-    Raises:
-        InputError: a key is unknown, a value has another type, or the file is no valid config.
-    """
-    schema.register()
+def _writable(output: str) -> None:
+    """Make the folder of the run. Raises InputError where that cannot be done."""
     try:
-        parsed = OverridesParser.create().parse_overrides([_open_ended(override) for override in overrides])
-        single = [
-            f"{o.get_key_element()}={next(o.sweep_string_iterator())}" if o.is_sweep_override() else str(o.input_line)
-            for o in parsed
-        ]
-        with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
-            node = compose(file.stem, overrides=[*single, f"hydra.searchpath=[file://{CONFIGS}]"])
-        return schema.to_run_config(node)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise InputError(f"{file}: {schema.explain(error)}") from error
-
-
-def _open_ended(override: str) -> str:
-    """Let hydra add entries to the mappings that have no fixed keys; what they hold is checked when it is used."""
-    return f"++{override}" if override.startswith(("tasks.", "search.task_weights")) else override
+        Path(output).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise InputError(f"output={output} cannot be written to: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -121,7 +104,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in schema.describe())
+    rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in describe())
     parser = argparse.ArgumentParser(
         prog="train_net.py",
         description="Search topologies for several vision tasks in one run, or pretrain the supernet for it.",

@@ -18,14 +18,16 @@ from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
 
 
-def build_source(config: DataConfig, seed: int) -> Source:
+def build_source(config: DataConfig) -> Source:
     """Open the training split: your files under ``data.root``, or the shapes world where that is null.
 
     Raises:
         InputError: a file or folder is missing, or its content is wrong.
     """
     if config.root is None:
-        return ShapesSource(config.shapes.num_images, config.shapes.size, seed)
+        if any(vars(config.train).values()):
+            raise InputError("data.train names files, but not where they lie: give data.root=FOLDER")
+        return ShapesSource(config.shapes.num_images, config.shapes.size, config.shapes.seed)
     root = Path(config.root).expanduser().absolute()
     if not root.is_dir():
         raise InputError(f"data.root={config.root}: there is no such folder")

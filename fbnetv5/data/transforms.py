@@ -68,7 +68,7 @@ class JointTransform:
 
         Returns:
             The image, float32 [3, h, w], normalised with ``IMAGE_MEAN`` and ``IMAGE_STD``, and a new target. A labelled
-            image whose boxes were all cut away keeps an empty ``boxes``.
+            image whose boxes were all cut away keeps an empty ``boxes``; a map without a known pixel is left out.
         """
         canvas = (image.shape[-2], image.shape[-1])
         moving = [item for item in targets if item.name in target and item.kind is not TargetKind.SCALAR]
@@ -81,6 +81,8 @@ class JointTransform:
                 value, kept = functional.sanitize_bounding_boxes(value, min_size=self.min_box_side, min_area=0.0)
                 result[item.labels_key] = target[item.labels_key][kept.as_subclass(Tensor)]
             result[item.name] = value.as_subclass(Tensor).contiguous()
+            if _is_unknown(result[item.name], item.kind):
+                del result[item.name]
         return _normalised(moved["image"].as_subclass(Tensor)), result
 
 
@@ -141,6 +143,13 @@ def _wrap(value: Tensor, kind: TargetKind, canvas: tuple[int, int]) -> tv_tensor
     if kind is TargetKind.BOXES:
         return tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=canvas)
     return DenseMap(value) if kind is TargetKind.DENSE else tv_tensors.Mask(value)
+
+
+def _is_unknown(value: Tensor, kind: TargetKind) -> bool:
+    """Whether a map says nothing of any pixel, which is to be unlabelled."""
+    if kind is TargetKind.MASK:
+        return bool((value == IGNORE).all())
+    return kind is TargetKind.DENSE and bool(value.isnan().all())
 
 
 def _normalised(image: Tensor) -> Tensor:

@@ -127,7 +127,16 @@ class Checkpointer:
         except Exception as error:  # torch.load raises a dozen types for damaged files
             raise InputError(f"cannot read {folder / STATE}: {error}; delete {folder} to use the one before") from error
         self._check_identity(json.loads(stored["identity"]), folder)
-        return Checkpoint(stored["step"], read_weights(folder / WEIGHTS), stored["state"])
+        try:
+            weights = read_weights(folder / WEIGHTS)
+        except InputError as error:
+            raise InputError(f"{error}; delete {folder} to use the one before") from error
+        return Checkpoint(stored["step"], weights, stored["state"])
+
+    def clean(self) -> None:
+        """Remove what a process that was killed while saving has left behind."""
+        for unfinished in self.folder.glob(".step-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _check_identity(self, other: dict[str, Any], folder: Path) -> None:
         differing = [

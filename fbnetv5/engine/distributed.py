@@ -121,7 +121,8 @@ def start_world(device: str, threads: int | None = None) -> Iterator[World]:
     if size == 1:
         yield World(rank=0, size=1, device=where)
         return
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    on_cuda = where.type == "cuda"
+    dist.init_process_group("nccl" if on_cuda else "gloo", device_id=where if on_cuda else None)
     try:
         yield World(rank=dist.get_rank(), size=size, device=where)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from fbnetv5.files import append_line, keep_lines
+from fbnetv5.errors import InputError
+from fbnetv5.files import append_line, keep_lines, reported
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"
@@ -42,8 +44,9 @@ class RunLog:
         self._console = Console(stderr=True, highlight=False)
         if folder is not None:
             keep_lines(folder / METRICS, lambda line: json.loads(line)["step"] <= start_step)
-            keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step") or _first(line) <= start_step)
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+            keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step,") or _first(line) <= start_step)
+            with reported(folder / "tensorboard"):
+                self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
             self._bar, self._task = self._progress(start_step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,8 +80,9 @@ class RunLog:
         self._previous = (now, step)
         timings = {"seconds_per_step": seconds_per_step, "elapsed_seconds": now - self._begin[0]}
         append_line(self.folder / METRICS, json.dumps({"step": step, **means, **timings}))
-        for name, value in (means | timings).items():
-            self._writer.add_scalar(name, value, step)
+        with reported(self.folder / "tensorboard"):
+            for name, value in (means | timings).items():
+                self._writer.add_scalar(name, value, step)
         self._show(step, means, self.batch_size / seconds_per_step)
 
     def probabilities(self, step: int, rows: Mapping[str, Sequence[float]], columns: Sequence[str]) -> None:
@@ -100,7 +104,15 @@ class RunLog:
         """Flush TensorBoard and end the progress line."""
         if self.folder is not None:
             self._bar.stop()
-            self._writer.close()
+            with reported(self.folder / "tensorboard"):
+                self._writer.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        with contextlib.suppress(InputError) if kind is not None else contextlib.nullcontext():
+            self.close()  # what ended the run is more important than what could not be flushed
 
     def _progress(self, start_step: int) -> tuple[Progress, Any]:
         """Start the progress line; where the output is no terminal it stays silent and records are printed."""

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import fbnetv5
-from fbnetv5.config import RunConfig, identity, saved_yaml
+from fbnetv5.config import RunConfig
+from fbnetv5.config_file import identity, saved_yaml
 from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
@@ -34,7 +35,9 @@ def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Chec
             f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
         )
     checkpoint = checkpointer.latest() if config.resume else None
+    world.require_identical(checkpoint.step if checkpoint else 0, "the steps that the run goes on from")
     if world.is_main:
+        checkpointer.clean()
         versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         header = (
             f"fbnetv5 {fbnetv5.__version__}, Python {platform.python_version()}, {versions}\n{world.size} process(es)"

@@ -16,20 +16,21 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.config import RunConfig, build_tasks
+from fbnetv5.config import RunConfig
 from fbnetv5.data.loader import build_loader, build_source
 from fbnetv5.data.multitask import Batch, Source
+from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import Checkpoint, load_by_name, read_weights
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
 from fbnetv5.engine.optim import build_sgd, rate_factor, set_lr
-from fbnetv5.errors import InputError
+from fbnetv5.jobs.checks import check_labels, check_sizes, clip_gradient, require_finite_losses
 from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.seeding import Purpose, forked
+from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
-from fbnetv5.tasks.task import Task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
@@ -50,7 +51,7 @@ class SupernetRun:
     def num_steps(self) -> int:
         """Iterations of the whole run, from ``search.steps`` or ``search.epochs``."""
         search = self.config.search
-        return search.steps or round((search.epochs or 0) * len(self.source) / search.batch_size)
+        return search.steps or max(1, round((search.epochs or 0) * len(self.source) / search.batch_size))
 
     def rate_factor(self, step: int) -> float:
         """What the base rates of weights and logits are multiplied by at a step."""
@@ -70,10 +71,10 @@ def build_run(config: RunConfig, world: World, make_algorithm: AlgorithmFactory)
     Raises:
         InputError: the configuration does not fit together, or its data do not serve its tasks.
     """
-    _check_sizes(config, world)
+    check_sizes(config, world)
     tasks = build_tasks(config.tasks)
-    source = build_source(config.data, config.seed)
-    _check_labels(tasks, source)
+    source = build_source(config.data)
+    check_labels(tasks, source)
     family = get_family(config.model.family)
     with forked(config.seed, Purpose.INITIALISATION):
         network = MultiPathNet(family, Topology.full(config.model.num_stages))
@@ -113,10 +114,8 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
         losses.append(_forward_backward(run, (step, sample), part, topology, weights[:, sample]))
     world.sum_gradients(model.parameters())
     all_losses = world.gather(torch.stack(losses, dim=1).cpu().double())  # [T, N]
-    _require_finite(all_losses, num_labelled, list(model.tasks), step)
-
-    if run.config.optimizer.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), run.config.optimizer.clip_norm)
+    require_finite_losses(all_losses, num_labelled, list(model.tasks), step)
+    clip_gradient(model, run.config.optimizer.clip_norm, step)
     set_lr(run.optimizer, run.config.optimizer.lr * factor)
     run.optimizer.step()
     arch_lr = search.arch_lr * factor if step >= search.arch_start_step else 0.0
@@ -168,14 +167,14 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
         every=config.runtime.log_every,
         start_step=start_step,
     )
+    skipped = SkippedImages(world)
     if checkpoint:
         _restore(run, log, checkpoint)
         log.say(f"resuming from step {start_step}")
 
     def step_on(step: int, batch: Batch) -> dict[str, float]:
-        for message in batch.skipped:
-            log.say(f"skipped: {message}")
-        return supernet_step(run, step, batch)
+        metrics = supernet_step(run, step, batch)
+        return metrics if config.data.undecodable == "error" else metrics | {"skipped": skipped.count(batch)}
 
     def save(step: int) -> None:
         world.average_buffers(run.model)
@@ -185,7 +184,7 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
 
     targets = [task.target for task in run.model.tasks.values()]
     run.model.train()
-    try:
+    with log:
         run_loop(
             build_loader(config, run.source, targets, world, start_step, run.num_steps),
             start_step=start_step,
@@ -196,8 +195,8 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
             save_every=config.runtime.checkpoint_every,
             log=log,
         )
-    finally:
-        log.close()
+        if skipped.total:
+            log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
 
 
 def select_probabilities(run: SupernetRun) -> dict[str, list[float]]:
@@ -235,41 +234,6 @@ def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:
     """Count the images of each micro-batch that are labelled for each task; int64 [T, n]."""
     counts = [[len(rows) for rows in model.labelled(part.targets).values()] for part in parts]
     return torch.tensor(counts).T
-
-
-def _require_finite(losses: Tensor, num_labelled: Tensor, names: Sequence[str], step: int) -> None:
-    bad = ((num_labelled > 0) & ~losses.isfinite()).nonzero()
-    if len(bad):
-        task, sample = bad[0].tolist()
-        raise InputError(
-            f"the loss of task '{names[task]}' is {losses[task, sample].item()} at step {step} (sample {sample}); the "
-            "last checkpoint is untouched. Lower optimizer.lr, warm up longer or set optimizer.clip_norm"
-        )
-
-
-def _check_sizes(config: RunConfig, world: World) -> None:
-    search = config.search
-    if (search.steps is None) == (search.epochs is None):
-        raise InputError("give one of search.steps and search.epochs")
-    if search.num_samples % world.size:
-        raise InputError(f"search.num_samples={search.num_samples} cannot be shared by {world.size} processes")
-    if search.batch_size % search.num_samples or search.batch_size < search.num_samples:
-        raise InputError(
-            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
-            "each architecture sees an equal share of the images"
-        )
-    unknown = set(search.task_weights) - set(config.tasks)
-    if unknown:
-        raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")
-
-
-def _check_labels(tasks: dict[str, Task], source: Source) -> None:
-    for name, task in tasks.items():
-        if source.num_labelled(task.target.name) == 0:
-            raise InputError(
-                f"task '{name}' needs '{task.target.name}', and no image of the training split is labelled with it; "
-                f"give its labels under data.train or remove tasks.{name}"
-            )
 
 
 def _load_initial_weights(model: MultitaskNet, config: RunConfig) -> None:

@@ -68,5 +68,8 @@ class MultitaskNet(nn.Module):
 
 def build_multitask_net(network: MultiPathNet, tasks: Mapping[str, Task], source: Source) -> MultitaskNet:
     """Give ``network`` a search head per task, sized for the classes of ``source``."""
-    heads = {name: task.search_head(network.channels, source.classes[task.target.name]) for name, task in tasks.items()}
+    heads = {
+        name: task.search_head(network.channels, source.classes.get(task.target.name, ()))
+        for name, task in tasks.items()
+    }
     return MultitaskNet(network, tasks, heads)

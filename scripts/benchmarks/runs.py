@@ -11,12 +11,12 @@ from torch import Tensor
 
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.config import RunConfig
+from fbnetv5.config_file import load_config
 from fbnetv5.data.loader import build_loader
 from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
 from fbnetv5.jobs.supernet import DTYPES, SupernetRun, build_run
-from fbnetv5.launch import load_config
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.multitask import MultitaskNet
 

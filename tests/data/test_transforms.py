@@ -132,3 +132,21 @@ def test_pixels_are_normalised_with_imagenets_statistics() -> None:
 def test_impossible_sizes_are_refused(short_side: int, crop: int) -> None:
     with pytest.raises(InputError, match="at least 1 pixel"):
         train_transform(short_side, crop)
+
+
+def test_maps_without_a_known_pixel_are_unlabelled():
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    unknown = {"segmentation": torch.full((32, 32), 255, dtype=torch.uint8), "depth": torch.full((32, 32), torch.nan)}
+    _, target = seeded(train_transform(32, 32), 0, image, unknown, MASK, DEPTH)
+    assert target == {}
+    unknown["segmentation"][0, 0] = 1
+    _, target = seeded(train_transform(32, 32), 0, image, unknown, MASK, DEPTH)
+    assert set(target) == {"segmentation"}
+
+
+def test_a_crop_by_area_moves_boxes_with_the_image():
+    image, target = rectangle(60, 90, (20, 10, 50, 40))
+    for seed in range(20):
+        _, moved = seeded(train_transform(1, 64, area=(0.5, 1.0)), seed, image, target, BOXES, MASK)
+        if len(moved["boxes"]):
+            assert (tight_box(moved["segmentation"] == 1) - moved["boxes"][0]).abs().max() <= 2

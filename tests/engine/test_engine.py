@@ -94,6 +94,12 @@ def test_checkpoints_come_back_and_the_oldest_go(tmp_path):
     assert latest.state["history"][0].item() == 1.5
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / ".step-00000002.abc").mkdir()
+    Checkpointer(tmp_path, {}).clean()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_never_unpickles_code(tmp_path):
     Checkpointer(tmp_path, {}).save(1, nn.Linear(1, 1), {})
     torch.save({"step": 1, "state": Path("/")}, tmp_path / "step-00000001" / "state.pt")
@@ -167,7 +173,9 @@ def test_lines_after_the_checkpoint_and_half_lines_are_dropped(tmp_path):
     append_line(path, "1 kept")
     append_line(path, "2 dropped")
     path.write_text(path.read_text() + "1 cut o")
-    keep_lines(path, lambda line: line.startswith("1"))
+    append_line(path, "")
+    append_line(path, "damaged")
+    keep_lines(path, lambda line: int(line.split()[0]) == 1 and "cut" not in line)
     assert path.read_text() == "1 kept\n"
 
 
