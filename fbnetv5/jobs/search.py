@@ -59,7 +59,7 @@ def write_topologies(run: SupernetRun, folder: Path) -> None:
         cost = network_cost(run.model.network.family, topology.prune((path,)), size)
         file = folder / f"topology_{name}.yaml"
         topology.save(file, _info(run, name, topology, cost.macs, cost.params))
-        panels.append(_panel(name, topology.prune((path,)), topology, probabilities, cost.macs))
+        panels.append(_panel(name, topology, path, probabilities, cost.macs))
         draw_topologies(file.with_suffix(".png"), panels[-1:])
         print(f"{name:<8}{len(topology.blocks):>16}{cost.macs / 1e6:>14.1f} M{cost.params / 1e6:>12.2f} M   {file}")
     draw_topologies(folder / "topologies.png", panels)
@@ -67,11 +67,15 @@ def write_topologies(run: SupernetRun, folder: Path) -> None:
 
 
 def derive(run: SupernetRun, probabilities: Tensor) -> Topology:
-    """Return the most likely topology of one task's probabilities [B, 2], under the budget if there is one."""
+    """Return the most likely topology of one task's probabilities [B, 2], under the budget if there is one.
+
+    It has all outputs, whichever path the search head read: which ones a final network needs, its heads decide.
+    """
     budget = run.config.search.budget_macs
-    if budget is None:
-        return run.space.decode(most_likely(probabilities))
-    return run.space.decode(most_likely_within(probabilities, run.space, budget))
+    space = run.space
+    choices = most_likely(probabilities) if budget is None else most_likely_within(probabilities, space, budget)
+    searched = space.decode(choices)
+    return Topology(searched.num_stages, searched.blocks)
 
 
 def _info(run: SupernetRun, task: str, topology: Topology, macs: int, params: int) -> dict[str, object]:
@@ -92,8 +96,9 @@ def _info(run: SupernetRun, task: str, topology: Topology, macs: int, params: in
     }
 
 
-def _panel(task: str, pruned: Topology, topology: Topology, probabilities: Tensor, macs: int) -> Panel:
+def _panel(task: str, topology: Topology, path: int, probabilities: Tensor, macs: int) -> Panel:
+    """What is drawn of a topology: seen from the path that the search head read."""
     grid = probabilities[:, 1].reshape(topology.num_stages, -1).tolist()
-    subtitle = f"{len(pruned.blocks)} blocks, {macs / 1e6:.1f} M MACs"
-    shown = Topology(topology.num_stages, topology.blocks, pruned.outputs)
-    return Panel(title=task, subtitle=subtitle, topology=shown, probabilities=grid)
+    subtitle = f"{len(topology.prune((path,)).blocks)} blocks, {macs / 1e6:.1f} M MACs"
+    seen = Topology(topology.num_stages, topology.blocks, outputs=(path,))
+    return Panel(title=task, subtitle=subtitle, topology=seen, probabilities=grid)

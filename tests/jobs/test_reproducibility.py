@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from tests.jobs.runs import ROOT, command, environment, launch, logits, metrics
@@ -101,3 +102,12 @@ def test_mixed_precision_trains_all_tasks(tmp_path):
     assert launch(f"output={tmp_path}", "runtime.precision=bfloat16", "search.steps=4").returncode == 0
     (record,) = metrics(tmp_path)
     assert {"loss/cls", "loss/det", "loss/seg"} <= set(record)
+
+
+def test_a_sweep_gives_each_job_its_folder(tmp_path):
+    result = launch("--multirun", f"output={tmp_path}", "seed=3,4", "search.steps=2")
+    assert result.returncode == 0, result.stderr[:3000]
+    for job, seed in enumerate((3, 4)):
+        config = yaml.safe_load((tmp_path / str(job) / "config.yaml").read_text())
+        assert (config["seed"], config["output"]) == (seed, str(tmp_path / str(job)))
+        assert (tmp_path / str(job) / "topology_det.yaml").exists()
