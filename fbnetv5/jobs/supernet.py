@@ -167,6 +167,7 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
         every=config.runtime.log_every,
         start_step=start_step,
     )
+    log.say(_summary(run, folder))
     skipped = SkippedImages(world)
     if checkpoint:
         _restore(run, log, checkpoint)
@@ -203,6 +204,16 @@ def select_probabilities(run: SupernetRun) -> dict[str, list[float]]:
     """Return, by task, the probability that each block is selected, slot by slot."""
     probabilities = run.algorithm.distribution.probabilities()
     return {name: p[:, 1].tolist() for name, p in zip(run.model.tasks, probabilities, strict=True)}
+
+
+def _summary(run: SupernetRun, folder: Path) -> str:
+    """What is about to run, in one line."""
+    config, world = run.config, run.world
+    return (
+        f"{config.job} for {', '.join(run.model.tasks)}: family {config.model.family}, {len(run.space.num_options)} "
+        f"blocks; {len(run.source):,} images; {run.num_steps:,} steps of {config.search.num_samples} architectures; "
+        f"{world.size} process(es) on {world.device.type}; writing to {folder}"
+    )
 
 
 def _state(run: SupernetRun, log: RunLog) -> dict[str, Any]:
