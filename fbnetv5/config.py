@@ -6,11 +6,14 @@ value of another type, is an error that names it. ``python train_net.py --help``
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from fbnetv5.archs.families import FAMILIES
 
 
 def option(default: Any, help_text: str) -> Any:
@@ -24,9 +27,9 @@ def option(default: Any, help_text: str) -> Any:
 class ModelConfig:
     """The supernet."""
 
-    family: str = option("A", "FBNetV3 family of the blocks: A_C A_R A B C D E F G, or NANO for small images")
+    family: str = option("A", f"FBNetV3 family of the blocks: {', '.join(FAMILIES)}; NANO is for small images")
     num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks")
-    weights: str | None = option(None, "safetensors file to start from, matched by name; heads may differ")
+    weights: str | None = option(None, "safetensors of a supernet to start from, matched by name; heads may differ")
     trunk_weights: str | None = option(
         None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
     )
@@ -36,8 +39,8 @@ class ModelConfig:
 class FilesConfig:
     """Where one split lies. Paths are relative to data.root; leave out what you have no labels for."""
 
-    index: str | None = option(None, "parquet index; instead of the entries below")
-    images: str | None = option(None, "folder of images")
+    index: str | None = option(None, "parquet index, below data.root; instead of the entries below")
+    images: str | None = option(None, "folder of images, below data.root, as are the labels")
     labels: str | None = option(
         None, "csv with the columns file_name,label; or data.train.images again where each class has a folder"
     )
@@ -58,7 +61,7 @@ class ShapesConfig:
 class DataConfig:
     """The images."""
 
-    root: str | None = option(None, "folder of your data; null: the procedural shapes world")
+    root: str | None = option(None, "folder of your data, from the working directory; null: the shapes world")
     train: FilesConfig = option(FilesConfig, "the training split")
     mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
     unannotated: str = option("empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'")
@@ -102,7 +105,7 @@ class OptimizerConfig:
 class SearchConfig:
     """The search."""
 
-    steps: int | None = option(None, "iterations; give this or epochs")
+    steps: int | None = option(None, "iterations of the search or pretraining; give this or epochs")
     epochs: float | None = option(None, "passes over the training images; give this or steps")
     batch_size: int = option(768, "images an iteration, over all processes")
     num_samples: int = option(
@@ -110,14 +113,14 @@ class SearchConfig:
     )
     arch_start_step: int = option(0, "warm-up: the probabilities stand still before this step")
     arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule")
-    baseline: str = option(
-        "weighted", "what losses are compared with: weighted (this iteration) or history (the paper)"
+    algorithm: dict[str, Any] = option(
+        lambda: {"_target_": "fbnetv5.search.algorithms.MultitaskReinforce"},
+        "{_target_: class, its options}: the search method; baseline, cost_weight, cost_target, window of this one",
     )
-    cost_weight: float = option(1.0, "lambda, weight of the cost term beside the normalised loss")
-    cost_target: float = option(0.5, "share of the full supernet's block MACs up to which cost is free")
-    window: int = option(200, "iterations over which a task's loss is normalised")
     task_weights: dict[str, float] = option(dict, "weight of a task's loss on the shared weights; 1 if not given")
-    budget_macs: float | None = option(None, "derive the likeliest topology whose selected blocks cost at most this")
+    budget_macs: float | None = option(
+        None, "derive the likeliest topology whose blocks cost at most this, without the trunk"
+    )
 
 
 @dataclass
@@ -138,7 +141,7 @@ class RunConfig:
 
     job: str = option("search", "search, or pretrain: train the supernet with random architectures")
     name: str = option(MISSING, "name of the run")
-    output: str = option("runs/${name}", "folder of the run")
+    output: str = option("runs/${name}", "folder of the run, from the working directory")
     resume: bool = option(False, "go on from the folder's latest checkpoint")
     seed: int = option(0, "seed of everything random")
     model: ModelConfig = option(ModelConfig, "the supernet")
@@ -154,7 +157,6 @@ CHOICES = {
     "data.undecodable": ("error", "skip"),
     "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential"),
     "optimizer.schedule.unit": ("step", "epoch"),
-    "search.baseline": ("weighted", "history"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": ("float32", "bfloat16", "float64"),
 }
@@ -170,13 +172,14 @@ MINIMA = {
     "optimizer.momentum": 0,
     "optimizer.weight_decay": 0,
     "optimizer.schedule.warmup": 0,
+    "optimizer.clip_norm": 0,
+    "optimizer.schedule.gamma": 0,
     "search.steps": 1,
+    "search.epochs": 0,
     "search.batch_size": 1,
     "search.num_samples": 1,
     "search.arch_start_step": 0,
     "search.arch_lr": 0,
-    "search.cost_weight": 0,
-    "search.window": 1,
     "search.budget_macs": 0,
     "runtime.workers": 0,
     "runtime.threads": 1,
@@ -198,5 +201,6 @@ def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str,
         if is_dataclass(default):
             rows += describe(type(default), f"{prefix}{entry.name}.")
         else:
-            rows.append((prefix + entry.name, "" if default == MISSING else str(default), entry.metadata["help"]))
+            shown = "" if default == MISSING else json.dumps(default).strip('"')  # as YAML wants it: null, true, [a]
+            rows.append((prefix + entry.name, shown, entry.metadata["help"]))
     return rows

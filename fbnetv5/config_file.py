@@ -21,7 +21,7 @@ from fbnetv5.errors import InputError, nearest
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
-OPEN_ENDED = ("tasks.", "search.task_weights")  # mappings without fixed keys
+OPEN_ENDED = ("tasks.", "search.task_weights", "search.algorithm")  # mappings without fixed keys
 NOT_IN_IDENTITY = re.compile(r"runtime\.(?!precision)|resume$|output$|name$|data\.root$")
 
 
@@ -37,6 +37,8 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         InputError: a key is unknown, a value has another type, or the file is no valid config.
     """
     register()
+    if not CONFIGS.is_dir():
+        raise InputError(f"{CONFIGS} is missing: install a clone of the project with `pip install --editable .`")
     try:
         parsed = OverridesParser.create().parse_overrides([open_ended(override) for override in overrides])
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
@@ -87,9 +89,10 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 
 def saved_yaml(config: RunConfig, header: str) -> str:
-    """Return the resolved configuration as YAML under a comment."""
+    """Return the resolved configuration as YAML under a comment; a config file that gives the same run again."""
     lines = "".join(f"# {line}\n" for line in header.splitlines())
-    return lines + OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+    keys = OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+    return f"{lines}defaults: [/fbnetv5/schema, _self_]\n{keys}"
 
 
 def _compose(file: Path, overrides: Sequence[str]) -> RunConfig:

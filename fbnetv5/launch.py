@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,12 @@ from fbnetv5.config import describe
 from fbnetv5.config_file import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.jobs import pretrain, search
+from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5.tasks.classification import Classification
+from fbnetv5.tasks.detection import Detection
+from fbnetv5.tasks.segmentation import Segmentation
 
+TASKS = (Classification, Detection, Segmentation)
 JOBS = {"search": search.run, "pretrain": pretrain.run}
 
 EPILOG = """
@@ -36,6 +42,7 @@ keys (name = default: meaning):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     known, overrides = _parser().parse_known_args(arguments)
+    sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
     with _one_line_errors():
         file = _existing(known.config)
         config = load_config(file, overrides, sweep=known.multirun)  # before hydra does, for errors that can be read
@@ -51,7 +58,12 @@ def _job(node: DictConfig) -> None:
         if config.job not in JOBS:
             raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
         folder = Path(HydraConfig.get().runtime.output_dir)
-        JOBS[config.job](replace(config, output=str(folder)), folder)
+        try:
+            JOBS[config.job](replace(config, output=str(folder)), folder)
+        except InputError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only if nothing was written to it
+            raise
 
 
 def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
@@ -103,13 +115,20 @@ def _one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
+def _options(target: type) -> str:
+    parameters = inspect.signature(target).parameters.values()
+    return ", ".join(f"{p.name}={p.default}" for p in parameters if isinstance(p.default, (int, float, str, tuple)))
+
+
 def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in describe())
+    tasks = "\n".join(f"  {task.__module__}.{task.__name__}: {_options(task)}" for task in TASKS)
+    method = f"  {MultitaskReinforce.__module__}.MultitaskReinforce: {_options(MultitaskReinforce)}"
     parser = argparse.ArgumentParser(
         prog="train_net.py",
         description="Search topologies for several vision tasks in one run, or pretrain the supernet for it.",
         usage="python train_net.py --config FILE [key=value ...] [--multirun]",
-        epilog=EPILOG + rows,
+        epilog=f"{EPILOG}{rows}\n\ntasks and search method (_target_: options):\n{tasks}\n{method}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -1,0 +1,1 @@
+"""The networks: block tables, fusion, topologies, the multi-path network, costs."""

@@ -110,14 +110,16 @@ def network_cost(family: Family, topology: Topology, size: Size) -> Cost:
     return sum((blocks[path] for _, path in topology.blocks), trunk)
 
 
-def classifier_cost(family: Family, num_classes: int, size: Size) -> Cost:
+def classifier_cost(
+    family: Family, num_classes: int, size: Size, *, expansion: int = 6, hidden_channels: int = 1984
+) -> Cost:
     """Cost of the family's ``MBPoolClassifier`` on path 3, for images of ``size``."""
     in_channels = family.channels[NUM_PATHS - 1]
-    expanded = in_channels * family.head_expansion
+    expanded = in_channels * expansion
     cost = conv_cost(in_channels=in_channels, out_channels=expanded, size=feature_sizes(family, size)[NUM_PATHS - 1])
     cost += bn_cost(expanded)
-    cost += conv_cost(in_channels=expanded, out_channels=family.head_channels, size=(1, 1))
-    return cost + conv_cost(in_channels=family.head_channels, out_channels=num_classes, size=(1, 1), bias=True)
+    cost += conv_cost(in_channels=expanded, out_channels=hidden_channels, size=(1, 1))
+    return cost + conv_cost(in_channels=hidden_channels, out_channels=num_classes, size=(1, 1), bias=True)
 
 
 # What fvcore counts although no matrices are multiplied.

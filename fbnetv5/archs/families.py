@@ -59,15 +59,12 @@ class Layer:
 class Family:
     """An FBNetV3 trunk in four partitions, whose features have strides 4, 8, 16 and 32.
 
-    ``input_size`` is the side, in pixels, of the square image the family is published for. ``head_expansion`` and
-    ``head_channels`` are the widths of its classifier (``fbnetv5.heads.classifier``).
+    ``input_size`` is the side, in pixels, of the square image the family is published for.
     """
 
     name: str
     input_size: int
     partitions: tuple[tuple[Layer, ...], ...]
-    head_expansion: int = 6
-    head_channels: int = 1984
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -194,6 +191,6 @@ FAMILIES: dict[str, Family] = {
         Family("E", 264, _expand(_E, {2: 1})),
         Family("F", 272, _expand(_F, {3: 0})),
         Family("G", 320, _expand(_G, {})),
-        Family("NANO", 128, _expand(_NANO, {}), head_expansion=4, head_channels=128),
+        Family("NANO", 128, _expand(_NANO, {})),
     )
 }

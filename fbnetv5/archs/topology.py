@@ -211,7 +211,6 @@ class TopologySpace:
     Attributes:
         num_stages: S.
         block_macs: MACs of each slot's block; S x 4 numbers, slot ``(stage - 1) * 4 + path``.
-        outputs: the paths whose features the decoded topologies return.
 
     Raises:
         ValueError: ``block_macs`` does not hold one number a slot.
@@ -219,7 +218,6 @@ class TopologySpace:
 
     num_stages: int
     block_macs: Sequence[float]
-    outputs: tuple[int, ...] = ALL_PATHS
 
     def __post_init__(self) -> None:
         if len(self.block_macs) != len(self._slots):
@@ -249,7 +247,7 @@ class TopologySpace:
         if len(choices) != len(self._slots) or any(choice not in (0, 1) for choice in choices):
             raise ValueError(f"expected {len(self._slots)} choices of 0 or 1, got {list(choices)}")
         blocks = (slot for slot, choice in zip(self._slots, choices, strict=True) if choice)
-        return Topology(self.num_stages, frozenset(blocks), self.outputs)
+        return Topology(self.num_stages, frozenset(blocks))
 
     def encode(self, topology: Topology) -> tuple[int, ...]:
         """Return the choices that decode to ``topology``'s blocks. Raises ValueError for another number of stages."""

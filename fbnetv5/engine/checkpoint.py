@@ -40,28 +40,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str, origin: Path) -> list[str]:
-    """Load weights into the entries of the same name; entries under the prefix ``optional`` may be absent or misshapen.
+    """Load weights into the entries of the same name; those under the prefix ``optional`` need not agree.
 
     Returns:
         the names under ``optional`` that kept their initial values.
 
     Raises:
-        InputError: other entries are missing or have another shape; the message names the first few.
+        InputError: other entries are missing, surplus or of another shape; the message names the first few.
     """
     own = module.state_dict()
     fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
     left = [name for name in own if name not in fitting]
-    wrong = [name for name in left if not name.startswith(optional)]
+    surplus = [name for name in weights if name not in own]
+    wrong = [name for name in (*left, *surplus) if not name.startswith(optional)]
     if wrong:
-        described = ", ".join(_difference(name, own[name], weights.get(name)) for name in wrong[:3])
+        described = ", ".join(_difference(name, own.get(name), weights.get(name)) for name in wrong[:3])
         raise InputError(f"{origin} does not fit the model: {described}{' and more' if len(wrong) > 3 else ''}")
     module.load_state_dict(fitting, strict=False)
     return left
 
 
-def _difference(name: str, own: Tensor, given: Tensor | None) -> str:
+def _difference(name: str, own: Tensor | None, given: Tensor | None) -> str:
     if given is None:
         return f"{name} is missing"
+    if own is None:
+        return f"{name} is not in the model"
     return f"{name} has shape {tuple(given.shape)} instead of {tuple(own.shape)}"
 
 

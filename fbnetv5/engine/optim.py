@@ -7,7 +7,6 @@ import math
 from torch import nn, optim
 
 from fbnetv5.config import OptimizerConfig, ScheduleConfig
-from fbnetv5.errors import InputError
 
 
 def build_sgd(model: nn.Module, config: OptimizerConfig) -> optim.SGD:
@@ -33,7 +32,7 @@ def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_e
     times gamma each whole unit. Over the first ``warmup`` units, also times a line from ``warmup_start`` to 1.
 
     Raises:
-        InputError: an unknown schedule.
+        ValueError: there is no such schedule.
     """
     unit = steps_per_epoch if schedule.unit == "epoch" else 1.0
     position = step / unit
@@ -49,6 +48,4 @@ def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_e
             return warmup * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         case "exponential":
             return warmup * schedule.gamma ** math.floor(position)
-    raise InputError(
-        f"optimizer.schedule.name={schedule.name} is unknown; choose constant, multistep, cosine or exponential"
-    )
+    raise ValueError(f"there is no schedule '{schedule.name}'")

@@ -35,6 +35,11 @@ def check_sizes(config: RunConfig, world: World) -> None:
             f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
             "each architecture sees an equal share of the images"
         )
+    if config.data.area is None and config.data.crop > config.data.short_side:
+        raise InputError(
+            f"data.crop={config.data.crop} is larger than data.short_side={config.data.short_side}: images would be "
+            "padded. Raise data.short_side or lower data.crop"
+        )
     side = config.data.crop // STRIDES[-1]
     if search.batch_size // search.num_samples * side * side < 2:
         raise InputError(

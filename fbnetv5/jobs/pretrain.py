@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from fbnetv5.archs.topology import TopologySpace
 from fbnetv5.config import RunConfig
 from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
 from fbnetv5.engine.distributed import start_world
 from fbnetv5.jobs.supernet import build_run, train_supernet
-from fbnetv5.search.algorithms import RandomSampling
+
+UNIFORM = {"_target_": "fbnetv5.search.algorithms.RandomSampling"}
 
 
 def run(config: RunConfig, folder: Path) -> None:
     """Train the supernet with every block kept with probability 0.5 (FBNetV5, Section 4.1).
 
-    Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/ and
-    model.safetensors, which ``model.weights`` of a search takes.
+    Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/, checkpoints/ and model.safetensors,
+    which ``model.weights`` of a search takes.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-
-    def uniform(space: TopologySpace, num_tasks: int) -> RandomSampling:
-        return RandomSampling(space, num_tasks=num_tasks, num_samples=config.search.num_samples, seed=config.seed)
-
     with start_world(config.runtime.device, config.runtime.threads) as world:
-        supernet = build_run(config, world, uniform)
+        supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world)
         train_supernet(supernet, folder)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())

@@ -6,19 +6,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fbnetv5.archs.cost import network_cost
-from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.archs.cost import Cost, network_cost
+from fbnetv5.archs.topology import Topology
 from fbnetv5.config import RunConfig
 from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
 from fbnetv5.engine.distributed import start_world
 from fbnetv5.jobs.supernet import SupernetRun, build_run, train_supernet
 from fbnetv5.report.draw import Panel, draw_topologies
-from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.search.derive import most_likely, most_likely_within
 
 
 def run(config: RunConfig, folder: Path) -> None:
-    """Search topologies for all tasks of ``config`` in one run (FBNetV5, algorithm 4).
+    """Search topologies for all tasks of ``config`` in one run, by default with FBNetV5's algorithm 4.
 
     Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors
     (the supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side.
@@ -26,22 +25,8 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    search = config.search
-
-    def algorithm_4(space: TopologySpace, num_tasks: int) -> MultitaskReinforce:
-        return MultitaskReinforce(
-            space,
-            num_tasks=num_tasks,
-            num_samples=search.num_samples,
-            seed=config.seed,
-            baseline=search.baseline,  # type: ignore[arg-type]  # one of the two, checked with the configuration
-            cost_weight=search.cost_weight,
-            cost_target=search.cost_target,
-            window=search.window,
-        )
-
     with start_world(config.runtime.device, config.runtime.threads) as world:
-        supernet = build_run(config, world, algorithm_4)
+        supernet = build_run(config, world)
         train_supernet(supernet, folder)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())
@@ -51,18 +36,21 @@ def run(config: RunConfig, folder: Path) -> None:
 def write_topologies(run: SupernetRun, folder: Path) -> None:
     """Derive each task's topology from its probabilities, and write, draw and print it."""
     panels = []
-    print(f"{'task':<8}{'selected blocks':>16}{'backbone MACs':>16}{'parameters':>14}   file")
+    print(f"{'task':<8}{'selected':>9}{'seen':>6}{'backbone MACs':>15}{'parameters':>12}   file")
     for name, probabilities in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True):
         topology = derive(run, probabilities)
         path = run.model.tasks[name].path
         size = (run.config.data.crop, run.config.data.crop)
-        cost = network_cost(run.model.network.family, topology.prune((path,)), size)
+        seen = topology.prune((path,))
+        cost = network_cost(run.model.network.family, seen, size)
         file = folder / f"topology_{name}.yaml"
-        topology.save(file, _info(run, name, topology, cost.macs, cost.params))
+        topology.save(file, _info(run, name, topology, seen, cost))
         panels.append(_panel(name, topology, path, probabilities, cost.macs))
         draw_topologies(file.with_suffix(".png"), panels[-1:])
-        print(f"{name:<8}{len(topology.blocks):>16}{cost.macs / 1e6:>14.1f} M{cost.params / 1e6:>12.2f} M   {file}")
+        counts = f"{len(topology.blocks):>9}{len(seen.blocks):>6}"
+        print(f"{name:<8}{counts}{cost.macs / 1e6:>13.1f} M{cost.params / 1e6:>10.2f} M   {file}")
     draw_topologies(folder / "topologies.png", panels)
+    print("seen: blocks that reach the path of the search head; MACs and parameters are theirs and the trunk's")
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
 
 
@@ -71,14 +59,12 @@ def derive(run: SupernetRun, probabilities: Tensor) -> Topology:
 
     It has all outputs, whichever path the search head read: which ones a final network needs, its heads decide.
     """
-    budget = run.config.search.budget_macs
-    space = run.space
+    budget, space = run.config.search.budget_macs, run.space
     choices = most_likely(probabilities) if budget is None else most_likely_within(probabilities, space, budget)
-    searched = space.decode(choices)
-    return Topology(searched.num_stages, searched.blocks)
+    return space.decode(choices)
 
 
-def _info(run: SupernetRun, task: str, topology: Topology, macs: int, params: int) -> dict[str, object]:
+def _info(run: SupernetRun, task: str, topology: Topology, seen: Topology, cost: Cost) -> dict[str, object]:
     """What a topology file says of where it comes from."""
     config = run.config
     return {
@@ -91,8 +77,9 @@ def _info(run: SupernetRun, task: str, topology: Topology, macs: int, params: in
         },
         "head_path": run.model.tasks[task].path,
         "selected_blocks": len(topology.blocks),
-        "backbone_macs": macs,
-        "backbone_params": params,
+        "seen_blocks": len(seen.blocks),
+        "backbone_macs": cost.macs,
+        "backbone_params": cost.params,
     }
 
 

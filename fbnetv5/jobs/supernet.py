@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ from fbnetv5.jobs.checks import check_labels, check_sizes, clip_gradient, requir
 from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.seeding import Purpose, forked
+from fbnetv5.targets import build_target
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+# of the weights; bfloat16 is autocast over float32 weights
+WEIGHT_DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
 @dataclass
@@ -59,14 +62,8 @@ class SupernetRun:
         return rate_factor(self.config.optimizer.schedule, step, self.num_steps, steps_per_epoch)
 
 
-AlgorithmFactory = Callable[[TopologySpace, int], SearchAlgorithm]
-
-
-def build_run(config: RunConfig, world: World, make_algorithm: AlgorithmFactory) -> SupernetRun:
+def build_run(config: RunConfig, world: World) -> SupernetRun:
     """Build data, supernet, optimiser and search method of a run; all ranks build the same.
-
-    Args:
-        make_algorithm: from the space and the number of tasks.
 
     Raises:
         InputError: the configuration does not fit together, or its data do not serve its tasks.
@@ -79,13 +76,21 @@ def build_run(config: RunConfig, world: World, make_algorithm: AlgorithmFactory)
     with forked(config.seed, Purpose.INITIALISATION):
         network = MultiPathNet(family, Topology.full(config.model.num_stages))
         model = build_multitask_net(network, tasks, source)
-    _load_initial_weights(model, config)
-    model.to(device=world.device, dtype=DTYPES[config.runtime.precision])
+    _load_initial_weights(model, config, world)
+    model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
     model.to(memory_format=torch.channels_last)
     macs = block_macs(family, config.model.num_stages, (config.data.crop, config.data.crop))
-    space = TopologySpace(config.model.num_stages, macs, model.head_paths)
+    space = TopologySpace(config.model.num_stages, macs)
     optimizer = build_sgd(model, config.optimizer)
-    return SupernetRun(config, world, source, space, model, optimizer, make_algorithm(space, len(tasks)))
+    algorithm = build_target(
+        "search.algorithm",
+        config.search.algorithm,
+        space,
+        num_tasks=len(tasks),
+        num_samples=config.search.num_samples,
+        seed=config.seed,
+    )
+    return SupernetRun(config, world, source, space, model, optimizer, algorithm)
 
 
 def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]:
@@ -111,7 +116,7 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
     losses = []
     for sample, part in enumerate(parts, start=world.rank * len(parts)):
         topology = run.space.decode(choices[sample].tolist()).prune(model.head_paths)
-        losses.append(_forward_backward(run, (step, sample), part, topology, weights[:, sample]))
+        losses.append(_forward_backward(run, step, sample, part, topology, weights[:, sample]))
     world.sum_gradients(model.parameters())
     all_losses = world.gather(torch.stack(losses, dim=1).cpu().double())  # [T, N]
     require_finite_losses(all_losses, num_labelled, list(model.tasks), step)
@@ -129,14 +134,14 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
 
 
 def _forward_backward(
-    run: SupernetRun, key: tuple[int, int], part: Batch, topology: Topology, weights: Tensor
+    run: SupernetRun, step: int, sample: int, part: Batch, topology: Topology, weights: Tensor
 ) -> Tensor:
     """Add the gradient of one sample's share of the loss; return its losses [T], NaN where nothing is labelled."""
     device, precision = run.world.device, run.config.runtime.precision
-    images = part.images.to(DTYPES[precision], memory_format=torch.channels_last)
+    images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
     mixed = precision == "bfloat16"
     with (
-        forked(run.config.seed, Purpose.HEADS, *key, device=device),
+        forked(run.config.seed, Purpose.HEADS, step, sample, device=device),
         torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext(),
     ):
         losses = run.model(images, part.targets, topology)
@@ -183,6 +188,10 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
             checkpointer.save(step, run.model, _state(run, log))
         world.barrier()
 
+    def record(step: int) -> None:
+        if config.job == "search":
+            log.probabilities(step, select_probabilities(run), run.space.slot_names)
+
     targets = [task.target for task in run.model.tasks.values()]
     run.model.train()
     with log:
@@ -191,7 +200,7 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
             start_step=start_step,
             num_steps=run.num_steps,
             train_step=step_on,
-            on_record=lambda step: log.probabilities(step, select_probabilities(run), run.space.slot_names),
+            on_record=record,
             save=save,
             save_every=config.runtime.checkpoint_every,
             log=log,
@@ -247,10 +256,13 @@ def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:
     return torch.tensor(counts).T
 
 
-def _load_initial_weights(model: MultitaskNet, config: RunConfig) -> None:
+def _load_initial_weights(model: MultitaskNet, config: RunConfig, world: World) -> None:
     if config.model.trunk_weights is not None:
         from_timm = config.model.trunk_weights == "timm"
         load_timm_weights(model.network, None if from_timm else config.model.trunk_weights)
     if config.model.weights is not None:
         path = Path(config.model.weights)
-        load_by_name(model, read_weights(path), optional="heads.", origin=path)
+        fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
+        heads = sorted({name.split(".")[1] for name in fresh})
+        if heads and world.is_main:
+            print(f"{path}: no weights for the heads of {', '.join(heads)}; they start afresh", file=sys.stderr)

@@ -22,9 +22,13 @@ from fbnetv5.seeding import Purpose, generator
 
 
 class SearchAlgorithm(Protocol):
-    """A search method."""
+    """A search method, built as ``Method(space, num_tasks=T, num_samples=N, seed=seed, **options)``.
+
+    Draws are keyed by (seed, step, sample), see ``fbnetv5.seeding``, so that all processes and resumed runs agree.
+    """
 
     distribution: ArchitectureDistribution
+    """The tasks' probabilities: recorded, compared between processes, and what the topologies are derived from."""
 
     def draw(self, step: int) -> Tensor:
         """Return the architectures to run at this step, int64 [N, B]."""
@@ -57,7 +61,8 @@ class MultitaskReinforce:
         window: iterations over which a task's loss is normalised.
 
     Raises:
-        InputError: the weighted baseline with a single sample, which would cancel every loss.
+        InputError: the weighted baseline with a single sample, which would cancel every loss; an unknown baseline; a
+            negative weight or an empty window.
     """
 
     def __init__(
@@ -74,9 +79,13 @@ class MultitaskReinforce:
     ) -> None:
         if baseline == "weighted" and num_samples < 2:
             raise InputError(
-                "search.baseline=weighted compares the samples of an iteration and needs at least 2, got 1; "
-                "raise search.num_samples or set search.baseline=history"
+                "baseline=weighted compares the samples of an iteration and needs at least 2, got 1; "
+                "raise search.num_samples or set search.algorithm.baseline=history"
             )
+        if baseline not in ("weighted", "history"):
+            raise InputError(f"search.algorithm.baseline={baseline} is none of weighted, history")
+        if cost_weight < 0 or window < 1:
+            raise InputError(f"search.algorithm: cost_weight={cost_weight} or window={window} is too small")
         self.space = space
         self.num_samples = num_samples
         self.seed = seed

@@ -19,8 +19,6 @@ from fbnetv5.archs.families import STRIDES
 from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.tasks.task import Features, TargetDict
 
-ASPECT_RATIOS = (0.5, 1.0, 2.0)
-
 
 @dataclass(frozen=True)
 class Detection:
@@ -29,14 +27,16 @@ class Detection:
     Attributes:
         path: the path read.
         anchor_sizes: square roots of the anchors' areas, in pixels.
+        aspect_ratios: height / width of the anchors; every size has every ratio.
         hidden_channels: width of the box head.
         roi_size: pooled features are roi_size x roi_size.
         num_proposals: kept for the box head after suppression.
-        num_sampled: proposals an image that the box head learns from.
+        num_sampled: anchors, and proposals, an image that the losses are taken of.
     """
 
     path: int = 2
     anchor_sizes: tuple[int, ...] = (32, 64, 96, 128, 160)
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     hidden_channels: int = 256
     roi_size: int = 6
     num_proposals: int = 100
@@ -54,8 +54,8 @@ class NominalStrideAnchors(AnchorGenerator):
     torchvision divides the image by the grid, which is 17 for the 13 columns that family A has of 224 pixels.
     """
 
-    def __init__(self, sizes: Sequence[int], stride: int) -> None:
-        super().__init__((tuple(sizes),), (ASPECT_RATIOS,))
+    def __init__(self, sizes: Sequence[int], aspect_ratios: Sequence[float], stride: int) -> None:
+        super().__init__((tuple(sizes),), (tuple(aspect_ratios),))
         self.stride = stride
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
@@ -73,14 +73,14 @@ class DetectionHead(nn.Module):
     def __init__(self, task: Detection, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.task = task
-        anchors = NominalStrideAnchors(task.anchor_sizes, STRIDES[task.path])
+        anchors = NominalStrideAnchors(task.anchor_sizes, task.aspect_ratios, STRIDES[task.path])
         self.norm = nn.BatchNorm2d(in_channels)
         self.rpn = RegionProposalNetwork(
             anchors,
             RPNHead(in_channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
-            batch_size_per_image=64,
+            batch_size_per_image=task.num_sampled,
             positive_fraction=0.5,
             pre_nms_top_n={"training": 4 * task.num_proposals, "testing": 4 * task.num_proposals},
             post_nms_top_n={"training": task.num_proposals, "testing": task.num_proposals},

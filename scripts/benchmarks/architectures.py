@@ -16,7 +16,7 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.data.multitask import Batch
-from fbnetv5.jobs.supernet import DTYPES, SupernetRun, split
+from fbnetv5.jobs.supernet import WEIGHT_DTYPES, SupernetRun, split
 from fbnetv5.seeding import Purpose, generator
 
 NUM_GROUPS = 5
@@ -165,7 +165,7 @@ def _static(run: SupernetRun, topology: Topology) -> MultiPathNet:
     network = MultiPathNet(run.model.network.family, topology)
     weights = run.model.network.state_dict()
     network.load_state_dict({name: weights[name] for name in network.state_dict()})
-    network.to(run.world.device, DTYPES[run.config.runtime.precision])
+    network.to(run.world.device, WEIGHT_DTYPES[run.config.runtime.precision])
     return network.to(memory_format=torch.channels_last)
 
 

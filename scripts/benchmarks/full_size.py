@@ -85,7 +85,7 @@ def _build(world: World, micro_batch: int, num_samples: int | None) -> SupernetR
     source = FullSizeShapes(search.batch_size, config.data.short_side, config.seed)
     model = build_multitask_net(MultiPathNet(family, Topology.full(num_stages)), build_tasks(config.tasks), source)
     model.to(world.device).to(memory_format=torch.channels_last).train()
-    space = TopologySpace(num_stages, block_macs(family, num_stages, (side, side)), model.head_paths)
+    space = TopologySpace(num_stages, block_macs(family, num_stages, (side, side)))
     algorithm = reinforce(config, space, len(model.tasks))
     return SupernetRun(config, world, source, space, model, build_sgd(model, config.optimizer), algorithm)
 

@@ -16,7 +16,7 @@ from fbnetv5.data.loader import build_loader
 from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
-from fbnetv5.jobs.supernet import DTYPES, SupernetRun, build_run
+from fbnetv5.jobs.supernet import WEIGHT_DTYPES, SupernetRun, build_run
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -53,7 +53,7 @@ def reinforce(config: RunConfig, space: TopologySpace, num_tasks: int) -> Multit
 
 def build(config: RunConfig, world: World) -> SupernetRun:
     """Build the search of ``config``, in training mode."""
-    run = build_run(config, world, lambda space, num_tasks: reinforce(config, space, num_tasks))
+    run = build_run(config, world)
     run.model.train()
     return run
 
@@ -64,7 +64,7 @@ def load_batches(config: RunConfig, source: Source, model: MultitaskNet, world: 
     targets = [task.target for task in model.tasks.values()]
     batches = [batch.to(world.device) for batch in build_loader(config, source, targets, world, 0, count)]
     for batch in batches:
-        batch.images = batch.images.to(DTYPES[config.runtime.precision], memory_format=torch.channels_last)
+        batch.images = batch.images.to(WEIGHT_DTYPES[config.runtime.precision], memory_format=torch.channels_last)
     return batches
 
 

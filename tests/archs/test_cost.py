@@ -36,7 +36,7 @@ def test_plain_fbnetv3_costs_what_was_published(name, side, macs, params):
     assert table.params / 1e6 == pytest.approx(params, rel=0.005)
 
     network = MultiPathNet(family, linear)
-    head = MBPoolClassifier(family.channels[3], 1000, family.head_expansion, family.head_channels)
+    head = MBPoolClassifier(family.channels[3], 1000)
     images = torch.zeros(1, 3, *size)
     with torch.no_grad():
         feature = network.eval()(images)[3]

@@ -152,9 +152,9 @@ def test_named_topologies_need_their_stages():
 
 
 def test_space_enumerates_topologies_stage_by_stage():
-    space = TopologySpace(2, [10, 20, 30, 40, 10, 20, 30, 40], outputs=(2, 3))
+    space = TopologySpace(2, [10, 20, 30, 40, 10, 20, 30, 40])
     topology = space.decode([1, 0, 0, 0, 0, 0, 1, 1])
-    assert topology == Topology(2, frozenset({(1, 0), (2, 2), (2, 3)}), (2, 3))
+    assert topology == Topology(2, frozenset({(1, 0), (2, 2), (2, 3)}))
     assert space.num_options == (2,) * 8
     assert space.slot_names[3:5] == ("stage 1 / path 3", "stage 2 / path 0")
     assert space.option_costs[2:4] == ((0.0, 30.0), (0.0, 40.0))

@@ -111,3 +111,36 @@ def test_a_sweep_gives_each_job_its_folder(tmp_path):
         config = yaml.safe_load((tmp_path / str(job) / "config.yaml").read_text())
         assert (config["seed"], config["output"]) == (seed, str(tmp_path / str(job)))
         assert (tmp_path / str(job) / "topology_det.yaml").exists()
+
+
+def test_a_task_and_a_method_of_ones_own(tmp_path):
+    own = (
+        "tasks.depth={_target_: tests.jobs.my_depth.Depth, path: 1}",
+        "tasks.cls=null",
+        "search.algorithm={_target_: tests.jobs.my_depth.Reluctant, share: 0.25}",
+    )
+    result = launch(f"output={tmp_path}", "search.steps=4", *own)
+    assert result.returncode == 0, result.stderr[:3000]
+    assert {path.stem for path in tmp_path.glob("topology_*.yaml")} == {
+        "topology_det",
+        "topology_seg",
+        "topology_depth",
+    }
+    assert "loss/depth" in metrics(tmp_path)[-1]
+    assert logits(tmp_path).abs().max() > 0
+
+
+def test_pretrained_weights_start_a_search(tmp_path):
+    pretrain = launch(
+        f"output={tmp_path / 'pre'}", "job=pretrain", "tasks.det=null", "tasks.seg=null", "search.steps=4"
+    )
+    assert pretrain.returncode == 0, pretrain.stderr[:3000]
+    assert not (tmp_path / "pre" / "probabilities.csv").exists()
+    weights = tmp_path / "pre" / "model.safetensors"
+    search = launch(f"output={tmp_path / 'search'}", f"model.weights={weights}", "search.steps=1", "optimizer.lr=0")
+    assert search.returncode == 0, search.stderr[:3000]
+    assert "no weights for the heads of det, seg; they start afresh" in search.stderr
+    before, after = load_file(weights), load_file(tmp_path / "search" / "model.safetensors")
+    parameters = [name for name in before if name.endswith("weight") and name.startswith(("network.", "heads.cls."))]
+    assert parameters
+    assert all(torch.equal(before[name], after[name]) for name in parameters)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5.search.algorithms import MultitaskReinforce, SearchAlgorithm
 from fbnetv5.search.derive import most_likely
 
 
@@ -58,13 +58,13 @@ class Landscape:
 
 
 def search(
-    landscape: Landscape, seed: int, *, iterations: int = 300, lr: float = 0.15, **settings
-) -> MultitaskReinforce:
-    """Run algorithm 4 on the landscape with a cosine rate."""
+    landscape: Landscape, seed: int, *, method=MultitaskReinforce, iterations: int = 300, lr: float = 0.15, **settings
+) -> SearchAlgorithm:
+    """Run a search method on the landscape with a cosine rate; ``settings`` are its options."""
     num_tasks, num_slots = landscape.optima.shape
     space = BinarySpace((1.0,) * num_slots)
-    settings = {"cost_weight": 0.0, "num_samples": 16, **settings}
-    algorithm = MultitaskReinforce(space, num_tasks=num_tasks, seed=seed, **settings)
+    settings = {"num_samples": 16, **settings}
+    algorithm = method(space, num_tasks=num_tasks, seed=seed, **settings)
     rng = torch.Generator().manual_seed(seed + 1000)
     labelled = torch.ones(num_tasks, settings["num_samples"])
     for step in range(iterations):
@@ -74,7 +74,21 @@ def search(
     return algorithm
 
 
-def tasks_at_optimum(landscape: Landscape, algorithm: MultitaskReinforce) -> int:
+def tasks_at_optimum(landscape: Landscape, algorithm: SearchAlgorithm) -> int:
     """Count the tasks whose most likely architecture is the optimum."""
     probabilities = algorithm.distribution.probabilities()
     return sum(most_likely(p) == tuple(o.tolist()) for p, o in zip(probabilities, landscape.optima, strict=True))
+
+
+def num_at_optimum(num_seeds: int = 20, **settings) -> int:
+    """Count the tasks that end in their optimum, over three tasks a seed and no cost term."""
+    landscapes = [Landscape.random(seed) for seed in range(num_seeds)]
+    found = (
+        tasks_at_optimum(one, search(one, seed, cost_weight=0.0, **settings)) for seed, one in enumerate(landscapes)
+    )
+    return sum(found)
+
+
+if __name__ == "__main__":
+    for baseline in ("weighted", "history"):
+        print(f"baseline {baseline}: {num_at_optimum(baseline=baseline)} of 60 tasks end in their optimum")

@@ -75,7 +75,7 @@ def test_segmentation_predicts_a_map_of_the_images_size():
 
 def test_anchors_lie_at_the_nominal_stride():
     """Family A makes 13 columns of 224 pixels; 224 // 13 would be 17."""
-    anchors = NominalStrideAnchors((32,), stride=16)
+    anchors = NominalStrideAnchors((32,), (0.5, 1.0, 2.0), stride=16)
     images = ImageList(torch.zeros(1, 3, 224, 224), [(224, 224)])
     (rows,) = anchors(images, [torch.zeros(1, 8, 13, 13)])
     centres = (rows[:, :2] + rows[:, 2:]) / 2

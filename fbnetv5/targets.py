@@ -1,0 +1,56 @@
+"""Config entries that choose a class: ``{_target_: dotted.path.Class, option: value, ...}``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import get_class
+
+from fbnetv5.errors import InputError, nearest
+
+
+def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
+    """Build the object that an entry chooses.
+
+    Args:
+        key: of the entry in the config, for messages.
+        entry: ``_target_`` and options of its class.
+        arguments, given: what the program passes to the class beside the options.
+
+    Raises:
+        InputError: the class cannot be imported, or an option is unknown, mistyped or refused by the class.
+    """
+    if not isinstance(entry, Mapping) or "_target_" not in entry:
+        raise InputError(f"{key} has no _target_, the class to use")
+    path = entry["_target_"]
+    try:
+        chosen = get_class(path)
+    except Exception as error:  # hydra wraps whatever importing the module raised
+        raise InputError(f"{key}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
+    parameters = dict(list(inspect.signature(chosen).parameters.items())[len(arguments) :])
+    known = {name: parameter for name, parameter in parameters.items() if name not in given}
+    options = {}
+    for name, value in entry.items():
+        if name == "_target_":
+            continue
+        if name not in known:
+            raise InputError(f"{key}.{name} is no option of {path}{nearest(name, known)}")
+        options[name] = _checked(f"{key}.{name}", value, known[name].default)
+    try:
+        return chosen(*arguments, **given, **options)
+    except TypeError as error:
+        raise InputError(f"{key}: {error}") from error
+
+
+def _checked(key: str, value: Any, default: Any) -> Any:
+    """Return a value of the type that the option's default has; options without one, or with None, take anything."""
+    if default is inspect.Parameter.empty or default is None:
+        return value
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    expected = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
+        raise InputError(f"{key}={value} should be of type {type(default).__name__}")
+    return value
