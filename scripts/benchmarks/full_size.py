@@ -17,12 +17,12 @@ from fbnetv5.archs.cost import block_macs, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.config import build_tasks
 from fbnetv5.data.multitask import Batch
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.optim import build_sgd
 from fbnetv5.jobs.supernet import SupernetRun, split, supernet_step
+from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import build_multitask_net
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "search" / "fbnetv5_a.yaml"
