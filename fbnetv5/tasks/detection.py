@@ -31,7 +31,8 @@ class Detection:
         hidden_channels: width of the box head.
         roi_size: pooled features are roi_size x roi_size.
         num_proposals: kept for the box head after suppression.
-        num_sampled: anchors, and proposals, an image that the losses are taken of.
+        num_sampled: proposals an image that the box head learns from.
+        num_sampled_anchors: anchors an image that the proposals are learnt from.
     """
 
     path: int = 2
@@ -41,6 +42,7 @@ class Detection:
     roi_size: int = 6
     num_proposals: int = 100
     num_sampled: int = 64
+    num_sampled_anchors: int = 64
     target: Target = BOXES
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
@@ -80,7 +82,7 @@ class DetectionHead(nn.Module):
             RPNHead(in_channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
-            batch_size_per_image=task.num_sampled,
+            batch_size_per_image=task.num_sampled_anchors,
             positive_fraction=0.5,
             pre_nms_top_n={"training": 4 * task.num_proposals, "testing": 4 * task.num_proposals},
             post_nms_top_n={"training": task.num_proposals, "testing": task.num_proposals},
