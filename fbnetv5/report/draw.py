@@ -214,7 +214,7 @@ def _draw_legend(figure: Figure, panels: Sequence[Panel], heat: bool) -> None:
         width, height = figure.get_size_inches()
         place = figure.add_axes((1 - (MARGIN + 2.1) / width, 0.31 / height, 2.1 / width, 0.11 / height))
         bar = figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), cax=place, orientation="horizontal")
-        bar.outline.set_visible(False)
+        place.spines["outline"].set_visible(False)
         bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1"], fontsize=7.5, color=GREY)
         place.tick_params(length=2, color=GREY, pad=2)
         place.set_title("probability that a block is selected", fontsize=8, pad=3)
