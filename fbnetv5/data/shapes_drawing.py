@@ -66,7 +66,7 @@ class Shape:
         corners = _CORNERS[OBJECTS[self.kind]]
         normals = self.angle + (np.arange(corners) + 0.5) * (2 * np.pi / corners)
         sides = [np.cos(normal) * dx + np.sin(normal) * dy for normal in normals]
-        return np.maximum.reduce(sides) - self.radius * np.cos(np.pi / corners)
+        return functools.reduce(np.maximum, sides) - self.radius * np.cos(np.pi / corners)
 
 
 _CORNERS = {"square": 4, "triangle": 3}

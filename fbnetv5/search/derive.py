@@ -34,7 +34,7 @@ def most_likely_within(probabilities: Tensor, space: SearchSpace, budget: float)
     if budget < cheapest:
         raise InputError(f"no architecture fits the budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
     log_likelihood = probabilities[list(slots), list(options)].log().numpy()
-    frugality = 1e-9 * costs / max(costs.sum(), 1)  # of equally likely options, the cheaper one
+    frugality = 1e-9 * costs / max(float(costs.sum()), 1.0)  # of equally likely options, the cheaper one
     one_option_a_slot = (numpy.arange(len(space.num_options))[:, None] == numpy.array(slots)).astype(float)
     solution = milp(
         -log_likelihood + frugality,
