@@ -85,7 +85,7 @@ def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
 def _existing(path: str) -> Path:
     file = Path(path).expanduser().absolute()
     if not file.is_file():
-        known = [str(f) for f in CONFIGS.rglob("*.yaml")]
+        known = [str(f) for f in CONFIGS.rglob("*.yaml") if f.parent.name != "topologies"]
         raise InputError(f"--config {path}: there is no such file{nearest(str(file), known)}")
     if file.suffix != ".yaml":
         raise InputError(f"--config {path}: hydra reads files that end in .yaml")
