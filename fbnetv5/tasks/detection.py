@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -17,6 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.data.multitask import BOXES, Target
+from fbnetv5.heads.anchors import NominalStrideAnchors
 from fbnetv5.tasks.task import Features, TargetDict
 
 
@@ -50,25 +50,6 @@ class Detection:
         return DetectionHead(self, channels[self.path], len(classes))
 
 
-class NominalStrideAnchors(AnchorGenerator):
-    """Anchors at the path's nominal stride.
-
-    torchvision divides the image by the grid, which is 17 for the 13 columns that family A has of 224 pixels.
-    """
-
-    def __init__(self, sizes: Sequence[int], aspect_ratios: Sequence[float], stride: int) -> None:
-        super().__init__((tuple(sizes),), (tuple(aspect_ratios),))
-        self.stride = stride
-
-    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
-        """Return anchors float [h * w * A, 4] (xyxy pixels) for each image; one feature map [n, C, h, w]."""
-        (feature,) = feature_maps
-        self.set_cell_anchors(feature.dtype, feature.device)
-        stride = torch.tensor(self.stride, device=feature.device)
-        (anchors,) = self.grid_anchors([list(feature.shape[-2:])], [[stride, stride]])
-        return [anchors] * len(image_list.image_sizes)
-
-
 class DetectionHead(nn.Module):
     """Faster R-CNN without a backbone, from torchvision's parts, on a normalised feature (as in segmentation)."""
 
@@ -79,7 +60,7 @@ class DetectionHead(nn.Module):
         self.norm = nn.BatchNorm2d(in_channels)
         self.rpn = RegionProposalNetwork(
             anchors,
-            RPNHead(in_channels, anchors.num_anchors_per_location()[0]),
+            RPNHead(in_channels, anchors.num_anchors),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=task.num_sampled_anchors,
