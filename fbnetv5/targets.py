@@ -27,7 +27,7 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
     path = entry["_target_"]
     try:
         chosen = get_class(path)
-    except Exception as error:  # hydra wraps whatever importing the module raised
+    except (ImportError, ValueError) as error:  # hydra turns whatever importing the module raised into an ImportError
         raise InputError(f"{key}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
     parameters = dict(list(inspect.signature(chosen).parameters.items())[len(arguments) :])
     known = {name: parameter for name, parameter in parameters.items() if name not in given}
@@ -39,9 +39,10 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
             raise InputError(f"{key}.{name} is no option of {path}{nearest(name, known)}")
         options[name] = _checked(f"{key}.{name}", value, known[name].default)
     try:
-        return chosen(*arguments, **given, **options)
+        inspect.signature(chosen).bind(*arguments, **given, **options)
     except TypeError as error:
         raise InputError(f"{key}: {error}") from error
+    return chosen(*arguments, **given, **options)
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:

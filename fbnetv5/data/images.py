@@ -6,6 +6,8 @@ stored coordinates. Transparency is dropped and 16-bit grey is scaled to 8 bits.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,19 @@ from torch import Tensor
 from fbnetv5.data.multitask import IGNORE, UndecodableImageError
 from fbnetv5.errors import InputError
 
+# what damaged bytes lead PIL's decoders to; a lack of memory or a fault of ours is neither
+DECODER_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in any case
 
 
@@ -28,7 +43,7 @@ def read_image(path: Path) -> Tensor:
     try:
         with Image.open(path) as image:
             pixels = np.array(_to_rgb(image))
-    except Exception as error:  # decoders raise whatever damaged bytes lead them to
+    except DECODER_ERRORS as error:
         raise UndecodableImageError(f"{path}: cannot read this image: {_reason(path, error)}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -47,7 +62,7 @@ def read_mask(path: Path, num_classes: int, size: tuple[int, int]) -> Tensor:
     try:
         with Image.open(path) as image:
             mode, pixels = image.mode, np.array(image)
-    except Exception as error:  # as above
+    except DECODER_ERRORS as error:
         raise InputError(f"{path}: cannot read this mask: {_reason(path, error)}") from error
     if pixels.ndim != 2:
         raise InputError(f"{path}: a mask has one channel of class ids, this one is {mode}")
@@ -66,7 +81,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             return image.size
-    except Exception:  # as above; loading the image will say what is wrong with it
+    except DECODER_ERRORS:  # loading the image will say what is wrong with it
         return None
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         return load_file(path)
-    except Exception as error:  # safetensors raises its own type for a bad header, OSError for a missing file
+    except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read weights from {path}: {error}") from error
 
 
@@ -127,7 +129,7 @@ class Checkpointer:
         folder = folders[-1]
         try:
             stored = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises a dozen types for damaged files
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise InputError(f"cannot read {folder / STATE}: {error}; delete {folder} to use the one before") from error
         self._check_identity(json.loads(stored["identity"]), folder)
         try:
