@@ -8,7 +8,15 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "__init__.py").read_text()).group(1)
 
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "mypy>=1.14", "types-PyYAML"]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff>=0.9",
+    "mypy>=1.14",
+    "types-PyYAML",
+    "pycocotools>=2.0.7",  # this and torchmetrics: what the metrics are compared with
+    "torchmetrics>=1.4",
+]
 
 setup(
     name="fbnetv5",
@@ -27,6 +35,7 @@ setup(
         "hydra-core>=1.3.2",
         "omegaconf>=2.3",
         "numpy>=1.26",
+        "faster-coco-eval>=1.8",
         "scipy>=1.11",
         "pillow>=10",
         "pyarrow>=15",

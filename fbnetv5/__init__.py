@@ -1,3 +1,28 @@
 """Neural architecture search for several vision tasks in one run (FBNetV5)."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fbnetv5.model import TaskNet
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool = False) -> TaskNet:
+    """Rebuild a trained model, in evaluation mode; ``load(folder).predict("image.jpg")`` predicts.
+
+    Args:
+        path: the folder of a trained model, or the config.json in it.
+        device: where to put it.
+        trust_code: build a head whose class is not of this package. Importing it runs its module's code.
+
+    Raises:
+        InputError: a file is missing or damaged, the two do not fit each other, or the head is not of this package.
+    """
+    from fbnetv5 import model_folder  # here, so that importing the package does not import torch
+
+    return model_folder.load(path, device, trust_code=trust_code)

@@ -25,14 +25,20 @@ def option(default: Any, help_text: str) -> Any:
 
 @dataclass
 class ModelConfig:
-    """The supernet."""
+    """The network: a supernet, or with a topology and a head the final model of one task."""
 
     family: str = option("A", f"FBNetV3 family of the blocks: {', '.join(FAMILIES)}; NANO is for small images")
     num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks")
-    weights: str | None = option(None, "safetensors of a supernet to start from, matched by name; heads may differ")
+    weights: str | None = option(
+        None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
+    )
     trunk_weights: str | None = option(
         None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
     )
+    topology: str | None = option(
+        None, "train: a topology file, or linear, unet, fpn, panet or bifpn (of num_stages stages)"
+    )
+    head: dict[str, Any] = option(dict, "train: {_target_: class, its options}, the head of the final model")
 
 
 @dataclass
@@ -53,6 +59,7 @@ class ShapesConfig:
     """The procedural world, used where data.root is null."""
 
     num_images: int = option(4096, "images in the world's training split")
+    num_val_images: int = option(512, "images in its validation split, others than those of the training split")
     size: int = option(128, "side of an image in pixels")
     seed: int = option(0, "seed of the world; runs with other seeds see the same images")
 
@@ -63,6 +70,7 @@ class DataConfig:
 
     root: str | None = option(None, "folder of your data, from the working directory; null: the shapes world")
     train: FilesConfig = option(FilesConfig, "the training split")
+    val: FilesConfig = option(FilesConfig, "the validation split, for train and evaluate; class ids are train's")
     mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
     unannotated: str = option("empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'")
     undecodable: str = option(
@@ -70,32 +78,40 @@ class DataConfig:
     )
     shapes: ShapesConfig = option(ShapesConfig, "size of the procedural world")
     short_side: int = option(256, "images are resized to this short side, in pixels")
-    crop: int = option(224, "side of the random crop that the network sees, in pixels")
+    long_side: int | None = option(None, "but not beyond this long side, in pixels")
+    scale: list[float] | None = option(None, "[least, most] random factor on the size that images are trained at")
+    crop: int | None = option(
+        224, "side of the random crop that the network trains on, in pixels; null: whole images, padded (train only)"
+    )
     area: list[float] | None = option(
         None, "[least, most] share of the image that a crop of random size and shape covers; null: crops of one scale"
     )
     flip: bool = option(True, "flip half of the images horizontally")
+    color: str = option("none", "change colours in training: none, photometric (for any task) or randaugment")
 
 
 @dataclass
 class ScheduleConfig:
     """How the rate changes over the run."""
 
-    name: str = option("constant", "constant, multistep, cosine or exponential")
+    name: str = option("constant", "constant, multistep, cosine, exponential or poly")
     unit: str = option("step", "what milestones, warmup and exponential decay count: step or epoch")
     milestones: list[int] = option(list, "multistep: where the rate is multiplied by gamma")
     gamma: float = option(0.1, "multistep and exponential: the factor")
+    power: float = option(0.9, "poly: the power of the share of the run that is left")
     warmup: float = option(0.0, "length of the linear warm-up, in units")
     warmup_start: float = option(0.0, "factor at the start of the warm-up")
 
 
 @dataclass
 class OptimizerConfig:
-    """SGD on the weights."""
+    """What moves the weights."""
 
+    name: str = option("sgd", "sgd or adamw")
     lr: float = option(0.1, "base rate")
-    momentum: float = option(0.9, "momentum")
-    nesterov: bool = option(False, "Nesterov momentum")
+    backbone_factor: float = option(1.0, "the network's rate is this times that of the heads")
+    momentum: float = option(0.9, "sgd: momentum")
+    nesterov: bool = option(False, "sgd: Nesterov momentum")
     weight_decay: float = option(2e-5, "weight decay; biases and BN are not decayed")
     clip_norm: float | None = option(None, "clip the norm of the gradient to this")
     schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time; the architecture rate follows it")
@@ -124,6 +140,43 @@ class SearchConfig:
 
 
 @dataclass
+class TeacherConfig:
+    """A classifier whose answers are learnt beside the labels (hard distillation)."""
+
+    model: str | None = option(None, "name of a timm model, or the folder of a trained model of ours; null: no teacher")
+    weights: str | None = option(None, "local weights of a timm model; null: timm's pretrained ones")
+    size: int | None = option(None, "side in pixels that the teacher sees the images at; null: what the model sees")
+
+
+@dataclass
+class TrainConfig:
+    """Training a final model."""
+
+    steps: int | None = option(None, "iterations; give this or epochs")
+    epochs: float | None = option(None, "passes over the training images; give this or steps")
+    batch_size: int = option(64, "images an iteration, over all processes")
+    accumulate: int = option(1, "backward passes that a process cuts its share of an iteration's images into")
+    ema: float | None = option(None, "decay of the moving average of the weights, which is then evaluated and saved")
+    ema_warmup: bool = option(False, "let the decay rise to that from 0, for runs of few iterations")
+    sync_bn: bool | None = option(
+        None, "share BN's statistics between GPUs; null: where a GPU sees fewer than 16 images at a time"
+    )
+    eval_every: int | None = option(None, "iterations between two evaluations; null: at the end only")
+    teacher: TeacherConfig = option(TeacherConfig, "hard distillation, for classification")
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluating a trained model."""
+
+    model: str | None = option(None, "folder of the trained model")
+    images: str | None = option(None, "a folder of images to predict; null: data.val, whose labels are compared with")
+    batch_size: int = option(8, "images at a time, a process")
+    num_drawn: int = option(16, "predictions that are drawn")
+    write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
+
+
+@dataclass
 class RuntimeConfig:
     """How it runs; but for the precision a resumed run may change it."""
 
@@ -139,23 +192,30 @@ class RuntimeConfig:
 class RunConfig:
     """One run."""
 
-    job: str = option("search", "search, or pretrain: train the supernet with random architectures")
+    job: str = option(
+        "search",
+        "search; pretrain: train the supernet with random architectures; train: a final model; evaluate: a trained one",
+    )
     name: str = option(MISSING, "name of the run")
     output: str = option("runs/${name}", "folder of the run, from the working directory")
     resume: bool = option(False, "go on from the folder's latest checkpoint")
     seed: int = option(0, "seed of everything random")
-    model: ModelConfig = option(ModelConfig, "the supernet")
+    model: ModelConfig = option(ModelConfig, "the network")
     data: DataConfig = option(DataConfig, "the images")
     tasks: dict[str, Any] = option(dict, "name: {_target_: class, its options}; the order is that of the results")
-    optimizer: OptimizerConfig = option(OptimizerConfig, "SGD on the weights")
+    optimizer: OptimizerConfig = option(OptimizerConfig, "what moves the weights")
     search: SearchConfig = option(SearchConfig, "the search")
+    train: TrainConfig = option(TrainConfig, "training a final model")
+    evaluate: EvaluateConfig = option(EvaluateConfig, "evaluating a trained model, also at the end of its training")
     runtime: RuntimeConfig = option(RuntimeConfig, "how it runs")
 
 
 CHOICES = {
     "data.unannotated": ("empty", "unlabelled"),
     "data.undecodable": ("error", "skip"),
-    "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential"),
+    "data.color": ("none", "photometric", "randaugment"),
+    "optimizer.name": ("sgd", "adamw"),
+    "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential", "poly"),
     "optimizer.schedule.unit": ("step", "epoch"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": ("float32", "bfloat16", "float64"),
@@ -165,10 +225,13 @@ MINIMA = {
     "seed": 0,
     "model.num_stages": 1,
     "data.shapes.num_images": 1,
+    "data.shapes.num_val_images": 1,
     "data.shapes.seed": 0,
     "data.short_side": 32,
+    "data.long_side": 32,
     "data.crop": 32,
     "optimizer.lr": 0,
+    "optimizer.backbone_factor": 0,
     "optimizer.momentum": 0,
     "optimizer.weight_decay": 0,
     "optimizer.schedule.warmup": 0,
@@ -181,6 +244,15 @@ MINIMA = {
     "search.arch_start_step": 0,
     "search.arch_lr": 0,
     "search.budget_macs": 0,
+    "train.steps": 1,
+    "train.epochs": 0,
+    "train.batch_size": 1,
+    "train.accumulate": 1,
+    "train.ema": 0,
+    "train.eval_every": 1,
+    "train.teacher.size": 32,
+    "evaluate.batch_size": 1,
+    "evaluate.num_drawn": 0,
     "runtime.workers": 0,
     "runtime.threads": 1,
     "runtime.log_every": 1,

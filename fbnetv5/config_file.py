@@ -21,8 +21,8 @@ from fbnetv5.errors import InputError, nearest
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
-OPEN_ENDED = ("tasks.", "search.task_weights", "search.algorithm")  # mappings without fixed keys
-NOT_IN_IDENTITY = re.compile(r"runtime\.(?!precision)|resume$|output$|name$|data\.root$")
+OPEN_ENDED = ("tasks.", "search.task_weights", "search.algorithm", "model.head")  # mappings without fixed keys
+NOT_IN_IDENTITY = re.compile(r"runtime\.(?!precision)|evaluate\.|resume$|output$|name$|data\.root$")
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:

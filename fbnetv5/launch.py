@@ -18,14 +18,14 @@ from omegaconf import DictConfig
 from fbnetv5.config import describe
 from fbnetv5.config_file import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
 from fbnetv5.errors import InputError, nearest
-from fbnetv5.jobs import pretrain, search
+from fbnetv5.jobs import evaluate, pretrain, search, train
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection
 from fbnetv5.tasks.segmentation import Segmentation
 
 TASKS = (Classification, Detection, Segmentation)
-JOBS = {"search": search.run, "pretrain": pretrain.run}
+JOBS = {"search": search.run, "pretrain": pretrain.run, "train": train.run, "evaluate": evaluate.run}
 
 EPILOG = """
 examples:

@@ -22,13 +22,7 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
     Raises:
         InputError: the class cannot be imported, or an option is unknown, mistyped or refused by the class.
     """
-    if not isinstance(entry, Mapping) or "_target_" not in entry:
-        raise InputError(f"{key} has no _target_, the class to use")
-    path = entry["_target_"]
-    try:
-        chosen = get_class(path)
-    except (ImportError, ValueError) as error:  # hydra turns whatever importing the module raised into an ImportError
-        raise InputError(f"{key}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
+    path, chosen = entry["_target_"], find_class(key, entry)
     parameters = dict(list(inspect.signature(chosen).parameters.items())[len(arguments) :])
     known = {name: parameter for name, parameter in parameters.items() if name not in given}
     options = {}
@@ -43,6 +37,21 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
     except TypeError as error:
         raise InputError(f"{key}: {error}") from error
     return chosen(*arguments, **given, **options)
+
+
+def find_class(key: str, entry: Any) -> Any:
+    """Return the class that an entry chooses.
+
+    Raises:
+        InputError: the entry has no ``_target_``, or the class cannot be imported.
+    """
+    if not isinstance(entry, Mapping) or "_target_" not in entry:
+        raise InputError(f"{key} has no _target_, the class to use")
+    path = entry["_target_"]
+    try:
+        return get_class(path)
+    except (ImportError, ValueError) as error:  # hydra turns whatever importing the module raised into an ImportError
+        raise InputError(f"{key}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:

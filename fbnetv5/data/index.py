@@ -18,11 +18,12 @@ targets, and the version of the format, are JSON in the schema's metadata, under
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -111,6 +112,12 @@ class Index:
         with atomic_path(path) as temporary:
             pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: described}), temporary)
 
+    def labelled(self, name: str) -> Sequence[int]:
+        """The positions of the images that have the target ``name``, ascending."""
+        if name not in self.classes:
+            return []
+        return np.flatnonzero(self.table[name].is_valid().to_numpy()).tolist()
+
     def num_labelled(self, name: str) -> int:
         """The number of images that have the target ``name``."""
         if name not in self.classes:
@@ -142,6 +149,10 @@ class IndexSource:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def labelled(self, name: str) -> Sequence[int]:
+        """The positions of the images that have the target ``name``, ascending."""
+        return self.index.labelled(name)
 
     def num_labelled(self, name: str) -> int:
         """The number of images that have the target ``name``."""

@@ -1,4 +1,4 @@
-"""Images with targets for several tasks, any of which may be missing: source, data set and batch.
+"""Images with targets for several tasks, any of which may be missing: source, item and batch.
 
 The target of an image is a dictionary. What it holds depends on the *kind* of a target, never on the task that uses it:
 
@@ -17,17 +17,15 @@ A missing key means "not labelled for this". Empty ``boxes`` mean "labelled, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, forked
 
 IGNORE = 255  # the value of a mask's pixels that belong to no class
 
@@ -90,6 +88,9 @@ class Source(Protocol):
             InputError: something else about it is wrong.
         """
 
+    def labelled(self, name: str) -> Sequence[int]:
+        """The positions of the images that have the target ``name``, ascending."""
+
     def num_labelled(self, name: str) -> int:
         """The number of images that have the target ``name``."""
 
@@ -108,12 +109,33 @@ class Draw:
 
 @dataclass(frozen=True)
 class Item:
-    """One augmented image: float32 [3, h, w], its target, its name, and the images skipped before one could be read."""
+    """One image as a model takes it.
+
+    Attributes:
+        image: float32 [3, h, w], normalised.
+        target: see the module.
+        name: of the image.
+        original_size: (height, width) of the image as it is stored.
+        skipped: one message for each image that could not be read and was replaced by this one.
+    """
 
     image: Tensor
     target: dict[str, Any]
     name: str
+    original_size: tuple[int, int]
     skipped: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The (height, width) of ``image``."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Why an image that could not be read is left out, with no other in its place."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -123,88 +145,45 @@ class LoadFailure:
     message: str
 
 
-Transform = Callable[[Tensor, dict[str, Any], Sequence[Target]], tuple[Tensor, dict[str, Any]]]
-
-
-class MultitaskDataset(Dataset):
-    """The images of a source, augmented, with the targets that the tasks ask for.
-
-    The augmentation of an item depends on ``seed`` and the key of its draw alone: not on the worker that makes it, nor
-    on what was made before.
-
-    Args:
-        source: where images and targets come from.
-        targets: what the tasks need; nothing else is read or returned.
-        transform: from an image uint8 [3, H, W] and its target to an image float32 [3, h, w] and its target; may draw
-            from torch's global CPU generator.
-        seed: of the run.
-        undecodable: what to do with an image that cannot be read: report it ("error") or take the next one instead and
-            record its name ("skip").
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        targets: Sequence[Target],
-        transform: Transform,
-        *,
-        seed: int,
-        undecodable: Literal["error", "skip"] = "error",
-    ) -> None:
-        self.source = source
-        self.targets = tuple(targets)
-        self.transform = transform
-        self.seed = seed
-        self.undecodable = undecodable
-        self._keys = {key for target in targets for key in target.keys}
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, draw: Draw | int) -> Item | LoadFailure:
-        """Load one item; a plain index is augmented with the index as its key."""
-        if isinstance(draw, int):
-            draw = Draw(draw, (draw,))
-        try:
-            sample, skipped = self._load(draw.index)
-        except InputError as error:
-            return LoadFailure(str(error))
-        with forked(self.seed, Purpose.AUGMENTATION, *draw.key):
-            image, target = self.transform(sample.image, sample.target, self.targets)
-        return Item(image, target, sample.name, skipped)
-
-    def _load(self, index: int) -> tuple[Sample, tuple[str, ...]]:
-        skipped: list[str] = []
-        for offset in range(len(self)):
-            try:
-                return self.source.load((index + offset) % len(self), self._keys), tuple(skipped)
-            except UndecodableImageError as error:
-                if self.undecodable == "error":
-                    raise
-                skipped.append(str(error))
-        raise InputError(f"none of the {len(self)} images can be read; the first: {skipped[0]}")
-
-
 @dataclass
 class Batch:
-    """What a data loader hands over.
+    """What a data loader hands over. It may be empty, where no image of a batch could be read.
 
     Attributes:
-        images: float32 [N, 3, h, w], normalised.
+        images: float32 [N, 3, h, w], normalised; padded at the right and at the bottom with 0, the mean colour.
         targets: one dictionary an image; see the module.
         names: of the images.
-        skipped: one message for each image that could not be read and was replaced.
+        sizes: (height, width) of each image in ``images``, without the padding.
+        original_sizes: (height, width) of each image as it is stored.
+        skipped: one message for each image that could not be read, and was replaced or left out.
         failure: why there is no batch; look at it through ``checked``.
     """
 
     images: Tensor
     targets: list[dict[str, Any]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    original_sizes: list[tuple[int, int]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failure: str | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def split(self, count: int) -> list[Batch]:
+        """Cut into ``count`` contiguous micro-batches of equal size; ``skipped`` stays with the whole.
+
+        Raises:
+            ValueError: the images cannot be shared evenly.
+        """
+        size, rest = divmod(len(self), count)
+        if rest:
+            raise ValueError(f"{len(self)} images cannot be cut into {count} equal parts")
+        cuts = [slice(start, start + size) for start in range(0, size * count, size)] if size else []
+        return [
+            Batch(self.images[cut], self.targets[cut], self.names[cut], self.sizes[cut], self.original_sizes[cut])
+            for cut in cuts
+        ]
 
     def pin_memory(self) -> Batch:
         """Move every tensor to page-locked memory; the data loader calls this when it is told to pin."""
@@ -219,22 +198,7 @@ class Batch:
             return function(value) if isinstance(value, Tensor) else value
 
         targets = [{name: convert(value) for name, value in target.items()} for target in self.targets]
-        return Batch(convert(self.images), targets, self.names, self.skipped, self.failure)
-
-
-def collate(items: Iterable[Item | LoadFailure]) -> Batch:
-    """Stack items into a batch; with a failure among them, the batch says why and holds nothing else."""
-    loaded: list[Item] = []
-    for item in items:
-        if isinstance(item, LoadFailure):
-            return Batch(torch.empty(0), failure=item.message)
-        loaded.append(item)
-    return Batch(
-        images=torch.stack([item.image for item in loaded]),
-        targets=[item.target for item in loaded],
-        names=[item.name for item in loaded],
-        skipped=[message for item in loaded for message in item.skipped],
-    )
+        return replace(self, images=convert(self.images), targets=targets)
 
 
 def checked(batch: Batch) -> Batch:

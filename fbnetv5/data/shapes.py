@@ -11,7 +11,7 @@ Each task needs something else, so that searched topologies have a reason to dif
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,13 +23,15 @@ from fbnetv5.seeding import Purpose, derive_seed
 
 
 class ShapesSource:
-    """``num_images`` square images of ``size`` pixels; image i depends on ``(seed, i)`` alone.
+    """``num_images`` square images of ``size`` pixels, those from number ``first`` on.
+
+    Image number i depends on ``(seed, i)`` alone.
 
     Raises:
         InputError: there is no image, or it would be too small for its objects.
     """
 
-    def __init__(self, num_images: int, size: int, seed: int) -> None:
+    def __init__(self, num_images: int, size: int, seed: int, *, first: int = 0) -> None:
         if num_images < 1:
             raise InputError(f"the shapes world needs at least one image, not {num_images}")
         if size < 32:
@@ -37,6 +39,7 @@ class ShapesSource:
         self.num_images = num_images
         self.size = size
         self.seed = seed
+        self.first = first
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
@@ -46,13 +49,18 @@ class ShapesSource:
     def __len__(self) -> int:
         return self.num_images
 
+    def labelled(self, name: str) -> Sequence[int]:
+        """The positions of the images that have the target ``name``: all, for every target of this world."""
+        return range(self.num_images if name in ("label", "boxes", "segmentation", "depth") else 0)
+
     def num_labelled(self, name: str) -> int:
-        """All images have every target of this world."""
-        return self.num_images if name in ("label", "boxes", "segmentation", "depth") else 0
+        """The number of images that have the target ``name``."""
+        return len(self.labelled(name))
 
     def load(self, index: int, names: Collection[str] | None = None) -> Sample:
         """Render image ``index`` and those of its targets that ``names`` holds (all by default)."""
-        picture = render(self.size, derive_seed(self.seed, Purpose.WORLD, index))
+        number = self.first + index
+        picture = render(self.size, derive_seed(self.seed, Purpose.WORLD, number))
         target = {
             "label": picture.scene,
             "boxes": torch.from_numpy(picture.boxes),
@@ -61,4 +69,4 @@ class ShapesSource:
             "depth": torch.from_numpy(picture.depth),
         }
         wanted = {name: value for name, value in target.items() if names is None or name in names}
-        return Sample(torch.from_numpy(picture.image.astype(np.uint8)), wanted, f"shapes/{index}")
+        return Sample(torch.from_numpy(picture.image.astype(np.uint8)), wanted, f"shapes/{number}")

@@ -1,42 +1,75 @@
 """Joint augmentation of an image and its targets, by the kind of each target, on ``torchvision.transforms.v2``.
 
-Geometry moves everything together: images are resized with antialiasing; masks and dense maps take the nearest pixel;
-boxes follow in closed form, are clipped to the crop, and dropped with their labels where too little of them is left.
-What lies outside of an image is unknown: 255 in masks, NaN in dense maps. It is the mean colour in images.
+Geometry moves everything together, as ``data.geometry`` says: boxes follow in closed form, are clipped to the crop, and
+dropped with their labels where too little of them is left. Colours change in the image alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, PadTo, Resize, normalised
 from fbnetv5.data.multitask import IGNORE, Target, TargetKind
 from fbnetv5.errors import InputError
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
-IMAGE_STD = (0.229, 0.224, 0.225)
 MIN_BOX_SIDE = 2.0  # pixels that must be left of both sides of a box
+
+ColorChange = Literal["none", "photometric", "randaugment"]
+_COLOR_CHANGES = {
+    "photometric": v2.RandomPhotometricDistort,
+    "randaugment": lambda: v2.RandAugment(fill=OUTSIDE[tv_tensors.Image]),
+}
 
 
 def train_transform(
-    short_side: int, crop: int, *, flip: bool = True, area: tuple[float, float] | None = None
+    short_side: int,
+    crop: int | None,
+    *,
+    long_side: int | None = None,
+    scale: tuple[float, float] | None = None,
+    area: tuple[float, float] | None = None,
+    flip: bool = True,
+    color: ColorChange = "none",
+    keep_unknown: bool = False,
 ) -> JointTransform:
     """Resize the short side to ``short_side`` pixels, cut a random square of ``crop`` pixels, mirror half of them.
 
-    With ``area``, the cut covers a random share of the image between the two given, at a random aspect ratio, and is
-    resized to ``crop`` (the usual augmentation of ImageNet); ``short_side`` does not matter then.
+    Args:
+        short_side: in pixels.
+        crop: in pixels; None keeps whole images, of many sizes.
+        long_side: the most pixels that the long side may have; then the short side is smaller.
+        scale: both sides are multiplied by a random factor between these two.
+        area: the cut covers a random share of the image between these two, at a random aspect ratio, and is resized to
+            ``crop`` (the usual augmentation of ImageNet); ``short_side``, ``long_side`` and ``scale`` do not matter.
+        flip: whether to mirror half of the images.
+        color: "photometric" is SSD's distortion, "randaugment" is RandAugment, which also moves pixels: for
+            images with SCALAR targets alone.
+        keep_unknown: see :class:`JointTransform`.
+
+    Raises:
+        InputError: a side is below one pixel, or ``area`` comes without ``crop``.
     """
-    cut: list[v2.Transform] = [Resize(short_side), PadTo(crop), v2.RandomCrop(crop)]
+    colors = [] if color == "none" else [OnImage(_COLOR_CHANGES[color]())]
+    steps: list[v2.Transform]
     if area is not None:
-        cut = [v2.RandomResizedCrop(crop, scale=area, antialias=True)]
-    mirror: list[v2.Transform] = [v2.RandomHorizontalFlip()] if flip else []
-    return JointTransform([*cut, *mirror])
+        if crop is None:
+            raise InputError("crops of random area need the side that they are resized to, in pixels")
+        steps = [v2.RandomResizedCrop(crop, scale=area, antialias=True), *colors]
+    else:
+        resize = Resize(short_side, long_side=long_side, scale=scale, nearest_size=crop is None)
+        if crop is None:  # rounding may leave a box a little over the border, and no crop clips it
+            steps = [resize, v2.ClampBoundingBoxes(), *colors]
+        else:
+            steps = [resize, CropTo(crop), *colors, PadTo(crop)]  # padded last, with a colour that does not change
+    if flip:
+        steps.append(v2.RandomHorizontalFlip())
+    return JointTransform(steps, keep_unknown=keep_unknown)
 
 
 def eval_transform(short_side: int, crop: int) -> JointTransform:
@@ -44,17 +77,33 @@ def eval_transform(short_side: int, crop: int) -> JointTransform:
     return JointTransform([Resize(short_side), PadTo(crop), v2.CenterCrop(crop)])
 
 
+class OnImage(v2.Transform):
+    """Changes the image alone; masks, maps and boxes pass."""
+
+    def __init__(self, change: v2.Transform) -> None:
+        super().__init__()
+        self.change = change
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Change one tv_tensor if it is an image."""
+        return self.change(inpt) if isinstance(inpt, tv_tensors.Image) else inpt
+
+
 class JointTransform:
     """Runs v2 transforms on an image with its targets, drops boxes that were cut away, and normalises the image.
 
     Args:
-        transforms: any of ``torchvision.transforms.v2``; together they must give every image one size.
+        transforms: any of ``torchvision.transforms.v2``; ``collate`` pads where they leave images of many sizes.
         min_box_side: pixels; a box with a shorter side is dropped, with its label, afterwards.
+        keep_unknown: a map without a known pixel stays, instead of leaving the image unlabelled.
     """
 
-    def __init__(self, transforms: Sequence[v2.Transform], *, min_box_side: float = MIN_BOX_SIDE) -> None:
+    def __init__(
+        self, transforms: Sequence[v2.Transform], *, min_box_side: float = MIN_BOX_SIDE, keep_unknown: bool = False
+    ) -> None:
         self.pipeline = v2.Compose(transforms)
         self.min_box_side = min_box_side
+        self.keep_unknown = keep_unknown
 
     def __call__(
         self, image: Tensor, target: dict[str, Any], targets: Sequence[Target]
@@ -67,7 +116,7 @@ class JointTransform:
             targets: the kinds of what ``target`` holds.
 
         Returns:
-            The image, float32 [3, h, w], normalised with ``IMAGE_MEAN`` and ``IMAGE_STD``, and a new target. A labelled
+            The image, float32 [3, h, w], normalised with ImageNet's mean and deviation, and a new target. A labelled
             image whose boxes were all cut away keeps an empty ``boxes``; a map without a known pixel is left out.
         """
         canvas = (image.shape[-2], image.shape[-1])
@@ -81,62 +130,9 @@ class JointTransform:
                 value, kept = functional.sanitize_bounding_boxes(value, min_size=self.min_box_side, min_area=0.0)
                 result[item.labels_key] = target[item.labels_key][kept.as_subclass(Tensor)]
             result[item.name] = value.as_subclass(Tensor).contiguous()
-            if _is_unknown(result[item.name], item.kind):
+            if not self.keep_unknown and _is_unknown(result[item.name], item.kind):
                 del result[item.name]
-        return _normalised(moved["image"].as_subclass(Tensor)), result
-
-
-class DenseMap(tv_tensors.Mask):
-    """A map of real numbers, moved as a mask is, but with another value outside of the image."""
-
-
-OUTSIDE = {
-    tv_tensors.Image: [round(255 * mean) for mean in IMAGE_MEAN],
-    tv_tensors.Mask: IGNORE,
-    DenseMap: float("nan"),
-}
-
-
-class Resize(v2.Transform):
-    """Resize the short side; nothing happens to an image that has it already.
-
-    v2's own Resize samples masks at the corner of a pixel, which moves them by up to half a pixel against the boxes.
-    """
-
-    def __init__(self, short_side: int) -> None:
-        super().__init__()
-        if short_side < 1:
-            raise InputError(f"short_side {short_side} must be at least 1 pixel")
-        self.short_side = short_side
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Resize one tv_tensor; other inputs pass."""
-        if isinstance(inpt, tv_tensors.Mask):
-            plain = inpt.as_subclass(Tensor)[None]
-            nearest = v2.InterpolationMode.NEAREST_EXACT
-            return tv_tensors.wrap(functional.resize_image(plain, [self.short_side], nearest)[0], like=inpt)
-        return self._call_kernel(functional.resize, inpt, [self.short_side], antialias=True)
-
-
-class PadTo(v2.Transform):
-    """Pad at the right and at the bottom, with the unknown, to at least ``side`` x ``side`` pixels."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        if side < 1:
-            raise InputError(f"crop {side} must be at least 1 pixel")
-        self.side = side
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Measure how much is missing."""
-        height, width = v2.query_size(flat_inputs)
-        return {"padding": [0, 0, max(0, self.side - width), max(0, self.side - height)]}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Pad one tv_tensor; other inputs pass."""
-        if not any(params["padding"]):
-            return inpt
-        return self._call_kernel(functional.pad, inpt, params["padding"], fill=OUTSIDE.get(type(inpt), 0))
+        return normalised(moved["image"].as_subclass(Tensor)), result
 
 
 def _wrap(value: Tensor, kind: TargetKind, canvas: tuple[int, int]) -> tv_tensors.TVTensor:
@@ -150,9 +146,3 @@ def _is_unknown(value: Tensor, kind: TargetKind) -> bool:
     if kind is TargetKind.MASK:
         return bool((value == IGNORE).all())
     return kind is TargetKind.DENSE and bool(value.isnan().all())
-
-
-def _normalised(image: Tensor) -> Tensor:
-    mean = torch.tensor(IMAGE_MEAN).mul(255)[:, None, None]
-    std = torch.tensor(IMAGE_STD).mul(255)[:, None, None]
-    return image.float().sub_(mean).div_(std)

@@ -41,8 +41,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"cannot read weights from {path}: {error}") from error
 
 
-def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str, origin: Path) -> list[str]:
-    """Load weights into the entries of the same name; those under the prefix ``optional`` need not agree.
+def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str | None, origin: Path) -> list[str]:
+    """Load weights into the entries of the same name; those under the prefix ``optional``, if any, need not agree.
 
     Returns:
         the names under ``optional`` that kept their initial values.
@@ -54,7 +54,7 @@ def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str
     fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
     left = [name for name in own if name not in fitting]
     surplus = [name for name in weights if name not in own]
-    wrong = [name for name in (*left, *surplus) if not name.startswith(optional)]
+    wrong = [name for name in (*left, *surplus) if optional is None or not name.startswith(optional)]
     if wrong:
         described = ", ".join(_difference(name, own.get(name), weights.get(name)) for name in wrong[:3])
         raise InputError(f"{origin} does not fit the model: {described}{' and more' if len(wrong) > 3 else ''}")

@@ -95,6 +95,16 @@ class RunLog:
         for task, values in rows.items():
             append_line(path, ",".join([str(step), task, *(f"{value:.6f}" for value in values)]))
 
+    def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of an evaluation after ``step`` steps, under ``val/``."""
+        named = {f"val/{name}": value for name, value in metrics.items()}
+        if self.folder is None:
+            return
+        append_line(self.folder / METRICS, json.dumps({"step": step, **named}))
+        with reported(self.folder / "tensorboard"):
+            for name, value in named.items():
+                self._writer.add_scalar(name, value, step)
+
     def say(self, message: str) -> None:
         """Print a line for the person who waits."""
         if self.folder is not None:

@@ -20,6 +20,8 @@ def run_loop(
     save: Callable[[int], None],
     save_every: int,
     log: RunLog,
+    evaluate: Callable[[int], None] | None = None,
+    evaluate_every: int | None = None,
 ) -> None:
     """Run the steps ``start_step`` .. ``num_steps - 1``.
 
@@ -28,6 +30,7 @@ def run_loop(
         train_step: takes the step's number and its batch, returns the step's metrics.
         on_record: called after each record of the log, with the number of steps done.
         save: called every ``save_every`` steps and at the end, with the number of steps done.
+        evaluate: called every ``evaluate_every`` steps, but not at the end, with the number of steps done.
     """
     for step, batch in zip(range(start_step, num_steps), batches, strict=True):
         log.add(train_step(step, batch))
@@ -35,5 +38,7 @@ def run_loop(
         if log.due(done):
             log.record(done)
             on_record(done)
+        if evaluate is not None and evaluate_every is not None and done % evaluate_every == 0 and done < num_steps:
+            evaluate(done)
         if done % save_every == 0 or done == num_steps:
             save(done)

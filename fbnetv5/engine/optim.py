@@ -1,35 +1,52 @@
-"""SGD, and its rate as a pure function of the position in the run."""
+"""SGD and AdamW, and their rate as a pure function of the position in the run."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Collection
 
 from torch import nn, optim
 
 from fbnetv5.config import OptimizerConfig, ScheduleConfig
 
+BACKBONE = "network."  # what the names of the backbone's parameters start with; the others are the heads'
 
-def build_sgd(model: nn.Module, config: OptimizerConfig) -> optim.SGD:
-    """Build SGD over all parameters; biases and BN's weights (the one-dimensional ones) are not decayed."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig, undecayed: Collection[str] = ()) -> optim.Optimizer:
+    """Build SGD or AdamW over all parameters.
+
+    Biases and the weights of normalisation (the one-dimensional ones) are not decayed, nor are those named in
+    ``undecayed``. The backbone learns at ``config.backbone_factor`` times the rate of the heads.
+    """
+    groups = []
+    for backbone, decayed in itertools.product((True, False), (True, False)):
+        chosen = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if name.startswith(BACKBONE) == backbone and (parameter.ndim > 1 and name not in undecayed) == decayed
+        ]
+        if chosen:
+            factor = config.backbone_factor if backbone else 1.0
+            decay = config.weight_decay if decayed else 0.0
+            groups.append({"params": chosen, "weight_decay": decay, "factor": factor, "lr": config.lr * factor})
+    if config.name == "adamw":
+        return optim.AdamW(groups, lr=config.lr)
     return optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
 
 
 def set_lr(optimizer: optim.Optimizer, lr: float) -> None:
-    """Set the rate of all parameter groups."""
+    """Set the rate of the heads to ``lr``, and that of the backbone to its factor of it."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["factor"]
 
 
 def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_epoch: float) -> float:
     """Return what the base rate is multiplied by at a step (0-based).
 
     ``constant``; ``multistep``: times gamma at every milestone; ``cosine``: from 1 to 0 over the run; ``exponential``:
-    times gamma each whole unit. Over the first ``warmup`` units, also times a line from ``warmup_start`` to 1.
+    times gamma each whole unit; ``poly``: the share of the run that is left, to ``power``. Over the first ``warmup``
+    units, also times a line from ``warmup_start`` to 1.
 
     Raises:
         ValueError: there is no such schedule.
@@ -46,6 +63,8 @@ def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_e
             return warmup * schedule.gamma ** sum(position >= milestone for milestone in schedule.milestones)
         case "cosine":
             return warmup * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+        case "poly":
+            return warmup * (1 - step / num_steps) ** schedule.power
         case "exponential":
             return warmup * schedule.gamma ** math.floor(position)
     raise ValueError(f"there is no schedule '{schedule.name}'")

@@ -1,10 +1,23 @@
-"""The classifier of FBNetV3: MBPool and a fully connected layer."""
+"""The classifier of FBNetV3: MBPool and a fully connected layer; and the head of final models that is made of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from timm.models._efficientnet_blocks import ConvBnAct
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.archs.cost import conv_cost
+from fbnetv5.data.multitask import LABEL, Target
+from fbnetv5.errors import InputError
+from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.sizes import Size
+from fbnetv5.tasks.task import Features, TargetDict
+
+TEACHER_LABEL = "teacher_label"  # int: the class that a teacher sees in the image
 
 
 class MBPoolClassifier(nn.Module):
@@ -28,6 +41,96 @@ class MBPoolClassifier(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map ``[N, in_channels, H, W]`` to logits ``[N, num_classes]``."""
-        pooled = self.expand(feature).mean(dim=(2, 3), keepdim=True)
-        logits: Tensor = self.classify(self.activation(self.hidden(pooled)).flatten(1))
+        logits: Tensor = self.classify(self.embed(feature))
         return logits
+
+    def embed(self, feature: Tensor) -> Tensor:
+        """Map ``[N, in_channels, H, W]`` to what the class scores are computed from, ``[N, hidden_channels]``."""
+        pooled = self.expand(feature).mean(dim=(2, 3), keepdim=True)
+        embedding: Tensor = self.activation(self.hidden(pooled)).flatten(1)
+        return embedding
+
+
+class Classifier(nn.Module):
+    """Classification: a class an image.
+
+    Args:
+        channels: of the features, one number a path.
+        num_classes: K.
+        path: the path read.
+        expansion: the feature is averaged at ``expansion * channels[path]`` channels.
+        hidden_channels: width between the average and the class scores.
+        dropout: probability of dropping a number before the last layer.
+        label_smoothing: share of a label that is spread over all classes, below 1.
+    """
+
+    target: Target = LABEL
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_classes: int,
+        *,
+        path: int = 3,
+        expansion: int = 6,
+        hidden_channels: int = 1984,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing={label_smoothing} is not in [0, 1)")
+        self.paths = ascending_paths(path)
+        self.label_smoothing = label_smoothing
+        self.classifier = MBPoolClassifier(channels[path], num_classes, expansion, hidden_channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        features: Features,
+        image_size: Size,
+        targets: list[TargetDict] | None = None,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> dict[str, Tensor] | list[Tensor]:
+        """Return the losses (training), or the probabilities of the classes, float [K], an image (evaluation).
+
+        Where the targets hold ``teacher_label``, label and teacher weigh half each (hard distillation; DeiT,
+        2012.12877, with one classifier for both), and labels alone are smoothed.
+
+        Args:
+            features: ``features[path]`` is [n, channels[path], h, w].
+            targets: n dicts with ``label``, and all or none with ``teacher_label``; both int, 0..K-1.
+            image_size, true_sizes, output_sizes: not read; a class has no size.
+
+        Raises:
+            ValueError: targets are missing in training.
+        """
+        (path,) = self.paths
+        logits = self.classifier.classify(self.dropout(self.classifier.embed(features[path])))  # [n, K]
+        if not self.training:
+            return list(logits.softmax(dim=1))
+        if targets is None:
+            raise ValueError("training needs targets")
+        loss = F.cross_entropy(logits, _classes(targets, LABEL.name, logits), label_smoothing=self.label_smoothing)
+        if TEACHER_LABEL not in targets[0]:
+            return {"loss_label": loss}
+        teacher = F.cross_entropy(logits, _classes(targets, TEACHER_LABEL, logits))
+        return {"loss_label": 0.5 * loss, "loss_teacher": 0.5 * teacher}
+
+    def no_weight_decay(self) -> set[str]:
+        """Return no names: all weights are decayed."""
+        return set()
+
+    def macs(self, sizes: Sequence[Size]) -> int:
+        """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
+        (path,) = self.paths
+        expand, hidden, classify = self.classifier.expand.conv, self.classifier.hidden, self.classifier.classify
+        cost = conv_cost(in_channels=expand.in_channels, out_channels=expand.out_channels, size=sizes[path])
+        cost += conv_cost(in_channels=hidden.in_channels, out_channels=hidden.out_channels, size=(1, 1))
+        cost += conv_cost(in_channels=classify.in_features, out_channels=classify.out_features, size=(1, 1))
+        return cost.macs
+
+
+def _classes(targets: list[TargetDict], name: str, logits: Tensor) -> Tensor:
+    return torch.tensor([target[name] for target in targets], device=logits.device)

@@ -6,76 +6,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fbnetv5.data.multitask import SEGMENTATION
+from fbnetv5.archs.head_cost import pixel_decoder_macs, segmentation_module_macs, transformer_decoder_macs
+from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
+from fbnetv5.errors import InputError
+from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.mask_losses import MaskLossWeights, mask_losses
-from fbnetv5.heads.sizes import Size, unpadded_sizes
-from fbnetv5.heads.transformer import DecoderLayer, sine_positions
+from fbnetv5.heads.maskformer_layers import PixelDecoder, SegmentationModule, TransformerDecoder
+from fbnetv5.heads.semantic import semantic_map
+from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
 from fbnetv5.tasks.task import Features, TargetDict
-
-
-class PixelDecoder(nn.Module):
-    """One 3x3 convolution with group normalisation: a feature to an embedding of every pixel."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(32, channels)
-        nn.init.kaiming_uniform_(self.conv.weight, a=1)
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """Map [n, in_channels, h, w] to [n, channels, h, w]."""
-        return F.relu(self.norm(self.conv(feature)))
-
-
-class TransformerDecoder(nn.Module):
-    """Learnt queries that look at the image in one layer of DETR's decoder."""
-
-    def __init__(self, in_channels: int, channels: int, num_queries: int, hidden_channels: int, dropout: float) -> None:
-        super().__init__()
-        self.project = nn.Conv2d(in_channels, channels, 1)
-        self.query_positions = nn.Parameter(torch.randn(num_queries, channels))
-        self.layer = DecoderLayer(channels, 8, hidden_channels, dropout)
-        self.norm = nn.LayerNorm(channels)
-        for parameter in self.layer.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
-        nn.init.kaiming_uniform_(self.project.weight, a=1)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """Map [n, in_channels, h, w] to embeddings of the segments, [n, Q, channels]."""
-        tokens = self.project(feature)  # [n, C, h, w]
-        channels, height, width = tokens.shape[1:]
-        positions = sine_positions(height, width, channels, device=tokens.device)
-        queries = torch.zeros_like(self.query_positions).expand(len(feature), -1, -1)
-        updated = self.layer(queries, self.query_positions, tokens.flatten(2).transpose(1, 2), positions)
-        embeddings: Tensor = self.norm(updated)
-        return embeddings
-
-
-class SegmentationModule(nn.Module):
-    """Class scores of the segments, and their masks: the products of mask and pixel embeddings."""
-
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.classify = nn.Linear(channels, num_classes + 1)
-        self.embed = nn.Sequential(
-            nn.Linear(channels, channels),
-            nn.ReLU(inplace=True),
-            nn.Linear(channels, channels),
-            nn.ReLU(inplace=True),
-            nn.Linear(channels, channels),
-        )
-
-    def forward(self, segments: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map segments [n, Q, C] and pixels [n, C, h, w] to logits of classes [n, Q, K + 1] and masks [n, Q, h, w].
-
-        The last class is "no object".
-        """
-        masks = self.embed(segments) @ pixels.flatten(2)
-        return self.classify(segments).float(), masks.unflatten(2, pixels.shape[2:]).float()
 
 
 class LiteMaskFormer(nn.Module):
@@ -83,7 +23,7 @@ class LiteMaskFormer(nn.Module):
 
     Args:
         channels: of the features, one number a path.
-        num_classes: classes of pixels, K.
+        num_classes: classes of pixels, K, at most 255.
         pixel_path: the path that the pixel decoder reads.
         segment_path: the path that the transformer decoder reads.
         embedding_channels: width of the embeddings, a multiple of 32.
@@ -91,6 +31,8 @@ class LiteMaskFormer(nn.Module):
         hidden_channels: width of the transformer's feed-forward part.
         dropout: of the transformer.
     """
+
+    target: Target = SEGMENTATION
 
     def __init__(
         self,
@@ -105,6 +47,9 @@ class LiteMaskFormer(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if num_classes > IGNORE:
+            raise InputError(f"{num_classes} classes do not fit a map of class ids; there are at most {IGNORE}")
+        self.paths = ascending_paths(pixel_path, segment_path)
         self.pixel_path, self.segment_path = pixel_path, segment_path
         self.pixel_decoder = PixelDecoder(channels[pixel_path], embedding_channels)
         self.transformer_decoder = TransformerDecoder(
@@ -118,6 +63,7 @@ class LiteMaskFormer(nn.Module):
         image_size: Size,
         targets: list[TargetDict] | None = None,
         true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
     ) -> dict[str, Tensor] | list[Tensor]:
         """Return three losses (training), or a map of class ids, uint8 [H, W], an image (evaluation).
 
@@ -126,29 +72,55 @@ class LiteMaskFormer(nn.Module):
             image_size: the images' common (height, width) in pixels.
             targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
             true_sizes: what the images measured before they were padded; the maps are cropped to it.
+            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
 
         Raises:
-            ValueError: the true sizes do not fit the images, or targets are missing in training.
+            ValueError: the sizes do not fit the images, or targets are missing in training.
         """
-        pixels = self.pixel_decoder(features[self.pixel_path])
-        segments = self.transformer_decoder(features[self.segment_path])
-        class_logits, mask_logits = self.segmentation_module(segments, pixels)
+        class_logits, mask_logits = self.segments(features)
         if self.training:
             if targets is None:
                 raise ValueError("training needs targets")
             segmentations = torch.stack([target[SEGMENTATION.name] for target in targets])
             return mask_losses(class_logits, mask_logits, segmentations, MaskLossWeights())
-        sizes = unpadded_sizes(true_sizes, image_size, len(pixels))
-        outputs = zip(class_logits, mask_logits, sizes, strict=True)
-        return [_semantic_map(classes, masks, image_size, size) for classes, masks, size in outputs]
+        sizes = unpadded_sizes(true_sizes, image_size, len(class_logits))
+        outputs = zip(class_logits, mask_logits, sizes, stored_sizes(output_sizes, sizes), strict=True)
+        return [
+            semantic_map(classes, masks, image_size=image_size, true_size=size, output_size=wanted)
+            for classes, masks, size, wanted in outputs
+        ]
 
+    def segments(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Return float32 logits of the queries' classes [n, Q, K + 1], the last for no object, and masks [n, Q, h, w].
 
-def _semantic_map(class_logits: Tensor, mask_logits: Tensor, image_size: Size, true_size: Size) -> Tensor:
-    """Return the likeliest class of every pixel, uint8 [H, W] of ``true_size``, from [Q, K + 1] and [Q, h, w].
+        The masks have the size of ``features[pixel_path]``.
+        """
+        pixels = self.pixel_decoder(features[self.pixel_path])
+        logits: tuple[Tensor, Tensor] = self.segmentation_module(
+            self.transformer_decoder(features[self.segment_path]), pixels
+        )
+        return logits
 
-    A class has the sum over the queries of its probability times the query's mask (MaskFormer, section 3.4).
-    """
-    masks = F.interpolate(mask_logits[None], size=image_size, mode="bilinear", align_corners=False)[0]
-    masks = masks[:, : true_size[0], : true_size[1]].sigmoid()
-    scores = class_logits.softmax(dim=-1)[:, :-1].T @ masks.flatten(1)  # [K, H * W]
-    return scores.argmax(dim=0).to(torch.uint8).unflatten(0, true_size)
+    def no_weight_decay(self) -> set[str]:
+        """Return the name of the query embedding, which MaskFormer does not decay."""
+        return {"transformer_decoder.query_positions"}
+
+    def macs(self, sizes: Sequence[Size]) -> int:
+        """Return the MACs an image, for features of ``sizes[path]`` (height, width); those of :meth:`segments`."""
+        pixel_conv, classify = self.pixel_decoder.conv, self.segmentation_module.classify
+        num_queries, channels = self.transformer_decoder.query_positions.shape
+        pixels = pixel_decoder_macs(pixel_conv.in_channels, sizes[self.pixel_path], channels=channels)
+        segments = transformer_decoder_macs(
+            self.transformer_decoder.project.in_channels,
+            sizes[self.segment_path],
+            channels=channels,
+            num_queries=num_queries,
+            hidden_channels=self.transformer_decoder.layer.expand.out_features,
+        )
+        masks = segmentation_module_macs(
+            sizes[self.pixel_path],
+            num_classes=classify.out_features - 1,
+            channels=channels,
+            num_queries=num_queries,
+        )
+        return pixels + segments + masks

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
@@ -100,7 +101,8 @@ def mask_losses(
     """Return the three weighted losses of a batch.
 
     Focal and dice are means over all matched masks of the batch, at the size of the segmentations; the class loss is
-    the weighted mean over all queries.
+    the weighted mean over all queries. Among several ranks, the masks that focal and dice are divided by are their mean
+    over ranks, so that the ranks' mean is the mean over all masks; every rank must then call this.
 
     Args:
         class_logits: float32 [n, Q, K + 1], the last for no object.
@@ -133,11 +135,20 @@ def _mask_losses(
         focal = focal + focal_loss(logits, masks, valid).sum()
         dice = dice + dice_loss(logits, masks, valid).sum()
         num_masks += len(queries)
+    divisor = max(_mean_over_ranks(num_masks, class_logits.device), 1.0)
     return {
         "loss_class": weights.classification * _class_loss(class_logits, query_classes, weights.no_object),
-        "loss_focal": weights.focal * focal / max(num_masks, 1),
-        "loss_dice": weights.dice * dice / max(num_masks, 1),
+        "loss_focal": weights.focal * focal / divisor,
+        "loss_dice": weights.dice * dice / divisor,
     }
+
+
+def _mean_over_ranks(count: int, device: torch.device) -> float:
+    if not (dist.is_available() and dist.is_initialized()):
+        return float(count)
+    total = torch.tensor(float(count), device=device)
+    dist.all_reduce(total)
+    return total.item() / dist.get_world_size()
 
 
 def _masks(segmentation: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The sizes of images that were padded to a common one."""
+"""The sizes of images: padded to a common one, as the network saw them, and as they are stored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,23 @@ def unpadded_sizes(true_sizes: Sequence[Size] | None, image_size: Size, count: i
     """
     if true_sizes is None:
         return [image_size] * count
-    if len(true_sizes) != count:
-        raise ValueError(f"{len(true_sizes)} true sizes for {count} images")
-    for size in true_sizes:
+    sizes = _one_an_image(true_sizes, count, "true")
+    for size in sizes:
         if size[0] > image_size[0] or size[1] > image_size[1]:
-            raise ValueError(f"a true size of {tuple(size)} does not fit the padded image's {tuple(image_size)}")
-    return [(height, width) for height, width in true_sizes]
+            raise ValueError(f"a true size of {size} does not fit the padded image's {tuple(image_size)}")
+    return sizes
+
+
+def stored_sizes(output_sizes: Sequence[Size] | None, true_sizes: list[Size]) -> list[Size]:
+    """Return the (height, width) in whose pixels predictions are wanted: by default, the true sizes.
+
+    Raises:
+        ValueError: there is not one size an image.
+    """
+    return true_sizes if output_sizes is None else _one_an_image(output_sizes, len(true_sizes), "output")
+
+
+def _one_an_image(sizes: Sequence[Size], count: int, kind: str) -> list[Size]:
+    if len(sizes) != count:
+        raise ValueError(f"{len(sizes)} {kind} sizes for {count} images")
+    return [(int(height), int(width)) for height, width in sizes]

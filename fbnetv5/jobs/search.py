@@ -11,6 +11,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.config import RunConfig
 from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
 from fbnetv5.engine.distributed import start_world
+from fbnetv5.jobs.checks import crop_side
 from fbnetv5.jobs.supernet import SupernetRun, build_run, train_supernet
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.search.derive import most_likely, most_likely_within
@@ -40,9 +41,9 @@ def write_topologies(run: SupernetRun, folder: Path) -> None:
     for name, probabilities in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True):
         topology = derive(run, probabilities)
         path = run.model.tasks[name].path
-        size = (run.config.data.crop, run.config.data.crop)
+        side = crop_side(run.config.data)
         seen = topology.prune((path,))
-        cost = network_cost(run.model.network.family, seen, size)
+        cost = network_cost(run.model.network.family, seen, (side, side))
         file = folder / f"topology_{name}.yaml"
         topology.save(file, _info(run, name, topology, seen, cost))
         panels.append(_panel(name, topology, path, probabilities, cost.macs))

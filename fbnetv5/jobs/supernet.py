@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,24 +17,23 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.config import RunConfig
-from fbnetv5.data.loader import build_loader, build_source
+from fbnetv5.data.loader import build_loader
 from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.data.skipped import SkippedImages
+from fbnetv5.data.sources import build_source
 from fbnetv5.engine.checkpoint import Checkpoint, load_by_name, read_weights
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
-from fbnetv5.engine.optim import build_sgd, rate_factor, set_lr
-from fbnetv5.jobs.checks import check_labels, check_sizes, clip_gradient, require_finite_losses
+from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
+from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
+from fbnetv5.jobs.checks import check_labels, check_sizes, clip_gradient, crop_side, require_finite_losses
 from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.seeding import Purpose, forked
 from fbnetv5.targets import build_target
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
-
-# of the weights; bfloat16 is autocast over float32 weights
-WEIGHT_DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
 @dataclass
@@ -47,7 +45,7 @@ class SupernetRun:
     source: Source
     space: TopologySpace
     model: MultitaskNet
-    optimizer: optim.SGD
+    optimizer: optim.Optimizer
     algorithm: SearchAlgorithm
 
     @property
@@ -79,9 +77,10 @@ def build_run(config: RunConfig, world: World) -> SupernetRun:
     _load_initial_weights(model, config, world)
     model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
     model.to(memory_format=torch.channels_last)
-    macs = block_macs(family, config.model.num_stages, (config.data.crop, config.data.crop))
+    side = crop_side(config.data)
+    macs = block_macs(family, config.model.num_stages, (side, side))
     space = TopologySpace(config.model.num_stages, macs)
-    optimizer = build_sgd(model, config.optimizer)
+    optimizer = build_optimizer(model, config.optimizer)
     algorithm = build_target(
         "search.algorithm",
         config.search.algorithm,
@@ -108,7 +107,7 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
     model, world, search = run.model, run.world, run.config.search
     factor = run.rate_factor(step)
     choices = run.algorithm.draw(step)  # [N, B]
-    parts = split(batch.to(world.device, non_blocking=True), search.num_samples // world.size)
+    parts = batch.to(world.device, non_blocking=True).split(search.num_samples // world.size)
     num_labelled = world.gather(_label_counts(model, parts))  # [T, N]
     weights = run.algorithm.loss_weights(choices, num_labelled)  # [T, N]
 
@@ -139,10 +138,9 @@ def _forward_backward(
     """Add the gradient of one sample's share of the loss; return its losses [T], NaN where nothing is labelled."""
     device, precision = run.world.device, run.config.runtime.precision
     images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
-    mixed = precision == "bfloat16"
     with (
         forked(run.config.seed, Purpose.HEADS, step, sample, device=device),
-        torch.autocast(device.type, torch.bfloat16) if mixed else contextlib.nullcontext(),
+        autocast(device, precision),
     ):
         losses = run.model(images, part.targets, topology)
     if losses:
@@ -239,15 +237,6 @@ def _restore(run: SupernetRun, log: RunLog, checkpoint: Checkpoint) -> None:
     run.optimizer.load_state_dict(checkpoint.state["optimizer"])
     run.algorithm.load_state_dict(checkpoint.state["algorithm"])
     log.load_state_dict(checkpoint.state["log"])
-
-
-def split(batch: Batch, count: int) -> list[Batch]:
-    """Cut a batch into ``count`` contiguous micro-batches of equal size."""
-    size = len(batch) // count
-    return [
-        Batch(batch.images[i : i + size], batch.targets[i : i + size], batch.names[i : i + size])
-        for i in range(0, size * count, size)
-    ]
 
 
 def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:

@@ -16,7 +16,9 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.data.multitask import Batch
-from fbnetv5.jobs.supernet import WEIGHT_DTYPES, SupernetRun, split
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.jobs.checks import crop_side
+from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.seeding import Purpose, generator
 
 NUM_GROUPS = 5
@@ -55,7 +57,7 @@ def measure_architectures(run: SupernetRun, count: int, rounds: int) -> list[Arc
 def first_micro_batch(run: SupernetRun) -> Batch:
     """Return the images that the first architecture of a search would see."""
     (batch,) = load_batches(run.config, run.source, run.model, run.world, 1)
-    return split(batch, run.config.search.num_samples)[0]
+    return batch.split(run.config.search.num_samples)[0]
 
 
 def _sample(run: SupernetRun, chances: torch.Tensor) -> list[Topology]:
@@ -66,7 +68,7 @@ def _sample(run: SupernetRun, chances: torch.Tensor) -> list[Topology]:
 
 
 def _macs(run: SupernetRun, topology: Topology) -> int:
-    side = run.config.data.crop
+    side = crop_side(run.config.data)
     return network_cost(run.model.network.family, topology, (side, side)).macs
 
 

@@ -20,8 +20,9 @@ from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.data.multitask import Batch
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.engine.distributed import World
-from fbnetv5.engine.optim import build_sgd
-from fbnetv5.jobs.supernet import SupernetRun, split, supernet_step
+from fbnetv5.engine.optim import build_optimizer
+from fbnetv5.jobs.checks import crop_side
+from fbnetv5.jobs.supernet import SupernetRun, supernet_step
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import build_multitask_net
 
@@ -68,7 +69,7 @@ def measure_full_size(world: World, *, micro_batch: int, num_samples: int | None
         f"{HRNET}, network alone": _passes(run, hrnet, batch, [None] * len(drawn)),
     }
     seconds = median_seconds(trials, rounds, world.device)
-    side = run.config.data.crop
+    side = crop_side(run.config.data)
     image = torch.zeros(1, 3, side, side, device=world.device)
     mean_macs = statistics.mean(network_cost(network.family, topology, (side, side)).macs for topology in drawn)
     macs = (mean_macs, mean_macs, measured_macs(network, image), measured_macs(hrnet, image))
@@ -81,18 +82,18 @@ def _build(world: World, micro_batch: int, num_samples: int | None) -> SupernetR
     num_samples = num_samples or config.search.num_samples
     search = replace(config.search, num_samples=num_samples, batch_size=num_samples * micro_batch)
     config = replace(config, search=search)
-    family, num_stages, side = get_family(config.model.family), config.model.num_stages, config.data.crop
+    family, num_stages, side = get_family(config.model.family), config.model.num_stages, crop_side(config.data)
     source = FullSizeShapes(search.batch_size, config.data.short_side, config.seed)
     model = build_multitask_net(MultiPathNet(family, Topology.full(num_stages)), build_tasks(config.tasks), source)
     model.to(world.device).to(memory_format=torch.channels_last).train()
     space = TopologySpace(num_stages, block_macs(family, num_stages, (side, side)))
     algorithm = reinforce(config, space, len(model.tasks))
-    return SupernetRun(config, world, source, space, model, build_sgd(model, config.optimizer), algorithm)
+    return SupernetRun(config, world, source, space, model, build_optimizer(model, config.optimizer), algorithm)
 
 
 def _passes(run: SupernetRun, network: nn.Module, batch: Batch, topologies: Sequence[Topology | None]) -> Trial:
     """Forward and backward through a network's features, one micro-batch a topology; None for another's network."""
-    parts = split(batch, len(topologies))
+    parts = batch.split(len(topologies))
 
     def passes(_: None) -> None:
         for part, topology in zip(parts, topologies, strict=True):

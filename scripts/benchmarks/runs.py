@@ -15,8 +15,9 @@ from fbnetv5.config_file import load_config
 from fbnetv5.data.loader import build_loader
 from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.engine.distributed import World
+from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.errors import InputError
-from fbnetv5.jobs.supernet import WEIGHT_DTYPES, SupernetRun, build_run
+from fbnetv5.jobs.supernet import SupernetRun, build_run
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.multitask import MultitaskNet
 

@@ -14,7 +14,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.config import RunConfig
 from fbnetv5.data.multitask import Batch
 from fbnetv5.engine.distributed import World
-from fbnetv5.jobs.supernet import SupernetRun, split, supernet_step
+from fbnetv5.jobs.supernet import SupernetRun, supernet_step
 from fbnetv5.tasks.multitask import MultitaskNet
 
 
@@ -74,7 +74,7 @@ def _network_trial(run: SupernetRun, batches: Sequence[Batch]) -> Trial:
 
     def prepare(number: int) -> list[tuple[Tensor, Topology]]:
         run.model.zero_grad(set_to_none=True)
-        parts = split(batches[number % len(batches)], run.config.search.num_samples)
+        parts = batches[number % len(batches)].split(run.config.search.num_samples)
         return [(part.images, arch) for part, arch in zip(parts, architectures(run, number), strict=True)]
 
     def passes(work: list[tuple[Tensor, Topology]]) -> None:
@@ -91,7 +91,7 @@ def _heads_trial(run: SupernetRun, widest: SupernetRun, batches: Sequence[Batch]
 
     def prepare(number: int) -> list[tuple[MultitaskNet, Batch]]:
         run.model.zero_grad(set_to_none=True)
-        parts = split(batches[number % len(batches)], run.config.search.num_samples)
+        parts = batches[number % len(batches)].split(run.config.search.num_samples)
         work = []
         for part, topology in zip(parts, architectures(widest, number), strict=True):
             with torch.no_grad(), autocast(run.config, run.world.device):

@@ -39,6 +39,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read.targets == written.targets
     assert read.classes == CLASSES
     assert [read.num_labelled(name) for name in (*CLASSES, "depth")] == [1, 2, 1, 0]
+    assert [read.labelled(name) for name in (*CLASSES, "depth")] == [[0], [0, 1], [0], []]
     assert len(read) == 3
 
 

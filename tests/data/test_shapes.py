@@ -119,6 +119,14 @@ def test_only_named_targets_are_returned_and_all_are_labelled() -> None:
     assert source.load(0, ["label", "boxes", "box_labels"]).target.keys() == {"label", "boxes", "box_labels"}
     assert source.load(2).name == "shapes/2"
     assert [source.num_labelled(name) for name in (*source.classes, "depth", "pose")] == [3, 3, 3, 3, 0]
+    assert (list(source.labelled("boxes")), list(source.labelled("pose"))) == ([0, 1, 2], [])
+
+
+def test_a_later_part_of_the_world_holds_the_same_images() -> None:
+    whole, part = ShapesSource(5, 64, seed=2), ShapesSource(2, 64, seed=2, first=3)
+    for index in range(2):
+        assert part.load(index).name == f"shapes/{3 + index}"
+        assert torch.equal(part.load(index).image, whole.load(3 + index).image)
 
 
 @pytest.mark.parametrize(("num_images", "size"), [(0, 64), (4, 16)])

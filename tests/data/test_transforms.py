@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
+from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, PadTo, Resize
 from fbnetv5.data.multitask import Target, TargetKind
-from fbnetv5.data.transforms import IMAGE_MEAN, IMAGE_STD, JointTransform, Resize, eval_transform, train_transform
+from fbnetv5.data.transforms import JointTransform, OnImage, eval_transform, train_transform
 from fbnetv5.errors import InputError
 from fbnetv5.seeding import forked
 
@@ -150,3 +152,93 @@ def test_a_crop_by_area_moves_boxes_with_the_image():
         _, moved = seeded(train_transform(1, 64, area=(0.5, 1.0)), seed, image, target, BOXES, MASK)
         if len(moved["boxes"]):
             assert (tight_box(moved["segmentation"] == 1) - moved["boxes"][0]).abs().max() <= 2
+
+
+@pytest.mark.parametrize(("short_side", "crop"), [(48, 32), (32, 32), (20, 32)])
+def test_a_random_crop_draws_and_gives_what_torchvisions_does(short_side: int, crop: int) -> None:
+    image, target = rectangle(48, 64, (20, 14, 47, 33))
+    steps = [Resize(short_side), PadTo(crop), v2.RandomCrop(crop), v2.RandomHorizontalFlip()]
+    for seed in range(10):
+        expected, wanted = seeded(JointTransform(steps), seed, image, target, BOXES, MASK)
+        moved, result = seeded(train_transform(short_side, crop), seed, image, target, BOXES, MASK)
+        assert torch.equal(moved, expected)
+        assert all(torch.equal(result[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (40, 150), (1, 1), (30, 700)])
+def test_whole_images_keep_every_box_and_their_shape(height: int, width: int) -> None:
+    boxes = torch.tensor([[0.0, 0.0, width, height], [0.0, 0.0, width / 2, height / 2]])
+    target = {"boxes": boxes, "box_labels": torch.arange(2), "segmentation": torch.ones(height, width).byte()}
+    transform = train_transform(77, None, long_side=111, flip=False)
+    moved, result = transform(torch.zeros(3, height, width, dtype=torch.uint8), target, [BOXES, MASK])
+    h, w = moved.shape[-2:]
+    assert max(h, w) <= 111
+    assert min(h, w) == 77 or max(h, w) == 111
+    assert result["segmentation"].shape == (h, w)
+    torch.testing.assert_close(result["boxes"][0], torch.tensor([0.0, 0.0, w, h]))
+    torch.testing.assert_close(result["boxes"][1], torch.tensor([0, 0, w / 2, h / 2]))
+
+
+def test_no_box_at_the_border_of_a_whole_image_is_lost_to_rounding() -> None:
+    transform = train_transform(77, None, flip=False)
+    for side in range(20, 200):
+        target = {"boxes": torch.tensor([[0.0, 0.0, side, side]]), "box_labels": torch.zeros(1).long()}
+        _, result = transform(torch.zeros(3, side, side, dtype=torch.uint8), target, [BOXES])
+        assert len(result["boxes"]) == 1
+        assert result["boxes"].max() <= 77
+
+
+def test_the_random_scale_is_uniform_and_moves_boxes_with_the_image() -> None:
+    image, target = rectangle(50, 100, (20, 14, 47, 33))
+    factors = []
+    for seed in range(200):
+        moved, result = seeded(train_transform(50, None, scale=(0.5, 2.0), flip=False), seed, image, target, BOXES)
+        factors.append(moved.shape[1] / 50)
+        assert moved.shape[2] == pytest.approx(2 * moved.shape[1], abs=1)
+        scale = torch.tensor([moved.shape[2] / 100, moved.shape[1] / 50]).repeat(2)
+        torch.testing.assert_close(result["boxes"][0], target["boxes"][0] * scale)
+    assert min(factors) < 0.55
+    assert max(factors) > 1.95
+    assert sum(factors) / 200 == pytest.approx(1.25, abs=0.1)
+
+
+def test_the_random_scale_acts_on_both_limits() -> None:
+    image = torch.zeros(3, 10, 100, dtype=torch.uint8)
+    for seed in range(20):
+        moved, _ = seeded(train_transform(64, None, long_side=80, scale=(0.5, 2.0)), seed, image, {})
+        assert 40 <= moved.shape[2] <= 160  # the long side decides
+        assert moved.shape[1] == pytest.approx(moved.shape[2] / 10, abs=1)
+
+
+@pytest.mark.parametrize("color", ["photometric", "randaugment"])
+def test_colours_change_in_the_image_alone_and_not_outside_of_it(color: Any) -> None:
+    _, target = rectangle(20, 24, (4, 4, 20, 16))
+    image = torch.randint(0, 256, (3, 20, 24), dtype=torch.uint8, generator=torch.manual_seed(0))
+    plain, expected = train_transform(20, 32, flip=False)(image, target, [BOXES, MASK])
+    outside = expected["segmentation"] == 255
+    num_changed = 0
+    for seed in range(10):
+        moved, result = seeded(train_transform(20, 32, flip=False, color=color), seed, image, target, BOXES, MASK)
+        num_changed += not torch.equal(moved, plain)
+        assert torch.equal(moved[:, outside], plain[:, outside])
+        assert all(torch.equal(result[key], expected[key]) for key in expected)
+    assert num_changed >= 5
+
+
+def test_colours_change_before_pixels_are_normalised() -> None:
+    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
+    moved, _ = JointTransform([OnImage(v2.RandomInvert(p=1.0))])(image, {}, [])
+    assert torch.equal(moved, eval_transform(8, 8)(255 - image, {}, [])[0])
+
+
+def test_maps_without_a_known_pixel_stay_when_told_so() -> None:
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    unknown = {"segmentation": torch.full((32, 32), 255, dtype=torch.uint8), "depth": torch.full((32, 32), torch.nan)}
+    _, target = seeded(train_transform(32, 24, keep_unknown=True), 0, image, unknown, MASK, DEPTH)
+    assert (target["segmentation"] == 255).all()
+    assert target["depth"].isnan().all()
+
+
+def test_crops_of_random_area_need_a_size() -> None:
+    with pytest.raises(InputError, match="need the side"):
+        train_transform(32, None, area=(0.5, 1.0))

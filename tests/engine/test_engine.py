@@ -16,7 +16,7 @@ from fbnetv5.config import OptimizerConfig, ScheduleConfig
 from fbnetv5.engine.checkpoint import Checkpointer, load_by_name, read_weights, save_weights
 from fbnetv5.engine.distributed import World, pick_device
 from fbnetv5.engine.log import RunLog, clock
-from fbnetv5.engine.optim import build_sgd, rate_factor
+from fbnetv5.engine.optim import build_optimizer, rate_factor
 from fbnetv5.errors import InputError
 from fbnetv5.files import append_line, atomic_folder, atomic_path, keep_lines, write_text
 
@@ -57,7 +57,7 @@ def test_warmup_is_a_line():
 
 def test_biases_and_bn_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    decayed, free = build_sgd(model, OptimizerConfig(weight_decay=0.1)).param_groups
+    decayed, free = build_optimizer(model, OptimizerConfig(weight_decay=0.1)).param_groups
     assert [p.ndim for p in decayed["params"]] == [4]
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert len(free["params"]) == 3

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from fbnetv5.archs.cost import feature_sizes, measured_macs
 from fbnetv5.archs.families import get_family
+from fbnetv5.errors import InputError
 from fbnetv5.heads.lite_maskformer import LiteMaskFormer
 from fbnetv5.seeding import forked
 
@@ -67,6 +68,29 @@ def test_semantic_inference_written_out():
     assert second.shape == (41, 57)
     assert torch.equal(first.long(), expected[0])
     assert torch.equal(second.long(), expected[1, :41, :57])
+
+
+def test_maps_have_the_size_of_the_stored_images():
+    head = small().eval()
+    maps = head(features(), (64, 64), true_sizes=[(64, 64), (41, 57)], output_sizes=[(64, 64), (123, 100)])
+    same = head(features(), (64, 64), true_sizes=[(64, 64), (41, 57)])
+    assert [found.shape for found in maps] == [(64, 64), (123, 100)]
+    assert torch.equal(maps[0], same[0])
+    assert maps[1].unique().tolist() == same[1].unique().tolist()
+    with pytest.raises(ValueError, match="1 output sizes for 2 images"):
+        head(features(), (64, 64), output_sizes=[(9, 9)])
+
+
+def test_query_embedding_is_not_decayed():
+    head = small()
+    assert (head.target.name, head.paths) == ("segmentation", (1, 3))
+    assert head.no_weight_decay() == {"transformer_decoder.query_positions"}
+    assert head.no_weight_decay() <= dict(head.named_parameters()).keys()
+
+
+def test_more_classes_than_a_map_holds_are_refused():
+    with pytest.raises(InputError, match="256 classes"):
+        small(num_classes=256)
 
 
 def test_masks_are_products_of_embeddings():

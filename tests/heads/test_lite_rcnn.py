@@ -10,7 +10,8 @@ from torchvision.ops import box_iou
 
 from fbnetv5.archs.cost import feature_sizes, measured_macs
 from fbnetv5.archs.families import get_family
-from fbnetv5.heads.lite_rcnn import LiteBoxPredictor, LiteRCNN, PathRoIAlign
+from fbnetv5.heads.lite_rcnn import LiteRCNN
+from fbnetv5.heads.rcnn_layers import LiteBoxPredictor, PathRoIAlign
 from fbnetv5.seeding import forked
 
 CHANNELS = (4, 6, 8, 10)
@@ -163,6 +164,43 @@ def test_true_sizes_that_do_not_fit_are_refused():
         head(feature(), (64, 64), true_sizes=[(64, 64)])
     with pytest.raises(ValueError, match=r"\(65, 64\) does not fit"):
         head(feature(), (64, 64), true_sizes=[(65, 64), (64, 64)])
+
+
+def test_boxes_are_in_the_pixels_of_the_stored_images():
+    head = small(score_threshold=0.0).eval()
+    sizes, stored = [(40, 64), (64, 33)], [(80, 192), (64, 33)]
+    seen, wanted = (head(feature(), (64, 64), true_sizes=sizes, output_sizes=o) for o in (None, stored))
+    torch.testing.assert_close(wanted[0]["boxes"], seen[0]["boxes"] * torch.tensor([3.0, 2, 3, 2]))
+    assert wanted[0]["boxes"][:, 0::2].max() <= 192
+    assert torch.equal(wanted[1]["boxes"], seen[1]["boxes"])
+    with pytest.raises(ValueError, match="1 output sizes for 2 images"):
+        head(feature(), (64, 64), output_sizes=[(9, 9)])
+
+
+def test_defaults_are_detectron2s_and_d2gos():
+    """detectron2/config/defaults.py, and d2go/configs/faster_rcnn_fbnetv3a_C4.yaml for the numbers of proposals."""
+    head = LiteRCNN(CHANNELS, 80)
+    assert head.rpn._pre_nms_top_n == {"training": 2000, "testing": 1000}
+    assert head.rpn._post_nms_top_n == {"training": 2000, "testing": 30}
+    assert (head.rpn.nms_thresh, head.roi.nms_thresh, head.roi.score_thresh) == (0.7, 0.5, 0.05)
+    assert (head.rpn.box_coder.weights, head.roi.box_coder.weights) == ((1, 1, 1, 1), (10, 10, 5, 5))
+    matchers = [head.rpn.proposal_matcher, head.roi.proposal_matcher]
+    assert [(m.low_threshold, m.high_threshold) for m in matchers] == [(0.3, 0.7), (0.5, 0.5)]
+    assert [m.allow_low_quality_matches for m in matchers] == [True, False]
+    samplers = [head.rpn.fg_bg_sampler, head.roi.fg_bg_sampler]
+    assert [(s.batch_size_per_image, s.positive_fraction) for s in samplers] == [(256, 0.5), (512, 0.25)]
+    assert head.roi.detections_per_img == 100
+    assert (head.target.name, head.paths, head.no_weight_decay()) == ("boxes", (1,), set())
+
+
+def test_double_precision_trains_and_predicts():
+    head = small().double()
+    features = {1: feature()[1].double()}
+    with forked(0):
+        losses = head(features, (64, 64), [boxes([4.0, 4.0, 28.0, 28.0])] * 2)
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+    assert len(head.eval()(features, (64, 64))) == 2
 
 
 def test_evaluates_at_most_the_asked_proposals():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torchvision.ops import sigmoid_focal_loss
 
 from fbnetv5.heads.mask_losses import (
@@ -148,3 +151,27 @@ def test_mixed_precision_does_not_reach_the_sums():
         mixed = mask_losses(class_logits, mask_logits, segmentations, WEIGHTS)
     for name, loss in plain.items():
         assert torch.equal(mixed[name], loss)
+
+
+def one_rank(rank: int, folder: str) -> None:
+    """Rank 0 has an image of three classes, rank 1 one of one class, both with the same predictions."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    segmentations = torch.tensor([[[[0, 1], [2, 2]]], [[[1, 1], [1, 255]]]], dtype=torch.uint8)
+    torch.save(mask_losses(*rank_predictions(), segmentations[rank], WEIGHTS), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def rank_predictions() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, 4, 4, generator=generator), torch.randn(1, 4, 2, 2, generator=generator)
+
+
+def test_masks_of_all_ranks_weigh_the_same(tmp_path: Path):
+    """The mean of two ranks' focal and dice losses is that of both images in one process: over four masks."""
+    mp.spawn(one_rank, (str(tmp_path),), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    segmentations = torch.tensor([[[0, 1], [2, 2]], [[1, 1], [1, 255]]], dtype=torch.uint8)
+    classes, masks = (torch.cat([tensor, tensor]) for tensor in rank_predictions())
+    together = mask_losses(classes, masks, segmentations, WEIGHTS)
+    for name in ("loss_focal", "loss_dice"):
+        torch.testing.assert_close((ranks[0][name] + ranks[1][name]) / 2, together[name])

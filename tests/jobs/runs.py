@@ -33,15 +33,17 @@ TINY = (
 )
 
 
-def command(*overrides: str, config: str | Path = "configs/quickstart.yaml", processes: int = 1) -> list[str]:
-    """The command line of a tiny run."""
+def command(
+    *overrides: str, config: str | Path = "configs/quickstart.yaml", processes: int = 1, tiny: bool = True
+) -> list[str]:
+    """The command line of a run; of a tiny search, unless told otherwise."""
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "--standalone"]
     return [
         sys.executable,
         *(launcher if processes > 1 else []),
         str(ROOT / "train_net.py"),
         f"--config={ROOT / config}",
-        *TINY,
+        *(TINY if tiny else ()),
         *overrides,
     ]
 
@@ -52,7 +54,7 @@ def environment() -> dict[str, str]:
 
 
 def launch(*overrides: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run a tiny run to its end."""
+    """Run a run to its end."""
     return subprocess.run(
         command(*overrides, **kwargs), capture_output=True, text=True, timeout=300, env=environment(), check=False
     )

@@ -1,0 +1,58 @@
+"""From the ``data`` node of a config to the augmentation of training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fbnetv5.config import DataConfig
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.data.transforms import JointTransform, train_transform
+from fbnetv5.errors import InputError
+
+
+def build_augmentation(config: DataConfig, targets: Sequence[Target], *, keep_unknown: bool = False) -> JointTransform:
+    """Return the augmentation that ``config`` describes, for images with ``targets``.
+
+    Raises:
+        InputError: two keys contradict each other, or do not suit the targets.
+    """
+    check_augmentation(config, targets)
+    return train_transform(
+        config.short_side,
+        config.crop,
+        long_side=config.long_side,
+        scale=None if config.scale is None else (config.scale[0], config.scale[1]),
+        area=None if config.area is None else (config.area[0], config.area[1]),
+        flip=config.flip,
+        color=config.color,  # type: ignore[arg-type]  # one of the three, checked with the configuration
+        keep_unknown=keep_unknown,
+    )
+
+
+def check_augmentation(config: DataConfig, targets: Sequence[Target]) -> None:
+    """Check what :func:`build_augmentation` takes.
+
+    Raises:
+        InputError: two keys contradict each other, or do not suit the targets.
+    """
+    if config.area is not None:
+        if len(config.area) != 2 or not 0 < config.area[0] <= config.area[1] <= 1:
+            raise InputError(f"data.area={config.area} should be two shares of an image, such as [0.08, 1.0]")
+        if config.crop is None:
+            raise InputError("data.area cuts crops of random size: give data.crop, the side that they are resized to")
+        for key in ("scale", "long_side"):
+            if getattr(config, key) is not None:
+                raise InputError(f"data.{key} has no effect with data.area; remove one of the two")
+    if config.scale is not None and (len(config.scale) != 2 or not 0 < config.scale[0] <= config.scale[1] < math.inf):
+        raise InputError(f"data.scale={config.scale} should be two factors on the size of an image, such as [0.5, 2.0]")
+    if config.long_side is not None and config.long_side < config.short_side:
+        raise InputError(
+            f"data.long_side={config.long_side} is below data.short_side={config.short_side}; raise it or remove it"
+        )
+    placed = [target.name for target in targets if target.kind is not TargetKind.SCALAR]
+    if config.color == "randaugment" and placed:
+        raise InputError(
+            f"data.color=randaugment also moves pixels, which {', '.join(placed)} would not follow; "
+            "use data.color=photometric"
+        )

@@ -1,0 +1,99 @@
+"""From the ``data`` node of a config, or a folder, to sources of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fbnetv5.config import DataConfig, FilesConfig
+from fbnetv5.data.build import build_index
+from fbnetv5.data.index import Index, IndexSource
+from fbnetv5.data.multitask import Source
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.errors import InputError
+
+FIRST_VAL_SHAPE = 10**9  # number of the shapes world's first validation image, whatever its training split holds
+
+
+def build_source(config: DataConfig) -> Source:
+    """Open the training split: your files under ``data.root``, or the shapes world where that is null.
+
+    Raises:
+        InputError: a file or folder is missing, or its content is wrong.
+    """
+    if config.root is None:
+        _require_no_files("train", config.train)
+        return ShapesSource(config.shapes.num_images, config.shapes.size, config.shapes.seed)
+    return _open_split(config, "train", config.train, {})
+
+
+def build_val_source(config: DataConfig, classes: Mapping[str, tuple[str, ...]]) -> Source | None:
+    """Open the validation split; None where ``data.val`` names no files under ``data.root``.
+
+    Args:
+        config: says where it is; where ``data.root`` is null, it is the shapes world's own validation split.
+        classes: the class names of the training split, by target; class ids are positions in them.
+
+    Raises:
+        InputError: a file or folder is missing, its content is wrong, or its classes are not the training split's.
+    """
+    if config.root is None:
+        _require_no_files("val", config.val)
+        shapes = config.shapes
+        source: Source = ShapesSource(shapes.num_val_images, shapes.size, shapes.seed, first=FIRST_VAL_SHAPE)
+    elif any(vars(config.val).values()):
+        source = _open_split(config, "val", config.val, classes)
+    else:
+        return None
+    for name in source.classes.keys() & classes.keys():
+        _require_same_classes(name, source.classes[name], classes[name])
+    return source
+
+
+def build_folder_source(folder: Path) -> Source:
+    """Open all images below a folder, without labels.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
+    return IndexSource(build_index(folder, "."), folder)
+
+
+def _open_split(
+    config: DataConfig, split: str, files: FilesConfig, classes: Mapping[str, tuple[str, ...]]
+) -> IndexSource:
+    """Open the files of a split; ``classes`` are those that another split has settled."""
+    root = Path(str(config.root)).expanduser().absolute()
+    if not root.is_dir():
+        raise InputError(f"data.root={config.root}: there is no such folder")
+    if files.index is not None:
+        return IndexSource(Index.read(root / files.index), root)
+    if files.images is None:
+        raise InputError(f"give data.{split}.images, a folder below data.root, or data.{split}.index")
+    index = build_index(
+        root,
+        files.images,
+        labels=files.labels,
+        boxes=files.boxes,
+        masks=files.masks,
+        label_classes=classes.get("label"),
+        box_classes=classes.get("boxes"),
+        mask_classes=config.mask_classes or classes.get("segmentation", ()),
+        unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
+    )
+    return IndexSource(index, root)
+
+
+def _require_no_files(split: str, files: FilesConfig) -> None:
+    if any(vars(files).values()):
+        raise InputError(f"data.{split} names files, but not where they lie: give data.root=FOLDER")
+
+
+def _require_same_classes(name: str, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Raise InputError with the first difference between the class names of two splits."""
+    start = f"data.val: the classes of '{name}' are not those of the training split: "
+    for position, (own, other) in enumerate(zip(found, expected, strict=False)):
+        if own != other:
+            raise InputError(f"{start}class {position} is '{own}' instead of '{other}'")
+    if len(found) != len(expected):
+        raise InputError(f"{start}{len(found)} instead of {len(expected)}")

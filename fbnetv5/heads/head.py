@@ -1,0 +1,69 @@
+"""What makes a head of a final model: features of some paths become losses, or predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.data.multitask import Target
+from fbnetv5.errors import InputError
+from fbnetv5.heads.sizes import Size
+from fbnetv5.tasks.task import Features, TargetDict
+
+
+class Head(Protocol):
+    """A head: an ``nn.Module`` that is built as ``Head(channels, num_classes, *, options)``.
+
+    ``channels`` are the features', one number a path; ``num_classes`` those of its target. A new head is such a class
+    in any module, and ``model.head._target_`` in a config.
+    """
+
+    target: Target
+    """The entry of the target dict that it learns from; of the class, so that it is known before a head is built."""
+
+    paths: tuple[int, ...]
+    """The paths whose features it reads (0..3, strides 4, 8, 16, 32), ascending."""
+
+    def __call__(
+        self,
+        features: Features,
+        image_size: Size,
+        targets: list[TargetDict] | None = None,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> dict[str, Tensor] | list[Any]:
+        """Return the losses, by name (training), or one prediction an image (evaluation).
+
+        Every loss is a mean, so that losses of equal batches may be averaged, and gives every parameter that it
+        depends on a gradient, whatever the targets are.
+
+        Args:
+            features: ``features[path]`` is float32 [n, channels[path], h, w], for all of ``paths``.
+            image_size: the images' common (height, width) in pixels, padding included.
+            targets: n dicts that hold ``target``, in pixels of the padded images; training needs them.
+            true_sizes: (height, width) of the images before they were padded on the right and below.
+            output_sizes: (height, width) of the images as stored, in whose pixels predictions are; by default the true
+                sizes.
+        """
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that weight decay must leave alone, beside biases and normalisation."""
+
+
+@runtime_checkable
+class CountedHead(Protocol):
+    """A head that knows its MACs in closed form; those of others are measured."""
+
+    def macs(self, sizes: Sequence[Size]) -> int:
+        """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
+
+
+def ascending_paths(*paths: int) -> tuple[int, ...]:
+    """Return distinct paths in ascending order. Raises InputError if one is none of 0..3."""
+    for path in paths:
+        if path not in range(NUM_PATHS):
+            raise InputError(f"path {path} is out of range; paths are 0 to {NUM_PATHS - 1}")
+    return tuple(sorted(set(paths)))

@@ -1,0 +1,141 @@
+"""Evaluate: a trained model and images become metrics, predictions in files, and drawings of some."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fbnetv5.config import RunConfig
+from fbnetv5.data.loader import build_eval_loader
+from fbnetv5.data.multitask import Source, TargetKind
+from fbnetv5.data.sources import build_folder_source, build_val_source
+from fbnetv5.data.subset import Subset
+from fbnetv5.engine.distributed import World, start_world
+from fbnetv5.engine.evaluate import evaluate
+from fbnetv5.errors import InputError
+from fbnetv5.files import atomic_path, write_text
+from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.model import TaskNet
+from fbnetv5.model_folder import load
+from fbnetv5.report.pictures import contact_sheet, draw_prediction
+from fbnetv5.report.predictions import PredictionWriter
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions"
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """Evaluate a trained model on ``data.val``, or predict a folder of images.
+
+    Writes to ``folder``: config.yaml, predictions/ and, for images with labels, metrics.json.
+
+    Raises:
+        InputError: the configuration, the model, the data or a file is at fault; the message says which.
+    """
+    with start_world(config.runtime.device, config.runtime.threads) as world:
+        if config.evaluate.model is None:
+            raise InputError("evaluate.model is missing: the folder of a trained model")
+        model = load(config.evaluate.model).to(world.device)
+        if config.evaluate.images is not None:
+            source: Source | None = build_folder_source(Path(config.evaluate.images).expanduser())
+        else:
+            source = build_val_source(config.data, {model.head.target.name: model.spec.classes})
+        if source is None:
+            raise InputError("nothing to evaluate on: give evaluate.images=FOLDER, or the files of data.val")
+        open_run_folder(config, folder, world)
+        evaluate_and_report(config, model, source, folder, world)
+
+
+def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folder: Path, world: World) -> None:
+    """Evaluate, then write and print the metrics; write and draw predictions as ``config.evaluate`` says."""
+    target, classes = model.head.target, model.spec.classes
+    options = config.evaluate
+    predictions = folder / PREDICTIONS
+    truth = ground_truth_file(config)
+    writer = (
+        PredictionWriter(predictions, target, classes, world, coco_json=truth) if options.write_predictions else None
+    )
+    metrics = evaluate_on(config, model, source, world, writer)
+    if not world.is_main:
+        return
+    if metrics:
+        write_text(folder / METRICS, json.dumps(_report(config, model, metrics), indent=2, allow_nan=False) + "\n")
+        print(f"{format_metrics(metrics)}\nmetrics: {folder / METRICS}")
+    if options.num_drawn:
+        predictions.mkdir(parents=True, exist_ok=True)
+        draw_some(model, source, predictions / "drawn.png", options.num_drawn)
+    if options.num_drawn or options.write_predictions:
+        print(f"predictions: {predictions}")
+
+
+def evaluate_on(
+    config: RunConfig, model: TaskNet, source: Source, world: World, writer: PredictionWriter | None = None
+) -> dict[str, float]:
+    """Return the metrics of a model on the labelled images of ``source``; predict all, where none is labelled."""
+    target = model.head.target
+    rows = source.labelled(target.name)
+    judged = Subset(source, rows) if len(rows) else source
+    batches = build_eval_loader(
+        judged,
+        target if len(rows) else None,
+        model.spec.input,
+        world,
+        batch_size=config.evaluate.batch_size,
+        workers=config.runtime.workers,
+        undecodable=config.data.undecodable,
+    )
+    evaluator = build_evaluator(target, model.spec.classes, ground_truth_file(config)) if len(rows) else None
+    return evaluate(model, batches, world, num_images=len(judged), evaluator=evaluator, writer=writer)
+
+
+def ground_truth_file(config: RunConfig) -> Path | None:
+    """Return the COCO file of the validation split, whose crowds and areas count in COCO's protocol."""
+    data = config.data
+    if config.evaluate.images is not None or data.root is None or data.val.boxes is None:
+        return None
+    return Path(data.root).expanduser().absolute() / data.val.boxes
+
+
+def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
+    """Draw the predictions of ``count`` images, evenly spaced over the source, as one picture."""
+    chosen = range(0, len(source), max(1, len(source) // count))[:count]
+    kind = model.head.target.kind
+    panels = []
+    for row in chosen:
+        try:
+            sample = source.load(row)
+        except InputError:  # counted where it was evaluated
+            continue
+        truth = sample.target if model.head.target.name in sample.target else None
+        panels.append(draw_prediction(sample.image, model.predict(sample.image), kind, model.spec.classes, truth))
+    if panels:
+        columns = 4 if kind is TargetKind.SCALAR else 2
+        with atomic_path(path) as temporary:
+            contact_sheet(panels, columns).save(temporary)
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Return the metrics over all classes in one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
+
+
+def _report(config: RunConfig, model: TaskNet, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """What metrics.json holds: the metrics, what was measured, and under which configuration."""
+    cost = model.cost()
+    return {
+        "metrics": dict(metrics),
+        "model": {
+            "family": model.spec.family,
+            "head": model.spec.head["_target_"],
+            "blocks": len(model.network.topology.blocks),
+            "input_size": list(model.nominal_size),
+            "macs": cost.macs,
+            "params": cost.params,
+        },
+        "config": OmegaConf.to_container(OmegaConf.structured(config), resolve=True),
+    }

@@ -1,0 +1,255 @@
+"""Train: a topology, a head and data become a trained model, its metrics and its weights."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.layers import convert_sync_batchnorm
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn, optim
+from torch.nn.parallel import DistributedDataParallel
+
+from fbnetv5.config import RunConfig
+from fbnetv5.data.loader import build_train_loader
+from fbnetv5.data.multitask import Batch, Source
+from fbnetv5.data.skipped import SkippedImages
+from fbnetv5.data.sources import build_source, build_val_source
+from fbnetv5.distill import Teacher, build_teacher
+from fbnetv5.engine.checkpoint import Checkpoint
+from fbnetv5.engine.distributed import World, start_world
+from fbnetv5.engine.log import RunLog
+from fbnetv5.engine.loop import run_loop
+from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
+from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
+from fbnetv5.jobs.checks import check_train_sizes, clip_gradient, require_finite
+from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on, format_metrics
+from fbnetv5.jobs.final_model import build_final_model
+from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.model import TaskNet
+from fbnetv5.model_folder import save_model
+from fbnetv5.seeding import Purpose, forked
+
+SYNC_BN_BELOW = 16  # images at a time on a GPU, which BN's statistics are too noisy for
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """Train the final model of one task (FBNetV5, Appendix F.2) and evaluate it.
+
+    Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/ and checkpoints/; then model.safetensors and
+    config.json, which ``fbnetv5.load(folder)`` reads, and, with a validation split, metrics.json and predictions/.
+
+    Raises:
+        InputError: the configuration, the data or a file is at fault; the message says which.
+    """
+    with start_world(config.runtime.device, config.runtime.threads) as world:
+        training = build_training(config, world)
+        train(training, folder)
+        if world.is_main:
+            save_model(folder, training.averaged, training.model.spec)
+            print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
+        if training.val_source is not None:
+            evaluate_and_report(config, training.averaged, training.val_source, folder, world)
+
+
+@dataclass
+class Training:
+    """The parts of a training, as :func:`train_step` uses them."""
+
+    config: RunConfig
+    world: World
+    source: Source
+    val_source: Source | None
+    model: TaskNet
+    parallel: nn.Module
+    optimizer: optim.Optimizer
+    ema: ModelEmaV3 | None
+    teacher: Teacher | None
+
+    @property
+    def averaged(self) -> TaskNet:
+        """The model that is evaluated and saved: the moving average, where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    @property
+    def num_images(self) -> int:
+        """Training images that are labelled for the task."""
+        return self.source.num_labelled(self.model.head.target.name)
+
+    @property
+    def num_steps(self) -> int:
+        """Iterations of the whole run, from ``train.steps`` or ``train.epochs``."""
+        train = self.config.train
+        return train.steps or max(1, round((train.epochs or 0) * self.num_images / train.batch_size))
+
+    def rate_factor(self, step: int) -> float:
+        """What the base rate is multiplied by at a step."""
+        steps_per_epoch = self.num_images / self.config.train.batch_size
+        return rate_factor(self.config.optimizer.schedule, step, self.num_steps, steps_per_epoch)
+
+
+def build_training(config: RunConfig, world: World) -> Training:
+    """Build data, model, optimiser, moving average and teacher of a training; all ranks build the same.
+
+    Raises:
+        InputError: the configuration does not fit together, or its data do not serve its head.
+    """
+    check_train_sizes(config, world)
+    source = build_source(config.data)
+    model = build_final_model(config, source, is_main=world.is_main)
+    val_source = build_val_source(config.data, source.classes)
+    teacher = build_teacher(config.train.teacher, model.spec.classes)
+    model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
+    model.to(memory_format=torch.channels_last)
+    if _synchronises_bn(config, world):
+        model = convert_sync_batchnorm(model)
+    undecayed = {f"head.{name}" for name in model.head.no_weight_decay()}
+    optimizer = build_optimizer(model, config.optimizer, undecayed)
+    average = config.train.ema
+    ema = None if average is None else ModelEmaV3(model, average, use_warmup=config.train.ema_warmup)
+    parallel: nn.Module = model
+    if world.size > 1:
+        devices = [world.device] if world.device.type == "cuda" else None
+        parallel = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    if teacher is not None:
+        teacher.to(world.device)
+    return Training(config, world, source, val_source, model, parallel, optimizer, ema, teacher)
+
+
+def train_step(run: Training, step: int, batch: Batch) -> dict[str, float]:
+    """Run one iteration: this rank's share of the batch in ``train.accumulate`` micro-batches, then one update.
+
+    Returns:
+        the step's metrics: each loss, its mean over micro-batches and ranks, and the rate.
+
+    Raises:
+        InputError: a loss or the gradient is not finite.
+    """
+    config, world = run.config, run.world
+    parts = batch.to(world.device, non_blocking=True).split(config.train.accumulate)
+    run.optimizer.zero_grad(set_to_none=True)
+    losses: list[dict[str, Tensor]] = []
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        syncs_later = isinstance(run.parallel, DistributedDataParallel) and not last
+        with run.parallel.no_sync() if syncs_later else contextlib.nullcontext():  # type: ignore[operator]
+            key = world.rank * len(parts) + index
+            losses.append(_forward_backward(run, step, key, part, 1 / len(parts)))
+    names = list(losses[0])
+    local = torch.stack([torch.stack([part[name] for name in names]) for part in losses], dim=1)  # [L, parts]
+    means = dict(zip(names, world.gather(local.cpu()).mean(dim=1).tolist(), strict=True))
+    require_finite(means, step)
+    clip_gradient(run.model, config.optimizer.clip_norm, step)
+    lr = config.optimizer.lr * run.rate_factor(step)
+    set_lr(run.optimizer, lr)
+    run.optimizer.step()
+    if run.ema is not None:
+        run.ema.update(run.model, step=step + 1)
+    return {"loss": sum(means.values()), **means, "lr": lr}
+
+
+def _forward_backward(run: Training, step: int, key: int, part: Batch, scale: float) -> dict[str, Tensor]:
+    """Add ``scale`` times the gradient of a micro-batch's loss; return its losses, by name."""
+    device, precision = run.world.device, run.config.runtime.precision
+    images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
+    with forked(run.config.seed, Purpose.HEADS, step, key, device=device), autocast(device, precision):
+        targets = part.targets if run.teacher is None else run.teacher.teach(images, part.targets)
+        losses: dict[str, Tensor] = run.parallel(images, targets, part.sizes)
+    (torch.stack(list(losses.values())).sum() * scale).backward()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def train(run: Training, folder: Path) -> None:
+    """Train from the latest checkpoint, or the start, to the last step; metrics and checkpoints go to ``folder``.
+
+    Raises:
+        InputError: as :func:`train_step` and :func:`open_run_folder`, or a file cannot be written.
+    """
+    config, world = run.config, run.world
+    checkpointer, checkpoint = open_run_folder(config, folder, world)
+    start_step = checkpoint.step if checkpoint else 0
+    log = RunLog(
+        folder if world.is_main else None,
+        num_steps=run.num_steps,
+        batch_size=config.train.batch_size,
+        every=config.runtime.log_every,
+        start_step=start_step,
+    )
+    log.say(_summary(run, folder))
+    skipped = SkippedImages(world)
+    if checkpoint:
+        _restore(run, log, checkpoint)
+        log.say(f"resuming from step {start_step}")
+
+    def step_on(step: int, batch: Batch) -> dict[str, float]:
+        metrics = train_step(run, step, batch)
+        return metrics if config.data.undecodable == "error" else metrics | {"skipped": skipped.count(batch)}
+
+    def validate(step: int) -> None:
+        if run.val_source is not None:
+            world.average_buffers(run.averaged)
+            metrics = evaluate_on(config, run.averaged, run.val_source, world)
+            log.evaluation(step, metrics)
+            log.say(f"after step {step}: {format_metrics(metrics)}")
+            run.model.train()
+
+    def save(step: int) -> None:
+        for model in dict.fromkeys((run.model, run.averaged)):
+            world.average_buffers(model)
+        if world.is_main:
+            checkpointer.save(step, run.model, _state(run, log))
+        world.barrier()
+
+    run.model.train()
+    target = run.model.head.target
+    with log:
+        run_loop(
+            build_train_loader(config, run.source, target, world, start_step, run.num_steps),
+            start_step=start_step,
+            num_steps=run.num_steps,
+            train_step=step_on,
+            on_record=lambda step: None,
+            save=save,
+            save_every=config.runtime.checkpoint_every,
+            log=log,
+            evaluate=validate,
+            evaluate_every=config.train.eval_every,
+        )
+        if skipped.total:
+            log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
+
+
+def _synchronises_bn(config: RunConfig, world: World) -> bool:
+    wanted = config.train.sync_bn
+    if wanted is None:
+        wanted = config.train.batch_size // (world.size * config.train.accumulate) < SYNC_BN_BELOW
+    return wanted and world.size > 1 and world.device.type == "cuda"  # torch has it on GPUs alone
+
+
+def _summary(run: Training, folder: Path) -> str:
+    """What is about to run, in one line."""
+    config, cost, spec = run.config, run.model.cost(), run.model.spec
+    height, width = run.model.nominal_size
+    return (
+        f"train {type(run.model.head).__name__} on {spec.family}, {len(spec.topology.blocks)} blocks: "
+        f"{cost.macs / 1e6:,.1f} M MACs at {height}x{width}, {cost.params / 1e6:.2f} M parameters; "
+        f"{run.num_images:,} images, {len(spec.classes)} classes; {run.num_steps:,} steps of "
+        f"{config.train.batch_size}; {run.world.size} process(es) on {run.world.device.type}; writing to {folder}"
+    )
+
+
+def _state(run: Training, log: RunLog) -> dict[str, Any]:
+    """What a checkpoint holds beside the weights; schedule and random numbers are keyed by step and need no state."""
+    ema = None if run.ema is None else run.ema.module.state_dict()
+    return {"optimizer": run.optimizer.state_dict(), "ema": ema, "log": log.state_dict()}
+
+
+def _restore(run: Training, log: RunLog, checkpoint: Checkpoint) -> None:
+    run.model.load_state_dict(checkpoint.weights)
+    run.optimizer.load_state_dict(checkpoint.state["optimizer"])
+    if run.ema is not None:
+        run.ema.module.load_state_dict(checkpoint.state["ema"])
+    log.load_state_dict(checkpoint.state["log"])

@@ -1,0 +1,1 @@
+"""How good predictions are: accuracy, mIoU and COCO's AP, over all processes of a run."""

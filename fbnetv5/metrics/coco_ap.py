@@ -1,0 +1,173 @@
+"""Average precision and recall of detection, by COCO's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from torch import Tensor
+
+from fbnetv5.data.multitask import Target
+from fbnetv5.engine.distributed import World
+from fbnetv5.errors import InputError
+from fbnetv5.metrics.coco_truth import CocoTruth, TrueBox, common_prefix, read_coco_truth
+from fbnetv5.metrics.gather import gather_list
+
+ALL_IOUS, IOU_50, IOU_75 = slice(None), slice(0, 1), slice(5, 6)  # of 0.5, 0.55, ... 0.95
+ANY_AREA, SMALL, MEDIUM, LARGE = range(4)  # below 32 x 32 pixels, below 96 x 96, above
+TOP_1, TOP_10, TOP_100 = range(3)  # detections of a class in an image
+NUMBERS = {  # name: is it a precision, at which IoUs, for which objects, among how many detections
+    "AP": (True, ALL_IOUS, ANY_AREA, TOP_100),
+    "AP50": (True, IOU_50, ANY_AREA, TOP_100),
+    "AP75": (True, IOU_75, ANY_AREA, TOP_100),
+    "APs": (True, ALL_IOUS, SMALL, TOP_100),
+    "APm": (True, ALL_IOUS, MEDIUM, TOP_100),
+    "APl": (True, ALL_IOUS, LARGE, TOP_100),
+    "AR1": (False, ALL_IOUS, ANY_AREA, TOP_1),
+    "AR10": (False, ALL_IOUS, ANY_AREA, TOP_10),
+    "AR100": (False, ALL_IOUS, ANY_AREA, TOP_100),
+    "ARs": (False, ALL_IOUS, SMALL, TOP_100),
+    "ARm": (False, ALL_IOUS, MEDIUM, TOP_100),
+    "ARl": (False, ALL_IOUS, LARGE, TOP_100),
+}
+
+
+class Detected(NamedTuple):
+    """An image: its detections (boxes float64 [m, 4] x y width height, labels [m], scores [m]) and its true boxes."""
+
+    name: str
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    truth: list[TrueBox]
+
+
+class CocoAP:
+    """COCO's twelve numbers, and ``AP/<class>`` and ``AP50/<class>``.
+
+    A number is left out if there is no object to define it, such as APs without small ones; a class without objects
+    is left out of the means. Images without objects count: what is detected in them is wrong.
+
+    Args:
+        target: of kind BOXES.
+        classes: their names.
+        coco_json: the split's own file; what it says of the evaluated images is then the truth, with crowd regions and
+            areas. Without it the targets are, and the area of an object is that of its box.
+
+    Raises:
+        InputError: the file is malformed.
+    """
+
+    main_metric = "AP"
+
+    def __init__(self, target: Target, classes: Sequence[str], coco_json: Path | None = None) -> None:
+        self.target = target
+        self.classes = tuple(classes)
+        self._file = read_coco_truth(coco_json, classes) if coco_json else None
+        self._images: list[Detected] = []
+
+    def update(
+        self,
+        predictions: Sequence[Mapping[str, Tensor]],
+        targets: Sequence[dict[str, Any]],
+        names: Sequence[str],
+        sizes: Sequence[tuple[int, int]],
+    ) -> None:
+        """Add images; see ``Evaluator``."""
+        for prediction, target, name in zip(predictions, targets, names, strict=True):
+            if self.target.name not in target:
+                continue
+            boxes, scores = (prediction[key].float().cpu().numpy() for key in ("boxes", "scores"))
+            labels = prediction["box_labels"].cpu().numpy()
+            if boxes.shape != (len(scores), 4) or len(labels) != len(scores):
+                raise ValueError(f"image '{name}': {boxes.shape} boxes, {len(labels)} labels, {len(scores)} scores")
+            true_boxes = _xywh(target[self.target.name].cpu().numpy()).tolist() if self._file is None else []
+            true_labels = target[self.target.labels_key].tolist() if self._file is None else []
+            truth = [TrueBox(tuple(b), k, b[2] * b[3]) for b, k in zip(true_boxes, true_labels, strict=True)]
+            self._images.append(Detected(name, _xywh(boxes), labels, scores, truth))
+
+    def compute(self, world: World) -> dict[str, float]:
+        """Rate all images of all ranks; see ``Evaluator``."""
+        images = sorted(gather_list(world, self._images), key=lambda image: image.name)
+        if not images:
+            raise InputError(f"nothing to evaluate: no image is labelled with '{self.target.name}'")
+        if len({image.name for image in images}) < len(images):
+            raise ValueError("an image was evaluated more than once")
+        if self._file is not None:
+            images = _with_truth(images, self._file)
+        values = summarize(*_evaluate(images, len(self.classes)), self.classes)
+        if self.main_metric not in values:
+            raise InputError(f"nothing to evaluate: none of {len(images)} images has a true box, so there is no AP")
+        return values | {"num_images": float(len(images))}
+
+
+def summarize(precision: np.ndarray, recall: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Take COCO's numbers from its tables, in which -1 is undefined.
+
+    Args:
+        precision: [IoU, recall, class, area, detections].
+        recall: [IoU, class, area, detections].
+        classes: their names.
+    """
+    slices = {}
+    for name, (is_precision, iou, area, top) in NUMBERS.items():
+        slices[name] = precision[iou, :, :, area, top] if is_precision else recall[iou, :, area, top]
+    for k, label in enumerate(classes):
+        slices[f"AP/{label}"] = precision[:, :, k, ANY_AREA, TOP_100]
+        slices[f"AP50/{label}"] = precision[IOU_50, :, k, ANY_AREA, TOP_100]
+    return {name: float(part[part > -1].mean()) for name, part in slices.items() if (part > -1).any()}
+
+
+def _evaluate(images: Sequence[Detected], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    truth, detections = [], []
+    for image_id, image in enumerate(images, start=1):
+        for true in image.truth:
+            truth.append(_annotation(image_id, true.label, list(true.box), area=true.area, iscrowd=int(true.is_crowd)))
+        for box, label, score in zip(image.boxes.tolist(), image.labels, image.scores, strict=True):
+            detections.append(_annotation(image_id, int(label), box, area=box[2] * box[3], score=float(score)))
+    evaluation = COCOeval_faster(
+        _coco(truth, len(images), num_classes),
+        _coco(detections, len(images), num_classes),
+        "bbox",
+        print_function=_mute,
+    )
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def _coco(annotations: list[dict[str, Any]], num_images: int, num_classes: int) -> COCO:
+    content = {
+        "images": [{"id": image_id} for image_id in range(1, num_images + 1)],
+        "categories": [{"id": label + 1} for label in range(num_classes)],
+        "annotations": [{"id": key, **annotation} for key, annotation in enumerate(annotations, start=1)],
+    }
+    return COCO(content, print_function=_mute)
+
+
+def _annotation(image_id: int, label: int, box: list[float], **others: float) -> dict[str, Any]:
+    return {"image_id": image_id, "category_id": label + 1, "bbox": box, **others}
+
+
+def _with_truth(images: Sequence[Detected], file: CocoTruth) -> list[Detected]:
+    """Give images the boxes of the file, in its order, which decides between detections of equal score."""
+    folder = common_prefix([image.name for image in images], file.boxes)
+    by_name = {image.name: image for image in images}
+    found = [
+        by_name.pop(f"{folder}{name}")._replace(truth=t) for name, t in file.boxes.items() if folder + name in by_name
+    ]
+    if by_name:
+        raise InputError(f"{file.path}: does not list image '{next(iter(by_name))}', which was evaluated")
+    return found
+
+
+def _xywh(boxes: np.ndarray) -> np.ndarray:
+    corners = boxes.astype(np.float64)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def _mute(*_: object) -> None:
+    """Print nothing."""

@@ -1,0 +1,143 @@
+"""Trained models on disk: a folder with model.safetensors and config.json, which says how to rebuild the model.
+
+The files hold data alone. Nobody's code runs by loading them, but for classes of this package; see :func:`load`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fbnetv5 import __version__
+from fbnetv5.archs.topology import Topology
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.engine.checkpoint import WEIGHTS, load_by_name, read_weights, save_weights
+from fbnetv5.errors import InputError
+from fbnetv5.files import write_text
+from fbnetv5.model import ModelSpec, TaskNet, build_model
+from fbnetv5.targets import find_class
+
+CONFIG = "config.json"
+FORMAT = 1  # of config.json; raised when older versions cannot read it any more
+PACKAGE = "fbnetv5"
+_KEYS = {"family": str, "topology": dict, "head": dict, "classes": list, "input": dict}
+
+
+def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, Tensor], spec: ModelSpec) -> None:
+    """Write model.safetensors and config.json, each atomically.
+
+    Args:
+        folder: is made if need be.
+        model: a :class:`TaskNet`, or the state dict of one.
+        spec: what it was built from.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    weights = model.state_dict() if isinstance(model, nn.Module) else model
+    document = {
+        "format": FORMAT,
+        "fbnetv5": __version__,
+        "family": spec.family,
+        "topology": {
+            "num_stages": spec.topology.num_stages,
+            "blocks": [list(block) for block in sorted(spec.topology.blocks)],
+            "outputs": list(spec.topology.outputs),
+        },
+        "head": spec.head,
+        "classes": list(spec.classes),
+        "input": spec.input.to_dict(),
+    }
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"  # before anything is written: it may fail
+    save_weights(Path(folder) / WEIGHTS, dict(weights))
+    write_text(Path(folder) / CONFIG, text)
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool = False) -> TaskNet:
+    """Rebuild a trained model, in evaluation mode.
+
+    Args:
+        path: its folder, or the config.json in it.
+        device: where to put it.
+        trust_code: build a head whose class is not of this package. Importing it runs its module's code.
+
+    Raises:
+        InputError: a file is missing or damaged, the two do not fit each other, or the head is not of this package.
+    """
+    config = Path(path) / CONFIG if Path(path).is_dir() else Path(path)
+    try:
+        spec = _parse(_read(config))
+        if not trust_code:
+            _check_own(spec.head)
+        model = build_model(spec)
+    except InputError as error:
+        raise InputError(f"{config}: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:  # options or sizes that no layer can have
+        raise InputError(f"{config}: cannot build this model: {' '.join(str(error).split())}") from error
+    weights = config.parent / WEIGHTS
+    load_by_name(model, read_weights(weights), optional=None, origin=weights)
+    return model.to(device).eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}; give the folder of a trained model") from error
+    except ValueError as error:
+        raise InputError(f"is not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise InputError("does not describe a trained model: it has no 'format'")
+    if document["format"] > FORMAT:
+        raise InputError(
+            f"is of format {document['format']}, written by fbnetv5 {document.get('fbnetv5')}; this is {__version__}, "
+            f"which reads formats up to {FORMAT}"
+        )
+    return document
+
+
+def _parse(document: dict[str, Any]) -> ModelSpec:
+    for key, expected in _KEYS.items():
+        if not isinstance(document.get(key), expected):
+            raise InputError(f"'{key}' is missing or no {expected.__name__}")
+    return ModelSpec(
+        family=document["family"],
+        topology=_parse_topology(document["topology"]),
+        head=document["head"],
+        classes=tuple(str(name) for name in document["classes"]),
+        input=InputSpec.from_dict(document["input"]),
+    )
+
+
+def _parse_topology(document: dict[str, Any]) -> Topology:
+    num_stages, blocks, outputs = (document.get(key) for key in ("num_stages", "blocks", "outputs"))
+    if not isinstance(num_stages, int) or not _are_ints(outputs):
+        raise InputError("topology: num_stages should be an integer, outputs a list of integers")
+    if not isinstance(blocks, list) or not all(_are_ints(block) and len(block) == 2 for block in blocks):
+        raise InputError("topology: blocks should be a list of [stage, path]")
+    return Topology(num_stages, frozenset((stage, path) for stage, path in blocks), tuple(outputs))  # type: ignore[arg-type]
+
+
+def _are_ints(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, int) for item in value)
+
+
+def _check_own(head: dict[str, Any]) -> None:
+    """Refuse a head that is no module of this package; other packages are not even imported."""
+    path = head.get("_target_")
+    advice = "load(..., trust_code=True) builds it all the same; do so only if you trust where the model comes from"
+    if not isinstance(path, str) or not path.startswith(f"{PACKAGE}."):
+        raise InputError(f"the head {path} is no class of {PACKAGE}; {advice}")
+    chosen = find_class("head", head)
+    if not (inspect.isclass(chosen) and issubclass(chosen, nn.Module) and _is_own(chosen)):
+        raise InputError(f"the head {path} is no module of {PACKAGE}; {advice}")
+
+
+def _is_own(chosen: type) -> bool:
+    return chosen.__module__.startswith(f"{PACKAGE}.")

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fbnetv5.config import DataConfig, RunConfig, RuntimeConfig, SearchConfig, ShapesConfig, TrainConfig
+from fbnetv5.data.build import build_index
+from fbnetv5.data.index import Index, IndexSource
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader
+from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Batch, Source, Target
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.data.sources import build_folder_source, build_source
+from fbnetv5.engine.distributed import World
+from fbnetv5.errors import InputError
+from tests.data.conftest import HEIGHT, WIDTH, Folder
+
+WHOLE = InputSpec(short_side=32, long_side=96, multiple=32)
+CROP = InputSpec(short_side=32, crop=32)
+
+
+def world(rank: int = 0, size: int = 1) -> World:
+    return World(rank, size, torch.device("cpu"))
+
+
+def run_config(*, batch_size: int = 4, workers: int = 0, **data: Any) -> RunConfig:
+    defaults = {"short_side": 32, "crop": 32, "shapes": ShapesConfig(num_images=20, size=48)}
+    return RunConfig(
+        name="test",
+        data=DataConfig(**{**defaults, **data}),
+        search=SearchConfig(batch_size=batch_size),
+        train=TrainConfig(batch_size=batch_size),
+        runtime=RuntimeConfig(workers=workers),
+    )
+
+
+def train_batches(config: RunConfig, source: Source, target: Target = LABEL, steps: int = 3) -> list[Batch]:
+    return list(build_train_loader(config, source, target, world(), 0, steps))
+
+
+def eval_batches(source: Source, target: Target | None = None, spec: InputSpec = WHOLE, **options: Any) -> list[Batch]:
+    at = options.pop("world", world())
+    return list(
+        build_eval_loader(
+            source, target, spec, at, **{"batch_size": 4, "workers": 0, "undecodable": "error", **options}
+        )
+    )
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> IndexSource:
+    """Images of every mode and of extreme shapes, all labelled, with a mask and a box each."""
+    random = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    colours = Image.fromarray(random.integers(0, 256, (40, 60, 3), np.uint8))
+    images = {
+        "grey": colours.convert("L"),
+        "rgba": colours.convert("RGBA"),
+        "palette": colours.convert("P"),
+        "grey16": Image.fromarray(random.integers(0, 65536, (40, 60)).astype(np.uint16)),
+        "pixel": colours.crop((0, 0, 1, 1)),
+        "wide": Image.fromarray(random.integers(0, 256, (8, 3000, 3), np.uint8)),
+        "high": Image.fromarray(random.integers(0, 256, (3000, 8, 3), np.uint8)),
+        "line": Image.fromarray(random.integers(0, 256, (1, 500, 3), np.uint8)),
+    }
+    rows = []
+    for name, image in images.items():
+        image.save(tmp_path / "images" / f"{name}.png")
+        width, height = image.size
+        Image.fromarray(random.integers(0, 2, (height, width), np.uint8)).save(tmp_path / "masks" / f"{name}.png")
+        labels = {"label": 0, "boxes": [[0, 0, width, height]], "box_labels": [0]}
+        rows.append({"path": f"images/{name}.png", "segmentation": f"masks/{name}.png", **labels})
+    classes = {"label": ["x"], "boxes": ["x"], "segmentation": ["x", "y"]}
+    return IndexSource(Index.from_rows(rows, [LABEL, BOXES, SEGMENTATION], classes, "test"), tmp_path)
+
+
+@pytest.mark.parametrize("target", [LABEL, BOXES, SEGMENTATION])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"scale": [0.5, 2.0], "color": "photometric"},
+        {"area": [0.1, 1.0]},
+        {"crop": None, "long_side": 96, "scale": [0.5, 1.5], "color": "photometric"},
+    ],
+)
+def test_every_image_can_be_trained_on(odd: IndexSource, target: Target, data: dict[str, Any]) -> None:
+    config = run_config(batch_size=8, **data)
+    (batch,) = train_batches(config, odd, target, steps=1)
+    assert sorted(batch.names) == sorted(odd.load(index).name for index in range(len(odd)))
+    assert batch.images.isfinite().all()
+    assert all(side % 32 == 0 for side in batch.images.shape[-2:])
+    assert all(min(size) >= 1 for size in batch.sizes)
+    for entry in batch.targets:
+        assert set(target.keys) <= entry.keys()
+        if target is SEGMENTATION:
+            assert entry["segmentation"].shape == batch.images.shape[-2:]
+
+
+@pytest.mark.parametrize("spec", [WHOLE, CROP])
+def test_every_image_can_be_evaluated(odd: IndexSource, spec: InputSpec) -> None:
+    batches = eval_batches(odd, SEGMENTATION, spec, batch_size=3)
+    assert [len(batch) for batch in batches] == [3, 3, 2]
+    stored = [odd.load(index) for index in range(len(odd))]
+    assert [name for batch in batches for name in batch.names] == [sample.name for sample in stored]
+    assert [size for batch in batches for size in batch.original_sizes] == [tuple(s.image.shape[1:]) for s in stored]
+    entries = [entry for batch in batches for entry in batch.targets]
+    assert all(torch.equal(e["segmentation"], s.target["segmentation"]) for e, s in zip(entries, stored, strict=True))
+    for batch in batches:
+        assert all(side % spec.multiple == 0 for side in batch.images.shape[-2:])
+        for image, (height, width) in zip(batch.images, batch.sizes, strict=True):
+            assert image[:, height:].abs().sum() == image[:, :, width:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("spec", [WHOLE, CROP])
+def test_padding_does_not_depend_on_what_else_is_in_the_batch_but_for_its_size(
+    odd: IndexSource, spec: InputSpec
+) -> None:
+    (together,) = eval_batches(odd, spec=spec, batch_size=8)
+    for row, alone in enumerate(eval_batches(odd, spec=spec, batch_size=1)):
+        height, width = alone.sizes[0]
+        assert together.sizes[row] == alone.sizes[0]
+        assert torch.equal(together.images[row, :, :height, :width], alone.images[0, :, :height, :width])
+
+
+@pytest.mark.parametrize(("num_images", "size"), [(7, 3), (4, 2), (2, 3)])
+def test_ranks_share_the_images_without_repeats(num_images: int, size: int) -> None:
+    source = ShapesSource(num_images, 32, seed=0)
+    ranks = [eval_batches(source, world=world(rank, size), batch_size=2) for rank in range(size)]
+    names = [[name for batch in batches for name in batch.names] for batches in ranks]
+    assert names == [[f"shapes/{i}" for i in range(rank, num_images, size)] for rank in range(size)]
+
+
+def test_targets_are_read_only_when_asked_for() -> None:
+    source = ShapesSource(2, 32, seed=0)
+    assert eval_batches(source)[0].targets == [{}, {}]
+    assert eval_batches(source, BOXES)[0].targets[0].keys() == {"boxes", "box_labels"}
+
+
+def test_workers_and_the_global_generator_do_not_matter_to_evaluation() -> None:
+    source = ShapesSource(5, 48, seed=0)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    alone, shared = eval_batches(source, BOXES), eval_batches(source, BOXES, workers=2)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(a.images, b.images) for a, b in zip(alone, shared, strict=True))
+    assert [b.names for b in alone] == [b.names for b in shared]
+
+
+def test_a_damaged_image_stops_evaluation_or_is_left_out(folder: Folder) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (folder.images / name).write_bytes(b"")
+    source = build_folder_source(folder.images)
+    with pytest.raises(InputError, match=r"a.jpg: cannot read this image: the file is empty"):
+        eval_batches(source)
+    batches = eval_batches(source, undecodable="skip", batch_size=2, workers=1)
+    assert [batch.names for batch in batches] == [[], ["c.jpg"]]
+    assert [len(batch.skipped) for batch in batches] == [2, 0]
+    assert len(batches[0].to("cpu")) == 0
+
+
+def test_training_takes_the_images_that_are_labelled_for_its_target(folder: Folder) -> None:
+    source = IndexSource(build_index(**folder.all_labels), folder.root)  # c.jpg has no label
+    batches = train_batches(run_config(batch_size=2), source, steps=6)
+    assert [sorted(batch.names) for batch in batches] == [["images/a.jpg", "images/b.jpg"]] * 6  # epoch by epoch
+    assert all(entry.keys() == {"label"} for batch in batches for entry in batch.targets)
+    assert batches[0].original_sizes == [(HEIGHT, WIDTH)] * 2
+    assert batches[0].sizes == [(32, 32)] * 2
+    with pytest.raises(InputError, match="no image of the training split is labelled with 'depth'"):
+        train_batches(run_config(), source, Target("depth", SEGMENTATION.kind))
+
+
+def test_a_damaged_image_is_replaced_in_training_when_told_so(folder: Folder) -> None:
+    (folder.images / "a.jpg").write_bytes(b"")
+    source = IndexSource(build_index(**folder.all_labels), folder.root)
+    with pytest.raises(InputError, match=r"a.jpg: cannot read this image"):
+        train_batches(run_config(batch_size=2), source, steps=1)
+    (batch,) = train_batches(run_config(batch_size=2, undecodable="skip"), source, steps=1)
+    assert batch.names == ["images/b.jpg"] * 2
+    assert len(batch.skipped) == 1
+
+
+def test_a_mask_that_says_nothing_stays_in_training_and_is_unlabelled_in_a_search(folder: Folder) -> None:
+    for name in ("a.png", "b.png"):
+        folder.write_mask(name, np.full((HEIGHT, WIDTH), 255, np.uint8))
+    source = IndexSource(build_index(**folder.all_labels), folder.root)
+    config = run_config(batch_size=2)
+    for entry in train_batches(config, source, SEGMENTATION, steps=1)[0].targets:
+        assert (entry["segmentation"] == 255).all()
+    searched = next(build_loader(config, source, [SEGMENTATION], world(), 0, 1))
+    assert [entry.keys() for entry in searched.targets] == [set(), set()]
+
+
+def test_whole_images_are_padded_with_their_masks(odd: IndexSource) -> None:
+    config = run_config(batch_size=8, crop=None, long_side=96, flip=False)
+    (batch,) = train_batches(config, odd, SEGMENTATION, steps=1)
+    assert len(set(batch.sizes)) > 2
+    for image, entry, (height, width) in zip(batch.images, batch.targets, batch.sizes, strict=True):
+        known = entry["segmentation"] != 255
+        assert known.sum() == height * width == known[:height, :width].sum()
+        assert image[:, ~known].abs().sum() == 0
+
+
+def same_batches(found: Iterator[Batch] | list[Batch], expected: list[Batch]) -> bool:
+    pairs = list(zip(found, expected, strict=True))
+    return all(a.names == b.names and torch.equal(a.images, b.images) for a, b in pairs)
+
+
+@pytest.mark.parametrize("data", [{"color": "randaugment"}, {"crop": None, "scale": [0.5, 1.0]}])
+def test_training_resumes_and_is_shared_exactly(data: dict[str, Any]) -> None:
+    config, source = run_config(**data), ShapesSource(10, 48, seed=1)
+    whole = train_batches(config, source, steps=4)
+    assert same_batches(build_train_loader(config, source, LABEL, world(), 2, 4), whole[2:])
+    assert same_batches(build_train_loader(run_config(workers=2, **data), source, LABEL, world(), 0, 4), whole)
+    ranks = [list(build_train_loader(config, source, LABEL, world(rank, 2), 0, 4)) for rank in range(2)]
+    for first, second, batch in zip(*ranks, whole, strict=True):
+        assert first.names + second.names == batch.names
+        assert first.sizes + second.sizes == batch.sizes
+
+
+def test_a_search_sees_all_images_in_crops_of_one_size() -> None:
+    config = run_config(batch_size=20)
+    batch = next(build_loader(config, build_source(config.data), [LABEL, BOXES, LABEL], world(), 0, 1))
+    assert sorted(batch.names) == sorted(f"shapes/{index}" for index in range(20))
+    assert batch.images.shape == (20, 3, 32, 32)
+    assert all(entry.keys() == {"label", "boxes", "box_labels"} for entry in batch.targets)
