@@ -118,6 +118,11 @@ class TaskNet(nn.Module):
         return prediction
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a class id is a position in them."""
+        return self.spec.classes
+
+    @property
     def nominal_size(self) -> Size:
         """(height, width) that costs are stated at: the input's; for maps, by convention, short side x short side."""
         size = self.spec.input.nominal_size()

@@ -61,6 +61,12 @@ def check_train_sizes(config: RunConfig, world: World) -> None:
         raise InputError(f"train.ema={train.ema} would never move: it is a decay below 1, such as 0.9998")
     check_optimizer(config.optimizer)
     check_crop(config.data)
+    images = train.batch_size // (world.size * train.accumulate)
+    if config.data.crop is not None and images * (config.data.crop // STRIDES[-1]) ** 2 < 2:
+        raise InputError(
+            f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
+            "raise train.batch_size or data.crop, or lower train.accumulate"
+        )
 
 
 def check_optimizer(optimizer: OptimizerConfig) -> None:

@@ -16,7 +16,7 @@ from fbnetv5.config import OptimizerConfig, ScheduleConfig
 from fbnetv5.engine.checkpoint import Checkpointer, load_by_name, read_weights, save_weights
 from fbnetv5.engine.distributed import World, pick_device
 from fbnetv5.engine.log import RunLog, clock
-from fbnetv5.engine.optim import build_optimizer, rate_factor
+from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
 from fbnetv5.errors import InputError
 from fbnetv5.files import append_line, atomic_folder, atomic_path, keep_lines, write_text
 
@@ -61,6 +61,26 @@ def test_biases_and_bn_are_not_decayed():
     assert [p.ndim for p in decayed["params"]] == [4]
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert len(free["params"]) == 3
+
+
+def test_poly_is_a_power_of_what_is_left():
+    values = factors(ScheduleConfig(name="poly", power=0.9))
+    assert values[0] == 1
+    assert values[25] == pytest.approx(0.75**0.9)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_backbone_has_a_rate_of_its_own(name):
+    model = nn.ModuleDict({"network": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    optimizer = build_optimizer(model, OptimizerConfig(name=name, backbone_factor=0.1), {"head.weight"})
+    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(rates) == 4
+    assert rates[id(model["network"].weight)] == pytest.approx(0.1 * rates[id(model["head"].weight)])
+    assert decays[id(model["network"].weight)] > 0
+    assert decays[id(model["head"].weight)] == decays[id(model["head"].bias)] == 0
+    set_lr(optimizer, 3.0)
+    assert sorted({g["lr"] for g in optimizer.param_groups}) == pytest.approx([0.3, 3.0])
 
 
 def test_an_unused_parameter_gets_the_gradient_zero():
