@@ -22,6 +22,7 @@ from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.metrics.evaluator import build_evaluator
 from fbnetv5.model import TaskNet
 from fbnetv5.model_folder import load
+from fbnetv5.report.html import try_report
 from fbnetv5.report.pictures import contact_sheet, draw_prediction
 from fbnetv5.report.predictions import PredictionWriter
 
@@ -32,7 +33,7 @@ PREDICTIONS = "predictions"
 def run(config: RunConfig, folder: Path) -> None:
     """Evaluate a trained model on ``data.val``, or predict a folder of images.
 
-    Writes to ``folder``: config.yaml, predictions/ and, for images with labels, metrics.json.
+    Writes to ``folder``: config.yaml, predictions/, report.html and, for images with labels, metrics.json.
 
     Raises:
         InputError: the configuration, the model, the data or a file is at fault; the message says which.
@@ -49,6 +50,8 @@ def run(config: RunConfig, folder: Path) -> None:
             raise InputError("nothing to evaluate on: give evaluate.images=FOLDER, or the files of data.val")
         open_run_folder(config, folder, world)
         evaluate_and_report(config, model, source, folder, world)
+        if world.is_main:
+            try_report(folder)
 
 
 def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folder: Path, world: World) -> None:

@@ -9,6 +9,7 @@ from fbnetv5.config import RunConfig
 from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
 from fbnetv5.engine.distributed import start_world
 from fbnetv5.jobs.supernet import build_run, train_supernet
+from fbnetv5.report.html import try_report
 
 UNIFORM = {"_target_": "fbnetv5.search.algorithms.RandomSampling"}
 
@@ -16,7 +17,7 @@ UNIFORM = {"_target_": "fbnetv5.search.algorithms.RandomSampling"}
 def run(config: RunConfig, folder: Path) -> None:
     """Train the supernet with every block kept with probability 0.5 (FBNetV5, Section 4.1).
 
-    Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/, checkpoints/ and model.safetensors,
+    Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, report.html and model.safetensors,
     which ``model.weights`` of a search takes.
 
     Raises:
@@ -28,3 +29,4 @@ def run(config: RunConfig, folder: Path) -> None:
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())
             print(f"pretrained supernet: {folder / WEIGHTS} (give it to a search as model.weights)")
+            try_report(folder)

@@ -31,6 +31,7 @@ from fbnetv5.jobs.final_model import build_final_model
 from fbnetv5.jobs.folder import open_run_folder
 from fbnetv5.model import TaskNet
 from fbnetv5.model_folder import save_model
+from fbnetv5.report.html import try_report
 from fbnetv5.seeding import Purpose, forked
 
 SYNC_BN_BELOW = 16  # images at a time on a GPU, which BN's statistics are too noisy for
@@ -40,7 +41,8 @@ def run(config: RunConfig, folder: Path) -> None:
     """Train the final model of one task (FBNetV5, Appendix F.2) and evaluate it.
 
     Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/ and checkpoints/; then model.safetensors and
-    config.json, which ``fbnetv5.load(folder)`` reads, and, with a validation split, metrics.json and predictions/.
+    config.json, which ``fbnetv5.load(folder)`` reads, and, with a validation split, metrics.json and predictions/;
+    report.html shows all of it.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
@@ -53,6 +55,8 @@ def run(config: RunConfig, folder: Path) -> None:
             print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
         if training.val_source is not None:
             evaluate_and_report(config, training.averaged, training.val_source, folder, world)
+        if world.is_main:
+            try_report(folder)
 
 
 @dataclass

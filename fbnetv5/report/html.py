@@ -1,0 +1,170 @@
+"""One page for a run: a self-contained HTML file, made from what the run wrote.
+
+It loads nothing, runs no script, and is the same for the same files. Whatever a user named is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from fbnetv5.files import write_text
+from fbnetv5.report.curves import SETTLING, chart_groups, overall, series
+from fbnetv5.report.run_folder import RunFolder, read_run
+from fbnetv5.report.svg import counted
+from fbnetv5.report.tables import class_table, found_topologies, latest_metrics, model_costs, supernet_cost, tiles
+from fbnetv5.report.topology_svg import topology_svg
+
+REPORT = "report.html"
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_PICTURE = (1400, 4200)  # width and height in pixels of the sample predictions
+MAX_BYTES = 1_000_000  # of them, where one of the qualities gets below
+QUALITIES = (82, 65, 45)
+JOBS = {"search": "Search", "pretrain": "Pretraining", "train": "Training", "evaluate": "Evaluation"}
+
+
+def try_report(folder: Path) -> None:
+    """Write the report of a run and say where it is; where that fails, warn in one line, as the run itself did not."""
+    try:
+        print(f"report: {write_report(folder)}")
+    except Exception as error:  # whatever it is, the run's results are worth more than their picture
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"warning: no {REPORT}: {reason}; scripts/report.py {folder} tries again", file=sys.stderr)
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write ``report.html`` into the folder of a run, finished or not, and return its path.
+
+    Raises:
+        InputError: the folder holds no run, or a file cannot be read or written.
+    """
+    path = Path(folder) / REPORT
+    write_text(path, render(read_run(folder)))
+    return path
+
+
+def render(run: RunFolder) -> str:
+    """Return the page of a run."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"counted": counted}
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # our own
+    text = environment.get_template("report.html.jinja").render(style=style, **content(run))
+    return text.encode(errors="replace").decode()  # names of files may hold halves of characters
+
+
+def content(run: RunFolder) -> dict[str, Any]:
+    """Return what the template shows."""
+    found = found_topologies(run)
+    metrics, which = latest_metrics(run)
+    columns, classes = class_table(metrics)
+    return {
+        "name": str(run.get("name", run.path.name)),
+        "job": JOBS.get(str(run.get("job")), str(run.get("job", "Run"))),
+        "state": _state(run),
+        "facts": _facts(run),
+        "commands": _commands(run),
+        "tiles": tiles(run, found),
+        "found": found,
+        "supernet": supernet_cost(run) if found else None,
+        "groups": chart_groups(run),
+        "settling": SETTLING,
+        "metrics": [(name, metrics[name]) for name in overall(list(metrics))],
+        "which": which,
+        "num_images": metrics.get("num_images"),
+        "columns": columns,
+        "classes": classes,
+        "costs": model_costs(run),
+        "network": None if run.trained is None else topology_svg("the model", run.trained),
+        "picture": _picture(run.drawn),
+        "config": run.config_text,
+    }
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def elapsed(run: RunFolder) -> float:
+    """Return the seconds that a run took up to its last record, over all times it was resumed."""
+    clocks = [seconds for _, seconds in series(run.records, "elapsed_seconds")]
+    ends = [before for before, after in pairwise(clocks) if after < before]  # where the clock began afresh
+    return sum([*ends, *clocks[-1:]])
+
+
+def _state(run: RunFolder) -> str:
+    """How far an unfinished run got; empty for a finished one."""
+    if run.is_finished:
+        return ""
+    step = max((record["step"] for record in run.records), default=0)
+    total = run.get("train.steps" if run.get("job") == "train" else "search.steps")
+    return f"not finished: step {step:,.0f}" + (f" of {total:,}" if isinstance(total, int) else "")
+
+
+def _facts(run: RunFolder) -> list[tuple[str, str]]:
+    steps = max((record["step"] for record in run.records), default=0)
+    header = run.header
+    facts = [
+        ("date", f"{run.date:%Y-%m-%d %H:%M} UTC"),
+        ("duration", duration(elapsed(run)) if elapsed(run) else ""),
+        ("steps", f"{steps:,.0f}" if steps else ""),
+        ("seed", str(run.get("seed", ""))),
+        ("family", str(run.get("model.family", "")) if run.get("job") != "evaluate" else ""),
+        ("processes", str(_num_processes(run))),
+        ("versions", header[0] if header else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _num_processes(run: RunFolder) -> int:
+    stated = re.search(r"^(\d+) process", "\n".join(run.header), re.MULTILINE)
+    return int(stated[1]) if stated else 1
+
+
+def _commands(run: RunFolder) -> list[tuple[str, str]]:
+    folder = run.path.absolute()
+    folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    count = _num_processes(run)
+    launcher = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
+    start = f"{launcher} train_net.py --config {shlex.quote(str(folder / 'config.yaml'))}"
+    output = shlex.quote(f"output={folder}_again")
+    run_again = ("repeat", f"{start} {output}") if run.is_finished else ("resume", f"{start} resume=true")
+    return [run_again, ("this page", f"python scripts/report.py {shlex.quote(str(folder))}")]
+
+
+def _picture(path: Path | None) -> tuple[str, int, int] | None:
+    """Return the sample predictions as a data URI, with width and height; None where there are none to be read."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except (OSError, Image.DecompressionBombError):
+        return None
+    picture.thumbnail(MAX_PICTURE)
+    for quality in QUALITIES:
+        data = io.BytesIO()
+        picture.save(data, "JPEG", quality=quality, optimize=True)
+        if data.tell() <= MAX_BYTES:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}", picture.width, picture.height

@@ -1,0 +1,161 @@
+"""The tables and the decisive numbers of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from fbnetv5.archs.cost import Cost, network_cost
+from fbnetv5.archs.families import get_family
+from fbnetv5.archs.topology import Topology
+from fbnetv5.errors import InputError
+from fbnetv5.report.curves import VALIDATION, overall, series, validations
+from fbnetv5.report.history import History
+from fbnetv5.report.run_folder import RunFolder
+from fbnetv5.report.svg import counted, plain
+from fbnetv5.report.topology_svg import fingerprint_svg, history_svg, topology_svg
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A decisive number: what it is, the number, and what else there is to say."""
+
+    name: str
+    value: str
+    note: str = ""
+    sign: Markup | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found for one task; ``is_final`` where it was derived, else it is the likeliest so far.
+
+    ``seen`` are the blocks that reach the path of the search head, and ``cost`` is theirs and the trunk's.
+    """
+
+    task: str
+    selected: Topology
+    seen: Topology
+    cost: Cost | None
+    share: float | None
+    history: History | None
+    is_final: bool
+
+    @property
+    def picture(self) -> Markup:
+        """The topology as the search head sees it."""
+        return topology_svg(self.task, Topology(self.selected.num_stages, self.selected.blocks, self.seen.outputs))
+
+    @property
+    def movements(self) -> Markup | None:
+        """The probabilities over time."""
+        return None if self.history is None else history_svg(self.history)
+
+
+def found_topologies(run: RunFolder) -> list[Found]:
+    """Return what a search found, task by task; while it runs, what is likeliest."""
+    entries = []
+    for task in run.tasks:
+        derived, history = run.topologies.get(task), run.histories.get(task)
+        if derived is None and history is None:
+            continue
+        if derived is not None:
+            selected, path = derived.topology, derived.info.get("head_path")
+        else:
+            assert history is not None
+            selected, path = history.most_likely(), None
+        seen = selected.prune((path,) if path in selected.outputs else selected.outputs)
+        cost, whole = _cost(run, seen), _cost(run, Topology.full(selected.num_stages))
+        share = cost.macs / whole.macs if cost and whole else None
+        entries.append(Found(task, selected, seen, cost, share, history, derived is not None))
+    return entries
+
+
+def supernet_cost(run: RunFolder) -> Cost | None:
+    """Return the cost of the supernet without heads at the size that it was trained at."""
+    stages = run.get("model.num_stages")
+    return _cost(run, Topology.full(stages)) if isinstance(stages, int) else None
+
+
+def _cost(run: RunFolder, topology: Topology, size: Sequence[int] | None = None) -> Cost | None:
+    side = run.get("data.crop") or run.get("data.short_side")
+    try:
+        height, width = size or (side, side)
+        return network_cost(get_family(str(run.get("model.family"))), topology, (int(height), int(width)))
+    except (InputError, TypeError, ValueError):
+        return None
+
+
+def model_costs(run: RunFolder) -> list[tuple[str, Cost]]:
+    """Return the costs of a trained model's parts and of the whole, as far as metrics.json tells them."""
+    macs, params = run.model.get("macs"), run.model.get("params")
+    if not isinstance(macs, int) or not isinstance(params, int):
+        return []
+    whole = [("whole model", Cost(macs, params))]
+    network = None if run.trained is None else run.trained.prune(run.trained.outputs)
+    backbone = None if network is None else _cost(run, network, run.model.get("input_size"))
+    if backbone is None or backbone.macs > macs or backbone.params > params:
+        return whole
+    return [("backbone", backbone), ("head", Cost(macs - backbone.macs, params - backbone.params)), *whole]
+
+
+def latest_metrics(run: RunFolder) -> tuple[Mapping[str, float], str]:
+    """Return the final metrics, or the latest of a training that goes on, and which they are; empty if it is plain."""
+    if run.metrics:
+        return run.metrics, "" if run.get("job") == "evaluate" else "final"
+    for record in reversed(run.records):
+        named = {key.removeprefix(VALIDATION): value for key, value in record.items() if key.startswith(VALIDATION)}
+        if named:
+            return named, f"after step {record['step']:,.0f}"
+    return {}, ""
+
+
+def class_table(metrics: Mapping[str, float]) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
+    """Return the columns and, best first by the first column, the rows of ``metric/class`` entries."""
+    pairs = [name.split("/", 1) for name in metrics if "/" in name]
+    columns = list(dict.fromkeys(metric for metric, _ in pairs))
+    classes = dict.fromkeys(name for _, name in pairs)
+    rows = [(name, [metrics.get(f"{column}/{name}") for column in columns]) for name in classes]
+    return columns, sorted(rows, key=lambda row: -1.0 if row[1][0] is None else row[1][0], reverse=True)
+
+
+def tiles(run: RunFolder, found: Sequence[Found]) -> list[Tile]:
+    """Return the decisive numbers of a run."""
+    if run.get("job") == "search":
+        return [_found_tile(each) for each in found]
+    if run.get("job") == "pretrain":
+        return [Tile(f"loss of {task}", *_loss_span(run, task)) for task in run.tasks if _loss_span(run, task)]
+    metrics, which = latest_metrics(run)
+    name = next(iter(overall(list(metrics))), None)
+    main = [] if name is None else [Tile(name, f"{100 * metrics[name]:.1f} %", which)]
+    best = max((value for _, value in validations(run).get(name or "", [])), default=None)
+    if main and best is not None and best > metrics[str(name)]:
+        main = [Tile(main[0].name, main[0].value, f"{which}; best on the way {100 * best:.1f} %")]
+    size = run.model.get("input_size")
+    costs = dict(model_costs(run)).get("whole model")
+    if costs is None:
+        return main
+    head = str(run.model.get("head", "")).rsplit(".", 1)[-1]
+    sign = None if run.trained is None else fingerprint_svg(run.trained)
+    blocks = Tile("blocks", str(run.model.get("blocks", "")), f"{run.model.get('family', '')}, {head}", sign)
+    return [
+        *main,
+        Tile("MACs", counted(costs.macs), f"at {' x '.join(map(str, size))}" if isinstance(size, list) else ""),
+        Tile("parameters", counted(costs.params)),
+        blocks,
+    ]
+
+
+def _found_tile(found: Found) -> Tile:
+    total = 4 * found.selected.num_stages
+    macs = "" if found.cost is None else f"{counted(found.cost.macs)} MACs"
+    state = macs if found.is_final else "likeliest so far"
+    shown = Topology(found.selected.num_stages, found.selected.blocks, found.seen.outputs)
+    return Tile(found.task, f"{len(found.selected.blocks)} of {total}", f"blocks, {state}", fingerprint_svg(shown))
+
+
+def _loss_span(run: RunFolder, task: str) -> tuple[str, str] | tuple[()]:
+    points = series(run.records, f"loss/{task}")
+    return (plain(points[-1][1]), f"from {plain(points[0][1])}") if points else ()
