@@ -2,10 +2,11 @@
 
     python scripts/bench_search_step.py [key=value ...]
 
-prints five things: seconds an iteration for 1, 2, 3 and 6 tasks, and what of the growth the added heads explain; the
-time of sampled architectures against their MACs; the supernet against the same blocks as a static network; peak memory;
-and, on a CUDA GPU, images a second of the paper's iteration at full size beside timm's hrnet_w18_small_v2. The weights
-and the architecture probabilities stay as they were initialised. About four minutes on a CPU.
+prints six things: seconds an iteration for 1, 2, 3 and 6 tasks, and what of the growth the added heads explain; the
+same for algorithms 2, 3 and 4 side by side, with 1 to 6 tasks; the time of sampled architectures against their MACs;
+the supernet against the same blocks as a static network; peak memory; and, on a CUDA GPU, images a second of the
+paper's iteration at full size beside timm's hrnet_w18_small_v2. The weights and the architecture probabilities stay as
+they were initialised. About twenty minutes on a CPU, most of them for algorithms 2 and 3.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.algorithms import algorithms_text, measure_algorithms
 from benchmarks.architectures import architectures_text, comparisons_text, measure_architectures, measure_comparisons
 from benchmarks.full_size import full_size_text, measure_full_size
 from benchmarks.memory import measure_memory, memory_text
@@ -64,6 +66,9 @@ def measure(config: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
         print(f"{config.name}: {_sizes(config)}; {results['device']}, torch {torch.__version__}")
         counts = measure_task_counts(config, world, options.tasks, options.repeats)
         show("task_counts", "Seconds an iteration, by number of tasks", counts, task_counts_text(counts))
+        several = options.algorithm_tasks or range(1, max(options.tasks) + 1)
+        beside = measure_algorithms(config, world, several, options.algorithm_repeats or options.repeats)
+        show("algorithms", "Seconds an iteration, by algorithm and number of tasks", beside, algorithms_text(beside))
         run = build(config, world)
         timed = measure_architectures(run, options.architectures, options.repeats)
         show("architectures", "A micro-batch, forward and backward, by architecture", timed, architectures_text(timed))
@@ -118,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=Path, default=QUICKSTART, metavar="FILE", help="a search's YAML file (default: the quickstart)"
     )
     add("--tasks", type=_counts, default=(1, 2, 3, 6), metavar="T,T,...", help="numbers of tasks (default: 1,2,3,6)")
+    add(
+        "--algorithm-tasks",
+        type=_counts,
+        metavar="T,T,...",
+        help="numbers of tasks that algorithms 2, 3 and 4 are compared with (default: 1 to the most of --tasks)",
+    )
+    add("--algorithm-repeats", type=_positive, help="rounds of that comparison (default: as --repeats)")
     add("--repeats", type=_positive, default=11, help="rounds of everything timed; medians are shown (default: 11)")
     add("--architectures", type=_four, default=40, help="how many to time against their MACs (default: 40, at least 4)")
     add("--comparisons", type=_positive, default=6, help="sampled static networks, beside two extremes (default: 6)")

@@ -12,8 +12,10 @@ from fbnetv5.config import RunConfig
 from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
 from fbnetv5.engine.distributed import start_world
 from fbnetv5.jobs.checks import crop_side
-from fbnetv5.jobs.supernet import SupernetRun, build_run, train_supernet
+from fbnetv5.jobs.supernet import build_run, train_supernet
+from fbnetv5.jobs.supernet_step import SupernetRun
 from fbnetv5.report.draw import Panel, draw_topologies
+from fbnetv5.report.html import try_report
 from fbnetv5.search.derive import most_likely, most_likely_within
 
 
@@ -21,7 +23,8 @@ def run(config: RunConfig, folder: Path) -> None:
     """Search topologies for all tasks of ``config`` in one run, by default with FBNetV5's algorithm 4.
 
     Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors
-    (the supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side.
+    (the supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side, report.html
+    the whole run.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
@@ -32,6 +35,7 @@ def run(config: RunConfig, folder: Path) -> None:
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())
             write_topologies(supernet, folder)
+            try_report(folder)
 
 
 def write_topologies(run: SupernetRun, folder: Path) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, optim
 
 from fbnetv5.archs.cost import block_macs
 from fbnetv5.archs.families import get_family
@@ -18,46 +15,22 @@ from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.config import RunConfig
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.multitask import Batch, Source
+from fbnetv5.data.multitask import Batch
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.data.sources import build_source
 from fbnetv5.engine.checkpoint import Checkpoint, load_by_name, read_weights
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
-from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
-from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.jobs.checks import check_labels, check_sizes, clip_gradient, crop_side, require_finite_losses
+from fbnetv5.engine.optim import build_optimizer
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.jobs.checks import check_labels, check_sizes, crop_side
 from fbnetv5.jobs.folder import open_run_folder
-from fbnetv5.search.algorithms import SearchAlgorithm
+from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
 from fbnetv5.seeding import Purpose, forked
 from fbnetv5.targets import build_target
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
-
-
-@dataclass
-class SupernetRun:
-    """The parts of a run, as :func:`supernet_step` uses them."""
-
-    config: RunConfig
-    world: World
-    source: Source
-    space: TopologySpace
-    model: MultitaskNet
-    optimizer: optim.Optimizer
-    algorithm: SearchAlgorithm
-
-    @property
-    def num_steps(self) -> int:
-        """Iterations of the whole run, from ``search.steps`` or ``search.epochs``."""
-        search = self.config.search
-        return search.steps or max(1, round((search.epochs or 0) * len(self.source) / search.batch_size))
-
-    def rate_factor(self, step: int) -> float:
-        """What the base rates of weights and logits are multiplied by at a step."""
-        steps_per_epoch = len(self.source) / self.config.search.batch_size
-        return rate_factor(self.config.optimizer.schedule, step, self.num_steps, steps_per_epoch)
 
 
 def build_run(config: RunConfig, world: World) -> SupernetRun:
@@ -90,68 +63,6 @@ def build_run(config: RunConfig, world: World) -> SupernetRun:
         seed=config.seed,
     )
     return SupernetRun(config, world, source, space, model, optimizer, algorithm)
-
-
-def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]:
-    """Run one iteration of FBNetV5's algorithm 4: one forward and one backward pass per sampled architecture.
-
-    The rank's batch is cut into contiguous micro-batches, one architecture each. With T tasks and N architectures over
-    all ranks, every rank knows all N; label counts are gathered before the forward pass and losses after it.
-
-    Returns:
-        the step's metrics: each task's loss, estimated for its own distribution, and the rate.
-
-    Raises:
-        InputError: a loss is not finite. RuntimeError: the ranks' probabilities differ.
-    """
-    model, world, search = run.model, run.world, run.config.search
-    factor = run.rate_factor(step)
-    choices = run.algorithm.draw(step)  # [N, B]
-    parts = batch.to(world.device, non_blocking=True).split(search.num_samples // world.size)
-    num_labelled = world.gather(_label_counts(model, parts))  # [T, N]
-    weights = run.algorithm.loss_weights(choices, num_labelled)  # [T, N]
-
-    run.optimizer.zero_grad(set_to_none=True)
-    losses = []
-    for sample, part in enumerate(parts, start=world.rank * len(parts)):
-        topology = run.space.decode(choices[sample].tolist()).prune(model.head_paths)
-        losses.append(_forward_backward(run, step, sample, part, topology, weights[:, sample]))
-    world.sum_gradients(model.parameters())
-    all_losses = world.gather(torch.stack(losses, dim=1).cpu().double())  # [T, N]
-    require_finite_losses(all_losses, num_labelled, list(model.tasks), step)
-    clip_gradient(model, run.config.optimizer.clip_norm, step)
-    set_lr(run.optimizer, run.config.optimizer.lr * factor)
-    run.optimizer.step()
-    arch_lr = search.arch_lr * factor if step >= search.arch_start_step else 0.0
-    run.algorithm.update(choices, all_losses, num_labelled, arch_lr)
-    world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
-
-    estimates = (weights * all_losses.nan_to_num()).sum(dim=1).tolist()
-    seen = num_labelled.sum(dim=1) > 0
-    metrics = {f"loss/{name}": loss for name, loss, any_ in zip(model.tasks, estimates, seen, strict=True) if any_}
-    return metrics | {"lr": run.config.optimizer.lr * factor, "arch_lr": arch_lr}
-
-
-def _forward_backward(
-    run: SupernetRun, step: int, sample: int, part: Batch, topology: Topology, weights: Tensor
-) -> Tensor:
-    """Add the gradient of one sample's share of the loss; return its losses [T], NaN where nothing is labelled."""
-    device, precision = run.world.device, run.config.runtime.precision
-    images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
-    with (
-        forked(run.config.seed, Purpose.HEADS, step, sample, device=device),
-        autocast(device, precision),
-    ):
-        losses = run.model(images, part.targets, topology)
-    if losses:
-        scale = run.config.search.task_weights
-        names = list(run.model.tasks)
-        torch.stack(
-            [loss * float(weights[names.index(name)]) * scale.get(name, 1.0) for name, loss in losses.items()]
-        ).sum().backward()
-    return torch.stack(
-        [losses[name].detach() if name in losses else images.new_tensor(torch.nan) for name in run.model.tasks]
-    )
 
 
 def train_supernet(run: SupernetRun, folder: Path) -> None:
@@ -237,12 +148,6 @@ def _restore(run: SupernetRun, log: RunLog, checkpoint: Checkpoint) -> None:
     run.optimizer.load_state_dict(checkpoint.state["optimizer"])
     run.algorithm.load_state_dict(checkpoint.state["algorithm"])
     log.load_state_dict(checkpoint.state["log"])
-
-
-def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:
-    """Count the images of each micro-batch that are labelled for each task; int64 [T, n]."""
-    counts = [[len(rows) for rows in model.labelled(part.targets).values()] for part in parts]
-    return torch.tensor(counts).T
 
 
 def _load_initial_weights(model: MultitaskNet, config: RunConfig, world: World) -> None:

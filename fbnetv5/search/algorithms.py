@@ -2,13 +2,15 @@
 
 An iteration asks the method three things, in this order: which architectures to run (:meth:`draw`), how much each
 task's loss counts on each of them (:meth:`loss_weights`), and to learn from the losses that came out (:meth:`update`).
-All processes ask the same questions with the same gathered tensors and get the same bits.
+All processes ask the same questions with the same gathered tensors and get the same bits. Algorithms 1 to 3, which
+learn from derivatives as well, are in ``differentiable.py``.
 
 Shapes: T tasks, N architectures of an iteration, B slots, O options.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -21,6 +23,28 @@ from fbnetv5.search.space import SearchSpace, relative_costs
 from fbnetv5.seeding import Purpose, generator
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The architectures of an iteration. How they are given decides how many passes a sample takes (Table 1).
+
+    Attributes:
+        choices: int64, [N, B] where the tasks share an architecture, and its forward pass; [T, N, B] where each task
+            has its own.
+        gates: float64 [T, N, B, O], how much of each option counts for a task, in the place of ``choices``: a leaf
+            that takes a gradient. Each task then has a backward pass of its own, and its losses that are given to
+            :meth:`SearchAlgorithm.update` carry their gradient with respect to them. None for methods that need the
+            losses' values only, and one backward pass.
+    """
+
+    choices: Tensor
+    gates: Tensor | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether all tasks run the same architectures."""
+        return self.choices.ndim == 2
+
+
 class SearchAlgorithm(Protocol):
     """A search method, built as ``Method(space, num_tasks=T, num_samples=N, seed=seed, **options)``.
 
@@ -30,14 +54,14 @@ class SearchAlgorithm(Protocol):
     distribution: ArchitectureDistribution
     """The tasks' probabilities: recorded, compared between processes, and what the topologies are derived from."""
 
-    def draw(self, step: int) -> Tensor:
-        """Return the architectures to run at this step, int64 [N, B]."""
+    def draw(self, step: int) -> Draw:
+        """Return the N architectures to run at this step, or N for each task."""
 
-    def loss_weights(self, choices: Tensor, num_labelled: Tensor) -> Tensor:
+    def loss_weights(self, draw: Draw, num_labelled: Tensor) -> Tensor:
         """Return w [T, N]: the loss to minimise is sum_t sum_i w_ti l_t(a_i). Needs the label counts [T, N] only."""
 
-    def update(self, choices: Tensor, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
-        """Learn from losses [T, N] of choices [N, B], ignored where nothing is labelled; lr 0 only observes."""
+    def update(self, draw: Draw, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
+        """Learn from the losses [T, N] of a draw, ignored where nothing is labelled; lr 0 only observes."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -84,8 +108,7 @@ class MultitaskReinforce:
             )
         if baseline not in ("weighted", "history"):
             raise InputError(f"search.algorithm.baseline={baseline} is none of weighted, history")
-        if cost_weight < 0 or window < 1:
-            raise InputError(f"search.algorithm: cost_weight={cost_weight} or window={window} is too small")
+        check_options(cost_weight, window)
         self.space = space
         self.num_samples = num_samples
         self.seed = seed
@@ -95,24 +118,23 @@ class MultitaskReinforce:
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
         self.history = LossHistory(num_tasks, window)
 
-    def draw(self, step: int) -> Tensor:
-        """Draw N architectures from q, int64 [N, B]; a draw depends on (seed, step, sample) and the logits alone."""
-        keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
-        return torch.stack([self.distribution.sample_proxy(generator(self.seed, *key)) for key in keys])
+    def draw(self, step: int) -> Draw:
+        """Draw N architectures from q; a draw depends on (seed, step, sample) and the logits alone."""
+        return Draw(draw_proxy(self.distribution, self.num_samples, self.seed, step))
 
-    def loss_weights(self, choices: Tensor, num_labelled: Tensor) -> Tensor:
+    def loss_weights(self, draw: Draw, num_labelled: Tensor) -> Tensor:
         """Return the self-normalised importance weights, [T, N]."""
-        return importance_weights(self.distribution.log_ratio(choices), num_labelled)
+        return importance_weights(self.distribution.log_ratio(draw.choices), num_labelled)
 
-    def update(self, choices: Tensor, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
+    def update(self, draw: Draw, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
         """Step the logits down the REINFORCE gradient of the normalised loss plus the cost term."""
-        costs = (relative_costs(self.space, choices) - self.cost_target).clamp(min=0)  # [N]
+        costs = (relative_costs(self.space, draw.choices) - self.cost_target).clamp(min=0)  # [N]
         self.history.add(losses, num_labelled > 0, costs)
         if lr == 0:
             return
-        weights = self.loss_weights(choices, num_labelled)
+        weights = self.loss_weights(draw, num_labelled)
         gradient = reinforce_gradient(
-            weights, self._advantages(weights, losses, costs), choices, self.distribution.probabilities()
+            weights, self._advantages(weights, losses, costs), draw.choices, self.distribution.probabilities()
         )
         enough = self.history.num_samples() >= 2  # [T]
         self.distribution.descend(gradient * enough[:, None, None], lr)
@@ -124,8 +146,7 @@ class MultitaskReinforce:
             loss_baseline, cost_baseline = weighted_mean(weights, losses), weighted_mean(weights, costs)
         else:
             loss_baseline, cost_baseline = self.history.mean(), self.history.mean_cost().expand(len(losses))
-        deviation = self.history.deviation()
-        scale = torch.where(deviation > 0, 1 / deviation, 0.0)  # losses that never differ say nothing
+        scale = self.history.scale()
         return (losses - loss_baseline[:, None]) * scale[:, None] + self.cost_weight * (costs - cost_baseline[:, None])
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,16 +167,16 @@ class RandomSampling:
         self.seed = seed
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
 
-    def draw(self, step: int) -> Tensor:
-        """Draw N architectures uniformly, int64 [N, B]."""
+    def draw(self, step: int) -> Draw:
+        """Draw N architectures uniformly."""
         keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
-        return torch.stack([self.distribution.sample_task(0, generator(self.seed, *key)) for key in keys])
+        return Draw(torch.stack([self.distribution.sample_task(0, generator(self.seed, *key)) for key in keys]))
 
-    def loss_weights(self, choices: Tensor, num_labelled: Tensor) -> Tensor:
+    def loss_weights(self, draw: Draw, num_labelled: Tensor) -> Tensor:
         """Return the share of a task's labelled images that each sample holds, [T, N]."""
-        return importance_weights(self.distribution.log_ratio(choices), num_labelled)
+        return importance_weights(self.distribution.log_ratio(draw.choices), num_labelled)
 
-    def update(self, choices: Tensor, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
+    def update(self, draw: Draw, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
         """Learn nothing."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,3 +185,15 @@ class RandomSampling:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore nothing."""
+
+
+def draw_proxy(distribution: ArchitectureDistribution, num_samples: int, seed: int, step: int) -> Tensor:
+    """Draw architectures from q, int64 [N, B], keyed by (seed, step, sample)."""
+    keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(num_samples)]
+    return torch.stack([distribution.sample_proxy(generator(seed, *key)) for key in keys])
+
+
+def check_options(cost_weight: float, window: int) -> None:
+    """Raise InputError for a negative weight of the cost term, or an empty window."""
+    if cost_weight < 0 or window < 1:
+        raise InputError(f"search.algorithm: cost_weight={cost_weight} or window={window} is too small")

@@ -58,6 +58,11 @@ def reinforce_gradient(weights: Tensor, advantages: Tensor, choices: Tensor, pro
     return torch.einsum("tn,nbo->tbo", scale, chosen) - scale.sum(dim=1)[:, None, None] * probabilities
 
 
+def through_softmax(probabilities: Tensor, gradient: Tensor) -> Tensor:
+    """Take a gradient from a softmax to its logits: p (v - sum_o p_o v_o); both [..., O], and so is the result."""
+    return probabilities * (gradient - (probabilities * gradient).sum(dim=-1, keepdim=True))
+
+
 class LossHistory:
     """Losses and costs of all samples of the last ``window`` iterations (FBNetV5, Appendix E: 200)."""
 
@@ -66,10 +71,11 @@ class LossHistory:
         self._losses: deque[Tensor] = deque(maxlen=window)  # [T, N] each, NaN where unlabelled
         self._costs: deque[Tensor] = deque(maxlen=window)  # [N] each
 
-    def add(self, losses: Tensor, labelled: Tensor, costs: Tensor) -> None:
-        """Remember an iteration: losses [T, N] where labelled (bool [T, N]), costs [N]."""
+    def add(self, losses: Tensor, labelled: Tensor, costs: Tensor | None = None) -> None:
+        """Remember an iteration: losses [T, N] where labelled (bool [T, N]); costs [N], for :meth:`mean_cost`."""
         self._losses.append(losses.masked_fill(~labelled, torch.nan))
-        self._costs.append(costs)
+        if costs is not None:
+            self._costs.append(costs)
 
     def num_samples(self) -> Tensor:
         """Return how many labelled samples there are of each task, int64 [T]."""
@@ -85,6 +91,11 @@ class LossHistory:
         return torch.stack(
             [row[~row.isnan()].std() if (~row.isnan()).sum() > 1 else row.new_tensor(torch.nan) for row in rows]
         )
+
+    def scale(self) -> Tensor:
+        """Return what normalises each task's loss, one over its deviation, [T]; 0 for losses that never differ."""
+        deviation = self.deviation()
+        return torch.where(deviation > 0, 1 / deviation, 0.0)
 
     def mean_cost(self) -> Tensor:
         """Return the mean cost term of all samples, a scalar."""

@@ -38,7 +38,27 @@ def relative_costs(space: SearchSpace, choices: Tensor) -> Tensor:
     Returns:
         float64 [N] in [0, 1].
     """
-    total = sum(max(costs) for costs in space.option_costs)
     slots = torch.arange(len(space.num_options))
-    table = torch.nn.utils.rnn.pad_sequence([torch.tensor(c, dtype=torch.float64) for c in space.option_costs], True)
-    return table[slots, choices].sum(dim=1) / total
+    return _cost_table(space)[slots, choices].sum(dim=1) / _dearest(space)
+
+
+def relaxed_costs(space: SearchSpace, gates: Tensor) -> Tensor:
+    """Cost of gated architectures as a share of the dearest one; that of the choices where gates are one-hot.
+
+    Args:
+        space: the search space, B slots of up to O options.
+        gates: float64 [..., B, O], how much of each option counts.
+
+    Returns:
+        float64 [...], differentiable.
+    """
+    return (gates * _cost_table(space)).sum(dim=(-2, -1)) / _dearest(space)
+
+
+def _cost_table(space: SearchSpace) -> Tensor:
+    """Costs of the options, float64 [B, O]; zero where a slot has no such option."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(c, dtype=torch.float64) for c in space.option_costs], True)
+
+
+def _dearest(space: SearchSpace) -> float:
+    return sum(max(costs) for costs in space.option_costs)

@@ -18,7 +18,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.data.multitask import Batch
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.jobs.checks import crop_side
-from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.jobs.supernet_step import SupernetRun
 from fbnetv5.seeding import Purpose, generator
 
 NUM_GROUPS = 5

@@ -17,7 +17,8 @@ from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.engine.distributed import World
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.errors import InputError
-from fbnetv5.jobs.supernet import SupernetRun, build_run
+from fbnetv5.jobs.supernet import build_run
+from fbnetv5.jobs.supernet_step import SupernetRun
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -76,7 +77,7 @@ def autocast(config: RunConfig, device: torch.device) -> torch.autocast:
 
 def architectures(run: SupernetRun, step: int) -> list[Topology]:
     """Return the pruned architectures that ``supernet_step`` runs at a step."""
-    return [run.space.decode(row).prune(run.model.head_paths) for row in run.algorithm.draw(step).tolist()]
+    return [run.space.decode(row).prune(run.model.head_paths) for row in run.algorithm.draw(step).choices.tolist()]
 
 
 def backward_from_features(features: Iterable[Tensor]) -> None:

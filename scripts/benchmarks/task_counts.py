@@ -14,7 +14,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.config import RunConfig
 from fbnetv5.data.multitask import Batch
 from fbnetv5.engine.distributed import World
-from fbnetv5.jobs.supernet import SupernetRun, supernet_step
+from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
 from fbnetv5.tasks.multitask import MultitaskNet
 
 
@@ -53,23 +53,25 @@ def measure_task_counts(config: RunConfig, world: World, counts: Sequence[int], 
     trials = {}
     for run in runs:
         count = len(run.model.tasks)
-        trials[count, "step"] = _step_trial(run, batches)
-        trials[count, "network"] = _network_trial(run, batches)
-        trials[count, "heads"] = _heads_trial(run, widest, batches)
+        trials[count, "step"] = step_trial(run, batches)
+        trials[count, "network"] = network_trial(run, batches)
+        trials[count, "heads"] = heads_trial(run, widest, batches)
     seconds = median_seconds(trials, rounds, world.device)
     return [
         TaskCount(count, *(seconds[count, part] for part in ("step", "network", "heads"))) for count in sorted(counts)
     ]
 
 
-def _step_trial(run: SupernetRun, batches: Sequence[Batch]) -> Trial:
+def step_trial(run: SupernetRun, batches: Sequence[Batch]) -> Trial:
+    """The whole iteration."""
+
     def step(number: int) -> None:
         supernet_step(run, number, batches[number % len(batches)])
 
     return Trial(step, prepare=lambda number: number)
 
 
-def _network_trial(run: SupernetRun, batches: Sequence[Batch]) -> Trial:
+def network_trial(run: SupernetRun, batches: Sequence[Batch]) -> Trial:
     """The iteration's forward and backward passes without heads."""
 
     def prepare(number: int) -> list[tuple[Tensor, Topology]]:
@@ -86,7 +88,7 @@ def _network_trial(run: SupernetRun, batches: Sequence[Batch]) -> Trial:
     return Trial(passes, prepare)
 
 
-def _heads_trial(run: SupernetRun, widest: SupernetRun, batches: Sequence[Batch]) -> Trial:
+def heads_trial(run: SupernetRun, widest: SupernetRun, batches: Sequence[Batch]) -> Trial:
     """The iteration's heads and losses, forward and backward, on the features of ``widest``'s network."""
 
     def prepare(number: int) -> list[tuple[MultitaskNet, Batch]]:

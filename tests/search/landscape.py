@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fbnetv5.search.algorithms import MultitaskReinforce, SearchAlgorithm
 from fbnetv5.search.derive import most_likely
@@ -56,6 +57,12 @@ class Landscape:
         clean = torch.einsum("tnb,tb->tn", differs, self.coefficients)
         return clean + self.noise * torch.randn(clean.shape, generator=rng, dtype=torch.float64)
 
+    def relaxed_losses(self, gates: Tensor, rng: torch.Generator) -> Tensor:
+        """Losses [T, N] of gates [T, N, B, 2] that equal those of choices without noise; here every slope has noise."""
+        differs = (gates * F.one_hot(1 - self.optima, 2)[:, None]).sum(dim=-1)  # [T, N, B]
+        noise = torch.randn(differs.shape, generator=rng, dtype=torch.float64)
+        return (differs * (self.coefficients[:, None] + self.noise * noise)).sum(dim=-1)
+
 
 def search(
     landscape: Landscape, seed: int, *, method=MultitaskReinforce, iterations: int = 300, lr: float = 0.15, **settings
@@ -68,9 +75,11 @@ def search(
     rng = torch.Generator().manual_seed(seed + 1000)
     labelled = torch.ones(num_tasks, settings["num_samples"])
     for step in range(iterations):
-        choices = algorithm.draw(step)
+        draw = algorithm.draw(step)
         rate = lr * 0.5 * (1 + math.cos(math.pi * step / iterations))
-        algorithm.update(choices, landscape.losses(choices, rng), labelled, rate)
+        gates = draw.gates
+        losses = landscape.losses(draw.choices, rng) if gates is None else landscape.relaxed_losses(gates, rng)
+        algorithm.update(draw, losses, labelled, rate)
     return algorithm
 
 
@@ -80,9 +89,9 @@ def tasks_at_optimum(landscape: Landscape, algorithm: SearchAlgorithm) -> int:
     return sum(most_likely(p) == tuple(o.tolist()) for p, o in zip(probabilities, landscape.optima, strict=True))
 
 
-def num_at_optimum(num_seeds: int = 20, **settings) -> int:
-    """Count the tasks that end in their optimum, over three tasks a seed and no cost term."""
-    landscapes = [Landscape.random(seed) for seed in range(num_seeds)]
+def num_at_optimum(num_seeds: int = 20, num_tasks: int = 3, **settings) -> int:
+    """Count the tasks that end in their optimum, over ``num_tasks`` tasks a seed and no cost term."""
+    landscapes = [Landscape.random(seed, num_tasks) for seed in range(num_seeds)]
     found = (
         tasks_at_optimum(one, search(one, seed, cost_weight=0.0, **settings)) for seed, one in enumerate(landscapes)
     )

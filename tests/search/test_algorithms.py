@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fbnetv5.errors import InputError
-from fbnetv5.search.algorithms import MultitaskReinforce, RandomSampling
+from fbnetv5.search.algorithms import Draw, MultitaskReinforce, RandomSampling
 from fbnetv5.search.derive import most_likely
 from fbnetv5.search.estimators import LossHistory
 from fbnetv5.search.space import relative_costs
@@ -41,8 +41,8 @@ def test_the_cost_term_brings_architectures_under_its_target(baseline):
 
 def test_a_draw_depends_on_step_and_sample_alone():
     few, many = algorithm_4(num_samples=2), algorithm_4(num_samples=8)
-    assert torch.equal(few.draw(5), many.draw(5)[:2])
-    assert not torch.equal(many.draw(5), many.draw(6))
+    assert torch.equal(few.draw(5).choices, many.draw(5).choices[:2])
+    assert not torch.equal(many.draw(5).choices, many.draw(6).choices)
 
 
 def test_a_restored_algorithm_goes_on_as_if_never_stopped():
@@ -75,7 +75,7 @@ def test_scaling_a_tasks_loss_does_not_change_its_steps():
 def test_the_logits_move_by_the_formula():
     algorithm = algorithm_4(num_tasks=1, num_samples=2, cost_weight=0.5, cost_target=0.1)
     choices = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 1]])  # cost 3 and 4 of 10
-    algorithm.update(choices, torch.tensor([[2.0, 4.0]]).double(), torch.tensor([[1, 3]]), lr=1.0)
+    algorithm.update(Draw(choices), torch.tensor([[2.0, 4.0]]).double(), torch.tensor([[1, 3]]), lr=1.0)
     # w = 1/4, 3/4; b = 3.5; sigma = sqrt(2); cost terms 0.2 and 0.3, their mean 0.275
     first = 0.25 * ((2 - 3.5) / 2**0.5 + 0.5 * (0.2 - 0.275))
     second = 0.75 * ((4 - 3.5) / 2**0.5 + 0.5 * (0.3 - 0.275))
@@ -98,8 +98,8 @@ def test_nothing_moves_in_warm_up_or_below_two_labelled_samples():
 def test_logits_stay_within_two():
     algorithm = algorithm_4(cost_weight=0.0)
     for step in range(50):
-        choices = algorithm.draw(step)
-        algorithm.update(choices, choices.sum(1).double().expand(2, -1), torch.ones(2, 4), lr=10.0)
+        draw = algorithm.draw(step)
+        algorithm.update(draw, draw.choices.sum(1).double().expand(2, -1), torch.ones(2, 4), lr=10.0)
     assert algorithm.distribution.logits.abs().max() == 2.0
 
 
@@ -120,8 +120,8 @@ def test_the_weighted_baseline_is_refused_with_one_sample():
 def test_with_one_sample_the_papers_baseline_still_feels_the_cost():
     algorithm = algorithm_4(num_tasks=1, num_samples=1, baseline="history", cost_weight=10.0, cost_target=0.0)
     for step in range(300):
-        choices = algorithm.draw(step)
-        algorithm.update(choices, torch.zeros(1, 1).double(), torch.ones(1, 1), lr=0.05)
+        draw = algorithm.draw(step)
+        algorithm.update(draw, torch.zeros(1, 1).double(), torch.ones(1, 1), lr=0.05)
     assert most_likely(algorithm.distribution.probabilities()[0]) == (0, 0, 0, 0)
 
 
@@ -136,7 +136,7 @@ def test_the_history_forgets_after_its_window():
 
 def test_random_sampling_is_uniform_and_weighs_by_labels():
     algorithm = RandomSampling(SPACE, num_tasks=2, num_samples=500, seed=0)
-    choices = algorithm.draw(0)
+    choices = algorithm.draw(0).choices
     assert (choices.double().mean(dim=0) - 0.5).abs().max() < 0.08
-    weights = algorithm.loss_weights(choices[:2], torch.tensor([[1, 3], [2, 0]]))
+    weights = algorithm.loss_weights(Draw(choices[:2]), torch.tensor([[1, 3], [2, 0]]))
     torch.testing.assert_close(weights, torch.tensor([[0.25, 0.75], [1.0, 0.0]]).double())

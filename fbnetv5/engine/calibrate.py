@@ -1,0 +1,88 @@
+"""BN statistics of one sub-network, in place of the supernet's, which mix those of all that were sampled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Item = TypeVar("Item")
+
+
+def recalibrate_bn(module: nn.Module, forward: Callable[[Item], object], batches: Iterable[Item]) -> None:
+    """Recompute the running statistics of ``module``'s BN layers as the plain average over ``batches``.
+
+    A sub-network is ``recalibrate_bn(network, lambda images: network(images, topology), batches)``. All else computes
+    as in evaluation and stays as it is: weights, the mode of every module, and the statistics of layers that no batch
+    goes through. Several processes that see different batches average the result (``World.average_buffers``).
+
+    Args:
+        module: holds the layers.
+        forward: runs a batch through them; called without gradients, once for each batch, inside autocast if at all.
+        batches: at least one; their statistics weigh the same, so they should be of one size.
+
+    Raises:
+        ValueError: there is no batch.
+    """
+    layers = _bn_layers(module)
+    before = {layer: _statistics(layer) for layer in layers}
+    try:
+        with _averaging(module, layers), torch.no_grad():
+            count = 0
+            for batch in batches:
+                forward(batch)
+                count += 1
+        if count == 0:
+            raise ValueError("BN statistics cannot be computed from no batch")
+    except BaseException:
+        _restore(before)
+        raise
+    _restore({layer: saved for layer, saved in before.items() if layer.num_batches_tracked == 0})
+
+
+@contextlib.contextmanager
+def recalibrated_bn(module: nn.Module, forward: Callable[[Item], object], batches: Iterable[Item]) -> Iterator[None]:
+    """Within the context ``module`` has the statistics of :func:`recalibrate_bn`; afterwards those it had before."""
+    before = {layer: _statistics(layer) for layer in _bn_layers(module)}
+    recalibrate_bn(module, forward, batches)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _bn_layers(module: nn.Module) -> list[_BatchNorm]:
+    """List the BN layers that keep running statistics."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+
+
+@contextlib.contextmanager
+def _averaging(module: nn.Module, layers: Iterable[_BatchNorm]) -> Iterator[None]:
+    """Let ``layers`` average over batches from now on, and the rest of ``module`` evaluate; then modes as they were."""
+    modes = {part: part.training for part in module.modules()}
+    momenta = {layer: layer.momentum for layer in layers}
+    module.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum, layer.training = None, True  # without momentum torch takes the plain average
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+
+
+def _statistics(layer: _BatchNorm) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)}
+
+
+def _restore(statistics: Mapping[_BatchNorm, dict[str, Tensor]]) -> None:
+    for layer, saved in statistics.items():
+        for name, buffer in layer.named_buffers(recurse=False):
+            buffer.copy_(saved[name])
