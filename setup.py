@@ -18,6 +18,8 @@ TEST = [
     "torchmetrics>=1.4",
 ]
 
+SWEEP = ["submitit>=1.5"]  # launcher=slurm
+
 setup(
     name="fbnetv5",
     version=VERSION,
@@ -27,6 +29,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["fbnetv5", "fbnetv5.*"]),
+    package_data={"fbnetv5.report": ["templates/*"]},
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",
@@ -44,6 +47,7 @@ setup(
         "rich>=13",
         "tensorboard>=2.16",
         "matplotlib>=3.8",
+        "jinja2>=3.1",
     ],
-    extras_require={"test": TEST},
+    extras_require={"test": TEST, "sweep": SWEEP},
 )

@@ -15,16 +15,20 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fbnetv5.config import describe
+from fbnetv5.config import RunConfig, describe
 from fbnetv5.config_file import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.jobs import evaluate, pretrain, search, train
 from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5.sweep.launchers import LauncherConfig, split_launcher
+from fbnetv5.sweep.plan import swept_keys, with_file_axes
+from fbnetv5.sweep.run import run_sweep
 from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection
 from fbnetv5.tasks.segmentation import Segmentation
 
 TASKS = (Classification, Detection, Segmentation)
+PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 JOBS = {"search": search.run, "pretrain": pretrain.run, "train": train.run, "evaluate": evaluate.run}
 
 EPILOG = """
@@ -32,7 +36,8 @@ examples:
   python train_net.py --config configs/quickstart.yaml
   python train_net.py --config configs/search/pets.yaml data.root=/data/pets seed=1
   python train_net.py --config configs/quickstart.yaml resume=true
-  python train_net.py --config configs/quickstart.yaml --multirun seed=0,1,2
+  python train_net.py --config configs/quickstart.yaml --multirun seed=0,1,2 output=runs/seeds
+  python train_net.py --config configs/sweeps/families.yaml --multirun launcher=processes launcher.jobs=2
   torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=/data/imagenet
 
 keys (name = default: meaning):
@@ -45,25 +50,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
     with _one_line_errors():
         file = _existing(known.config)
+        launcher, overrides = split_launcher(overrides)
+        overrides = with_file_axes(file, overrides)
+        sweeps = known.multirun and not any(text.startswith(PLUGINS) for text in overrides)
+        if launcher != LauncherConfig() and not sweeps:
+            raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
+        if not known.multirun and (axes := swept_keys(overrides)):
+            raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
         config = load_config(file, overrides, sweep=known.multirun)  # before hydra does, for errors that can be read
         _writable(config.output)
+        if sweeps:
+            if not run_sweep(file, overrides, launcher, run_job):
+                raise SystemExit(1)
+            return
     sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *map(open_ended, overrides)]
-    hydra.main(version_base="1.3", config_path=None)(_job)()
+    hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
 
 
-def _job(node: DictConfig) -> None:
-    """One job of the command, as hydra calls it."""
+def run_job(config: RunConfig) -> None:
+    """Run one job in its folder, ``config.output``.
+
+    Raises:
+        InputError: the configuration, the data or a file is at fault; the message says which.
+    """
+    if config.job not in JOBS:
+        raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
+    folder = Path(config.output)
+    try:
+        JOBS[config.job](config, folder)
+    except InputError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if nothing was written to it
+        raise
+
+
+def _hydra_job(node: DictConfig) -> None:
+    """One job, as hydra calls it."""
     with _one_line_errors():
-        config = to_run_config(node)
-        if config.job not in JOBS:
-            raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        try:
-            JOBS[config.job](replace(config, output=str(folder)), folder)
-        except InputError:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only if nothing was written to it
-            raise
+        run_job(replace(to_run_config(node), output=HydraConfig.get().runtime.output_dir))
 
 
 def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
@@ -122,6 +146,8 @@ def _options(target: type) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in describe())
+    sweeping = [(key.removesuffix(".name"), *rest) for key, *rest in describe(LauncherConfig, "launcher.")]
+    rows += "\n\nkeys of a sweep:\n" + "\n".join(f"  {key} = {default}: {text}" for key, default, text in sweeping)
     tasks = "\n".join(f"  {task.__module__}.{task.__name__}: {_options(task)}" for task in TASKS)
     method = f"  {MultitaskReinforce.__module__}.MultitaskReinforce: {_options(MultitaskReinforce)}"
     parser = argparse.ArgumentParser(
@@ -133,5 +159,13 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the run; see configs/")
-    parser.add_argument("--multirun", action="store_true", help="sweep over key=a,b,c; one folder a job")
+    parser.add_argument(
+        "--multirun",
+        action="store_true",
+        help="sweep over key=a,b,c and the axes of the file; one folder a job; see docs/SWEEPS.md",
+    )
     return parser
+
+
+if __name__ == "__main__":
+    main()

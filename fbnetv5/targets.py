@@ -22,7 +22,8 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
     Raises:
         InputError: the class cannot be imported, or an option is unknown, mistyped or refused by the class.
     """
-    path, chosen = entry["_target_"], find_class(key, entry)
+    chosen = find_class(key, entry)
+    path = entry["_target_"]
     parameters = dict(list(inspect.signature(chosen).parameters.items())[len(arguments) :])
     known = {name: parameter for name, parameter in parameters.items() if name not in given}
     options = {}

@@ -113,7 +113,10 @@ def files(root: Path, **changed: str | None) -> list[str]:
         ("runtime.device=gpu", "runtime.device=gpu is none of auto, cpu, cuda"),
         ("seed=-1", "seed=-1 is too small"),
         ("seed=1,2", "seed has several values; --multirun runs them all"),
-        ("optimizer={nesterov: true, momentum: 0}", "optimizer.nesterov=true needs optimizer.momentum above 0"),
+        (
+            "optimizer={nesterov: true, momentum: 0}",
+            "optimizer.nesterov=true needs optimizer.name=sgd and optimizer.momentum above 0",
+        ),
         ("tasks.det.anchor_sizes=32", "tasks.det.anchor_sizes=32 should be of type tuple"),
         ("tasks.cls.path=true", "tasks.cls.path=True should be of type int"),
         ("tasks.cls=5", "tasks.cls has no _target_"),

@@ -107,10 +107,10 @@ def test_mixed_precision_trains_all_tasks(tmp_path):
 def test_a_sweep_gives_each_job_its_folder(tmp_path):
     result = launch("--multirun", f"output={tmp_path}", "seed=3,4", "search.steps=2")
     assert result.returncode == 0, result.stderr[:3000]
-    for job, seed in enumerate((3, 4)):
-        config = yaml.safe_load((tmp_path / str(job) / "config.yaml").read_text())
-        assert (config["seed"], config["output"]) == (seed, str(tmp_path / str(job)))
-        assert (tmp_path / str(job) / "topology_det.yaml").exists()
+    for seed in (3, 4):
+        config = yaml.safe_load((tmp_path / f"seed-{seed}" / "config.yaml").read_text())
+        assert (config["seed"], config["output"]) == (seed, str(tmp_path / f"seed-{seed}"))
+        assert (tmp_path / f"seed-{seed}" / "topology_det.yaml").exists()
 
 
 def test_a_task_and_a_method_of_ones_own(tmp_path):

@@ -1,0 +1,87 @@
+"""Scores against costs: which runs nothing else beats, and a picture of them."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Point = tuple[float | None, float | None]
+INK, GREY, BLUE = "#1f2933", "#5b6876", "#2b66ad"
+MAX_LABELS = 8  # points; beyond that, only the front is labelled
+UNITS = {"macs": (1e6, "MACs, millions"), "params": (1e6, "parameters, millions"), "latency_ms": (1.0, "latency, ms")}
+
+
+def pareto_front(points: Sequence[Point]) -> list[int]:
+    """Return the indices of the points that no other one dominates, by cost, then by index.
+
+    Args:
+        points: (cost, score): a lower cost and a higher score are better. One that has a None or NaN is on no front.
+
+    Returns:
+        indices into ``points``. A point dominates another if it is no worse in both and better in one, so points that
+        are equal are on the front together.
+    """
+    valid = [index for index, point in enumerate(points) if not any(v is None or math.isnan(v) for v in point)]
+    ordered = sorted(valid, key=lambda index: (points[index][0], -(points[index][1] or 0.0), index))
+    front: list[int] = []
+    for index in ordered:
+        best = points[front[-1]] if front else (None, -math.inf)
+        if points[index] == best or not front or (points[index][1] or 0.0) > (best[1] or 0.0):
+            front.append(index)
+    return front
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one panel shows: a point a run, (cost, value) with the value as it is shown, and each point's label."""
+
+    title: str
+    points: Sequence[Point]
+    labels: Sequence[str]
+    front: Sequence[int]
+
+
+def draw_fronts(series: Sequence[Series], x: str, y: str) -> str:
+    """Draw a panel a series, side by side, with the front as a step line; return it as SVG."""
+    rc: Mapping[Any, Any] = {"font.family": "DejaVu Sans", "svg.hashsalt": "pareto", "font.size": 8, "text.color": INK}
+    with matplotlib.rc_context(dict(rc)):
+        figure = Figure(figsize=(max(5.0, 4.2 * len(series)), 3.6), layout="constrained")
+        panels = figure.subplots(1, len(series), squeeze=False)[0]
+        for axes, one in zip(panels, series, strict=True):
+            _draw(axes, one, x, y)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
+    scale, name = UNITS[x]
+    places = {i: (c / scale, v) for i, (c, v) in enumerate(series.points) if c is not None and v is not None}
+    front = [places[index] for index in series.front]
+    others = [place for index, place in places.items() if index not in series.front]
+    axes.step([p[0] for p in front], [p[1] for p in front], where="post", color=BLUE, linewidth=1.2, zorder=1)
+    axes.scatter([p[0] for p in others], [p[1] for p in others], s=22, facecolor="white", edgecolor=GREY, zorder=2)
+    axes.scatter([p[0] for p in front], [p[1] for p in front], s=26, color=BLUE, zorder=3)
+    for index, place in places.items():
+        if len(places) <= MAX_LABELS or index in series.front:
+            colour = INK if index in series.front else GREY
+            right = place[0] > (min(p[0] for p in places.values()) + max(p[0] for p in places.values())) / 2
+            above = 5 if index in series.front else -10  # so that two points at one height keep their labels apart
+            offset, side = ((-5, above), "right") if right else ((5, above), "left")
+            axes.annotate(
+                series.labels[index], place, offset, textcoords="offset points", ha=side, fontsize=7, color=colour
+            )
+    axes.set_title(series.title, loc="left", fontsize=10, weight="bold")
+    axes.set(xlabel=name, ylabel=y)
+    axes.margins(0.12, 0.16)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#eceff2", zorder=0)
+    axes.set_axisbelow(True)

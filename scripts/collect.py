@@ -1,0 +1,182 @@
+"""Gather runs into one table, as CSV and as a page with the Pareto front of score against cost.
+
+    python scripts/collect.py runs/families
+    python scripts/collect.py 'runs/cost_targets/*' --task seg --y loss --output tables
+
+writes collected.csv and collected.html. A search has a row for each task, with the topology's cost and the task's last
+loss; a training has one row, with its metrics. Before these columns stand the config keys that differ between the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import glob
+import html
+import io
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+
+from fbnetv5.errors import InputError, nearest  # noqa: E402
+from fbnetv5.files import write_text  # noqa: E402
+from fbnetv5.sweep.gather import Row, differing, find_runs, read_run  # noqa: E402
+from fbnetv5.sweep.pareto import Series, draw_fronts, pareto_front  # noqa: E402
+
+COSTS = ("macs", "params", "latency_ms")
+NO_SCORE = (*COSTS, "blocks", "num_images", "seconds")
+LOWER_IS_BETTER = ("loss", "error")
+STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 76rem; padding: 0 1rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #e3e8ec } th { color: #5b6876 }
+.number { text-align: right } td { vertical-align: top } td:first-child { white-space: nowrap }
+tr.front { background: #eaf2fa; font-weight: 600 } tr.failed td { color: #a12622 }
+tr.unfinished td { color: #5b6876 } svg { max-width: 100%; height: auto } p { color: #5b6876 }
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
+    )
+    parser.add_argument("runs", nargs="+", help="folders of runs, or of sweeps, or globs of them")
+    parser.add_argument("--output", type=Path, help="where the files go; the first of the folders, if not given")
+    parser.add_argument("--x", choices=COSTS, default="macs", help="the cost")
+    parser.add_argument("--y", metavar="METRIC", help="the score: any column; loss for searches if not given")
+    parser.add_argument("--task", help="only this task of searches, or head of trainings")
+    options = parser.parse_args(arguments)
+    try:
+        rows = [row for run in find_runs(_expand(options.runs)) for row in read_run(run)]
+        rows = [row for row in rows if options.task in (None, row.task) or not row.task]
+        y = options.y or default_score(rows)
+        collect(rows, options.output or _expand(options.runs)[0], options.x, y)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
+    """Write the table of ``rows`` and the front of ``y`` against ``x`` to ``output``, and print where and how many.
+
+    Raises:
+        InputError: no row has the score, or a file cannot be written.
+    """
+    known = dict.fromkeys(name for row in rows for name in row.values)
+    if y not in known and known:
+        raise InputError(f"--y {y}: no run has it; there are {', '.join(known)}{nearest(y, known)}")
+    front = fronts(rows, x, y)
+    header, cells = table(rows, front)
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([header, *cells])
+    write_text(output / "collected.csv", buffer.getvalue())
+    write_text(output / "collected.html", page(rows, header, cells, front, x, y))
+    counts = {status: len({row.run for row in rows if row.status == status}) for status in _statuses(rows)}
+    print(", ".join(f"{count} {status}" for status, count in counts.items()), "run(s)")
+    for run, note in {row.run: row.note for row in rows if row.note}.items():
+        print(f"  {run}: {note}")
+    print(f"table: {output / 'collected.csv'}\npage:  {output / 'collected.html'}")
+
+
+def default_score(rows: Sequence[Row]) -> str:
+    """Return the first value of a row that is a score: a training's metric, else a search's loss."""
+    names = [name for row in rows for name in row.values if name not in NO_SCORE]
+    return next((name for name in names if not name.startswith(LOWER_IS_BETTER)), "loss")
+
+
+def fronts(rows: Sequence[Row], x: str, y: str) -> set[int]:
+    """Return the indices of the rows on the Pareto front of their task."""
+    sign = -1 if y.startswith(LOWER_IS_BETTER) else 1
+    chosen: set[int] = set()
+    for task in dict.fromkeys(row.task for row in rows):
+        members = [index for index, row in enumerate(rows) if row.task == task]
+        scores = [rows[index].values.get(y) for index in members]
+        points = [
+            (rows[index].values.get(x), None if score is None else sign * score)
+            for index, score in zip(members, scores, strict=True)
+        ]
+        chosen |= {members[place] for place in pareto_front(points)}
+    return chosen
+
+
+def table(rows: Sequence[Row], front: set[int]) -> tuple[list[str], list[list[str]]]:
+    """Return header and cells: run, task, status, keys that differ, numbers, whether on the front, and the note."""
+    keys = differing(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    header = ["run", "task", "status", *keys, *names, "front", "note"]
+    cells = [
+        [
+            str(row.run),
+            row.task,
+            row.status,
+            *(json.dumps(row.config[key]).strip('"') if key in row.config else "" for key in keys),
+            *(shown(row.values[name]) if name in row.values else "" for name in names),
+            "yes" if index in front else "",
+            row.note,
+        ]
+        for index, row in enumerate(rows)
+    ]
+    return header, cells
+
+
+def shown(value: float) -> str:
+    """Return a number as the table has it: whole ones in full."""
+    return f"{value:.0f}" if value == int(value) else f"{value:.6g}"
+
+
+def page(
+    rows: Sequence[Row], header: Sequence[str], cells: Sequence[Sequence[str]], front: set[int], x: str, y: str
+) -> str:
+    """Return one HTML page, with the picture in it."""
+    lines = []
+    for index, (row, line) in enumerate(zip(rows, cells, strict=True)):
+        numeric = [name in row.values for name in header[:-1]]  # the note comes below
+        tags = [
+            f"<td{' class=number' * n}>{html.escape(cell)}</td>" for n, cell in zip(numeric, line[:-1], strict=True)
+        ]
+        lines.append(f"<tr class='{row.status}{' front' * (index in front)}'>{''.join(tags)}</tr>")
+    series = []
+    for task in dict.fromkeys(row.task for row in rows):
+        members = [i for i, row in enumerate(rows) if row.task == task and x in row.values and y in row.values]
+        points = [(rows[i].values[x], rows[i].values[y]) for i in members]
+        marked = sorted((place for place, i in enumerate(members) if i in front), key=lambda place: points[place])
+        if members:
+            series.append(Series(task, points, [rows[i].run.name for i in members], marked))
+    picture = (
+        draw_fronts(series, x, y) if series else f"<p>No run has both {html.escape(x)} and {html.escape(y)} yet.</p>"
+    )
+    numbers = {name for row in rows for name in row.values}
+    heads = "".join(f"<th{' class=number' * (name in numbers)}>{html.escape(name)}</th>" for name in header[:-1])
+    notes = {row.run: f"{row.status}: {row.note}" for row in rows if row.note}
+    listed = "".join(f"<li>{html.escape(f'{run}: {note}')}</li>" for run, note in notes.items())
+    better = "lower" if y.startswith(LOWER_IS_BETTER) else "higher"
+    about = (
+        f"Marked: the Pareto front, the runs that no other beats in {x} (lower is better) and {y} ({better} is better)."
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Runs</title><style>{STYLE}</style><h1>Runs</h1>"
+        f"<p>{html.escape(about)}</p>{picture}<div class=wide><table><tr>{heads}</tr>"
+        f"{''.join(lines)}</table></div><ul>{listed}</ul></html>\n"
+    )
+
+
+def _statuses(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.status for row in rows})
+
+
+def _expand(places: Sequence[str]) -> list[Path]:
+    """Return the folders that globs stand for, without files; what matches nothing is kept as it is."""
+    found = []
+    for place in places:
+        matches = sorted(map(Path, glob.glob(place)))  # noqa: PTH207 - pathlib's takes no absolute patterns
+        found += matches or [Path(place)]
+    return [path for path in found if not path.is_file()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""scripts/collect.py: the Pareto front against brute force, and folders in any state become a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import random
+
+import pytest
+import yaml
+
+from fbnetv5.sweep.pareto import pareto_front
+from scripts import collect
+
+
+def brute_force(points):
+    """Straight from the definition: not beaten by any other point."""
+    valid = {i: p for i, p in enumerate(points) if None not in p and not any(map(math.isnan, p))}
+    beaten = {
+        i
+        for i, (cost, score) in valid.items()
+        if any(c <= cost and s >= score and (c < cost or s > score) for c, s in valid.values())
+    }
+    return sorted(valid.keys() - beaten, key=lambda i: (points[i][0], i))
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_front_is_what_no_other_point_beats(seed):
+    draw = random.Random(seed)
+    values = [*range(draw.choice((2, 5, 50))), -1.5, math.nan, None]  # few values: ties and duplicates
+    points = [(draw.choice(values), draw.choice(values)) for _ in range(draw.randrange(25))]
+    assert pareto_front(points) == brute_force(points)
+
+
+def test_equal_points_are_on_the_front_together():
+    assert pareto_front([(2, 5), (1, 3), (2, 5), (2, 4), (3, 5)]) == [1, 0, 2]
+    assert pareto_front([(math.nan, 1), (1, None)]) == []
+
+
+def write_run(folder, seed, family="NANO", *, job="train", **files):
+    folder.mkdir(parents=True)
+    config = {"defaults": ["/fbnetv5/schema"], "job": job, "seed": seed, "model": {"family": family}, "output": seed}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for name, content in files.items():
+        stem, suffix = name.rsplit("_", 1)
+        (folder / f"{stem}.{suffix}").write_text(content)
+
+
+def report(macs, top1):
+    model = {"head": "fbnetv5.heads.classifier.Classifier", "macs": macs, "params": 10, "input_size": [9, 9]}
+    return json.dumps({"metrics": {"num_images": 4, "top1": top1, "top1/cat": 1.0}, "model": model})
+
+
+def rows_of(folder):
+    with (folder / "collected.csv").open() as file:
+        return {row["run"].rsplit("/", 1)[-1] + row["task"]: row for row in csv.DictReader(file)}
+
+
+def test_trainings_in_any_state(tmp_path, capsys):
+    write_run(tmp_path / "small", 0, metrics_json=report(100, 0.5))
+    write_run(tmp_path / "worse", 1, metrics_json=report(200, 0.4))
+    write_run(tmp_path / "large", 1, "A", metrics_json=report(300, 0.9))
+    write_run(tmp_path / "half", 2, metrics_jsonl='{"step": 4, "loss": 2.0}\n{"step": 8, "lo')
+    write_run(tmp_path / "broken", 3, metrics_json="{", config_yaml=": [")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "job.json").write_text(json.dumps({"status": "failed", "error": "killed by <SIGKILL>"}))
+    collect.main([str(tmp_path)])
+    rows = rows_of(tmp_path)
+    assert {name: row["front"] for name, row in rows.items() if row["top1"]} == {
+        "smallClassifier": "yes",
+        "worseClassifier": "",
+        "largeClassifier": "yes",
+    }
+    assert rows["largeClassifier"]["model.family"] == "A"
+    assert {"seed", "model.family"} == rows["half"].keys() & {"seed", "model.family", "output", "job", "top1/cat"}
+    assert (rows["half"]["status"], rows["killed"]["status"]) == ("unfinished", "failed")
+    assert "step 4" in rows["half"]["note"]
+    assert "metrics.jsonl has 1 damaged line" in rows["half"]["note"]
+    assert "config.yaml is damaged" in rows["broken"]["note"]
+    assert "metrics.json is damaged" in rows["broken"]["note"]
+    out = capsys.readouterr().out
+    assert "1 failed, 3 finished, 2 unfinished run(s)" in out
+    text = (tmp_path / "collected.html").read_text()
+    assert "killed by &lt;SIGKILL&gt;" in text
+    assert "<svg" in text
+    assert "<?xml" not in text
+    assert 'src="http' not in text
+
+
+def test_a_search_has_a_row_for_each_task(tmp_path):
+    for seed, (macs, loss) in enumerate([(100, 2.0), (200, 1.0), (300, 1.5)]):
+        info = {"info": {"task": "seg", "backbone_macs": macs, "backbone_params": 5, "selected_blocks": 3}}
+        write_run(
+            tmp_path / str(seed),
+            seed,
+            job="search",
+            topology_seg_yaml=yaml.safe_dump(info),
+            topology_det_yaml=yaml.safe_dump({"info": "none"}),
+            metrics_jsonl=json.dumps({"step": 2, "loss/seg": loss}) + "\n",
+        )
+    collect.main([str(tmp_path / "*"), "--task", "seg", "--output", str(tmp_path / "out")])
+    rows = rows_of(tmp_path / "out")
+    assert [row["front"] for row in rows.values()] == ["yes", "yes", ""]  # a low loss is better
+    collect.main([str(tmp_path / "?"), "--output", str(tmp_path / "both")])
+    assert len(rows_of(tmp_path / "both")) == 6
+
+
+def test_what_is_wrong_is_one_line(tmp_path, capsys):
+    write_run(tmp_path / "run", 0, metrics_json=report(100, 0.5))
+    (tmp_path / "empty").mkdir()
+    for arguments, expected in (
+        ([str(tmp_path / "absent")], "absent: there is no such folder"),
+        ([str(tmp_path / "empty")], "no runs in"),
+        ([str(tmp_path), "--y", "top5"], "--y top5: no run has it"),
+    ):
+        with pytest.raises(SystemExit) as exit_info:
+            collect.main(arguments)
+        assert exit_info.value.code == 1
+        assert expected in capsys.readouterr().err
