@@ -28,7 +28,9 @@ class TransformerDecoder(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, num_queries: int, hidden_channels: int, dropout: float) -> None:
         super().__init__()
-        self.project = nn.Conv2d(in_channels, channels, 1)
+        # BN, because every fusion adds up to four features: at the start they are 100 times what attention can take
+        self.project = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.norm_tokens = nn.BatchNorm2d(channels)
         self.query_positions = nn.Parameter(torch.randn(num_queries, channels))
         self.layer = DecoderLayer(channels, 8, hidden_channels, dropout)
         self.norm = nn.LayerNorm(channels)
@@ -36,11 +38,10 @@ class TransformerDecoder(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         nn.init.kaiming_uniform_(self.project.weight, a=1)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map [n, in_channels, h, w] to embeddings of the segments, [n, Q, channels]."""
-        tokens = self.project(feature)  # [n, C, h, w]
+        tokens = self.norm_tokens(self.project(feature))  # [n, C, h, w]
         channels, height, width = tokens.shape[1:]
         positions = sine_positions(height, width, channels, device=tokens.device)
         queries = torch.zeros_like(self.query_positions).expand(len(feature), -1, -1)
