@@ -18,8 +18,12 @@ from omegaconf import DictConfig
 from fbnetv5.config import RunConfig, describe
 from fbnetv5.config_file import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
 from fbnetv5.errors import InputError, nearest
+from fbnetv5.heads.classifier import Classifier
+from fbnetv5.heads.lite_maskformer import LiteMaskFormer
+from fbnetv5.heads.lite_rcnn import LiteRCNN
 from fbnetv5.jobs import evaluate, pretrain, search, train
-from fbnetv5.search.algorithms import MultitaskReinforce
+from fbnetv5.search.algorithms import MultitaskReinforce, RandomSampling
+from fbnetv5.search.differentiable import SharedForward, SingleTask, TaskByTask
 from fbnetv5.sweep.launchers import LauncherConfig, split_launcher
 from fbnetv5.sweep.plan import swept_keys, with_file_axes
 from fbnetv5.sweep.run import run_sweep
@@ -28,6 +32,8 @@ from fbnetv5.tasks.detection import Detection
 from fbnetv5.tasks.segmentation import Segmentation
 
 TASKS = (Classification, Detection, Segmentation)
+METHODS = (MultitaskReinforce, SingleTask, TaskByTask, SharedForward, RandomSampling)
+HEADS = (Classifier, LiteRCNN, LiteMaskFormer)
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 JOBS = {"search": search.run, "pretrain": pretrain.run, "train": train.run, "evaluate": evaluate.run}
 
@@ -37,6 +43,8 @@ examples:
   python train_net.py --config configs/search/pets.yaml data.root=/data/pets seed=1
   python train_net.py --config configs/quickstart.yaml resume=true
   python train_net.py --config configs/quickstart.yaml --multirun seed=0,1,2 output=runs/seeds
+  python train_net.py --config configs/train/det/bccd.yaml data.root=/data/bccd
+  python train_net.py --config configs/evaluate.yaml evaluate.model=runs/bccd evaluate.images=photos
   python train_net.py --config configs/sweeps/families.yaml --multirun launcher=processes launcher.jobs=2
   torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=/data/imagenet
 
@@ -148,13 +156,16 @@ def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in describe())
     sweeping = [(key.removesuffix(".name"), *rest) for key, *rest in describe(LauncherConfig, "launcher.")]
     rows += "\n\nkeys of a sweep:\n" + "\n".join(f"  {key} = {default}: {text}" for key, default, text in sweeping)
-    tasks = "\n".join(f"  {task.__module__}.{task.__name__}: {_options(task)}" for task in TASKS)
-    method = f"  {MultitaskReinforce.__module__}.MultitaskReinforce: {_options(MultitaskReinforce)}"
+    classes = "".join(
+        f"\n\n{title} (_target_: options):\n"
+        + "\n".join(f"  {chosen.__module__}.{chosen.__name__}: {_options(chosen)}" for chosen in group)
+        for title, group in (("tasks", TASKS), ("search methods", METHODS), ("heads", HEADS))
+    )
     parser = argparse.ArgumentParser(
         prog="train_net.py",
-        description="Search topologies for several vision tasks in one run, or pretrain the supernet for it.",
+        description="Search topologies for several vision tasks in one run; train and evaluate what was found.",
         usage="python train_net.py --config FILE [key=value ...] [--multirun]",
-        epilog=f"{EPILOG}{rows}\n\ntasks and search method (_target_: options):\n{tasks}\n{method}",
+        epilog=f"{EPILOG}{rows}{classes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

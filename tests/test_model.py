@@ -171,7 +171,7 @@ class Layers(nn.Module):
 def test_cost_is_fvcores_count(task, size):
     model = build(task)
     cost = model.cost(size)
-    height, width = size or model.spec.input.nominal_size()
+    height, width = size or model.nominal_size
     images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     if task == "det":  # as many proposals as there may be
         model.head.rpn.nms_thresh = 1.0
