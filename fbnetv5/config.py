@@ -52,6 +52,7 @@ class FilesConfig:
     )
     boxes: str | None = option(None, "COCO json")
     masks: str | None = option(None, "folder of PNG masks named like the images")
+    depth_maps: str | None = option(None, "folder of 16-bit PNG depth maps named like the images, 0 = unknown")
 
 
 @dataclass
@@ -72,6 +73,9 @@ class DataConfig:
     train: FilesConfig = option(FilesConfig, "the training split")
     val: FilesConfig = option(FilesConfig, "the validation split, for train and evaluate; class ids are train's")
     mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
+    depth_scale: float | None = option(
+        None, "value in the depth maps that is one metre: 256 as KITTI has it, 1000 for millimetres"
+    )
     unannotated: str = option("empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'")
     undecodable: str = option(
         "error", "an image that cannot be read: 'error' stops the run, 'skip' counts and replaces it"
@@ -132,6 +136,9 @@ class SearchConfig:
     algorithm: dict[str, Any] = option(
         lambda: {"_target_": "fbnetv5.search.algorithms.MultitaskReinforce"},
         "{_target_: class, its options}: the search method; baseline, cost_weight, cost_target, window of this one",
+    )
+    extend: str | None = option(
+        None, "folder of a finished search that the tasks are added to; its supernet and its tasks stay as they are"
     )
     task_weights: dict[str, float] = option(dict, "weight of a task's loss on the shared weights; 1 if not given")
     budget_macs: float | None = option(

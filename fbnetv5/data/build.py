@@ -1,4 +1,4 @@
-"""Makes a multitask index of data as people have it: COCO json, mask folders, csv files, class folders."""
+"""Makes a multitask index of data as people have it: COCO json, mask and depth folders, csv files, class folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fbnetv5.data.coco import CocoImage, read_coco
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
 from fbnetv5.data.images import image_size
 from fbnetv5.data.index import Index
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Target
+from fbnetv5.data.multitask import BOXES, DEPTH, LABEL, SEGMENTATION, Target
 from fbnetv5.errors import InputError, nearest
 
 
@@ -21,12 +21,14 @@ def build_index(
     labels: str | None = None,
     boxes: str | None = None,
     masks: str | None = None,
+    depth_maps: str | None = None,
     label_classes: Sequence[str] | None = None,
     box_classes: Sequence[str] | None = None,
     mask_classes: Sequence[str] = (),
+    depth_scale: float | None = None,
     unannotated: Literal["empty", "unlabelled"] = "empty",
 ) -> Index:
-    """Index the images of one split with any of three kinds of labels.
+    """Index the images of one split with any of four kinds of labels.
 
     No image is decoded: a damaged one shows when it is loaded. Annotation files name images relative to ``images``; an
     image that one of them does not name is unlabelled for it.
@@ -37,10 +39,12 @@ def build_index(
         labels: csv file with the columns ``file_name`` and ``label``; or ``images`` again, if each class has a folder.
         boxes: COCO json file.
         masks: folder of PNG files named as the images are.
+        depth_maps: folder of 16-bit PNG files named likewise, 0 = unknown.
         label_classes: class names in the order of their ids; those of the training split, when this is another. By
             default those found, sorted.
         box_classes: likewise; by default the categories of the json file, in the order of their ids there.
         mask_classes: class names of the values 0, 1, ... in the masks; 255 is ignored.
+        depth_scale: the value in the depth maps that is one metre.
         unannotated: what an image that the json file lists without annotations is.
 
     Raises:
@@ -64,12 +68,12 @@ def build_index(
         _add_boxes(rows, annotated, top, str(top / boxes))
     if masks is not None:
         targets.append(SEGMENTATION)
-        if not mask_classes:
-            raise InputError(f"{top / masks}: mask_classes must name the classes of the masks, in order")
-        classes["segmentation"] = tuple(mask_classes)
-        for name, mask in find_masks(top / masks, names).items():
-            rows[name]["segmentation"] = str(PurePosixPath(masks) / mask)
-    return Index.from_rows(rows.values(), targets, classes, str(top / (boxes or labels or images)))
+        classes["segmentation"] = _add_masks(rows, top, masks, mask_classes)
+    scales = {}
+    if depth_maps is not None:
+        targets.append(DEPTH)
+        scales["depth"] = _add_depth_maps(rows, top, depth_maps, depth_scale)
+    return Index.from_rows(rows.values(), targets, classes, str(top / (boxes or labels or images)), scales)
 
 
 def _add_labels(rows: dict[str, dict[str, Any]], found: Mapping[str, str], classes: Sequence[str], origin: str) -> None:
@@ -88,6 +92,24 @@ def _add_boxes(rows: dict[str, dict[str, Any]], annotated: Mapping[str, CocoImag
         if None in size:
             size = image_size(top / rows[name]["path"]) or (None, None)
         rows[name].update(width=size[0], height=size[1], boxes=image.boxes, box_labels=image.labels)
+
+
+def _add_masks(rows: dict[str, dict[str, Any]], top: Path, masks: str, classes: Sequence[str]) -> tuple[str, ...]:
+    if not classes:
+        raise InputError(f"{top / masks}: mask_classes must name the classes of the masks, in order")
+    for name, mask in find_masks(top / masks, rows).items():
+        rows[name]["segmentation"] = str(PurePosixPath(masks) / mask)
+    return tuple(classes)
+
+
+def _add_depth_maps(rows: dict[str, dict[str, Any]], top: Path, depth_maps: str, scale: float | None) -> float:
+    if scale is None:
+        raise InputError(
+            f"{top / depth_maps}: depth_scale must say which value is one metre (KITTI: 256; millimetres: 1000)"
+        )
+    for name, depth_map in find_masks(top / depth_maps, rows, what="depth map").items():
+        rows[name]["depth"] = str(PurePosixPath(depth_maps) / depth_map)
+    return scale
 
 
 def _check_known(rows: Mapping[str, Any], names: Iterable[str], origin: str) -> None:

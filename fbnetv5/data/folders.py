@@ -40,8 +40,13 @@ def class_folders(images: Iterable[str]) -> dict[str, str]:
     return classes
 
 
-def find_masks(folder: Path, images: Iterable[str]) -> dict[str, str]:
+def find_masks(folder: Path, images: Iterable[str], *, what: str = "mask") -> dict[str, str]:
     """Return the mask of each image that has one: the PNG of the same name below ``folder``, relative to it.
+
+    Args:
+        folder: of the masks, searched with its subfolders.
+        images: names of the images.
+        what: a word for messages, as depth maps are named like masks.
 
     Raises:
         InputError: there is no such folder, no image has a mask, or two images would share one.
@@ -54,11 +59,11 @@ def find_masks(folder: Path, images: Iterable[str]) -> dict[str, str]:
         if mask not in available:
             continue
         if mask in owner:
-            raise InputError(f"{folder / mask}: the mask of both '{owner[mask]}' and '{image}'; rename one image")
+            raise InputError(f"{folder / mask}: the {what} of both '{owner[mask]}' and '{image}'; rename one image")
         owner[mask] = image
         masks[image] = mask
     if not masks:
-        raise InputError(f"{folder}: no mask here has the name of an image (a.jpg needs a{MASK_SUFFIX})")
+        raise InputError(f"{folder}: no {what} here has the name of an image (a.jpg needs a{MASK_SUFFIX})")
     return masks
 
 

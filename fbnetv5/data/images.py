@@ -1,4 +1,4 @@
-"""Reads image and mask files into tensors.
+"""Reads image, mask and depth files into tensors.
 
 Pixels are taken as they are stored: EXIF orientation is not applied, because annotations (COCO's among them) are in
 stored coordinates. Transparency is dropped and 16-bit grey is scaled to 8 bits.
@@ -74,6 +74,31 @@ def read_mask(path: Path, num_classes: int, size: tuple[int, int]) -> Tensor:
     if wrong.size:
         raise InputError(f"{path}: mask value {wrong[0]} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
     return torch.from_numpy(pixels.astype(np.uint8))
+
+
+def read_depth(path: Path, scale: float, size: tuple[int, int]) -> Tensor:
+    """Decode a 16-bit grey PNG, as KITTI and NYU Depth store depth, to metres, float32 [H, W]; NaN where it is unknown.
+
+    Args:
+        path: of the file.
+        scale: the value of a pixel that is one metre away; 0 is unknown.
+        size: (width, height) that the map must have: the image's.
+
+    Raises:
+        InputError: it cannot be read, has several channels, 8 bits or another size.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, values = image.mode, np.array(image)
+    except DECODER_ERRORS as error:
+        raise InputError(f"{path}: cannot read this depth map: {_reason(path, error)}") from error
+    if not mode.startswith("I"):
+        raise InputError(f"{path}: a depth map has one channel of 16 bits, this one is {mode}")
+    if (values.shape[1], values.shape[0]) != size:
+        raise InputError(
+            f"{path}: the depth map has {values.shape[1]}x{values.shape[0]} pixels, its image {size[0]}x{size[1]}"
+        )
+    return torch.from_numpy(np.where(values == 0, np.nan, values / scale).astype(np.float32))
 
 
 def image_size(path: Path) -> tuple[int, int] | None:

@@ -9,17 +9,19 @@ width, height   int32 or null                 its size where it is known
 <boxes>         list of float[4], or null     x1 y1 x2 y2 in pixels
 <boxes labels>  list of int32, or null        their class ids
 <mask>          string or null                the mask, relative to the root
+<dense>         string or null                the map, a 16-bit PNG, relative to the root; 0 = unknown
 ==============  ============================  ==================================================================
 
 Null means "not labelled for this"; an empty list of boxes means "nothing there". The kinds and class names of the
-targets, and the version of the format, are JSON in the schema's metadata, under ``fbnetv5``.
+targets, the scales of dense ones (pixel / scale = the value), and the version of the format, are JSON in the schema's
+metadata, under ``fbnetv5``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.data import index_checks
-from fbnetv5.data.images import read_image, read_mask
+from fbnetv5.data.images import read_depth, read_image, read_mask
 from fbnetv5.data.multitask import Sample, Target, TargetKind
 from fbnetv5.errors import InputError
 from fbnetv5.files import atomic_path
@@ -48,12 +50,14 @@ class Index:
         targets: those that the index has columns for.
         classes: the class names of each target, by name.
         origin: where the index comes from, for messages.
+        scales: what the pixels of each dense target are divided by, by name.
     """
 
     table: pa.Table
     targets: tuple[Target, ...]
     classes: Mapping[str, tuple[str, ...]]
     origin: str
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_rows(
@@ -62,6 +66,7 @@ class Index:
         targets: Iterable[Target],
         classes: Mapping[str, Iterable[str]],
         origin: str,
+        scales: Mapping[str, float] | None = None,
     ) -> Index:
         """Make an index of dictionaries that hold a value for each column (missing = null).
 
@@ -69,7 +74,8 @@ class Index:
             InputError: as ``read`` does.
         """
         wanted = tuple(targets)
-        return cls._checked(pa.Table.from_pylist(list(rows), schema=_schema(wanted)), wanted, classes, origin)
+        table = pa.Table.from_pylist(list(rows), schema=_schema(wanted))
+        return cls._checked(table, wanted, classes, origin, scales or {})
 
     @classmethod
     def read(cls, path: str | Path) -> Index:
@@ -77,13 +83,14 @@ class Index:
 
         Raises:
             InputError: there is no such file, it is no index, it has no rows, an image is listed twice, a class id is
-                out of range, or a box is inverted, outside of its image or without a class.
+                out of range, a box is inverted, outside of its image or without a class, or dense maps have no scale.
         """
         try:
             table = pq.read_table(path)
             described = json.loads((table.schema.metadata or {})[METADATA_KEY])
             targets = tuple(Target(name, TargetKind(entry["kind"])) for name, entry in described["targets"].items())
             classes = {name: entry["classes"] for name, entry in described["targets"].items()}
+            scales = {name: entry["scale"] for name, entry in described["targets"].items() if "scale" in entry}
             table = table.select(_schema(targets).names).cast(_schema(targets))
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
@@ -91,15 +98,21 @@ class Index:
         if described.get("version") != FORMAT_VERSION:
             found = described.get("version")
             raise InputError(f"{path}: an index of format {found}; this program reads format {FORMAT_VERSION}")
-        return cls._checked(table, targets, classes, str(path))
+        return cls._checked(table, targets, classes, str(path), scales)
 
     @classmethod
     def _checked(
-        cls, table: pa.Table, targets: tuple[Target, ...], classes: Mapping[str, Iterable[str]], origin: str
+        cls,
+        table: pa.Table,
+        targets: tuple[Target, ...],
+        classes: Mapping[str, Iterable[str]],
+        origin: str,
+        scales: Mapping[str, float],
     ) -> Index:
-        named = {target.name: tuple(classes[target.name]) for target in targets}
-        index = cls(table.combine_chunks(), targets, named, origin)
+        named = {target.name: tuple(classes.get(target.name, ())) for target in targets}
+        index = cls(table.combine_chunks(), targets, named, origin, dict(scales))
         index_checks.check(index.table, targets, named, origin)
+        index_checks.check_scales(targets, scales, origin)
         return index
 
     def __len__(self) -> int:
@@ -107,7 +120,12 @@ class Index:
 
     def write(self, path: str | Path) -> None:
         """Write the index as parquet, atomically."""
-        entries = {t.name: {"kind": t.kind.value, "classes": list(self.classes[t.name])} for t in self.targets}
+        entries: dict[str, dict[str, Any]] = {
+            target.name: {"kind": target.kind.value, "classes": list(self.classes[target.name])}
+            for target in self.targets
+        }
+        for name, scale in self.scales.items():
+            entries[name]["scale"] = scale
         described = json.dumps({"version": FORMAT_VERSION, "targets": entries})
         with atomic_path(path) as temporary:
             pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: described}), temporary)
@@ -163,7 +181,7 @@ class IndexSource:
 
         Raises:
             UndecodableImageError: the image cannot be read.
-            InputError: it has not the size that the index says, or its mask is wrong.
+            InputError: it has not the size that the index says, or its mask or depth map is wrong.
         """
         path = self._value("path", index)
         image = read_image(self.root / path)
@@ -182,6 +200,8 @@ class IndexSource:
                 target[item.labels_key] = torch.tensor(self._value(item.labels_key, index), dtype=torch.int64)
             elif value is not None and item.kind is TargetKind.MASK:
                 target[item.name] = read_mask(self.root / value, len(self.classes[item.name]), (width, height))
+            elif value is not None and item.kind is TargetKind.DENSE:
+                target[item.name] = read_depth(self.root / value, self.index.scales[item.name], (width, height))
             elif value is not None:
                 target[item.name] = value
         return Sample(image, target, path)
@@ -201,8 +221,6 @@ def _schema(targets: tuple[Target, ...]) -> pa.Schema:
         if target.kind is TargetKind.BOXES:
             fields.append((target.name, pa.list_(pa.list_(pa.float32(), 4))))
             fields.append((target.labels_key, pa.list_(pa.int32())))
-        elif target.kind is TargetKind.DENSE:
-            raise InputError(f"target '{target.name}': dense maps cannot be indexed")
         else:
             fields.append((target.name, pa.int32() if target.kind is TargetKind.SCALAR else pa.string()))
     return pa.schema(fields)

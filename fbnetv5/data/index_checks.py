@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,17 @@ def check(table: pa.Table, targets: Sequence[Target], classes: Mapping[str, tupl
             _check_ids(table, rows, table[target.name].drop_null().to_numpy(), target.name, num_classes, origin)
         elif target.kind is TargetKind.BOXES:
             _check_boxes(table, target, num_classes, origin)
+
+
+def check_scales(targets: Sequence[Target], scales: Mapping[str, float], origin: str) -> None:
+    """Raise InputError unless each dense target, and no other, has a scale above 0."""
+    dense = [target.name for target in targets if target.kind is TargetKind.DENSE]
+    for name in (*dense, *scales):
+        scale = scales.get(name)
+        if name not in dense:
+            raise InputError(f"{origin}: '{name}' has a scale, and is no dense target")
+        if not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
+            raise InputError(f"{origin}: the scale of '{name}' is {scale}; it should be a number above 0")
 
 
 def _check_paths(table: pa.Table, origin: str) -> None:

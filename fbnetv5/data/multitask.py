@@ -60,6 +60,7 @@ class Target:
 LABEL = Target("label", TargetKind.SCALAR)
 BOXES = Target("boxes", TargetKind.BOXES)
 SEGMENTATION = Target("segmentation", TargetKind.MASK)
+DEPTH = Target("depth", TargetKind.DENSE)
 
 
 class Sample(NamedTuple):

@@ -76,9 +76,11 @@ def _open_split(
         labels=files.labels,
         boxes=files.boxes,
         masks=files.masks,
+        depth_maps=files.depth_maps,
         label_classes=classes.get("label"),
         box_classes=classes.get("boxes"),
         mask_classes=config.mask_classes or classes.get("segmentation", ()),
+        depth_scale=config.depth_scale,
         unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
     return IndexSource(index, root)

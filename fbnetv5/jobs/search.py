@@ -22,6 +22,8 @@ from fbnetv5.search.derive import most_likely, most_likely_within
 def run(config: RunConfig, folder: Path) -> None:
     """Search topologies for all tasks of ``config`` in one run, by default with FBNetV5's algorithm 4.
 
+    With ``search.extend`` they are added to a finished search, whose supernet is kept.
+
     Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors
     (the supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side, report.html
     the whole run.
@@ -33,7 +35,7 @@ def run(config: RunConfig, folder: Path) -> None:
         supernet = build_run(config, world)
         train_supernet(supernet, folder)
         if world.is_main:
-            save_weights(folder / WEIGHTS, supernet.model.state_dict())
+            save_weights(folder / WEIGHTS, supernet.weights)
             write_topologies(supernet, folder)
             try_report(folder)
 

@@ -26,6 +26,7 @@ from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.jobs.checks import check_labels, check_sizes, crop_side
 from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.jobs.supernet_extend import freeze_network, read_finished, require_same_network, task_names
 from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
 from fbnetv5.seeding import Purpose, forked
 from fbnetv5.targets import build_target
@@ -41,19 +42,23 @@ def build_run(config: RunConfig, world: World) -> SupernetRun:
     """
     check_sizes(config, world)
     tasks = build_tasks(config.tasks)
+    kept = {} if config.search.extend is None else read_finished(config, tasks)
     source = build_source(config.data)
     check_labels(tasks, source)
     family = get_family(config.model.family)
     with forked(config.seed, Purpose.INITIALISATION):
         network = MultiPathNet(family, Topology.full(config.model.num_stages))
         model = build_multitask_net(network, tasks, source)
-    _load_initial_weights(model, config, world)
+    if kept:
+        freeze_network(model, kept, str(config.search.extend))
+    else:
+        _load_initial_weights(model, config, world)
     model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
     model.to(memory_format=torch.channels_last)
     side = crop_side(config.data)
     macs = block_macs(family, config.model.num_stages, (side, side))
     space = TopologySpace(config.model.num_stages, macs)
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     algorithm = build_target(
         "search.algorithm",
         config.search.algorithm,
@@ -62,7 +67,7 @@ def build_run(config: RunConfig, world: World) -> SupernetRun:
         num_samples=config.search.num_samples,
         seed=config.seed,
     )
-    return SupernetRun(config, world, source, space, model, optimizer, algorithm)
+    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept)
 
 
 def train_supernet(run: SupernetRun, folder: Path) -> None:
@@ -92,7 +97,7 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
         return metrics if config.data.undecodable == "error" else metrics | {"skipped": skipped.count(batch)}
 
     def save(step: int) -> None:
-        world.average_buffers(run.model)
+        world.average_buffers(run.learner)
         if world.is_main:
             checkpointer.save(step, run.model, _state(run, log))
         world.barrier()
@@ -127,8 +132,11 @@ def select_probabilities(run: SupernetRun) -> dict[str, list[float]]:
 def _summary(run: SupernetRun, folder: Path) -> str:
     """What is about to run, in one line."""
     config, world = run.config, run.world
+    tasks = ", ".join(run.model.tasks)
+    if run.kept:
+        tasks += f", added to {', '.join(task_names(run.kept)) or 'the supernet'} of {config.search.extend}"
     return (
-        f"{config.job} for {', '.join(run.model.tasks)}: family {config.model.family}, {len(run.space.num_options)} "
+        f"{config.job} for {tasks}: family {config.model.family}, {len(run.space.num_options)} "
         f"blocks; {len(run.source):,} images; {run.num_steps:,} steps of {config.search.num_samples} architectures; "
         f"{world.size} process(es) on {world.device.type}; writing to {folder}"
     )
@@ -144,6 +152,7 @@ def _state(run: SupernetRun, log: RunLog) -> dict[str, Any]:
 
 
 def _restore(run: SupernetRun, log: RunLog, checkpoint: Checkpoint) -> None:
+    require_same_network(run.kept, checkpoint.weights, str(run.config.search.extend))
     run.model.load_state_dict(checkpoint.weights)
     run.optimizer.load_state_dict(checkpoint.state["optimizer"])
     run.algorithm.load_state_dict(checkpoint.state["algorithm"])

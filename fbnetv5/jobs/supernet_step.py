@@ -15,8 +15,8 @@ Without gates only the selected blocks are computed. With gates all are, so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -39,7 +39,10 @@ from fbnetv5.tasks.multitask import MultitaskNet
 
 @dataclass
 class SupernetRun:
-    """The parts of a run, as :func:`supernet_step` uses them."""
+    """The parts of a run, as :func:`supernet_step` uses them.
+
+    ``kept`` holds the weights of the search that this one extends, by name; it is empty where it extends none.
+    """
 
     config: RunConfig
     world: World
@@ -48,6 +51,17 @@ class SupernetRun:
     model: MultitaskNet
     optimizer: optim.Optimizer
     algorithm: SearchAlgorithm
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def learner(self) -> nn.Module:
+        """What learns: the model, or its heads alone where the network is a finished search's."""
+        return self.model.heads if self.kept else self.model
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The supernet and all heads by name, those of the search that this one extends as they were."""
+        return {**self.model.state_dict(), **self.kept}
 
     @property
     def num_steps(self) -> int:
@@ -98,10 +112,10 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
         passes(run, step, sample, part, draw, weights[:, sample])
         for sample, part in enumerate(parts, start=world.rank * len(parts))
     ]
-    world.sum_gradients(model.parameters())
+    world.sum_gradients(run.learner.parameters())
     losses = world.gather(torch.stack([outcome.losses for outcome in outcomes], dim=1).cpu().double())  # [T, N]
     require_finite_losses(losses, num_labelled, list(model.tasks), step)
-    clip_gradient(model, run.config.optimizer.clip_norm, step)
+    clip_gradient(run.learner, run.config.optimizer.clip_norm, step)
     set_lr(run.optimizer, run.config.optimizer.lr * factor)
     run.optimizer.step()
     arch_lr = search.arch_lr * factor if step >= search.arch_start_step else 0.0

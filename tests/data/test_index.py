@@ -11,7 +11,6 @@ import torch
 
 from fbnetv5.data.build import BOXES, LABEL, SEGMENTATION, build_index
 from fbnetv5.data.index import METADATA_KEY, Index, IndexSource
-from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.errors import InputError
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
@@ -93,7 +92,11 @@ def metadata(**changes: Any) -> dict[bytes, bytes]:
         ({"path": ["x"], "width": [1], "height": [1], "label": ["dog"]}, metadata(), "dog"),
         ({"path": ["x"], "width": [1], "height": [1], "label": [1]}, {}, "fbnetv5"),
         ({"path": ["x"], "width": [1], "height": [1], "label": [1]}, metadata(version=2), "format 2"),
-        ({"path": ["x"]}, metadata(targets={"depth": {"kind": "dense", "classes": []}}), "cannot be indexed"),
+        (
+            {"path": ["x"], "width": [1], "height": [1], "depth": ["x.png"]},
+            metadata(targets={"depth": {"kind": "dense", "classes": []}}),
+            "the scale of 'depth' is None; it should be a number above 0",
+        ),
         ({"path": ["x"]}, metadata(targets={"label": {"kind": "odd", "classes": []}}), "odd"),
     ],
 )
@@ -158,8 +161,3 @@ def test_a_size_that_differs_from_the_image_is_an_error(folder: Folder) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such data folder"):
         IndexSource(index_of(ROW), tmp_path / "nowhere")
-
-
-def test_dense_maps_have_no_column() -> None:
-    with pytest.raises(InputError, match="'depth': dense maps cannot be indexed"):
-        Index.from_rows([ROW], (Target("depth", TargetKind.DENSE),), {"depth": ()}, "test")

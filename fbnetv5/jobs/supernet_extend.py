@@ -1,0 +1,110 @@
+"""Adding tasks to a finished search: its supernet is frozen, and only what is new learns (``search.extend``).
+
+FBNetV5 names this as open (Section 6). Weights and BN statistics of the supernet stay as they are, the heads and
+probabilities of the earlier tasks are not even computed, and architectures are drawn from the new tasks' distributions
+alone.
+
+BN normalises by the statistics of the micro-batch, as it did while the weights were learnt, so that a sub-network
+computes what it computed then. The running statistics mix the sub-networks of the whole search: they fit some better
+than others, and would prefer those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fbnetv5.config import RunConfig
+from fbnetv5.engine.checkpoint import WEIGHTS, load_by_name, read_weights
+from fbnetv5.errors import InputError
+from fbnetv5.jobs.folder import CONFIG
+from fbnetv5.tasks.multitask import MultitaskNet
+
+NETWORK = "network."
+HEADS = "heads."
+SUPERNET_JOBS = ("search", "pretrain")
+
+
+def read_finished(config: RunConfig, tasks: Collection[str]) -> dict[str, Tensor]:
+    """Read the supernet, with its heads, of the run in ``search.extend``; by name, on the CPU.
+
+    Args:
+        config: of the run that extends it.
+        tasks: the names of the tasks to add.
+
+    Raises:
+        InputError: there is no finished search, it has another family, number of stages or a task of the same name, or
+            this run is no search or would start from other weights as well.
+    """
+    folder = Path(str(config.search.extend))
+    start = f"search.extend={folder}"
+    if config.job != "search":
+        raise InputError(f"{start} adds tasks to a search, and this is job={config.job}; remove it")
+    for key in ("weights", "trunk_weights"):
+        if getattr(config.model, key) is not None:
+            raise InputError(f"model.{key} has no effect with {start}, whose supernet is kept; remove one of the two")
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{start}: there is no {CONFIG}, so this is not the folder of a run")
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{start}: there is no {WEIGHTS} yet; finish that search first (resume=true)")
+    described = _described(folder / CONFIG)
+    if described["job"] not in SUPERNET_JOBS:
+        raise InputError(f"{start} is a run of job={described['job']}; give the folder of a search")
+    for key in ("family", "num_stages"):
+        own, other = getattr(config.model, key), described[key]
+        if own != other:
+            raise InputError(f"{start} has model.{key}={other}, this run {own}; set model.{key}={other}")
+    weights = read_weights(folder / WEIGHTS)
+    for name in tasks:
+        if name in task_names(weights):
+            raise InputError(f"tasks.{name}: {start} has a task of that name; rename it, or set tasks.{name}=null")
+    return weights
+
+
+def task_names(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the tasks whose heads are among a supernet's weights, sorted."""
+    return tuple(sorted({name.split(".")[1] for name in weights if name.startswith(HEADS)}))
+
+
+def freeze_network(model: MultitaskNet, weights: Mapping[str, Tensor], folder: str) -> None:
+    """Give ``model``'s network the weights of the finished search in ``folder``, for good.
+
+    Nothing of it takes a gradient, and its BN layers use batch statistics in training without keeping any.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    network = {name: tensor for name, tensor in weights.items() if name.startswith(NETWORK)}
+    load_by_name(model, network, optional=HEADS, origin=Path(folder) / WEIGHTS)
+    model.network.requires_grad_(False)
+    for layer in _bn_layers(model.network):
+        layer.track_running_stats = False  # of a layer that has them, torch then leaves them as they are
+
+
+def require_same_network(kept: Mapping[str, Tensor], restored: Mapping[str, Tensor], folder: str) -> None:
+    """Raise InputError unless the network of a checkpoint is the one that the run extends now."""
+    for name, tensor in kept.items():
+        if name.startswith(NETWORK) and not bool((restored[name] == tensor.to(restored[name].dtype)).all()):
+            raise InputError(
+                f"search.extend={folder} has changed since this run began ({name} differs); restore it, or start again "
+                "in another output folder"
+            )
+
+
+def _bn_layers(module: nn.Module) -> list[_BatchNorm]:
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+
+
+def _described(file: Path) -> dict[str, Any]:
+    """What a run's configuration says of its supernet: job, family and num_stages."""
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        model = document["model"]
+        return {"job": document["job"], "family": model["family"], "num_stages": model["num_stages"]}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot read this configuration: {' '.join(str(error).split())}") from error

@@ -1,0 +1,77 @@
+"""Monocular depth: how far every pixel is, up to scale and shift, from path 1.
+
+A search ranks topologies, for which metres do not matter. So the loss compares two maps after each was brought to
+median 0 and mean absolute deviation 1: the scale- and shift-invariant mean absolute error of Ranftl et al., "Towards
+Robust Monocular Depth Estimation" (TPAMI 2020), without its factor 1/2. Metres, millimetres, the answers of a teacher
+that knows no unit, and a depth of 0 all serve as they are, where a loss of logarithms (Eigen et al., 2014) needs a
+floor for the last; and the loss is of one size in a room and on a street, near those of the other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.data.multitask import DEPTH, Target
+from fbnetv5.tasks.task import Features, TargetDict
+
+LEAST_DEVIATION = 1e-6  # of a map, in its own unit; a map of a single depth stays 0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Depth with a single convolution, and an error that knows no scale and no shift."""
+
+    path: int = 1
+    kernel_size: int = 3
+    target: Target = DEPTH
+
+    def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
+        """Build the head for ``channels[path]`` input channels; depth has no classes."""
+        return DepthHead(self, channels[self.path])
+
+
+class DepthHead(nn.Module):
+    """One convolution to a map, upsampled to the image, on a normalised feature (as in segmentation)."""
+
+    def __init__(self, task: Depth, in_channels: int) -> None:
+        super().__init__()
+        self.task = task
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.depth = nn.Conv2d(in_channels, 1, task.kernel_size, padding=task.kernel_size // 2)
+
+    def forward(
+        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+    ) -> Tensor | list[Tensor]:
+        """Return the loss (training), or one map of relative depth, float [H, W], an image (evaluation).
+
+        The loss is the mean over the images of each one's error over its known pixels.
+        """
+        maps = self.depth(self.norm(features[self.task.path]))
+        maps = F.interpolate(maps, size=image_size, mode="bilinear", align_corners=False)[:, 0]  # [n, H, W]
+        if not self.training:
+            return list(maps)
+        assert targets is not None
+        truths = [target[self.task.target.name].to(maps.dtype) for target in targets]
+        return torch.stack([relative_error(*pair) for pair in zip(maps, truths, strict=True)]).mean()
+
+
+def relative_error(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean absolute error of two maps [H, W] after each was brought to median 0 and deviation 1.
+
+    It lies in 0..2. Pixels that are NaN in ``truth`` do not count; without any other the error is 0.
+    """
+    known = truth.isfinite()
+    if not known.any():
+        return prediction.sum() * 0  # keeps every parameter in the graph
+    return (_normalised(prediction[known]) - _normalised(truth[known])).abs().mean()
+
+
+def _normalised(depths: Tensor) -> Tensor:
+    """Subtract the median of depths [m], and divide by their mean absolute deviation from it."""
+    centred = depths - depths.median()
+    return centred / centred.abs().mean().clamp(min=LEAST_DEVIATION)
