@@ -1,10 +1,11 @@
 """Monocular depth: how far every pixel is, up to scale and shift, from path 1.
 
-A search ranks topologies, for which metres do not matter. So the loss compares two maps after each was brought to
-median 0 and mean absolute deviation 1: the scale- and shift-invariant mean absolute error of Ranftl et al., "Towards
-Robust Monocular Depth Estimation" (TPAMI 2020), without its factor 1/2. Metres, millimetres, the answers of a teacher
-that knows no unit, and a depth of 0 all serve as they are, where a loss of logarithms (Eigen et al., 2014) needs a
-floor for the last; and the loss is of one size in a room and on a street, near those of the other tasks.
+A search ranks topologies, for which metres do not matter. So the loss compares two maps after each was brought to mean
+0 and standard deviation 1, which makes it 1 - their correlation: scale- and shift-invariant, as in Ranftl et al.,
+"Towards Robust Monocular Depth Estimation" (TPAMI 2020), whose median and absolute deviation hardly tell maps apart
+where most pixels are background. Metres, millimetres, the answers of a teacher that knows no unit, and a depth of 0 all
+serve as they are, where a loss of logarithms (Eigen et al., 2014) needs a floor for the last; and the loss is of one
+size in a room and on a street, near those of the other tasks.
 """
 
 from __future__ import annotations
@@ -61,17 +62,18 @@ class DepthHead(nn.Module):
 
 
 def relative_error(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean absolute error of two maps [H, W] after each was brought to median 0 and deviation 1.
+    """Return half the mean squared error of two maps [H, W] after each was brought to mean 0 and deviation 1.
 
-    It lies in 0..2. Pixels that are NaN in ``truth`` do not count; without any other the error is 0.
+    It lies in 0..2, and is 1 - their correlation. Pixels that are NaN in ``truth`` do not count; without any other the
+    error is 0.
     """
     known = truth.isfinite()
     if not known.any():
         return prediction.sum() * 0  # keeps every parameter in the graph
-    return (_normalised(prediction[known]) - _normalised(truth[known])).abs().mean()
+    return (_normalised(prediction[known]) - _normalised(truth[known])).square().mean() / 2
 
 
 def _normalised(depths: Tensor) -> Tensor:
-    """Subtract the median of depths [m], and divide by their mean absolute deviation from it."""
-    centred = depths - depths.median()
-    return centred / centred.abs().mean().clamp(min=LEAST_DEVIATION)
+    """Subtract the mean of depths [m], and divide by their standard deviation."""
+    centred = depths - depths.mean()
+    return centred / centred.square().mean().clamp(min=LEAST_DEVIATION**2).sqrt()
