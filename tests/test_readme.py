@@ -24,14 +24,9 @@ def block(language: str, containing: str) -> str:
     return next(b for b in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in b)
 
 
-TASKS = {"cls": "labels", "det": "boxes", "seg": "masks"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tasks", [("cls", "det", "seg"), ("cls",), ("det",), ("seg",)])
-def test_the_yaml_file_searches_ones_own_data(tmp_path, tasks):
-    """The layout and the YAML file that the README shows, whole and with what one has no labels for left out."""
-    images, masks = tmp_path / "my_data" / "images" / "train", tmp_path / "my_data" / "masks" / "train"
+def write_data(root: Path, split: str) -> None:
+    """Write a split in the layout that the README shows."""
+    images, masks = root / "images" / split, root / "masks" / split
     images.mkdir(parents=True)
     masks.mkdir(parents=True)
     records, annotations, rows = [], [], ["file_name,label"]
@@ -42,16 +37,14 @@ def test_the_yaml_file_searches_ones_own_data(tmp_path, tasks):
         annotations.append({"id": i, "image_id": i, "category_id": 1, "bbox": [10, 10, 30, 30]})
         rows.append(f"{i}.jpg,{'cat' if i % 2 else 'dog'}")
     coco = {"images": records, "annotations": annotations, "categories": [{"id": 1, "name": "head"}]}
-    (tmp_path / "my_data" / "instances_train.json").write_text(json.dumps(coco))
-    (tmp_path / "my_data" / "labels_train.csv").write_text("\n".join(rows) + "\n")
-    unwanted = [name for task, labels in TASKS.items() if task not in tasks for name in (task, labels)]
-    lines = block("yaml", "my_search").splitlines(keepends=True)
-    lines = [line for line in lines if not line.strip().startswith(tuple(f"{name}:" for name in unwanted) or "\0")]
-    (tmp_path / "my_search.yaml").write_text("".join(lines))
-    small = [o for o in TINY if "shapes" not in o]
+    (root / f"instances_{split}.json").write_text(json.dumps(coco))
+    (root / f"labels_{split}.csv").write_text("\n".join(rows) + "\n")
+
+
+def train_net(folder: Path, *arguments: str) -> None:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "train_net.py"), "--config", "my_search.yaml", *small, "search.steps=2"],
-        cwd=tmp_path,
+        [sys.executable, str(ROOT / "train_net.py"), *arguments],
+        cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
@@ -59,8 +52,54 @@ def test_the_yaml_file_searches_ones_own_data(tmp_path, tasks):
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+TASKS = {"cls": "labels", "det": "boxes", "seg": "masks"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tasks", [("cls", "det", "seg"), ("cls",), ("det",), ("seg",)])
+def test_the_yaml_file_searches_ones_own_data(tmp_path, tasks):
+    """The layout and the YAML file that the README shows, whole and with what one has no labels for left out."""
+    write_data(tmp_path / "my_data", "train")
+    unwanted = [name for task, labels in TASKS.items() if task not in tasks for name in (task, labels)]
+    lines = block("yaml", "my_search").splitlines(keepends=True)
+    lines = [line for line in lines if not line.strip().startswith(tuple(f"{name}:" for name in unwanted) or "\0")]
+    (tmp_path / "my_search.yaml").write_text("".join(lines))
+    small = [o for o in TINY if "shapes" not in o]
+    train_net(tmp_path, "--config", "my_search.yaml", *small, "search.steps=2")
     for task in tasks:
         assert Topology.load(tmp_path / "runs" / "my_search" / f"topology_{task}.yaml").num_stages == 2
+
+
+@pytest.mark.slow
+def test_what_was_found_is_trained_loaded_and_predicts(tmp_path, monkeypatch, capsys):
+    """The YAML file, the commands and the Python of "Train what was found", on a small image."""
+    for split in ("train", "val"):
+        write_data(tmp_path / "my_data", split)
+    Topology(4, frozenset({(1, 2), (2, 0), (3, 1)})).save(tmp_path / "runs" / "my_search" / "topology_det.yaml")
+    (tmp_path / "my_det.yaml").write_text(block("yaml", "my_det"))
+    small = ["train.epochs=null", "train.steps=1", "data.short_side=64", "runtime.workers=0"]
+    train_net(tmp_path, "--config", "my_det.yaml", *small)
+    metrics = json.loads((tmp_path / "runs" / "my_det" / "metrics.json").read_text())
+    assert 0 <= metrics["metrics"]["AP"] <= 1
+
+    (tmp_path / "photos").mkdir()
+    for photo in (tmp_path / "photos" / "a.jpg", tmp_path / "photo.jpg"):
+        Image.new("RGB", (90, 60), (200, 100, 50)).save(photo)
+    commands = [c.split("#")[0].split()[2:] for c in block("bash", "job=evaluate").splitlines()[1:]]
+    commands[0][1] = str(ROOT / commands[0][1])  # a config that the clone has
+    for command in commands:
+        train_net(tmp_path, *command, "runtime.workers=0")
+    assert (
+        json.loads((tmp_path / "runs" / "my_det_again" / "metrics.json").read_text())["metrics"] == metrics["metrics"]
+    )
+
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block("python", "fbnetv5.load"), names)  # the README's own code
+    assert names["prediction"]["boxes"].shape[1:] == (4,)
+    assert "head" in capsys.readouterr().out
 
 
 def test_the_python_example(tmp_path, monkeypatch, capsys):
