@@ -1,11 +1,10 @@
 """Monocular depth: how far every pixel is, up to scale and shift, from path 1.
 
-A search ranks topologies, for which metres do not matter. So the loss compares two maps after each was brought to mean
-0 and standard deviation 1, which makes it 1 - their correlation: scale- and shift-invariant, as in Ranftl et al.,
-"Towards Robust Monocular Depth Estimation" (TPAMI 2020), whose median and absolute deviation hardly tell maps apart
-where most pixels are background. Metres, millimetres, the answers of a teacher that knows no unit, and a depth of 0 all
-serve as they are, where a loss of logarithms (Eigen et al., 2014) needs a floor for the last; and the loss is of one
-size in a room and on a street, near those of the other tasks.
+A search ranks topologies, for which metres do not matter. So what is predicted is each map brought to mean 0 and
+standard deviation 1, by the mean absolute error. Metres, millimetres, the answers of a teacher that knows no unit, and
+a depth of 0 all serve as they are, where a loss of logarithms (Eigen et al., 2014) needs a floor for the last; and the
+loss is of one size in a room and on a street, near those of the other tasks, and so is its gradient. (That of a loss
+which normalises the prediction too, as Ranftl et al. do, TPAMI 2020, grows as the prediction flattens.)
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LEAST_DEVIATION = 1e-6  # of a map, in its own unit; a map of a single depth sta
 
 @dataclass(frozen=True)
 class Depth:
-    """Depth with a single convolution, and an error that knows no scale and no shift."""
+    """Relative depth with a single convolution."""
 
     path: int = 1
     kernel_size: int = 3
@@ -62,18 +61,17 @@ class DepthHead(nn.Module):
 
 
 def relative_error(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Return half the mean squared error of two maps [H, W] after each was brought to mean 0 and deviation 1.
+    """Return the mean absolute error of a map [H, W] against ``truth`` [H, W] brought to mean 0 and deviation 1.
 
-    It lies in 0..2, and is 1 - their correlation. Pixels that are NaN in ``truth`` do not count; without any other the
-    error is 0.
+    Pixels that are NaN in ``truth`` do not count; without any other the error is 0.
     """
     known = truth.isfinite()
     if not known.any():
         return prediction.sum() * 0  # keeps every parameter in the graph
-    return (_normalised(prediction[known]) - _normalised(truth[known])).square().mean() / 2
+    return (prediction[known] - _normalised(truth[known])).abs().mean()
 
 
 def _normalised(depths: Tensor) -> Tensor:
     """Subtract the mean of depths [m], and divide by their standard deviation."""
     centred = depths - depths.mean()
-    return centred / centred.square().mean().clamp(min=LEAST_DEVIATION**2).sqrt()
+    return centred / centred.square().mean().sqrt().clamp(min=LEAST_DEVIATION)

@@ -22,20 +22,18 @@ def feature(count: int = 2, size: int = 8) -> dict[int, Tensor]:
     return {1: torch.randn(count, CHANNELS[1], size, size, generator=generator(0))}
 
 
-def test_the_error_is_that_of_maps_of_mean_0_and_deviation_1() -> None:
+def test_the_error_is_that_of_a_truth_of_mean_0_and_deviation_1() -> None:
     truth = torch.tensor([[0.0, 1.0, 5.0]])  # mean 2, deviation (14 / 3) ** 0.5
-    prediction = torch.tensor([[3.0, 1.0, 2.0]])  # mean 2, deviation (2 / 3) ** 0.5
-    correlation = (-2 * 1 + -1 * -1 + 3 * 0) / 3 / (14 / 3 * 2 / 3) ** 0.5
-    assert relative_error(prediction, truth).item() == pytest.approx(1 - correlation)
+    prediction = torch.tensor([[3.0, 1.0, 2.0]])
+    expected = [depth / (14 / 3) ** 0.5 for depth in (-2, -1, 3)]
+    errors = [abs(own - other) for own, other in zip((3, 1, 2), expected, strict=True)]
+    assert relative_error(prediction, truth).item() == pytest.approx(sum(errors) / 3)
 
 
-def test_scale_and_shift_do_not_matter_and_the_sign_does() -> None:
+def test_the_unit_of_the_truth_does_not_matter() -> None:
     prediction, truth = maps(1, 9, 7), maps(2, 9, 7)
-    error = relative_error(prediction, truth)
-    torch.testing.assert_close(relative_error(0.01 * prediction - 3, 1000 * truth + 5), error)
-    torch.testing.assert_close(relative_error(4 * truth + 1, truth), torch.zeros(()).double())
-    torch.testing.assert_close(relative_error(-truth, truth), torch.tensor(2.0).double())
-    assert 0 < error < 2
+    torch.testing.assert_close(relative_error(prediction, 1000 * truth + 5), relative_error(prediction, truth))
+    assert relative_error(prediction, -truth) != relative_error(prediction, truth)
 
 
 def test_unknown_pixels_do_not_count() -> None:
@@ -51,17 +49,19 @@ def test_unknown_pixels_do_not_count() -> None:
     assert prediction.grad[known].ne(0).any()
 
 
-@pytest.mark.parametrize(
-    ("truth", "error"), [(torch.full((4, 4), NAN), 0), (torch.full((4, 4), 7.0), 0.5), (torch.zeros(4, 4), 0.5)]
-)
-def test_a_map_that_says_nothing_has_no_gradient(truth: Tensor, error: float) -> None:
-    """Without a known pixel, or with a single depth: then the prediction's own deviation of 1 is left."""
+def test_a_map_without_a_known_pixel_has_no_gradient() -> None:
     prediction = maps(1, 4, 4).requires_grad_()
-    value = relative_error(prediction, truth)
-    assert value.item() == pytest.approx(error)
+    value = relative_error(prediction, torch.full((4, 4), NAN))
     value.backward()
+    assert value == 0
     assert prediction.grad is not None
     torch.testing.assert_close(prediction.grad, torch.zeros_like(prediction))
+
+
+@pytest.mark.parametrize("depth", [0.0, 7.0])
+def test_a_map_of_a_single_depth_is_0_everywhere(depth: float) -> None:
+    prediction = maps(1, 4, 4)
+    torch.testing.assert_close(relative_error(prediction, torch.full((4, 4), depth)), prediction.mean())
 
 
 def test_a_prediction_of_a_single_depth_has_a_finite_gradient() -> None:
@@ -110,4 +110,4 @@ def test_it_learns_what_its_feature_shows() -> None:
         optimizer.step()
         errors.append(loss.item())
     assert errors[0] > 0.5
-    assert errors[-1] < 0.1
+    assert errors[-1] < 0.2
