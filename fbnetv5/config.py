@@ -122,6 +122,14 @@ class OptimizerConfig:
 
 
 @dataclass
+class LatencyConfig:
+    """How latency is measured where it is the cost."""
+
+    batch_size: int = option(1, "images at a time")
+    repeats: int = option(50, "times that each part of the network is timed; the median counts")
+
+
+@dataclass
 class SearchConfig:
     """The search."""
 
@@ -141,8 +149,12 @@ class SearchConfig:
         None, "folder of a finished search that the tasks are added to; its supernet and its tasks stay as they are"
     )
     task_weights: dict[str, float] = option(dict, "weight of a task's loss on the shared weights; 1 if not given")
-    budget_macs: float | None = option(
-        None, "derive the likeliest topology whose blocks cost at most this, without the trunk"
+    cost: str = option("macs", "what a block costs: macs, params, or latency on this device; see docs/COST.md")
+    latency: LatencyConfig = option(LatencyConfig, "how latency is measured")
+    budget: float | None = option(
+        None,
+        "derive the likeliest topology whose blocks cost at most this, without the trunk, in the unit of search.cost: "
+        "MACs, parameters or milliseconds",
     )
 
 
@@ -193,6 +205,9 @@ class RuntimeConfig:
     threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice")
     log_every: int = option(10, "iterations between two records of metrics and probabilities")
     checkpoint_every: int = option(200, "iterations between two checkpoints")
+    latency_cache: str | None = option(
+        None, "folder of measured latencies; null: fbnetv5/latency below $XDG_CACHE_HOME or ~/.cache"
+    )
 
 
 @dataclass
@@ -221,6 +236,7 @@ CHOICES = {
     "data.unannotated": ("empty", "unlabelled"),
     "data.undecodable": ("error", "skip"),
     "data.color": ("none", "photometric", "randaugment"),
+    "search.cost": ("macs", "params", "latency"),
     "optimizer.name": ("sgd", "adamw"),
     "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential", "poly"),
     "optimizer.schedule.unit": ("step", "epoch"),
@@ -250,7 +266,9 @@ MINIMA = {
     "search.num_samples": 1,
     "search.arch_start_step": 0,
     "search.arch_lr": 0,
-    "search.budget_macs": 0,
+    "search.latency.batch_size": 1,
+    "search.latency.repeats": 1,
+    "search.budget": 0,
     "train.steps": 1,
     "train.epochs": 0,
     "train.batch_size": 1,
@@ -265,6 +283,8 @@ MINIMA = {
     "runtime.log_every": 1,
     "runtime.checkpoint_every": 1,
 }
+
+RENAMED = {"search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)"}
 
 
 def register() -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fbnetv5.config import CHOICES, MINIMA, RunConfig, describe, register
+from fbnetv5.config import CHOICES, MINIMA, RENAMED, RunConfig, describe, register
 from fbnetv5.errors import InputError, nearest
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -115,6 +115,8 @@ def _explain(error: BaseException) -> str:
     if full_key is None:
         return " ".join(text.split())
     key = full_key.group(1)
+    if key in RENAMED:
+        return f"{key} is now called {RENAMED[key]}"
     if " not in " in text:
         known = [known_key for known_key, _, _ in describe()]
         return f"unknown key '{key}'{nearest(key, {*known, *(k.rsplit('.', 1)[0] for k in known)})}"

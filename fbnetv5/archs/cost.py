@@ -13,7 +13,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fbnetv5.archs.families import NUM_PATHS, Family, Layer
+from fbnetv5.archs.families import NUM_PATHS, STRIDES, Family, Layer
 from fbnetv5.archs.topology import Topology
 
 Size = tuple[int, int]
@@ -101,6 +101,11 @@ def block_costs(family: Family, size: Size) -> tuple[Cost, ...]:
 def block_macs(family: Family, num_stages: int, size: Size) -> list[int]:
     """MACs of a supernet's blocks, stage by stage: ``num_stages`` x 4 numbers, as ``TopologySpace`` takes them."""
     return [cost.macs for cost in block_costs(family, size)] * num_stages
+
+
+def block_params(family: Family, num_stages: int) -> list[int]:
+    """Parameters of a supernet's blocks, stage by stage: ``num_stages`` x 4 numbers. Fusion has none."""
+    return [cost.params for cost in block_costs(family, (STRIDES[-1], STRIDES[-1]))] * num_stages
 
 
 def network_cost(family: Family, topology: Topology, size: Size) -> Cost:

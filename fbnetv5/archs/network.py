@@ -66,15 +66,15 @@ class MultiPathNet(nn.Module):
             previous = list(carried)
             for path in range(NUM_PATHS):
                 if topology.active(stage, path):
-                    x = self.blocks[_block_name((stage, path))](self._fuse(previous, (stage, path), topology, gates))
+                    x = self.blocks[_block_name((stage, path))](self.fuse(previous, (stage, path), topology, gates))
                     if gates is not None:
                         gate = gates[stage - 1, path]
                         x = gate * x + (1 - gate) * previous[path]
                     carried[path] = x
         last = topology.num_stages + 1
-        return {path: self._fuse(carried, (last, path), topology, gates) for path in topology.outputs}
+        return {path: self.fuse(carried, (last, path), topology, gates) for path in topology.outputs}
 
-    def _fuse(self, carried: list[Tensor], target: Block, topology: Topology, gates: Tensor | None) -> Tensor:
+    def fuse(self, carried: list[Tensor], target: Block, topology: Topology, gates: Tensor | None = None) -> Tensor:
         """Return what ``target`` reads: its path's feature plus, resampled, those of the blocks of the stage before."""
         stage, path = target
         total = carried[path]

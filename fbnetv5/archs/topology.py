@@ -210,18 +210,18 @@ class TopologySpace:
 
     Attributes:
         num_stages: S.
-        block_macs: MACs of each slot's block; S x 4 numbers, slot ``(stage - 1) * 4 + path``.
+        block_costs: of each slot's block, in any one unit; S x 4 numbers, slot ``(stage - 1) * 4 + path``.
 
     Raises:
-        ValueError: ``block_macs`` does not hold one number a slot.
+        ValueError: ``block_costs`` does not hold one number a slot.
     """
 
     num_stages: int
-    block_macs: Sequence[float]
+    block_costs: Sequence[float]
 
     def __post_init__(self) -> None:
-        if len(self.block_macs) != len(self._slots):
-            raise ValueError(f"{len(self._slots)} slots need as many block_macs, got {len(self.block_macs)}")
+        if len(self.block_costs) != len(self._slots):
+            raise ValueError(f"{len(self._slots)} slots need as many block_costs, got {len(self.block_costs)}")
 
     @cached_property
     def _slots(self) -> tuple[Block, ...]:
@@ -234,8 +234,8 @@ class TopologySpace:
 
     @property
     def option_costs(self) -> tuple[tuple[float, ...], ...]:
-        """MACs of each option of each slot; a skipped block costs nothing."""
-        return tuple((0.0, float(macs)) for macs in self.block_macs)
+        """Cost of each option of each slot; a skipped block costs nothing."""
+        return tuple((0.0, float(cost)) for cost in self.block_costs)
 
     @property
     def slot_names(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with start_world(config.runtime.device, config.runtime.threads) as world:
-        supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world)
+        supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world, folder)
         train_supernet(supernet, folder)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from fbnetv5.archs.cost import block_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_weights import load_timm_weights
@@ -24,8 +23,9 @@ from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.jobs.checks import check_labels, check_sizes, crop_side
+from fbnetv5.jobs.checks import check_labels, check_sizes
 from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.jobs.pricing import UNITS, keep_prices, price_blocks
 from fbnetv5.jobs.supernet_extend import freeze_network, read_finished, require_same_network, task_names
 from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
 from fbnetv5.seeding import Purpose, forked
@@ -34,8 +34,10 @@ from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 
 
-def build_run(config: RunConfig, world: World) -> SupernetRun:
+def build_run(config: RunConfig, world: World, folder: Path | None = None) -> SupernetRun:
     """Build data, supernet, optimiser and search method of a run; all ranks build the same.
+
+    A resumed run goes on with the latencies in its ``folder``, if they are what blocks cost.
 
     Raises:
         InputError: the configuration does not fit together, or its data do not serve its tasks.
@@ -55,9 +57,8 @@ def build_run(config: RunConfig, world: World) -> SupernetRun:
         _load_initial_weights(model, config, world)
     model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
     model.to(memory_format=torch.channels_last)
-    side = crop_side(config.data)
-    macs = block_macs(family, config.model.num_stages, (side, side))
-    space = TopologySpace(config.model.num_stages, macs)
+    prices = price_blocks(config, family, world, folder)
+    space = TopologySpace(config.model.num_stages, prices.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     algorithm = build_target(
         "search.algorithm",
@@ -67,7 +68,7 @@ def build_run(config: RunConfig, world: World) -> SupernetRun:
         num_samples=config.search.num_samples,
         seed=config.seed,
     )
-    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept)
+    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, prices.latency)
 
 
 def train_supernet(run: SupernetRun, folder: Path) -> None:
@@ -78,6 +79,7 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
     """
     config, world = run.config, run.world
     checkpointer, checkpoint = open_run_folder(config, folder, world)
+    keep_prices(run.latency, folder, world)
     start_step = checkpoint.step if checkpoint else 0
     log = RunLog(
         folder if world.is_main else None,
@@ -135,9 +137,11 @@ def _summary(run: SupernetRun, folder: Path) -> str:
     tasks = ", ".join(run.model.tasks)
     if run.kept:
         tasks += f", added to {', '.join(task_names(run.kept)) or 'the supernet'} of {config.search.extend}"
+    unit = UNITS[config.search.cost] + (f" on {run.latency.conditions}" if run.latency else "")
     return (
         f"{config.job} for {tasks}: family {config.model.family}, {len(run.space.num_options)} "
-        f"blocks; {len(run.source):,} images; {run.num_steps:,} steps of {config.search.num_samples} architectures; "
+        f"blocks, their cost in {unit}; {len(run.source):,} images; {run.num_steps:,} steps of "
+        f"{config.search.num_samples} architectures; "
         f"{world.size} process(es) on {world.device.type}; writing to {folder}"
     )
 

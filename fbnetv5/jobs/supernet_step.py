@@ -32,6 +32,7 @@ from fbnetv5.engine.optim import rate_factor, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.errors import InputError
 from fbnetv5.jobs.checks import DIVERGED, clip_gradient, require_finite_losses
+from fbnetv5.latency.table import LatencyTable
 from fbnetv5.search.algorithms import Draw, SearchAlgorithm
 from fbnetv5.seeding import Purpose, forked
 from fbnetv5.tasks.multitask import MultitaskNet
@@ -42,6 +43,7 @@ class SupernetRun:
     """The parts of a run, as :func:`supernet_step` uses them.
 
     ``kept`` holds the weights of the search that this one extends, by name; it is empty where it extends none.
+    ``latency`` is there where it is what blocks cost.
     """
 
     config: RunConfig
@@ -52,6 +54,7 @@ class SupernetRun:
     optimizer: optim.Optimizer
     algorithm: SearchAlgorithm
     kept: Mapping[str, Tensor] = field(default_factory=dict)
+    latency: LatencyTable | None = None
 
     @property
     def learner(self) -> nn.Module:

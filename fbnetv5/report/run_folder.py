@@ -33,6 +33,11 @@ class FoundTopology:
     topology: Topology
     info: Mapping[str, Any]
 
+    @property
+    def latency_ms(self) -> float | None:
+        """Of the blocks that the search head saw and the trunk, where the search measured latency."""
+        return _finite({"ms": self.info.get("backbone_latency_ms")}).get("ms")
+
 
 @dataclass(frozen=True)
 class RunFolder:

@@ -32,7 +32,8 @@ class Tile:
 class Found:
     """What a search found for one task; ``is_final`` where it was derived, else it is the likeliest so far.
 
-    ``seen`` are the blocks that reach the path of the search head, and ``cost`` is theirs and the trunk's.
+    ``seen`` are the blocks that reach the path of the search head, and ``cost`` is theirs and the trunk's, as is
+    ``latency_ms``, which a search that was priced in it leaves.
     """
 
     task: str
@@ -42,6 +43,7 @@ class Found:
     share: float | None
     history: History | None
     is_final: bool
+    latency_ms: float | None = None
 
     @property
     def picture(self) -> Markup:
@@ -69,7 +71,8 @@ def found_topologies(run: RunFolder) -> list[Found]:
         seen = selected.prune((path,) if path in selected.outputs else selected.outputs)
         cost, whole = _cost(run, seen), _cost(run, Topology.full(selected.num_stages))
         share = cost.macs / whole.macs if cost and whole else None
-        entries.append(Found(task, selected, seen, cost, share, history, derived is not None))
+        latency_ms = None if derived is None else derived.latency_ms
+        entries.append(Found(task, selected, seen, cost, share, history, derived is not None, latency_ms))
     return entries
 
 
@@ -151,7 +154,8 @@ def tiles(run: RunFolder, found: Sequence[Found]) -> list[Tile]:
 def _found_tile(found: Found) -> Tile:
     total = 4 * found.selected.num_stages
     macs = "" if found.cost is None else f"{counted(found.cost.macs)} MACs"
-    state = macs if found.is_final else "likeliest so far"
+    latency = "" if found.latency_ms is None else f", {plain(found.latency_ms)} ms"
+    state = macs + latency if found.is_final else "likeliest so far"
     shown = Topology(found.selected.num_stages, found.selected.blocks, found.seen.outputs)
     return Tile(found.task, f"{len(found.selected.blocks)} of {total}", f"blocks, {state}", fingerprint_svg(shown))
 

@@ -32,7 +32,7 @@ def most_likely_within(probabilities: Tensor, space: SearchSpace, budget: float)
     costs = numpy.array([space.option_costs[b][o] for b, o in zip(slots, options, strict=True)])
     cheapest = sum(min(row) for row in space.option_costs)
     if budget < cheapest:
-        raise InputError(f"no architecture fits the budget of {budget:,.0f}: the cheapest costs {cheapest:,.0f}")
+        raise InputError(f"no architecture fits the budget of {budget:,}: the cheapest costs {cheapest:,}")
     log_likelihood = probabilities[list(slots), list(options)].log().numpy()
     frugality = 1e-9 * costs / max(float(costs.sum()), 1.0)  # of equally likely options, the cheaper one
     one_option_a_slot = (numpy.arange(len(space.num_options))[:, None] == numpy.array(slots)).astype(float)

@@ -91,7 +91,8 @@ def _searched(run: Path, file: Path, topology: Mapping[str, Any], steps: Mapping
     info = topology.get("info")
     info = info if isinstance(info, dict) else {}
     task = str(info.get("task", file.stem.removeprefix("topology_")))
-    names = {"macs": "backbone_macs", "params": "backbone_params", "blocks": "selected_blocks"}
+    names = {"macs": "backbone_macs", "params": "backbone_params", "latency_ms": "backbone_latency_ms"}
+    names |= {"blocks": "selected_blocks"}
     values = {name: info.get(key) for name, key in names.items()}
     return Row(run, task, values=_numbers({**values, "loss": steps.get(f"loss/{task}")}))
 

@@ -98,6 +98,16 @@ def test_block_macs_are_what_a_block_adds():
     assert len(macs) == 12
 
 
+@pytest.mark.parametrize(("name", "seed"), [*(("NANO", seed) for seed in range(4)), ("A_C", 4), ("A", 5), ("F", 6)])
+def test_trunk_and_block_params_are_those_of_the_built_network(name, seed, random_topology):
+    family, topology = FAMILIES[name], random_topology(seed, 3)
+    with_trunk = Topology(3, topology.blocks)
+    params = cost.block_params(family, 3)
+    trunk = sum(part.params for part in cost.partition_costs(family, (96, 96)))
+    chosen = sum(params[(stage - 1) * 4 + path] for stage, path in topology.blocks)
+    assert trunk + chosen == num_params(MultiPathNet(family, with_trunk))
+
+
 def test_cost_of_a_convolution_by_hand():
     assert cost.conv_cost(in_channels=4, out_channels=6, size=(5, 7), kernel=3, bias=True) == Cost(
         macs=6 * 4 * 9 * 35, params=6 * 4 * 9 + 6

@@ -175,5 +175,5 @@ def test_space_refuses_what_is_not_its_own():
         space.decode([0, 1, 0, 2])
     with pytest.raises(ValueError, match="the space has 1 stages, the topology 2"):
         space.encode(Topology.full(2))
-    with pytest.raises(ValueError, match="8 slots need as many block_macs, got 4"):
+    with pytest.raises(ValueError, match="8 slots need as many block_costs, got 4"):
         TopologySpace(2, [1, 2, 3, 4])

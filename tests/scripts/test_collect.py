@@ -91,6 +91,7 @@ def test_trainings_in_any_state(tmp_path, capsys):
 def test_a_search_has_a_row_for_each_task(tmp_path):
     for seed, (macs, loss) in enumerate([(100, 2.0), (200, 1.0), (300, 1.5)]):
         info = {"info": {"task": "seg", "backbone_macs": macs, "backbone_params": 5, "selected_blocks": 3}}
+        info["info"]["backbone_latency_ms"] = macs / 8
         write_run(
             tmp_path / str(seed),
             seed,
@@ -102,6 +103,7 @@ def test_a_search_has_a_row_for_each_task(tmp_path):
     collect.main([str(tmp_path / "*"), "--task", "seg", "--output", str(tmp_path / "out")])
     rows = rows_of(tmp_path / "out")
     assert [row["front"] for row in rows.values()] == ["yes", "yes", ""]  # a low loss is better
+    assert [float(row["latency_ms"]) for row in rows.values()] == [12.5, 25, 37.5]
     collect.main([str(tmp_path / "?"), "--output", str(tmp_path / "both")])
     assert len(rows_of(tmp_path / "both")) == 6
 

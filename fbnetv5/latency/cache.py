@@ -1,0 +1,63 @@
+"""Latency tables that outlive a run: one file for each device, network and input, in the user's cache folder.
+
+Files are written atomically, so any number of processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from fbnetv5.archs.families import Family
+from fbnetv5.errors import InputError
+from fbnetv5.latency.measure import Clock, measure_latency
+from fbnetv5.latency.table import Conditions, LatencyTable
+
+
+def cache_folder() -> Path:
+    """Return ``$XDG_CACHE_HOME/fbnetv5/latency``, by default below ``~/.cache``."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "fbnetv5" / "latency"
+
+
+def cache_file(conditions: Conditions, folder: Path) -> Path:
+    """Return the file of the tables of these conditions."""
+    digest = hashlib.sha256(json.dumps(asdict(conditions), sort_keys=True).encode()).hexdigest()[:16]
+    return folder / f"{conditions.family}_{'x'.join(map(str, conditions.size))}_{digest}.json"
+
+
+def load_or_measure(
+    family: Family, conditions: Conditions, device: torch.device, folder: Path, clock: Clock = time.perf_counter
+) -> LatencyTable:
+    """Return the table in ``folder``, or measure it and keep it there.
+
+    A file that is damaged is measured anew, and a folder that cannot be written is done without; both with a warning on
+    stderr.
+    """
+    file = cache_file(conditions, folder)
+    if file.exists():
+        try:
+            table = LatencyTable.load(file)
+            if table.conditions == conditions:
+                return table
+            print(f"warning: {file} was measured under other conditions; measuring anew", file=sys.stderr)
+        except InputError as error:
+            print(f"warning: {error}; measuring anew", file=sys.stderr)
+    table = measure_latency(family, conditions, device, clock)
+    keep(table, folder)
+    return table
+
+
+def keep(table: LatencyTable, folder: Path) -> None:
+    """Write a table to its file in ``folder``; where that fails, warn on stderr."""
+    try:
+        table.save(cache_file(table.conditions, folder))
+    except InputError as error:
+        print(f"warning: latencies are not cached: {error}", file=sys.stderr)

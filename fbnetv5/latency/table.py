@@ -1,0 +1,150 @@
+"""The latency of a network's parts, and what of it a block is charged with.
+
+A network's time is that of its trunk, its blocks and its fusion edges. An edge exists where both of its ends do, so
+no price a block gives that time exactly. :meth:`LatencyTable.block_latencies` halves an edge between its two blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.archs.topology import Topology
+from fbnetv5.errors import InputError
+from fbnetv5.files import write_text
+
+NUM_VALUES = NUM_PATHS * (2 + NUM_PATHS)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What latencies depend on; tables of equal conditions stand for each other.
+
+    Attributes:
+        device: name of the CPU model or of the GPU.
+        torch: version of torch.
+        threads: torch's CPU threads.
+        precision: float32, bfloat16 (autocast) or float64.
+        family: name of the family.
+        layers: digest of the family's layers.
+        size: height and width of the images in pixels.
+        batch_size: images at a time.
+        repeats: times that a part was timed.
+    """
+
+    device: str
+    torch: str
+    threads: int
+    precision: str
+    family: str
+    layers: str
+    size: tuple[int, int]
+    batch_size: int
+    repeats: int
+
+    def __str__(self) -> str:
+        images = f"{self.batch_size} image(s) of {self.size[0]} x {self.size[1]}"
+        return f"{self.device}, {self.threads} thread(s), {self.precision}, {images}"
+
+    def same_network(self, other: Conditions) -> bool:
+        """Whether both are of one network and input, on whatever device."""
+        keys = ("precision", "family", "layers", "size", "batch_size")
+        return all(getattr(self, key) == getattr(other, key) for key in keys)
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Milliseconds of the parts of any network of one family. Every stage's blocks and edges are the same.
+
+    Attributes:
+        conditions: how they were measured.
+        partition_ms: of the four trunk partitions.
+        block_ms: of a block on each of the four paths, without what is fused into it.
+        fusion_ms: ``[source path][target path]``, to resample a feature and to add it; 0 on the diagonal.
+    """
+
+    conditions: Conditions
+    partition_ms: tuple[float, ...]
+    block_ms: tuple[float, ...]
+    fusion_ms: tuple[tuple[float, ...], ...]
+
+    @property
+    def trunk_ms(self) -> float:
+        """Milliseconds of the whole trunk, the constant beside the sum over blocks."""
+        return sum(self.partition_ms)
+
+    def block_latencies(self, num_stages: int) -> list[float]:
+        """Return the milliseconds that each block is charged with, stage by stage: ``num_stages`` x 4 numbers.
+
+        A block is charged with its own time and with fusion: an edge between two blocks is shared half and half, an
+        edge from the trunk (into stage 1) or to one of the four outputs (from the last stage) is the block's alone. So
+        trunk and sum are :meth:`network_ms` of the supernet and of the network without blocks, and at least that of
+        any other with four outputs: a_i / 2 + a_j / 2 >= a_i a_j. Where all blocks are as likely as not, no other
+        prices and constant have a smaller squared error (but for a constant: 1 / 4 of each shared edge too much).
+        """
+        received = [sum(row[path] for row in self.fusion_ms) for path in range(NUM_PATHS)]
+        sent = [sum(row) for row in self.fusion_ms]
+        return [
+            self.block_ms[path]
+            + received[path] * (1.0 if stage == 1 else 0.5)
+            + sent[path] * (1.0 if stage == num_stages else 0.5)
+            for stage in range(1, num_stages + 1)
+            for path in range(NUM_PATHS)
+        ]
+
+    def network_ms(self, topology: Topology) -> float:
+        """Return the milliseconds of ``MultiPathNet(family, topology)``: of its trunk partitions, blocks and edges."""
+        parts = [*self.partition_ms[: topology.num_partitions], *(self.block_ms[path] for _, path in topology.blocks)]
+        edges = (self.fusion_ms[source[1]][target[1]] for source, target in topology.edges())  # a path's own cost 0
+        return sum(parts) + sum(edges)
+
+    def to_list(self) -> list[float]:
+        """Return all ``NUM_VALUES`` milliseconds in one list; see :meth:`from_list`."""
+        return [*self.partition_ms, *self.block_ms, *(value for row in self.fusion_ms for value in row)]
+
+    @classmethod
+    def from_list(cls, conditions: Conditions, values: Sequence[float]) -> LatencyTable:
+        """Return the table of :meth:`to_list`'s values."""
+        rows = [tuple(values[start : start + NUM_PATHS]) for start in range(0, NUM_VALUES, NUM_PATHS)]
+        return cls(conditions, rows[0], rows[1], tuple(rows[2:]))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as JSON, atomically.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LatencyTable:
+        """Read a table that :meth:`save` wrote, to the bit.
+
+        Raises:
+            InputError: the file cannot be read or is damaged.
+        """
+        try:
+            return _parse(json.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+
+
+def _parse(document: dict[str, Any]) -> LatencyTable:
+    """Check a file's content. Raises ValueError, KeyError or TypeError."""
+    described = document["conditions"]
+    conditions = Conditions(**{**described, "size": tuple(described["size"])})
+    rows = [document["partition_ms"], document["block_ms"], *document["fusion_ms"]]
+    values = [float(value) for row in rows for value in row]
+    if [len(row) for row in rows] != [NUM_PATHS] * (2 + NUM_PATHS):
+        raise ValueError(f"expected {2 + NUM_PATHS} rows of {NUM_PATHS} latencies")
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError("a latency is negative or not finite")
+    return LatencyTable.from_list(conditions, values)
