@@ -143,7 +143,7 @@ class SearchConfig:
     arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule")
     algorithm: dict[str, Any] = option(
         lambda: {"_target_": "fbnetv5.search.algorithms.MultitaskReinforce"},
-        "{_target_: class, its options}: the search method; baseline, cost_weight, cost_target, window of this one",
+        "{_target_: class, its options}: the search method; --help lists those there are, and their options",
     )
     extend: str | None = option(
         None, "folder of a finished search that the tasks are added to; its supernet and its tasks stay as they are"
