@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     WORLD = 4
     INITIALISATION = 5
     CALIBRATION = 6
+    ABLATION = 7
 
 
 def derive_seed(seed: int, *key: int) -> int:
