@@ -17,7 +17,7 @@ from fbnetv5.archs.cost import Cost, feature_sizes, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.data.images import read_image
+from fbnetv5.data.images import read_image, to_rgb
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.multitask import TargetKind
 from fbnetv5.engine.checkpoint import load_by_name, read_weights
@@ -212,7 +212,7 @@ def _paths(paths: Sequence[int]) -> str:
 def _pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
     """Return an image as uint8 [3, H, W]."""
     if isinstance(image, Image.Image):
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1).contiguous()
     if not isinstance(image, Tensor):
         return read_image(Path(image))
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:

@@ -14,9 +14,12 @@ from fbnetv5.archs.cost import feature_sizes, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, named_topology
+from fbnetv5.data.collate import collate
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import LABEL
+from fbnetv5.data.multitask import LABEL, Item
 from fbnetv5.engine.checkpoint import save_weights
+from fbnetv5.engine.distributed import World
+from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.errors import InputError
 from fbnetv5.model import ModelSpec, TaskNet, build_model, load_initial
 from fbnetv5.seeding import forked
@@ -131,6 +134,34 @@ def test_the_three_forms_of_an_image_are_the_same(tmp_path, kind):
     assert not prediction.requires_grad
     expected = model.eval()(model.spec.input.prepare(image)[None])[0]
     torch.testing.assert_close(prediction, expected)
+
+
+def test_16_bit_grey_is_scaled_from_a_file_and_from_pil(tmp_path):
+    grey = Image.fromarray(torch.linspace(0, 65535, 64 * 64).reshape(64, 64).to(torch.uint16).numpy())
+    grey.save(tmp_path / "grey.png")
+    model = build("cls").eval()
+    torch.testing.assert_close(model.predict(grey), model.predict(tmp_path / "grey.png"), rtol=0, atol=0)
+
+
+def test_the_batch_does_not_matter():
+    """A wide and a tall image, whose common size has room for both, are predicted as each by itself."""
+    pictures = [picture(), picture().transpose(1, 2).contiguous()]
+    model = build("det", head={**HEADS["det"], "score_threshold": 0.0})
+    prepared = [model.spec.input.prepare(image) for image in pictures]
+    items = [Item(image, {}, str(i), (pictures[i].shape[1], pictures[i].shape[2])) for i, image in enumerate(prepared)]
+    found: dict = {}
+
+    class Recorder:
+        def update(self, predictions, targets, names, sizes):
+            found.update(zip(names, predictions, strict=True))
+
+        def compute(self, world):
+            return {}
+
+    alone = World(rank=0, size=1, device=torch.device("cpu"))
+    evaluate(model, [collate(items, multiple=32)], alone, num_images=2, evaluator=Recorder())
+    for i, image in enumerate(pictures):
+        torch.testing.assert_close(found[str(i)]["boxes"], model.predict(image)["boxes"])
 
 
 def test_predictions_are_in_the_images_own_pixels():

@@ -37,13 +37,13 @@ def resized_size(
 ) -> tuple[int, int]:
     """Return the (height, width) of an image whose short side becomes ``short_side``, unless that is too long.
 
-    Where the long side would exceed ``long_side``, that becomes the long side instead. Both are multiplied by
-    ``factor`` first. Sides are rounded as Detectron2's ResizeShortestEdge does, but are never 0.
+    ``short_side`` is multiplied by ``factor`` first. Where the long side would exceed ``long_side``, that becomes the
+    long side instead. Sides are rounded as Detectron2's ResizeShortestEdge does, but are never 0.
     """
     scale = short_side * factor / min(height, width)
     sides = (scale * height, scale * width)
-    if long_side is not None and max(sides) > long_side * factor:
-        shrink = long_side * factor / max(sides)
+    if long_side is not None and max(sides) > long_side:
+        shrink = long_side / max(sides)
         sides = (sides[0] * shrink, sides[1] * shrink)
     return max(1, int(sides[0] + 0.5)), max(1, int(sides[1] + 0.5))
 
@@ -58,7 +58,7 @@ class Resize(v2.Transform):
     Args:
         short_side: in pixels.
         long_side: the most pixels that the long side may have; implies ``nearest_size``.
-        scale: both are multiplied by a random factor between these two; implies ``nearest_size``.
+        scale: ``short_side`` is multiplied by a random factor between these two; implies ``nearest_size``.
 
     Raises:
         InputError: a side is below one pixel.

@@ -42,7 +42,7 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            pixels = np.array(_to_rgb(image))
+            pixels = np.array(to_rgb(image))
     except DECODER_ERRORS as error:
         raise UndecodableImageError(f"{path}: cannot read this image: {_reason(path, error)}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
@@ -110,7 +110,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB of 8 bits."""
     if image.mode.startswith("I"):  # 16-bit grey, which PIL's own conversion would cut off at 255
         grey = np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8)
         image = Image.fromarray(grey)

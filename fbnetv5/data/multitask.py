@@ -186,6 +186,26 @@ class Batch:
             for cut in cuts
         ]
 
+    def by_size(self, multiple: int) -> list[Batch]:
+        """Group images of the same size once padded to multiples of ``multiple``, with no padding beyond that.
+
+        What a network computes of an image then depends on no other image of the batch. ``skipped`` stays with the
+        whole.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for row, (height, width) in enumerate(self.sizes):
+            groups.setdefault((-(-height // multiple) * multiple, -(-width // multiple) * multiple), []).append(row)
+        return [
+            Batch(
+                images=self.images[rows, :, :height, :width],
+                targets=[self.targets[row] for row in rows],
+                names=[self.names[row] for row in rows],
+                sizes=[self.sizes[row] for row in rows],
+                original_sizes=[self.original_sizes[row] for row in rows],
+            )
+            for (height, width), rows in groups.items()
+        ]
+
     def pin_memory(self) -> Batch:
         """Move every tensor to page-locked memory; the data loader calls this when it is told to pin."""
         return self._map(Tensor.pin_memory)

@@ -18,7 +18,8 @@ from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, PadTo, Resize, norm
 from fbnetv5.data.multitask import IGNORE, Target, TargetKind
 from fbnetv5.errors import InputError
 
-MIN_BOX_SIDE = 2.0  # pixels that must be left of both sides of a box
+MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
+MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image
 
 ColorChange = Literal["none", "photometric", "randaugment"]
 _COLOR_CHANGES = {
@@ -44,7 +45,7 @@ def train_transform(
         short_side: in pixels.
         crop: in pixels; None keeps whole images, of many sizes.
         long_side: the most pixels that the long side may have; then the short side is smaller.
-        scale: both sides are multiplied by a random factor between these two.
+        scale: ``short_side`` is multiplied by a random factor between these two.
         area: the cut covers a random share of the image between these two, at a random aspect ratio, and is resized to
             ``crop`` (the usual augmentation of ImageNet); ``short_side``, ``long_side`` and ``scale`` do not matter.
         flip: whether to mirror half of the images.
@@ -69,7 +70,8 @@ def train_transform(
             steps = [resize, CropTo(crop), *colors, PadTo(crop)]  # padded last, with a colour that does not change
     if flip:
         steps.append(v2.RandomHorizontalFlip())
-    return JointTransform(steps, keep_unknown=keep_unknown)
+    min_box_side = MIN_WHOLE_BOX_SIDE if crop is None else MIN_BOX_SIDE
+    return JointTransform(steps, min_box_side=min_box_side, keep_unknown=keep_unknown)
 
 
 def eval_transform(short_side: int, crop: int) -> JointTransform:

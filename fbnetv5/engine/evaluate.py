@@ -50,12 +50,13 @@ def evaluate(
         num_skipped += len(batch.skipped)
         if len(batch) == 0:
             continue
-        images = batch.images.to(world.device, dtype, memory_format=torch.channels_last)
-        predictions = model(images, true_sizes=batch.sizes, output_sizes=batch.original_sizes)
-        if evaluator is not None:
-            evaluator.update(predictions, batch.targets, batch.names, batch.original_sizes)
-        if writer is not None:
-            writer.add(batch.names, predictions, batch.original_sizes)
+        for part in batch.by_size(model.spec.input.multiple):
+            images = part.images.to(world.device, dtype, memory_format=torch.channels_last)
+            predictions = model(images, true_sizes=part.sizes, output_sizes=part.original_sizes)
+            if evaluator is not None:
+                evaluator.update(predictions, part.targets, part.names, part.original_sizes)
+            if writer is not None:
+                writer.add(part.names, predictions, part.original_sizes)
     if writer is not None:
         writer.close()
     num_skipped = int(world.gather(torch.tensor([num_skipped])).sum())

@@ -38,7 +38,7 @@ def run_loop(
         if log.due(done):
             log.record(done)
             on_record(done)
+        if done % save_every == 0 or done == num_steps:
+            save(done)  # first: an evaluation that fails loses no step
         if evaluate is not None and evaluate_every is not None and done % evaluate_every == 0 and done < num_steps:
             evaluate(done)
-        if done % save_every == 0 or done == num_steps:
-            save(done)

@@ -67,6 +67,12 @@ def check_train_sizes(config: RunConfig, world: World) -> None:
             f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
             "raise train.batch_size or data.crop, or lower train.accumulate"
         )
+    shortest = config.data.short_side * (config.data.scale or [1.0])[0]
+    if config.data.crop is None and images == 1 and shortest <= STRIDES[-1]:
+        raise InputError(
+            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; raise "
+            "train.batch_size or data.short_side, or lower train.accumulate"
+        )
 
 
 def check_optimizer(optimizer: OptimizerConfig) -> None:

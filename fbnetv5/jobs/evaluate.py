@@ -106,7 +106,8 @@ def ground_truth_file(config: RunConfig) -> Path | None:
 
 def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
     """Draw the predictions of ``count`` images, evenly spaced over the source, as one picture."""
-    chosen = range(0, len(source), max(1, len(source) // count))[:count]
+    count = min(count, len(source))
+    chosen = [len(source) * i // count for i in range(count)]
     kind = model.head.target.kind
     panels = []
     for row in chosen:

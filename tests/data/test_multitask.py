@@ -34,6 +34,23 @@ def test_parts_are_equal_or_refused() -> None:
         batch_of(6).split(4)
 
 
+def test_images_of_a_size_are_grouped_without_the_padding_of_others() -> None:
+    sizes = [(30, 40), (32, 60), (20, 64), (64, 33)]
+    images = torch.zeros(4, 3, 64, 64)
+    for row, (height, width) in enumerate(sizes):
+        images[row, :, :height, :width] = row + 1
+    names = list("abcd")
+    batch = Batch(images, [{"label": i} for i in range(4)], names, sizes, [(i, i) for i in range(4)], skipped=["gone"])
+    groups = batch.by_size(32)
+    assert [group.names for group in groups] == [["a", "b", "c"], ["d"]]
+    assert [tuple(group.images.shape) for group in groups] == [(3, 3, 32, 64), (1, 3, 64, 64)]
+    for group in groups:
+        for image, target, size, name in zip(group.images, group.targets, group.sizes, group.names, strict=True):
+            row = names.index(name)
+            assert (target["label"], size) == (row, sizes[row])
+            assert image.sum() == images[row].sum()
+
+
 def test_a_batch_moves_with_all_of_its_tensors_and_keeps_the_rest() -> None:
     batch = batch_of(2)
     moved = batch.to("meta")

@@ -174,6 +174,7 @@ def test_mixed_precision_trains_all_heads(tmp_path):
         (("train.epochs=1",), "one of train.steps and train.epochs"),
         (("train.batch_size=7", "train.accumulate=2"), "multiple"),
         (("train.ema=1.0",), "decay below 1"),
+        (("train.batch_size=1", "data.short_side=32"), "a single value on path 3"),
         (("optimizer.lr=1e9", "optimizer.clip_norm=null"), "at step"),
     ],
 )
