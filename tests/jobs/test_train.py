@@ -85,7 +85,7 @@ def test_two_processes_learn_what_one_does(task, tmp_path):
     assert images == [12, 12]
 
 
-def test_weights_of_a_searched_supernet_start_every_training_lower(tmp_path):
+def test_weights_of_a_searched_supernet_start_every_training(tmp_path):
     """Nothing is missing but the heads."""
     search = launch(
         f"output={tmp_path / 'search'}", "search.steps=2", "data.shapes.size=96", "data.short_side=96", "data.crop=96"
