@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "__init__.py").read_text()).group(1)
 
+LABEL = ["transformers>=5.0"]  # teachers from the hub
+
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -16,6 +18,7 @@ TEST = [
     "types-PyYAML",
     "pycocotools>=2.0.7",  # this and torchmetrics: what the metrics are compared with
     "torchmetrics>=1.4",
+    *LABEL,
 ]
 
 SWEEP = ["submitit>=1.5"]  # launcher=slurm
@@ -49,5 +52,5 @@ setup(
         "matplotlib>=3.8",
         "jinja2>=3.1",
     ],
-    extras_require={"test": TEST, "sweep": SWEEP},
+    extras_require={"label": LABEL, "test": TEST, "sweep": SWEEP},
 )

@@ -45,8 +45,10 @@ class ModelConfig:
 class FilesConfig:
     """Where one split lies. Paths are relative to data.root; leave out what you have no labels for."""
 
-    index: str | None = option(None, "parquet index, below data.root; instead of the entries below")
-    images: str | None = option(None, "folder of images, below data.root, as are the labels")
+    index: str | None = option(None, "parquet index, below data.root; instead of the labels below")
+    images: str | None = option(
+        None, "folder of images, below data.root, as are the labels; of an index: what its paths of images start from"
+    )
     labels: str | None = option(
         None, "csv with the columns file_name,label; or data.train.images again where each class has a folder"
     )
@@ -196,6 +198,23 @@ class EvaluateConfig:
 
 
 @dataclass
+class LabelConfig:
+    """Labelling images with pretrained models."""
+
+    images: str | None = option(None, "folder of images, searched with its subfolders; nothing is written to it")
+    labels: str | None = option(
+        None, "csv with the columns file_name,label; or label.images again where each class has a folder"
+    )
+    boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
+    masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
+    box_threshold: float = option(0.5, "boxes of a lower score are dropped")
+    pixel_threshold: float = option(0.5, "pixels whose likeliest class has a lower probability are ignored (255)")
+    batch_size: int = option(8, "images that a teacher sees at a time, a process")
+    shard_size: int = option(1000, "images whose labels are written at once; what a killed run does again at most")
+    num_drawn: int = option(16, "images that are drawn with their labels")
+
+
+@dataclass
 class RuntimeConfig:
     """How it runs; but for the precision a resumed run may change it."""
 
@@ -216,7 +235,8 @@ class RunConfig:
 
     job: str = option(
         "search",
-        "search; pretrain: train the supernet with random architectures; train: a final model; evaluate: a trained one",
+        "search; pretrain: train the supernet with random architectures; train: a final model; evaluate: a trained one"
+        "; label: images with pretrained models",
     )
     name: str = option(MISSING, "name of the run")
     output: str = option("runs/${name}", "folder of the run, from the working directory")
@@ -229,6 +249,7 @@ class RunConfig:
     search: SearchConfig = option(SearchConfig, "the search")
     train: TrainConfig = option(TrainConfig, "training a final model")
     evaluate: EvaluateConfig = option(EvaluateConfig, "evaluating a trained model, also at the end of its training")
+    label: LabelConfig = option(LabelConfig, "labelling images with pretrained models")
     runtime: RuntimeConfig = option(RuntimeConfig, "how it runs")
 
 
@@ -278,6 +299,11 @@ MINIMA = {
     "train.teacher.size": 32,
     "evaluate.batch_size": 1,
     "evaluate.num_drawn": 0,
+    "label.box_threshold": 0,
+    "label.pixel_threshold": 0,
+    "label.batch_size": 1,
+    "label.shard_size": 1,
+    "label.num_drawn": 0,
     "runtime.workers": 0,
     "runtime.threads": 1,
     "runtime.log_every": 1,

@@ -21,8 +21,15 @@ from fbnetv5.errors import InputError, nearest
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
-OPEN_ENDED = ("tasks.", "search.task_weights", "search.algorithm", "model.head")  # mappings without fixed keys
-NOT_IN_IDENTITY = re.compile(r"runtime\.(?!precision)|evaluate\.|resume$|output$|name$|data\.root$")
+OPEN_ENDED = (  # mappings without fixed keys
+    "tasks.",
+    "search.task_weights",
+    "search.algorithm",
+    "model.head",
+    "label.boxes",
+    "label.masks",
+)
+NOT_IN_IDENTITY = re.compile(r"runtime\.(?!precision)|evaluate\.|resume$|output$|name$|data\.root$|label\.num_drawn$")
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:

@@ -21,7 +21,8 @@ from fbnetv5.errors import InputError, nearest
 from fbnetv5.heads.classifier import Classifier
 from fbnetv5.heads.lite_maskformer import LiteMaskFormer
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.jobs import evaluate, pretrain, search, train
+from fbnetv5.jobs import evaluate, label, pretrain, search, train
+from fbnetv5.labeling import teachers
 from fbnetv5.search.algorithms import MultitaskReinforce, RandomSampling
 from fbnetv5.search.differentiable import SharedForward, SingleTask, TaskByTask
 from fbnetv5.sweep.launchers import LauncherConfig, split_launcher
@@ -34,8 +35,15 @@ from fbnetv5.tasks.segmentation import Segmentation
 TASKS = (Classification, Detection, Segmentation)
 METHODS = (MultitaskReinforce, SingleTask, TaskByTask, SharedForward, RandomSampling)
 HEADS = (Classifier, LiteRCNN, LiteMaskFormer)
+TEACHERS = tuple(getattr(teachers, name) for name in teachers.__all__)
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
-JOBS = {"search": search.run, "pretrain": pretrain.run, "train": train.run, "evaluate": evaluate.run}
+JOBS = {
+    "search": search.run,
+    "pretrain": pretrain.run,
+    "train": train.run,
+    "evaluate": evaluate.run,
+    "label": label.run,
+}
 
 EPILOG = """
 examples:
@@ -45,8 +53,9 @@ examples:
   python train_net.py --config configs/quickstart.yaml --multirun seed=0,1,2 output=runs/seeds
   python train_net.py --config configs/train/det/bccd.yaml data.root=/data/bccd
   python train_net.py --config configs/evaluate.yaml evaluate.model=runs/bccd evaluate.images=photos
+  python train_net.py --config configs/label/photos.yaml label.images=photos
   python train_net.py --config configs/sweeps/families.yaml --multirun launcher=processes launcher.jobs=2
-  torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=/data/imagenet
+  torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=runs/imagenet_labels
 
 keys (name = default: meaning):
 """
@@ -159,11 +168,16 @@ def _parser() -> argparse.ArgumentParser:
     classes = "".join(
         f"\n\n{title} (_target_: options):\n"
         + "\n".join(f"  {chosen.__module__}.{chosen.__name__}: {_options(chosen)}" for chosen in group)
-        for title, group in (("tasks", TASKS), ("search methods", METHODS), ("heads", HEADS))
+        for title, group in (
+            ("tasks", TASKS),
+            ("search methods", METHODS),
+            ("heads", HEADS),
+            ("teachers of the job label", TEACHERS),
+        )
     )
     parser = argparse.ArgumentParser(
         prog="train_net.py",
-        description="Search topologies for several vision tasks in one run; train and evaluate what was found.",
+        description="Search topologies for several vision tasks in one run; train and evaluate; label images.",
         usage="python train_net.py --config FILE [key=value ...] [--multirun]",
         epilog=f"{EPILOG}{rows}{classes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

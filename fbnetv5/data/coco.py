@@ -48,7 +48,7 @@ def read_coco(
         InputError: the file is missing, empty or malformed, lists an image or a category twice, or has annotations of
             unknown images, of unknown categories or without a box.
     """
-    content = _read_json(path)
+    content = read_json(path)
     images_by_id, images = _read_images(path, content["images"], unannotated)
     names, label_of = _read_categories(path, content["categories"], classes)
     num_dropped = 0
@@ -71,7 +71,12 @@ def read_coco(
     return names, images
 
 
-def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
+def read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read a COCO file without looking into its entries.
+
+    Raises:
+        InputError: it is missing, empty or malformed, or lacks one of COCO's three lists.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -102,7 +107,8 @@ def _read_images(
             raise InputError(f"{path}: image '{name}' (id {key}) is listed more than once")
         if not all(side is None or (isinstance(side, int) and side > 0) for side in size):
             raise InputError(f"{path}: image '{name}': width and height must be positive whole numbers, not {size}")
-        empty = unannotated == "empty"
+        labelled = entry.get("labelled")  # which the json of an exported index says
+        empty = "boxes" in labelled if isinstance(labelled, list) else unannotated == "empty"
         by_id[key] = by_name[name] = CocoImage(*size, [] if empty else None, [] if empty else None)
     return by_id, by_name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fbnetv5.data.images import IMAGE_SUFFIXES
@@ -23,6 +23,17 @@ def list_images(folder: Path) -> list[str]:
     if not names:
         raise InputError(f"{folder}: no images here ({', '.join(IMAGE_SUFFIXES)})")
     return names
+
+
+def walk_images(folder: Path) -> Iterator[str]:
+    """Yield what :func:`list_images` returns in an order of its own, the same each time, a folder after the other.
+
+    It holds the names of one folder in memory, never those of all.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    return _walk_files(folder, IMAGE_SUFFIXES)
 
 
 def class_folders(images: Iterable[str]) -> dict[str, str]:
@@ -100,12 +111,15 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    return sorted(_walk_files(folder, suffixes))
+
+
+def _walk_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    found = []
-    for parent, _, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()  # the order that os.walk goes on in
         inner = Path(parent).relative_to(folder).as_posix()
-        for file in files:
+        for file in sorted(files):
             if file.lower().endswith(suffixes) and not file.startswith("."):
-                found.append(file if inner == "." else f"{inner}/{file}")
-    return sorted(found)
+                yield file if inner == "." else f"{inner}/{file}"

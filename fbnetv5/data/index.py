@@ -3,7 +3,7 @@
 ==============  ============================  ==================================================================
 column          type                          holds
 ==============  ============================  ==================================================================
-path            string                        the image, relative to the root of the data
+path            string                        the image, relative to the root of the data or to a folder of images
 width, height   int32 or null                 its size where it is known
 <scalar>        int32 or null                 class id
 <boxes>         list of float[4], or null     x1 y1 x2 y2 in pixels
@@ -118,15 +118,19 @@ class Index:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def write(self, path: str | Path) -> None:
-        """Write the index as parquet, atomically."""
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return what is to be known of each target, as plain data: kind, class names, and the scale of dense ones."""
         entries: dict[str, dict[str, Any]] = {
             target.name: {"kind": target.kind.value, "classes": list(self.classes[target.name])}
             for target in self.targets
         }
         for name, scale in self.scales.items():
             entries[name]["scale"] = scale
-        described = json.dumps({"version": FORMAT_VERSION, "targets": entries})
+        return entries
+
+    def write(self, path: str | Path) -> None:
+        """Write the index as parquet, atomically."""
+        described = json.dumps({"version": FORMAT_VERSION, "targets": self.describe()})
         with atomic_path(path) as temporary:
             pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: described}), temporary)
 
@@ -149,16 +153,19 @@ class IndexSource:
     Args:
         index: which images.
         root: the folder that its paths are relative to.
+        images: the folder that the paths of its images are relative to, where that is another one.
 
     Raises:
         InputError: there is no such folder.
     """
 
-    def __init__(self, index: Index, root: str | Path) -> None:
+    def __init__(self, index: Index, root: str | Path, *, images: str | Path | None = None) -> None:
         self.index = index
         self.root = Path(root)
-        if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such data folder")
+        self.images = self.root if images is None else Path(images)
+        for folder in (self.root, self.images):
+            if not folder.is_dir():
+                raise InputError(f"{folder}: no such data folder")
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
@@ -184,12 +191,12 @@ class IndexSource:
             InputError: it has not the size that the index says, or its mask or depth map is wrong.
         """
         path = self._value("path", index)
-        image = read_image(self.root / path)
+        image = read_image(self.images / path)
         width, height = image.shape[2], image.shape[1]
         expected = (self._value("width", index) or width, self._value("height", index) or height)
         if (width, height) != expected:
             raise InputError(
-                f"{self.root / path}: {expected[0]}x{expected[1]} pixels according to {self.index.origin}, "
+                f"{self.images / path}: {expected[0]}x{expected[1]} pixels according to {self.index.origin}, "
                 f"{width}x{height} in the file"
             )
         target: dict[str, Any] = {}

@@ -67,7 +67,7 @@ def _open_split(
     if not root.is_dir():
         raise InputError(f"data.root={config.root}: there is no such folder")
     if files.index is not None:
-        return IndexSource(Index.read(root / files.index), root)
+        return IndexSource(Index.read(root / files.index), root, images=root / (files.images or "."))
     if files.images is None:
         raise InputError(f"give data.{split}.images, a folder below data.root, or data.{split}.index")
     index = build_index(

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class Checkpointer:
             stored = torch.load(folder / STATE, map_location="cpu", weights_only=True)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise InputError(f"cannot read {folder / STATE}: {error}; delete {folder} to use the one before") from error
-        self._check_identity(json.loads(stored["identity"]), folder)
+        check_identity(self.identity, json.loads(stored["identity"]), folder)
         try:
             weights = read_weights(folder / WEIGHTS)
         except InputError as error:
@@ -143,17 +144,19 @@ class Checkpointer:
         for unfinished in self.folder.glob(".step-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
 
-    def _check_identity(self, other: dict[str, Any], folder: Path) -> None:
-        differing = [
-            f"{key} was {other.get(key, 'absent')}, is now {self.identity.get(key, 'absent')}"
-            for key in sorted(self.identity.keys() | other.keys())
-            if self.identity.get(key, "absent") != other.get(key, "absent")
-        ]
-        if differing:
-            raise InputError(
-                f"{folder} was written under another configuration: {'; '.join(differing[:3])}"
-                f"{' and more' if len(differing) > 3 else ''}. Restore it, or choose another output folder"
-            )
-
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:
+    """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs."""
+    differing = [
+        f"{key} was {then.get(key, 'absent')}, is now {now.get(key, 'absent')}"
+        for key in sorted(now.keys() | then.keys())
+        if now.get(key, "absent") != then.get(key, "absent")
+    ]
+    if differing:
+        raise InputError(
+            f"{folder} was written under another configuration: {'; '.join(differing[:3])}"
+            f"{' and more' if len(differing) > 3 else ''}. Restore it, or choose another output folder"
+        )

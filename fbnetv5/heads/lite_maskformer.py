@@ -77,12 +77,29 @@ class LiteMaskFormer(nn.Module):
         Raises:
             ValueError: the sizes do not fit the images, or targets are missing in training.
         """
+        if not self.training:
+            return [classes for classes, _ in self.classify(features, image_size, true_sizes, output_sizes)]
+        if targets is None:
+            raise ValueError("training needs targets")
         class_logits, mask_logits = self.segments(features)
-        if self.training:
-            if targets is None:
-                raise ValueError("training needs targets")
-            segmentations = torch.stack([target[SEGMENTATION.name] for target in targets])
-            return mask_losses(class_logits, mask_logits, segmentations, MaskLossWeights())
+        segmentations = torch.stack([target[SEGMENTATION.name] for target in targets])
+        return mask_losses(class_logits, mask_logits, segmentations, MaskLossWeights())
+
+    def classify(
+        self,
+        features: Features,
+        image_size: Size,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the likeliest class of every pixel, uint8 [H, W], and its probability, [H, W], an image.
+
+        The arguments are those of :meth:`forward`.
+
+        Raises:
+            ValueError: the sizes do not fit the images.
+        """
+        class_logits, mask_logits = self.segments(features)
         sizes = unpadded_sizes(true_sizes, image_size, len(class_logits))
         outputs = zip(class_logits, mask_logits, sizes, stored_sizes(output_sizes, sizes), strict=True)
         return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -42,6 +43,9 @@ class BoxTeacher(Protocol):
 
     classes: tuple[str, ...]
 
+    def to(self, device: torch.device) -> None:
+        """Compute on ``device`` from now on; at first, that is the CPU."""
+
     def __call__(self, images: Sequence[Tensor]) -> list[Boxes]:
         """Label RGB images, uint8 [3, H, W] of any sizes on the CPU; the answers are on the CPU too."""
 
@@ -50,6 +54,9 @@ class PixelTeacher(Protocol):
     """Classifies every pixel. It has at most 255 classes."""
 
     classes: tuple[str, ...]
+
+    def to(self, device: torch.device) -> None:
+        """Compute on ``device`` from now on; at first, that is the CPU."""
 
     def __call__(self, images: Sequence[Tensor]) -> list[Pixels]:
         """Label RGB images, uint8 [3, H, W] of any sizes on the CPU; the answers are on the CPU too."""

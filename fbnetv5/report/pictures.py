@@ -60,9 +60,7 @@ def draw_prediction(
     Raises:
         ValueError: predictions of this kind cannot be drawn.
     """
-    scale = SIDE / max(image.shape[1:])
-    size = (max(1, round(image.shape[2] * scale)), max(1, round(image.shape[1] * scale)))
-    photo = Image.fromarray(image.cpu().permute(1, 2, 0).numpy()).resize(size, Image.Resampling.BICUBIC)
+    photo, scale = _scaled(image)
     if target_kind is TargetKind.SCALAR:
         return _draw_label(photo, prediction, classes, None if truth is None else truth.get(LABEL.name))
     if target_kind is TargetKind.BOXES:
@@ -70,6 +68,33 @@ def draw_prediction(
     if target_kind is TargetKind.MASK:
         return _draw_masks(photo, prediction, classes, _labelled(truth, SEGMENTATION))
     raise ValueError(f"predictions of kind '{target_kind.value}' cannot be drawn")
+
+
+def draw_labels(
+    image: Tensor, target: Mapping[str, Any], classes: Mapping[str, Sequence[str]], title: str
+) -> Image.Image:
+    """Draw an image with all of its labels, scaled to a long side of 480 pixels: boxes beside mask, the class above.
+
+    Args:
+        image: uint8 [3, H, W].
+        target: its target dictionary, of ``label``, ``boxes`` with ``box_labels``, and ``segmentation``.
+        classes: the class names of each target.
+        title: goes before the class.
+    """
+    photo, scale = _scaled(image)
+    panels, present = [], []
+    if BOXES.name in target:
+        boxes = _boxes(target[BOXES.name], target[BOXES.labels_key], scale, None)
+        panels.append(_with_boxes(photo, boxes, classes[BOXES.name]))
+    if SEGMENTATION.name in target:
+        ids = target[SEGMENTATION.name].numpy()
+        panels.append(_with_mask(photo, ids, classes[SEGMENTATION.name]))
+        present = [label for label in np.unique(ids).tolist() if label != IGNORE]
+    label = target.get(LABEL.name)
+    text = title if label is None else f"{title}: {classes[LABEL.name][label]}"
+    picture = _titled(_side_by_side(panels or [photo]), text)
+    shown = [label for label in present if classes[SEGMENTATION.name][label].lower() != BACKGROUND]
+    return _with_legend(picture, shown, classes.get(SEGMENTATION.name, ()))
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
@@ -89,6 +114,14 @@ def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
             left, top = GAP * (k + 1) + sum(widths[:k]), GAP * (r + 1) + sum(heights[:r])
             sheet.paste(picture, (left + (widths[k] - picture.width) // 2, top))
     return sheet
+
+
+def _scaled(image: Tensor) -> tuple[Image.Image, float]:
+    """The image with a long side of 480 pixels, and the factor that took it there."""
+    scale = SIDE / max(image.shape[1:])
+    size = (max(1, round(image.shape[2] * scale)), max(1, round(image.shape[1] * scale)))
+    photo = Image.fromarray(image.cpu().permute(1, 2, 0).numpy())
+    return photo.resize(size, Image.Resampling.BICUBIC), scale
 
 
 def _draw_label(photo: Image.Image, prediction: Tensor, classes: Sequence[str], truth: int | None) -> Image.Image:

@@ -20,17 +20,20 @@ def test_map_is_the_arg_max_of_all_scores_at_once(monkeypatch, chunk_bytes, outp
     masks = F.interpolate(mask_logits[None], size=(64, 64), mode="bilinear", align_corners=False).sigmoid()[0]
     scores = torch.einsum("qk,qhw->khw", class_logits.softmax(-1)[:, :-1], masks)[:, :41, :57]
     scores = F.interpolate(scores[None], size=output_size, mode="bilinear", align_corners=False)[0]
-    found = semantic_map(class_logits, mask_logits, image_size=(64, 64), true_size=(41, 57), output_size=output_size)
+    found, probabilities = semantic_map(
+        class_logits, mask_logits, image_size=(64, 64), true_size=(41, 57), output_size=output_size
+    )
     assert found.dtype == torch.uint8
     assert found.shape == output_size
     differing = found.long() != scores.argmax(dim=0)
     best = scores.topk(2, dim=0).values
     assert (best[0] - best[1])[differing].le(1e-6).all()  # but for ties within rounding
     assert differing.float().mean() < 0.001
+    torch.testing.assert_close(probabilities, best[0] / scores.sum(dim=0))
 
 
 def test_classes_beyond_127_survive():
     class_logits = torch.full((1, 201), -20.0)
     class_logits[0, 199] = 20
-    found = semantic_map(class_logits, torch.zeros(1, 2, 2), image_size=(8, 8), true_size=(8, 8), output_size=(8, 8))
+    found, _ = semantic_map(class_logits, torch.zeros(1, 2, 2), image_size=(8, 8), true_size=(8, 8), output_size=(8, 8))
     assert found.unique().tolist() == [199]

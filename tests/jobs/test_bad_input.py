@@ -101,7 +101,10 @@ def files(root: Path, **changed: str | None) -> list[str]:
         ("tasks.cls.path=7", "tasks.cls.path=7 is no path: 0 to 3"),
         ("tasks.cls._target_=no.such.Task", "tasks.cls._target_=no.such.Task cannot be imported"),
         ("model.family=AC", "unknown family 'AC'; did you mean 'A_C'?"),
-        ("job=serch", "job=serch is unknown; choose from search, pretrain, train, evaluate; did you mean 'search'?"),
+        (
+            "job=serch",
+            "job=serch is unknown; choose from search, pretrain, train, evaluate, label; did you mean 'search'?",
+        ),
         ("search.batch_size=30", "search.batch_size=30 must be a multiple of search.num_samples=8"),
         ("search.epochs=2", "give one of search.steps and search.epochs"),
         ("search.num_samples=1", "needs at least 2, got 1"),

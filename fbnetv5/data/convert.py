@@ -1,0 +1,222 @@
+"""A multitask index as files that other programs read and write, and back: COCO json, csv, PNG.
+
+A folder holds ``instances.json``, COCO's format with all images, boxes and categories; ``labels.csv`` (``<name>.csv``
+for other scalar targets) with the columns ``file_name`` and ``label``; and masks and dense maps where the index has
+them. What COCO's format has no place for stands in keys of the json that its readers pass over: ``targets`` (kinds,
+class names, scales), and of each image ``labelled``, the names of the targets that it is labelled for, and ``files``,
+its masks and maps. A category's ``supercategory`` is the boxes target that it belongs to.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fbnetv5.data.coco import read_json
+from fbnetv5.data.folders import read_labels
+from fbnetv5.data.index import Index
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.errors import InputError, nearest
+from fbnetv5.files import atomic_folder, write_text
+
+INSTANCES = "instances.json"
+IN_FILES = (TargetKind.MASK, TargetKind.DENSE)
+Row = dict[str, Any]
+
+
+def export_index(index: Index, root: Path, folder: Path) -> None:
+    """Write an index and its masks and maps to a new folder; images are neither copied nor read.
+
+    Args:
+        index: what to export.
+        root: the folder that its masks and maps are relative to.
+        folder: what to make; it appears when it is whole.
+
+    Raises:
+        InputError: the folder exists or cannot be written, a mask or map is missing or lies outside of ``root``, or
+            classes of a target share a name.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists already; choose another folder")
+    with atomic_folder(folder) as temporary:
+        write_annotations(index, temporary)
+        for target in index.targets:
+            if target.kind in IN_FILES:
+                for name in index.table[target.name].drop_null().to_pylist():
+                    _copy(root, temporary, name)
+
+
+def write_annotations(index: Index, folder: Path) -> None:
+    """Write the json and csv files of an index to a folder.
+
+    Raises:
+        InputError: they cannot be written, or classes of a target share a name or have none.
+    """
+    for target in index.targets:
+        names = index.classes[target.name]
+        if len(set(names)) < len(names) or "" in names:
+            raise InputError(f"{index.origin}: two classes of '{target.name}' share a name, or one has none")
+    rows = index.table.to_pylist()
+    write_text(folder / INSTANCES, json.dumps(_coco(index, rows), allow_nan=False))
+    for target in index.targets:
+        if target.kind is TargetKind.SCALAR:
+            names = index.classes[target.name]
+            lines = [(row["path"], names[row[target.name]]) for row in rows if row[target.name] is not None]
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([("file_name", "label"), *lines])
+            write_text(folder / _csv_name(target), text.getvalue())
+
+
+def import_index(folder: Path) -> Index:
+    """Read what :func:`export_index` has written, edited or not; its masks and maps are relative to the folder.
+
+    Crowd regions are left out. An image that was given a box or a class since is labelled for it.
+
+    Raises:
+        InputError: a file is missing or wrong; the message names it.
+    """
+    path = folder / INSTANCES
+    content = read_json(path)
+    targets, classes, scales = _targets(path, content)
+    rows = _image_rows(path, content, targets)
+    _add_boxes(path, content, rows, {target.name: target for target in targets}, classes)
+    by_name = {row["path"]: row for row in rows.values()}
+    for target in targets:
+        if target.kind is TargetKind.SCALAR:
+            _add_labels(folder / _csv_name(target), by_name, target, classes[target.name])
+    return Index.from_rows(rows.values(), targets, classes, str(path), scales)
+
+
+def _coco(index: Index, rows: Sequence[Row]) -> dict[str, Any]:
+    boxed = [target for target in index.targets if target.kind is TargetKind.BOXES]
+    keys = [(target.name, label) for target in boxed for label in range(len(index.classes[target.name]))]
+    category_of = {key: number for number, key in enumerate(keys, start=1)}
+    annotations: list[Row] = []
+    for image_id, row in enumerate(rows, start=1):
+        for target in boxed:
+            for box, label in zip(row[target.name] or (), row[target.labels_key] or (), strict=True):
+                annotation = _annotation(len(annotations) + 1, image_id, category_of[target.name, label], box)
+                annotations.append(annotation)
+    return {
+        "targets": index.describe(),
+        "images": [_image(number, row, index.targets) for number, row in enumerate(rows, start=1)],
+        "annotations": annotations,
+        "categories": [
+            {"id": number, "name": index.classes[name][label], "supercategory": name}
+            for (name, label), number in category_of.items()
+        ],
+    }
+
+
+def _image(number: int, row: Row, targets: Sequence[Target]) -> Row:
+    labelled = [target.name for target in targets if row[target.name] is not None]
+    files = {target.name: row[target.name] for target in targets if target.kind in IN_FILES}
+    return {
+        "id": number,
+        "file_name": row["path"],
+        **{side: row[side] for side in ("width", "height") if row[side] is not None},
+        "labelled": labelled,
+        "files": {name: place for name, place in files.items() if place is not None},
+    }
+
+
+def _annotation(number: int, image_id: int, category_id: int, box: Sequence[float]) -> Row:
+    """COCO's boxes are x y width height; in float64, adding gives back the float32 corner that was subtracted from."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": [box[0], box[1], width, height],
+        "area": width * height,
+        "iscrowd": 0,
+    }
+
+
+def _copy(root: Path, folder: Path, name: str) -> None:
+    place = PurePosixPath(name)
+    if place.is_absolute() or ".." in place.parts:
+        raise InputError(f"'{name}' lies outside of {root}; move it there to export it")
+    if not (root / name).is_file():
+        raise InputError(f"{root / name}: no such file, though the index names it")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(root / name, folder / name)
+
+
+def _csv_name(target: Target) -> str:
+    return "labels.csv" if target.name == "label" else f"{target.name}.csv"
+
+
+def _targets(path: Path, content: Mapping[str, Any]) -> tuple[list[Target], dict[str, Sequence[str]], dict[str, float]]:
+    try:
+        described = content["targets"]
+        targets = [Target(name, TargetKind(entry["kind"])) for name, entry in described.items()]
+        classes: dict[str, Sequence[str]] = {name: tuple(entry["classes"]) for name, entry in described.items()}
+        scales = {name: entry["scale"] for name, entry in described.items() if "scale" in entry}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: 'targets' does not say what the index holds; it is written by an export. COCO files of others "
+            "are read as they are: data.train.boxes"
+        ) from error
+    return targets, classes, scales
+
+
+def _image_rows(path: Path, content: Mapping[str, Any], targets: Sequence[Target]) -> dict[Any, Row]:
+    """Return the rows by image id, with all but boxes and classes."""
+    rows: dict[Any, Row] = {}
+    for entry in content["images"]:
+        name, key, files, labelled = (entry.get(k) for k in ("file_name", "id", "files", "labelled"))
+        if not isinstance(name, str) or not isinstance(key, (int, str)) or key in rows:
+            raise InputError(f"{path}: an entry of 'images' needs a 'file_name' and an 'id' of its own, not {entry}")
+        if not isinstance(files, dict) or not isinstance(labelled, list):
+            raise InputError(f"{path}: image '{name}' needs 'labelled', a list, and 'files', an object")
+        row: Row = {"path": name, "width": entry.get("width"), "height": entry.get("height")}
+        for target in targets:
+            if target.kind is TargetKind.BOXES and target.name in labelled:
+                row[target.name], row[target.labels_key] = [], []
+            elif target.kind in IN_FILES:
+                row[target.name] = files.get(target.name)
+        rows[key] = row
+    return rows
+
+
+def _add_boxes(
+    path: Path,
+    content: Mapping[str, Any],
+    rows: Mapping[Any, Row],
+    targets: Mapping[str, Target],
+    classes: Mapping[str, Sequence[str]],
+) -> None:
+    label_of: dict[Any, tuple[Target, int]] = {}
+    for category in content["categories"]:
+        target, name = targets.get(category.get("supercategory", "boxes")), category.get("name")
+        if target is None or name not in classes[target.name]:
+            raise InputError(f"{path}: category '{name}' is none of the classes under 'targets'")
+        label_of[category.get("id")] = target, classes[target.name].index(name)
+    for position, annotation in enumerate(content["annotations"]):
+        where = f"{path}: annotation {annotation.get('id', f'at position {position}')}"
+        image_id, category_id, box = (annotation.get(k) for k in ("image_id", "category_id", "bbox"))
+        if image_id not in rows or category_id not in label_of:
+            raise InputError(f"{where} belongs to image {image_id} and category {category_id}; one is not listed")
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
+            raise InputError(f"{where} needs a 'bbox' of four numbers (x, y, width, height), not {box}")
+        if annotation.get("iscrowd"):
+            continue
+        target, label = label_of[category_id]
+        row, (x, y, width, height) = rows[image_id], box
+        row.setdefault(target.name, []).append([x, y, x + width, y + height])
+        row.setdefault(target.labels_key, []).append(label)
+
+
+def _add_labels(path: Path, rows: Mapping[str, Row], target: Target, classes: Sequence[str]) -> None:
+    for name, label in read_labels(path).items():
+        if name not in rows:
+            raise InputError(f"{path}: image '{name}' is not listed in {INSTANCES}")
+        if label not in classes:
+            raise InputError(f"{path}: image '{name}': '{label}' is not a class{nearest(label, classes)}")
+        rows[name][target.name] = classes.index(label)

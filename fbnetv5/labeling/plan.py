@@ -1,0 +1,143 @@
+"""Which images a labelling run labels, in which order and in which shards: settled once, so that a resumed run agrees.
+
+A folder with two files: ``images.parquet`` holds name and class name of each image, a row group a shard, and
+``plan.json`` what is to be known of all of them. Neither writing nor reading it holds all names in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fbnetv5.data.folders import class_folders, class_order, read_labels, walk_images
+from fbnetv5.data.images import IMAGE_SUFFIXES
+from fbnetv5.engine.checkpoint import check_identity
+from fbnetv5.errors import InputError
+from fbnetv5.files import atomic_folder
+
+IMAGES, PLAN = "images.parquet", "plan.json"
+SCHEMA = pa.schema([("name", pa.string()), ("label", pa.string())])
+
+
+class Entry(NamedTuple):
+    """An image: its name, relative to the folder of images, and the name of its class if it is known."""
+
+    name: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images of a run.
+
+    Attributes:
+        folder: of the plan.
+        num_images: of all shards.
+        shard_size: images a shard; the last one may have fewer.
+        label_classes: the names of the classes that images are labelled with; empty where there are no labels.
+    """
+
+    folder: Path
+    num_images: int
+    shard_size: int
+    label_classes: tuple[str, ...]
+
+    @property
+    def num_shards(self) -> int:
+        """The number of shards."""
+        return -(-self.num_images // self.shard_size)
+
+    def num_images_of(self, shards: Iterable[int]) -> int:
+        """Return the number of images of some shards."""
+        return sum(min(self.shard_size, self.num_images - number * self.shard_size) for number in shards)
+
+    def shard(self, number: int) -> list[Entry]:
+        """Return the images of a shard."""
+        with pq.ParquetFile(self.folder / IMAGES) as file:
+            rows = file.read_row_group(number)
+        return [Entry(*row) for row in zip(*(column.to_pylist() for column in rows.columns), strict=True)]
+
+
+def write_plan(
+    folder: Path, images: Path, labels: Path | None, *, shard_size: int, identity: Mapping[str, Any]
+) -> None:
+    """List the images of a run.
+
+    Args:
+        folder: of the plan; it appears when it is whole.
+        images: folder of images, searched with its subfolders.
+        labels: csv with the columns ``file_name`` and ``label``; or ``images`` again where each class has a folder.
+        shard_size: images a shard.
+        identity: the part of the configuration that a resumed run must share.
+
+    Raises:
+        InputError: there are no images, an image lies in no class folder, the csv is wrong or names an image that does
+            not exist, or the plan cannot be written.
+    """
+    from_folders = labels is not None and labels.absolute() == images.absolute()
+    listed = {} if labels is None or from_folders else read_labels(labels)
+    classes = set(listed.values())
+
+    def label_of(name: str) -> str | None:
+        label = class_folders((name,))[name] if from_folders else listed.pop(name, None)
+        if label is not None:
+            classes.add(label)
+        return label
+
+    with atomic_folder(folder) as temporary:
+        num_images = _write_images(temporary / IMAGES, walk_images(images), label_of, shard_size)
+        if num_images == 0:
+            raise InputError(f"{images}: no images here ({', '.join(IMAGE_SUFFIXES)})")
+        for name in listed:
+            raise InputError(f"{labels}: image '{name}' does not exist in {images}")
+        content = {
+            "num_images": num_images,
+            "shard_size": shard_size,
+            "label_classes": class_order(classes),
+            "identity": dict(identity),
+        }
+        (temporary / PLAN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_plan(folder: Path, identity: Mapping[str, Any]) -> Plan:
+    """Open the plan that an earlier start of the run has written.
+
+    Raises:
+        InputError: it was written under another configuration, or cannot be read.
+    """
+    try:
+        content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        plan = Plan(folder, content["num_images"], content["shard_size"], tuple(content["label_classes"]))
+        check_identity(identity, content["identity"], folder.parent)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read {folder / PLAN}: {error}; delete {folder.parent} to start anew") from error
+    return plan
+
+
+def _write_images(path: Path, names: Iterator[str], label_of: Callable[[str], str | None], shard_size: int) -> int:
+    """Write a row group a shard, and return the number of images."""
+    num_images = 0
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        while shard := list(islice(names, shard_size)):
+            _check_utf8(shard)
+            rows = pa.table([pa.array(shard), pa.array(map(label_of, shard), pa.string())], SCHEMA)
+            writer.write_table(rows, row_group_size=shard_size)
+            num_images += len(shard)
+    return num_images
+
+
+def _check_utf8(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the name of image {name!r} is not UTF-8, which an index cannot hold; rename it"
+            ) from error

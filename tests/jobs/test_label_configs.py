@@ -1,0 +1,33 @@
+"""The configs of labelling runs name classes and options that there are."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from fbnetv5.config_file import load_config
+from fbnetv5.errors import InputError
+from fbnetv5.launch import JOBS, run_job
+from fbnetv5.targets import find_class
+from tests.jobs.runs import ROOT
+
+CONFIGS = sorted((ROOT / "configs" / "label").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs_are_read_and_their_teachers_found(path):
+    config = load_config(path, ["label.images=photos"])
+    assert config.job in JOBS
+    assert (config.label.box_threshold, config.label.pixel_threshold) == (0.5, 0.5)
+    for key in ("boxes", "masks"):
+        entry = getattr(config.label, key)
+        options = {name: value for name, value in entry.items() if name != "_target_"}
+        inspect.signature(find_class(key, entry)).bind(**options)  # fails for an option that is unknown or missing
+
+
+def test_images_must_be_given(tmp_path):
+    config = load_config(ROOT / "configs" / "label" / "photos.yaml", [f"output={tmp_path / 'run'}"])
+    with pytest.raises(InputError, match=r"label.images is missing"):
+        run_job(config)
+    assert not (tmp_path / "run").exists()
