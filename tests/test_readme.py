@@ -118,5 +118,8 @@ def test_commands_name_files_and_keys_that_exist():
             assert (ROOT / config).is_file()
         for key in re.findall(r"([a-z_.]+)=", line.split("#")[0]):
             assert key in keys, line
-    for path in re.findall(r"\]\(([^)h][^)]*)\)", README):
-        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([^)h][^)]*)\)", README):
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists(), link
+        headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        assert anchor in {"", *(heading.lower().replace(" ", "-") for heading in headings)}, link
