@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "__init__.py").read_text()).group(1)
 
 LABEL = ["transformers>=5.0"]  # teachers from the hub
+SWEEP = ["submitit>=1.5"]  # launcher=slurm
 
 TEST = [
     "pytest>=8",
@@ -19,9 +20,8 @@ TEST = [
     "pycocotools>=2.0.7",  # this and torchmetrics: what the metrics are compared with
     "torchmetrics>=1.4",
     *LABEL,
+    *SWEEP,
 ]
-
-SWEEP = ["submitit>=1.5"]  # launcher=slurm
 
 setup(
     name="fbnetv5",

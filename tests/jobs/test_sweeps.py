@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -149,16 +151,30 @@ def test_a_job_that_fails_in_this_process_does_not_end_the_others(tmp_path):
     assert "holds a run already, and 1 more do" in taken.stderr
 
 
-def started(*overrides: str, folder: Path, checkpoints: int) -> subprocess.Popen[str]:
+@contextmanager
+def started(*overrides: str, folder: Path, checkpoints: int) -> Iterator[subprocess.Popen[str]]:
     """A sweep of long jobs on two processes, once ``checkpoints`` of them have written one."""
     arguments = command("--multirun", "launcher=processes", "launcher.jobs=2", f"output={folder}", *overrides)
-    sweep = subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("*/checkpoints/step-*"))) < checkpoints:
-        assert sweep.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return sweep
+    # A shell starts background commands with SIGINT ignored, and children inherit that.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sweep = subprocess.Popen(
+            arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("*/checkpoints/step-*"))) < checkpoints:
+            assert sweep.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield sweep
+    finally:
+        sweep.kill()
+        sweep.wait()
+        for number in processes_of(folder):
+            os.kill(number, signal.SIGKILL)
 
 
 def processes_of(folder: Path) -> list[int]:
@@ -177,21 +193,21 @@ def processes_of(folder: Path) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_an_interrupt_ends_the_jobs(tmp_path):
-    sweep = started("seed=0,1", "search.steps=5000", folder=tmp_path, checkpoints=2)
-    assert len(processes_of(tmp_path)) >= 3
-    sweep.send_signal(signal.SIGINT)
-    _, errors = sweep.communicate(timeout=30)
-    assert sweep.returncode == 130
-    assert "interrupted; resume=true goes on" in errors
-    assert processes_of(tmp_path) == []
+    with started("seed=0,1", "search.steps=5000", folder=tmp_path, checkpoints=2) as sweep:
+        assert len(processes_of(tmp_path)) >= 3
+        sweep.send_signal(signal.SIGINT)
+        _, errors = sweep.communicate(timeout=30)
+        assert sweep.returncode == 130
+        assert "interrupted; resume=true goes on" in errors
+        assert processes_of(tmp_path) == []
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_a_job_that_is_killed_does_not_end_the_others(tmp_path):
-    sweep = started("seed=0,1", "search.steps=40", folder=tmp_path, checkpoints=1)
-    os.kill(min(processes_of(tmp_path / "seed-1")), signal.SIGKILL)
-    output, _ = sweep.communicate(timeout=200)
+    with started("seed=0,1", "search.steps=40", folder=tmp_path, checkpoints=1) as sweep:
+        os.kill(min(processes_of(tmp_path / "seed-1")), signal.SIGKILL)
+        output, _ = sweep.communicate(timeout=200)
     assert sweep.returncode == 1
     assert "failed: seed=1: killed by SIGKILL (out of memory?)" in output
     assert (tmp_path / "seed-0" / "topology_cls.yaml").exists()

@@ -158,4 +158,4 @@ def test_weights_of_another_model_and_cut_images_are_refused(tmp_path):
 
 def test_without_transformers_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    refused(r"pip install 'fbnetv5\[label\]', or in a clone pip install -e '.\[label\]'", TransformersBoxes, "a/b")
+    refused(r"pip install --editable '.\[label\]'", TransformersBoxes, "a/b")
