@@ -24,7 +24,7 @@ TINY = (
     "search.num_samples=2",
     "runtime.device=cpu",
 )
-FEW = ("--tasks=1,3,4", "--repeats=1", "--architectures=4", "--comparisons=1")
+FEW = ("--tasks=1,3,4", "--repeats=1", "--architectures=4", "--comparisons=1", "--algorithm-tasks=1,2")
 FULL_SIZE = ("--full-size-device=cpu", "--full-size-batch=2", "--full-size-samples=2")
 
 pytestmark = pytest.mark.slow
