@@ -14,7 +14,7 @@ from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.config import RunConfig
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.multitask import Batch
+from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.data.sources import build_source
 from fbnetv5.engine.checkpoint import Checkpoint, load_by_name, read_weights
@@ -34,10 +34,13 @@ from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 
 
-def build_run(config: RunConfig, world: World, folder: Path | None = None) -> SupernetRun:
+def build_run(
+    config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None
+) -> SupernetRun:
     """Build data, supernet, optimiser and search method of a run; all ranks build the same.
 
-    A resumed run goes on with the latencies in its ``folder``, if they are what blocks cost.
+    A resumed run goes on with the latencies in its ``folder``, if they are what blocks cost. Images come from
+    ``source``, by default the training split that ``config.data`` names.
 
     Raises:
         InputError: the configuration does not fit together, or its data do not serve its tasks.
@@ -45,7 +48,7 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None) -> Su
     check_sizes(config, world)
     tasks = build_tasks(config.tasks)
     kept = {} if config.search.extend is None else read_finished(config, tasks)
-    source = build_source(config.data)
+    source = build_source(config.data) if source is None else source
     check_labels(tasks, source)
     family = get_family(config.model.family)
     with forked(config.seed, Purpose.INITIALISATION):

@@ -89,6 +89,25 @@ class Outcome(NamedTuple):
     gate_gradients: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Iteration:
+    """What an iteration runs, known before any loss is.
+
+    Attributes:
+        step: its number.
+        draw: the architectures of all ranks' samples.
+        samples: this rank's micro-batches by the number of their sample among all N.
+        num_labelled: images of each sample that are labelled for each task, int64 [T, N].
+        weights: how much each task's loss counts on each sample, [T, N].
+    """
+
+    step: int
+    draw: Draw
+    samples: Mapping[int, Batch]
+    num_labelled: Tensor
+    weights: Tensor
+
+
 def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]:
     """Run one iteration of the search method, by default FBNetV5's algorithm 4.
 
@@ -102,45 +121,84 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
     Raises:
         InputError: a loss or a gradient is not finite. RuntimeError: the ranks' probabilities differ.
     """
-    model, world, search = run.model, run.world, run.config.search
-    factor = run.rate_factor(step)
-    draw = run.algorithm.draw(step)
-    parts = batch.to(world.device, non_blocking=True).split(search.num_samples // world.size)
-    num_labelled = world.gather(_label_counts(model, parts))  # [T, N]
-    weights = run.algorithm.loss_weights(draw, num_labelled)  # [T, N]
-
+    iteration = begin_iteration(run, step, batch)
+    draw = iteration.draw
     run.optimizer.zero_grad(set_to_none=True)
     passes = joint_passes if draw.gates is None else gated_passes
     outcomes = [
-        passes(run, step, sample, part, draw, weights[:, sample])
-        for sample, part in enumerate(parts, start=world.rank * len(parts))
+        passes(run, step, sample, part, draw, iteration.weights[:, sample])
+        for sample, part in iteration.samples.items()
     ]
-    world.sum_gradients(run.learner.parameters())
-    losses = world.gather(torch.stack([outcome.losses for outcome in outcomes], dim=1).cpu().double())  # [T, N]
-    require_finite_losses(losses, num_labelled, list(model.tasks), step)
+    run.world.sum_gradients(run.learner.parameters())
+    losses = gather_losses(run, iteration, [outcome.losses for outcome in outcomes])
     clip_gradient(run.learner, run.config.optimizer.clip_norm, step)
-    set_lr(run.optimizer, run.config.optimizer.lr * factor)
+    set_lr(run.optimizer, run.config.optimizer.lr * run.rate_factor(step))
     run.optimizer.step()
-    arch_lr = search.arch_lr * factor if step >= search.arch_start_step else 0.0
-    run.algorithm.update(draw, _with_gradient(losses, draw, outcomes, world, step), num_labelled, arch_lr)
-    world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
+    return learn(run, iteration, _with_gradient(losses, draw, outcomes, run.world, step))
 
-    estimates = (weights * losses.nan_to_num()).sum(dim=1).tolist()
-    seen = num_labelled.sum(dim=1) > 0
-    metrics = {f"loss/{name}": loss for name, loss, any_ in zip(model.tasks, estimates, seen, strict=True) if any_}
+
+def begin_iteration(run: SupernetRun, step: int, batch: Batch) -> Iteration:
+    """Draw the architectures of a step, cut the rank's batch into its samples, and weigh the losses to come."""
+    draw = run.algorithm.draw(step)
+    on_device = batch.to(run.world.device, non_blocking=True)
+    parts = on_device.split(run.config.search.num_samples // run.world.size)
+    num_labelled = run.world.gather(_label_counts(run.model, parts))  # [T, N]
+    weights = run.algorithm.loss_weights(draw, num_labelled)  # [T, N]
+    samples = dict(enumerate(parts, start=run.world.rank * len(parts)))
+    return Iteration(step, draw, samples, num_labelled, weights)
+
+
+def gather_losses(run: SupernetRun, iteration: Iteration, losses: Sequence[Tensor]) -> Tensor:
+    """Return the losses of all ranks' samples, float64 [T, N], from those of this rank's, one [T] a sample.
+
+    Raises:
+        InputError: one is not finite although images are labelled for it.
+    """
+    gathered = run.world.gather(torch.stack(list(losses), dim=1).cpu().double())
+    require_finite_losses(gathered, iteration.num_labelled, list(run.model.tasks), iteration.step)
+    return gathered
+
+
+def learn(run: SupernetRun, iteration: Iteration, losses: Tensor) -> dict[str, float]:
+    """Update the tasks' distributions with the losses [T, N]; return the metrics of the step.
+
+    Raises:
+        RuntimeError: the ranks' probabilities differ.
+    """
+    search, factor = run.config.search, run.rate_factor(iteration.step)
+    arch_lr = search.arch_lr * factor if iteration.step >= search.arch_start_step else 0.0
+    run.algorithm.update(iteration.draw, losses, iteration.num_labelled, arch_lr)
+    run.world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
+
+    estimates = (iteration.weights * losses.detach().nan_to_num()).sum(dim=1).tolist()
+    seen = iteration.num_labelled.sum(dim=1) > 0
+    metrics = {f"loss/{name}": loss for name, loss, any_ in zip(run.model.tasks, estimates, seen, strict=True) if any_}
     return metrics | {"lr": run.config.optimizer.lr * factor, "arch_lr": arch_lr}
 
 
 def joint_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
     """Add the gradient of a sample's share of all losses, weighted by [T]: one forward and one backward pass."""
-    topology = run.space.decode(draw.choices[sample].tolist()).prune(run.model.head_paths)
-    losses = _forward(run, run.model, step, sample, part, topology)
-    names = list(run.model.tasks)
+    losses = joint_losses(run, step, sample, part, draw)
     if losses:
-        shares = [loss * float(weights[names.index(name)]) * run.task_weight(name) for name, loss in losses.items()]
-        torch.stack(shares).sum().backward()
+        torch.stack([share(run, name, loss, weights) for name, loss in losses.items()]).sum().backward()
+    return Outcome(loss_vector(run, losses))
+
+
+def joint_losses(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw) -> dict[str, Tensor]:
+    """Return the losses, by task, of a sample whose architecture all tasks share; of those that are labelled."""
+    topology = run.space.decode(draw.choices[sample].tolist()).prune(run.model.head_paths)
+    return _forward(run, run.model, step, sample, part, topology)
+
+
+def share(run: SupernetRun, name: str, loss: Tensor, weights: Tensor) -> Tensor:
+    """Return what a task's loss on a sample adds to the loss of the shared weights; [T] are the sample's weights."""
+    return loss * float(weights[list(run.model.tasks).index(name)]) * run.task_weight(name)
+
+
+def loss_vector(run: SupernetRun, losses: Mapping[str, Tensor]) -> Tensor:
+    """Return the losses of a sample as [T], without their graph; NaN where nothing is labelled."""
     nothing = torch.tensor(torch.nan, dtype=WEIGHT_DTYPES[run.config.runtime.precision], device=run.world.device)
-    return Outcome(torch.stack([losses[name].detach() if name in losses else nothing for name in names]))
+    return torch.stack([losses[name].detach() if name in losses else nothing for name in run.model.tasks])
 
 
 def gated_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
