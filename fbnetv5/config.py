@@ -310,6 +310,8 @@ MINIMA = {
     "runtime.checkpoint_every": 1,
 }
 
+MAXIMA = {"label.box_threshold": 1, "label.pixel_threshold": 1}
+
 RENAMED = {"search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)"}
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fbnetv5.config import CHOICES, MINIMA, RENAMED, RunConfig, describe, register
+from fbnetv5.config import CHOICES, MAXIMA, MINIMA, RENAMED, RunConfig, describe, register
 from fbnetv5.errors import InputError, nearest
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -86,6 +86,9 @@ def to_run_config(node: DictConfig) -> RunConfig:
     for key, minimum in MINIMA.items():
         if (value := OmegaConf.select(node, key)) is not None and not value >= minimum:
             raise InputError(f"{key}={value} is too small: at least {minimum}")
+    for key, maximum in MAXIMA.items():
+        if (value := OmegaConf.select(node, key)) is not None and not value <= maximum:
+            raise InputError(f"{key}={value} is too large: at most {maximum}")
     return config
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fbnetv5.errors import InputError
@@ -32,7 +34,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(target)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}; the previous file is untouched") from error
+        kept = "; the previous file is untouched" if target.exists() else ""
+        raise InputError(f"cannot write {target}: {error.strerror or error}{kept}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -41,6 +44,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; rename it to ``path``, which must not exist, once the block has ended.
+
+    All that is in it is on the disk before that.
 
     Raises:
         InputError: something could not be written; nothing is left behind.
@@ -52,12 +57,28 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         temporary.chmod(0o755)
         yield temporary
+        _sync(temporary)
         temporary.replace(target)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror or error}; nothing was left half-written") from error
+    except InputError as error:
+        if temporary is None or str(temporary) not in str(error):
+            raise
+        raise InputError(str(error).replace(str(temporary), str(target))) from error  # the name that the reader knows
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder and all in it to the disk, without which a rename may get there before what it names."""
+    for parent, _, files in os.walk(folder, topdown=False):
+        for place in [*(Path(parent, file) for file in files), Path(parent)]:
+            handle = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -103,3 +124,11 @@ def _is_wanted(line: str, wanted: Callable[[str], bool]) -> bool:
         return wanted(line)
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def csv_lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines of a csv file. Unlike csv.writer's lines that end in a line feed, they quote a lone \\r."""
+    for row in rows:
+        buffer = io.StringIO()
+        csv.writer(buffer).writerow(row)
+        yield buffer.getvalue().removesuffix("\r\n") + "\n"

@@ -9,8 +9,6 @@ its masks and maps. A category's ``supercategory`` is the boxes target that it b
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,10 +20,11 @@ from fbnetv5.data.folders import read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.errors import InputError, nearest
-from fbnetv5.files import atomic_folder, write_text
+from fbnetv5.files import atomic_folder, csv_lines, write_text
 
 INSTANCES = "instances.json"
 IN_FILES = (TargetKind.MASK, TargetKind.DENSE)
+MAX_SIDE = 2**31 - 1  # pixels; what the index's columns hold
 Row = dict[str, Any]
 
 
@@ -55,21 +54,19 @@ def write_annotations(index: Index, folder: Path) -> None:
     """Write the json and csv files of an index to a folder.
 
     Raises:
-        InputError: they cannot be written, or classes of a target share a name or have none.
+        InputError: they cannot be written, classes of a target share a name or have none, or two targets a csv file.
     """
+    csv_names = _csv_names(index.targets, index.origin)
     for target in index.targets:
         names = index.classes[target.name]
         if len(set(names)) < len(names) or "" in names:
             raise InputError(f"{index.origin}: two classes of '{target.name}' share a name, or one has none")
     rows = index.table.to_pylist()
     write_text(folder / INSTANCES, json.dumps(_coco(index, rows), allow_nan=False))
-    for target in index.targets:
-        if target.kind is TargetKind.SCALAR:
-            names = index.classes[target.name]
-            lines = [(row["path"], names[row[target.name]]) for row in rows if row[target.name] is not None]
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([("file_name", "label"), *lines])
-            write_text(folder / _csv_name(target), text.getvalue())
+    for target, csv_name in csv_names.items():
+        names = index.classes[target.name]
+        lines = [(row["path"], names[row[target.name]]) for row in rows if row[target.name] is not None]
+        write_text(folder / csv_name, "".join(csv_lines([("file_name", "label"), *lines])))
 
 
 def import_index(folder: Path) -> Index:
@@ -86,9 +83,8 @@ def import_index(folder: Path) -> Index:
     rows = _image_rows(path, content, targets)
     _add_boxes(path, content, rows, {target.name: target for target in targets}, classes)
     by_name = {row["path"]: row for row in rows.values()}
-    for target in targets:
-        if target.kind is TargetKind.SCALAR:
-            _add_labels(folder / _csv_name(target), by_name, target, classes[target.name])
+    for target, csv_name in _csv_names(targets, str(path)).items():
+        _add_labels(folder / csv_name, by_name, target, classes[target.name])
     return Index.from_rows(rows.values(), targets, classes, str(path), scales)
 
 
@@ -148,8 +144,13 @@ def _copy(root: Path, folder: Path, name: str) -> None:
     shutil.copyfile(root / name, folder / name)
 
 
-def _csv_name(target: Target) -> str:
-    return "labels.csv" if target.name == "label" else f"{target.name}.csv"
+def _csv_names(targets: Sequence[Target], origin: str) -> dict[Target, str]:
+    """Return the csv file of each scalar target. Raises InputError where two have the same."""
+    scalar = [target for target in targets if target.kind is TargetKind.SCALAR]
+    names = {target: "labels.csv" if target.name == "label" else f"{target.name}.csv" for target in scalar}
+    if len(set(names.values())) < len(names):
+        raise InputError(f"{origin}: the targets 'label' and 'labels' would share the file labels.csv; rename one")
+    return names
 
 
 def _targets(path: Path, content: Mapping[str, Any]) -> tuple[list[Target], dict[str, Sequence[str]], dict[str, float]]:
@@ -158,6 +159,8 @@ def _targets(path: Path, content: Mapping[str, Any]) -> tuple[list[Target], dict
         targets = [Target(name, TargetKind(entry["kind"])) for name, entry in described.items()]
         classes: dict[str, Sequence[str]] = {name: tuple(entry["classes"]) for name, entry in described.items()}
         scales = {name: entry["scale"] for name, entry in described.items() if "scale" in entry}
+        if not all(_is_list_of_text(entry["classes"]) for entry in described.values()):
+            raise TypeError("'classes' is a list of names")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: 'targets' does not say what the index holds; it is written by an export. COCO files of others "
@@ -175,12 +178,17 @@ def _image_rows(path: Path, content: Mapping[str, Any], targets: Sequence[Target
             raise InputError(f"{path}: an entry of 'images' needs a 'file_name' and an 'id' of its own, not {entry}")
         if not isinstance(files, dict) or not isinstance(labelled, list):
             raise InputError(f"{path}: image '{name}' needs 'labelled', a list, and 'files', an object")
-        row: Row = {"path": name, "width": entry.get("width"), "height": entry.get("height")}
+        size = entry.get("width"), entry.get("height")
+        if not all(side is None or (type(side) is int and 0 < side <= MAX_SIDE) for side in size):
+            raise InputError(f"{path}: image '{name}': width and height must be positive whole numbers, not {size}")
+        row: Row = {"path": name, "width": size[0], "height": size[1]}
         for target in targets:
             if target.kind is TargetKind.BOXES and target.name in labelled:
                 row[target.name], row[target.labels_key] = [], []
             elif target.kind in IN_FILES:
-                row[target.name] = files.get(target.name)
+                row[target.name] = file = files.get(target.name)
+                if file is not None and not isinstance(file, str):
+                    raise InputError(f"{path}: image '{name}': 'files' should name its {target.name}, not {file}")
         rows[key] = row
     return rows
 
@@ -192,16 +200,12 @@ def _add_boxes(
     targets: Mapping[str, Target],
     classes: Mapping[str, Sequence[str]],
 ) -> None:
-    label_of: dict[Any, tuple[Target, int]] = {}
-    for category in content["categories"]:
-        target, name = targets.get(category.get("supercategory", "boxes")), category.get("name")
-        if target is None or name not in classes[target.name]:
-            raise InputError(f"{path}: category '{name}' is none of the classes under 'targets'")
-        label_of[category.get("id")] = target, classes[target.name].index(name)
+    label_of = _labels_of_categories(path, content["categories"], targets, classes)
     for position, annotation in enumerate(content["annotations"]):
         where = f"{path}: annotation {annotation.get('id', f'at position {position}')}"
         image_id, category_id, box = (annotation.get(k) for k in ("image_id", "category_id", "bbox"))
-        if image_id not in rows or category_id not in label_of:
+        ids_are_plain = isinstance(image_id, (int, str)) and isinstance(category_id, (int, str))
+        if not ids_are_plain or image_id not in rows or category_id not in label_of:
             raise InputError(f"{where} belongs to image {image_id} and category {category_id}; one is not listed")
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
             raise InputError(f"{where} needs a 'bbox' of four numbers (x, y, width, height), not {box}")
@@ -211,6 +215,31 @@ def _add_boxes(
         row, (x, y, width, height) = rows[image_id], box
         row.setdefault(target.name, []).append([x, y, x + width, y + height])
         row.setdefault(target.labels_key, []).append(label)
+
+
+def _labels_of_categories(
+    path: Path,
+    categories: Sequence[Mapping[str, Any]],
+    targets: Mapping[str, Target],
+    classes: Mapping[str, Sequence[str]],
+) -> dict[Any, tuple[Target, int]]:
+    """Return the target and the class id of each category, by its id."""
+    label_of: dict[Any, tuple[Target, int]] = {}
+    for category in categories:
+        owner, name, key = category.get("supercategory", "boxes"), category.get("name"), category.get("id")
+        if not isinstance(name, str) or not isinstance(key, (int, str)) or key in label_of:
+            raise InputError(f"{path}: an entry of 'categories' needs a 'name' and an 'id' of its own, not {category}")
+        target = targets.get(owner) if isinstance(owner, str) else None
+        if target is None or target.kind is not TargetKind.BOXES:
+            raise InputError(f"{path}: category '{name}': its 'supercategory' is {owner}, which is no target of boxes")
+        if name not in classes[target.name]:
+            raise InputError(f"{path}: category '{name}' is none of the classes under 'targets'")
+        label_of[key] = target, classes[target.name].index(name)
+    return label_of
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _add_labels(path: Path, rows: Mapping[str, Row], target: Target, classes: Sequence[str]) -> None:

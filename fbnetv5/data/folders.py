@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -14,10 +15,12 @@ MASK_SUFFIX = ".png"
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the images below a folder, sorted, relative to it; a file is an image by its suffix, hidden ones are not.
+    """Return the images below a folder, sorted, relative to it.
+
+    A file is an image by its suffix. Hidden files and folders are left out, and links to a folder that they lie in.
 
     Raises:
-        InputError: there is no such folder, or no image in it.
+        InputError: there is no such folder, or no image in it, or a folder in it cannot be listed.
     """
     names = _list_files(folder, IMAGE_SUFFIXES)
     if not names:
@@ -31,7 +34,7 @@ def walk_images(folder: Path) -> Iterator[str]:
     It holds the names of one folder in memory, never those of all.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or a folder in it cannot be listed.
     """
     return _walk_files(folder, IMAGE_SUFFIXES)
 
@@ -106,8 +109,8 @@ def read_labels(path: Path) -> dict[str, str]:
 
 def class_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct class names in the order of their ids: numbers by value, names by the alphabet."""
-    names = set(labels)
-    return tuple(sorted(names, key=int)) if all(name.isdecimal() for name in names) else tuple(sorted(names))
+    names = sorted(set(labels))  # names of the same value, such as 1 and 01, then stay in this order
+    return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
 
 
 def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
@@ -117,9 +120,31 @@ def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 def _walk_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()  # the order that os.walk goes on in
-        inner = Path(parent).relative_to(folder).as_posix()
-        for file in sorted(files):
-            if file.lower().endswith(suffixes) and not file.startswith("."):
-                yield file if inner == "." else f"{inner}/{file}"
+    yield from _walk(folder, "", suffixes, frozenset())
+
+
+def _walk(folder: Path, prefix: str, suffixes: tuple[str, ...], above: frozenset[str]) -> Iterator[str]:
+    """Yield the files of a folder, then those of its folders; ``above`` are the real paths of those it lies in."""
+    place = os.path.realpath(folder)
+    if place in above:  # a link that leads back here, again and again
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot list this folder: {error.strerror or error}") from error
+    for name, is_folder in found:
+        if not is_folder and name.lower().endswith(suffixes):
+            yield prefix + name
+    for name, is_folder in found:
+        if is_folder:
+            yield from _walk(folder / name, f"{prefix}{name}/", suffixes, above | {place})
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return False
+        raise

@@ -6,6 +6,7 @@ stored coordinates. Transparency is dropped and 16-bit grey is scaled to 8 bits.
 
 from __future__ import annotations
 
+import errno
 import struct
 import zlib
 from pathlib import Path
@@ -31,6 +32,10 @@ DECODER_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
+MACHINE_ERRORS = {  # OSErrors that say nothing of the file: another attempt, or another machine, may read it
+    *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN),
+    *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in any case
 
 
@@ -39,11 +44,17 @@ def read_image(path: Path) -> Tensor:
 
     Raises:
         UndecodableImageError: the file is missing, empty, damaged or no image.
+        InputError: the machine could not read it, for want of a disk, a mount, memory or open files.
     """
     try:
         with Image.open(path) as image:
             pixels = np.array(to_rgb(image))
     except DECODER_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+            raise InputError(
+                f"{path}: cannot be read: {error.strerror}; this is no fault of the image, but of the disk, the mount "
+                "or the limits of this machine"
+            ) from error
         raise UndecodableImageError(f"{path}: cannot read this image: {_reason(path, error)}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -121,8 +132,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if path.is_file() and path.stat().st_size == 0:
+    if _is_empty(path):
         return "the file is empty"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:  # its folder may not be entered
+        return False

@@ -74,7 +74,10 @@ class Index:
             InputError: as ``read`` does.
         """
         wanted = tuple(targets)
-        table = pa.Table.from_pylist(list(rows), schema=_schema(wanted))
+        try:
+            table = pa.Table.from_pylist(list(rows), schema=_schema(wanted))
+        except (pa.ArrowException, OverflowError) as error:
+            raise InputError(f"{origin}: a value does not fit its column: {str(error).splitlines()[0]}") from error
         return cls._checked(table, wanted, classes, origin, scales or {})
 
     @classmethod

@@ -14,7 +14,7 @@ from fbnetv5.config_file import identity
 from fbnetv5.engine.distributed import World, start_world
 from fbnetv5.errors import InputError
 from fbnetv5.files import write_text
-from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.jobs.folder import CONFIG, open_run_folder
 from fbnetv5.labeling.labeler import Labeler, check_teachers
 from fbnetv5.labeling.loading import Loaded, load_batches
 from fbnetv5.labeling.plan import Plan, read_plan, write_plan
@@ -24,6 +24,7 @@ from fbnetv5.labeling.shards import (
     INDEX,
     UNREADABLE,
     clean,
+    count_shards,
     join_shards,
     missing_shards,
     shard_folder,
@@ -33,6 +34,7 @@ from fbnetv5.labeling.tally import summary, summary_text
 from fbnetv5.targets import build_target
 
 PLAN, SUMMARY, DRAWN = "plan", "summary.json", "drawn.png"
+WRITTEN = (CONFIG, PLAN, INDEX, UNREADABLE, SUMMARY, DRAWN)
 POLL_SECONDS = 0.2
 
 
@@ -51,11 +53,13 @@ def run(config: RunConfig, folder: Path) -> None:
         box_teacher = _build_teacher("label.boxes", options.boxes, world)
         pixel_teacher = _build_teacher("label.masks", options.masks, world)
         check_teachers(box_teacher, pixel_teacher)
-        plan = _open_plan(config, folder, images, world)
+        teachers = Labeler(box_teacher, pixel_teacher)
+        plan = _open_plan(config, folder, images, teachers, world)
         labeler = Labeler(
             box_teacher, pixel_teacher, plan.label_classes, options.box_threshold, options.pixel_threshold
         )
         missing = missing_shards(folder, plan.num_shards)
+        count_shards(folder, sorted(set(range(plan.num_shards)) - set(missing)), labeler.classes)
         world.barrier()  # all have seen the same shards missing before one of them is written
         if world.is_main:
             print(_heading(plan, labeler, missing, world, folder))
@@ -94,21 +98,25 @@ def _build_teacher(key: str, entry: dict[str, Any] | None, world: World) -> Any:
     return teacher
 
 
-def _open_plan(config: RunConfig, folder: Path, images: Path, world: World) -> Plan:
+def _open_plan(config: RunConfig, folder: Path, images: Path, teachers: Labeler, world: World) -> Plan:
     """Claim the run's folder; list the images, unless an earlier start of the run has done it."""
-    known = identity(config)
+    known, classes = identity(config), {target.name: names for target, names in teachers.classes.items()}
     planned = folder / PLAN
     if config.resume and planned.exists():
-        read_plan(planned, known)  # refuses another configuration before anything is written
-    if config.resume and world.is_main:
-        clean(folder)
+        read_plan(planned, known, classes)  # refuses another configuration before anything is written
     open_run_folder(config, folder, world)
+    if world.is_main:
+        clean(folder, WRITTEN)
     if world.is_main and not planned.exists():
         labels = None if config.label.labels is None else Path(config.label.labels).expanduser()
-        write_plan(planned, images, labels, shard_size=config.label.shard_size, identity=known)
+        try:
+            write_plan(planned, images, labels, shard_size=config.label.shard_size, identity=known, classes=classes)
+        except BaseException:  # of Ctrl-C too: without a plan there is no run that the folder would hold
+            (folder / CONFIG).unlink(missing_ok=True)
+            raise
     while not planned.exists():  # no barrier: those of NCCL give up after ten minutes
         time.sleep(POLL_SECONDS)
-    return read_plan(planned, known)
+    return read_plan(planned, known, classes)
 
 
 def _label_shards(

@@ -34,9 +34,7 @@ from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 
 
-def build_run(
-    config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None
-) -> SupernetRun:
+def build_run(config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None) -> SupernetRun:
     """Build data, supernet, optimiser and search method of a run; all ranks build the same.
 
     A resumed run goes on with the latencies in its ``folder``, if they are what blocks cost. Images come from

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +11,24 @@ from torch.utils.data import DataLoader, Dataset
 
 from fbnetv5.data.images import read_image
 from fbnetv5.data.multitask import UndecodableImageError
+from fbnetv5.errors import InputError
 from fbnetv5.labeling.plan import Entry, Plan
+
+MAX_ASPECT = 50  # long side / short side; of what is beyond that, teachers make images without a pixel, or gigabytes
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An image of a shard: RGB, uint8 [3, H, W], or None and the reason why it cannot be read."""
+    """An image of a shard: RGB, uint8 [3, H, W], or None and the reason why it cannot be labelled.
+
+    ``failure`` is what stops the run; a value, because an exception leaving a worker loses its one-line message.
+    """
 
     shard: int
     entry: Entry
     image: Tensor | None
     reason: str = ""
+    failure: str = ""
 
 
 class ImageFiles(Dataset):
@@ -34,9 +41,26 @@ class ImageFiles(Dataset):
         shard, entry = key
         path = self.folder / entry.name
         try:
-            return Loaded(shard, entry, read_image(path))
+            image = read_image(path)
         except UndecodableImageError as error:
-            return Loaded(shard, entry, None, str(error).removeprefix(f"{path}: cannot read this image: "))
+            reason = str(error).removeprefix(f"{path}: cannot read this image: ")
+            return Loaded(shard, entry, None, reason, failure=self._failure())
+        except InputError as error:
+            return Loaded(shard, entry, None, failure=f"{error}. No labels are lost: mend it, then resume=true")
+        height, width = image.shape[1:]
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            return Loaded(shard, entry, None, f"{width}x{height} pixels: too long and thin for a teacher")
+        return Loaded(shard, entry, image)
+
+    def _failure(self) -> str:
+        """Return why the folder, not the image, may be at fault; the mount point of a lost disk is an empty folder."""
+        try:
+            if any(self.folder.iterdir()):
+                return ""
+            reason = "it is empty"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        return f"{self.folder}: the images are gone: {reason}. No labels are lost: restore them, then resume=true"
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,17 @@ def load_batches(
         images: the folder that names are relative to.
         batch_size: images at a time; the last batch of a shard may be smaller.
         workers: processes that read images; 0 reads in this one.
+
+    Raises:
+        InputError: the folder is gone, or the machine cannot read.
     """
     batches = ShardBatches(plan, shards, batch_size)
-    return iter(DataLoader(ImageFiles(images), batch_sampler=batches, num_workers=workers, collate_fn=list))
+    return _checked(DataLoader(ImageFiles(images), batch_sampler=batches, num_workers=workers, collate_fn=list))
+
+
+def _checked(batches: Iterable[list[Loaded]]) -> Iterator[list[Loaded]]:
+    for batch in batches:
+        for loaded in batch:
+            if loaded.failure:
+                raise InputError(loaded.failure)
+        yield batch

@@ -7,7 +7,7 @@ A folder with two files: ``images.parquet`` holds name and class name of each im
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from fbnetv5.errors import InputError
 from fbnetv5.files import atomic_folder
 
 IMAGES, PLAN = "images.parquet", "plan.json"
+NUM_SHOWN = 5  # names of classes in a message
 SCHEMA = pa.schema([("name", pa.string()), ("label", pa.string())])
 
 
@@ -66,7 +67,13 @@ class Plan:
 
 
 def write_plan(
-    folder: Path, images: Path, labels: Path | None, *, shard_size: int, identity: Mapping[str, Any]
+    folder: Path,
+    images: Path,
+    labels: Path | None,
+    *,
+    shard_size: int,
+    identity: Mapping[str, Any],
+    classes: Mapping[str, Sequence[str]],
 ) -> None:
     """List the images of a run.
 
@@ -76,19 +83,20 @@ def write_plan(
         labels: csv with the columns ``file_name`` and ``label``; or ``images`` again where each class has a folder.
         shard_size: images a shard.
         identity: the part of the configuration that a resumed run must share.
+        classes: the names of the teachers' classes, by target; a resumed run must share them too.
 
     Raises:
         InputError: there are no images, an image lies in no class folder, the csv is wrong or names an image that does
             not exist, or the plan cannot be written.
     """
-    from_folders = labels is not None and labels.absolute() == images.absolute()
+    from_folders = labels is not None and labels.resolve() == images.resolve()
     listed = {} if labels is None or from_folders else read_labels(labels)
-    classes = set(listed.values())
+    label_classes = set(listed.values())
 
     def label_of(name: str) -> str | None:
         label = class_folders((name,))[name] if from_folders else listed.pop(name, None)
         if label is not None:
-            classes.add(label)
+            label_classes.add(label)
         return label
 
     with atomic_folder(folder) as temporary:
@@ -100,25 +108,48 @@ def write_plan(
         content = {
             "num_images": num_images,
             "shard_size": shard_size,
-            "label_classes": class_order(classes),
+            "label_classes": class_order(label_classes),
+            "classes": {name: list(names) for name, names in classes.items()},
             "identity": dict(identity),
         }
         (temporary / PLAN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def read_plan(folder: Path, identity: Mapping[str, Any]) -> Plan:
+def read_plan(folder: Path, identity: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> Plan:
     """Open the plan that an earlier start of the run has written.
 
     Raises:
-        InputError: it was written under another configuration, or cannot be read.
+        InputError: it was written under another configuration or for teachers of other classes, or cannot be read.
     """
     try:
         content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         plan = Plan(folder, content["num_images"], content["shard_size"], tuple(content["label_classes"]))
-        check_identity(identity, content["identity"], folder.parent)
+        identity_then, classes_then = dict(content["identity"]), dict(content["classes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read {folder / PLAN}: {error}; delete {folder.parent} to start anew") from error
+    check_identity(identity, identity_then, folder.parent)
+    _check_classes(classes, classes_then)
     return plan
+
+
+def _check_classes(now: Mapping[str, Sequence[str]], then: Mapping[str, Sequence[str]]) -> None:
+    """Raise InputError unless the teachers have the classes of the earlier start; ids would mean something else."""
+    for name in sorted(now.keys() | then.keys()):
+        new, old = list(now.get(name, ())), list(then.get(name, ()))
+        if new != old:
+            pairs = enumerate(zip(old, new, strict=False))
+            first = next((k for k, (was, is_now) in pairs if was != is_now), min(len(old), len(new)))
+            raise InputError(
+                f"the classes of the teacher of {name} were {_shown(old, first)}; now they are {_shown(new, first)}. "
+                "Restore the teacher, or label anew with output=FOLDER"
+            )
+
+
+def _shown(names: Sequence[str], first: int) -> str:
+    """Some names from the first one that differs on, and how many there are."""
+    start = max(0, min(first, len(names) - NUM_SHOWN))
+    listed = ", ".join(names[start : start + NUM_SHOWN])
+    return f"{'... ' if start else ''}{listed}{' ...' if start + NUM_SHOWN < len(names) else ''} ({len(names)})"
 
 
 def _write_images(path: Path, names: Iterator[str], label_of: Callable[[str], str | None], shard_size: int) -> int:

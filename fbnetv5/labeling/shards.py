@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,14 +15,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from torch import Tensor
 
-from fbnetv5.data.index import Index
+from fbnetv5.data.images import MACHINE_ERRORS
+from fbnetv5.data.index import METADATA_KEY, Index
 from fbnetv5.data.multitask import SEGMENTATION, Target
 from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_folder, atomic_path
+from fbnetv5.files import atomic_folder, atomic_path, csv_lines
 from fbnetv5.labeling.labeler import Labeler
 from fbnetv5.labeling.loading import Loaded
 from fbnetv5.labeling.tally import Tally
@@ -29,6 +32,8 @@ from fbnetv5.report.colours import class_colours, palette
 from fbnetv5.report.predictions import mask_paths
 
 SHARDS, INDEX, MASKS, UNREADABLE, TALLY = "shards", "index.parquet", "masks", "unreadable.csv", "tally.json"
+HEADER = ("file_name", "reason")  # of the unreadable images
+DAMAGE = (OSError, ValueError, TypeError, KeyError, csv.Error, pa.ArrowException)  # what reading a damaged file raises
 NUM_WRITERS = 4  # threads that compress masks
 
 
@@ -38,15 +43,22 @@ def shard_folder(folder: Path, number: int) -> Path:
 
 
 def missing_shards(folder: Path, num_shards: int) -> list[int]:
-    """Return the numbers of the shards that are not there yet."""
+    """Return the numbers of the shards that are not there yet.
+
+    Raises:
+        InputError: the folder of the shards cannot be listed.
+    """
     places = folder / SHARDS
-    there = {place.name for place in places.iterdir()} if places.exists() else set()
+    try:
+        there = {place.name for place in places.iterdir()} if places.exists() else set()
+    except OSError as error:
+        raise _damaged(places, error) from error
     return [number for number in range(num_shards) if shard_folder(folder, number).name not in there]
 
 
-def clean(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote shards, plan or index have left behind."""
-    for unfinished in (*(folder / SHARDS).glob(".*"), *folder.glob(".plan.*"), *folder.glob(f".{INDEX}.*")):
+def clean(folder: Path, names: Iterable[str]) -> None:
+    """Remove what processes that were killed have left half-written of shards, and of what has these names."""
+    for unfinished in (*(folder / SHARDS).glob(".*"), *(path for name in names for path in folder.glob(f".{name}.*"))):
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)
         else:
@@ -89,6 +101,29 @@ def write_shard(target: Path, names: Sequence[str], batches: Iterable[Sequence[L
         (temporary / TALLY).write_text(tally.to_json(), encoding="utf-8")
 
 
+def count_shards(folder: Path, numbers: Iterable[int], classes: Mapping[Target, Sequence[str]]) -> Tally:
+    """Return what was found in some shards, all of which are there.
+
+    Raises:
+        InputError: a shard lacks a file, or has one that cannot be read, or labels of other classes.
+    """
+    tally = Tally.empty(classes)
+    for place in (shard_folder(folder, number) for number in numbers):
+        try:
+            found = Tally.from_json((place / TALLY).read_text(encoding="utf-8"))
+            there = _classes_of(place / INDEX) if found.num_images else None
+            known = there is None or there == {target.name: list(names) for target, names in classes.items()}
+            if known:
+                tally.add(found)
+            if len(list(_read_unreadable([place]))) != found.num_unreadable:
+                raise ValueError("unreadable images are not those that were counted")
+        except DAMAGE as error:
+            raise _damaged(place, error) from error
+        if not known:
+            raise InputError(f"{place} holds labels of other classes than the teachers'; delete it and resume")
+    return tally
+
+
 def join_shards(folder: Path, num_shards: int, classes: Mapping[Target, Sequence[str]]) -> Tally:
     """Join the shards of a run to ``index.parquet`` and ``unreadable.csv`` beside them, a shard at a time.
 
@@ -96,12 +131,10 @@ def join_shards(folder: Path, num_shards: int, classes: Mapping[Target, Sequence
         what was found in all of them.
 
     Raises:
-        InputError: no image could be read, or a file cannot be written.
+        InputError: no image could be read, a shard is damaged or of other classes, or a file cannot be written.
     """
     places = [shard_folder(folder, number) for number in range(num_shards)]
-    tally = Tally.empty(classes)
-    for place in places:
-        tally.add(Tally.from_json((place / TALLY).read_text(encoding="utf-8")))
+    tally = count_shards(folder, range(num_shards), classes)
     _write_unreadable(folder / UNREADABLE, _read_unreadable(places))
     if tally.num_images == 0:
         raise InputError(f"none of the {tally.num_unreadable} images can be read: {folder / UNREADABLE} says why")
@@ -111,8 +144,7 @@ def join_shards(folder: Path, num_shards: int, classes: Mapping[Target, Sequence
         pq.ParquetWriter(temporary, pq.read_schema(indexes[0])) as writer,
     ):
         for path in indexes:
-            with pq.ParquetFile(path) as file:
-                writer.write_table(file.read())
+            writer.write_table(_read_rows(path))
     return tally
 
 
@@ -155,12 +187,35 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]], classes: Mapping[
 
 def _write_unreadable(path: Path, entries: Iterable[tuple[str, str]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("file_name", "reason")])
-        csv.writer(file, lineterminator="\n").writerows(entries)
+        file.writelines(csv_lines([HEADER]))
+        file.writelines(csv_lines(entries))
 
 
 def _read_unreadable(places: Iterable[Path]) -> Iterator[tuple[str, str]]:
     for place in places:
         with (place / UNREADABLE).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                yield row["file_name"], row["reason"]
+            rows = csv.reader(file)
+            if next(rows, None) != [*HEADER]:
+                raise ValueError(f"{place} has no header")
+            yield from ((name, reason) for name, reason in rows)
+
+
+def _read_rows(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except DAMAGE as error:
+        raise _damaged(path.parent, error) from error
+
+
+def _classes_of(path: Path) -> dict[str, list[str]]:
+    """Return the class names of each target of an index, without reading its rows."""
+    described = json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY])
+    return {name: entry["classes"] for name, entry in described["targets"].items()}
+
+
+def _damaged(place: Path, error: Exception) -> InputError:
+    """Return what to tell of a folder that cannot be read: to delete it, unless it is whole and out of reach."""
+    if isinstance(error, OSError) and (error.errno in MACHINE_ERRORS or isinstance(error, PermissionError)):
+        return InputError(f"{place} cannot be read: {error.strerror}; mend that, then resume=true")
+    return InputError(f"{place} is damaged; delete it and resume")

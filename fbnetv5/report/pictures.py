@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ RIGHT, WRONG = (26, 127, 75), (190, 40, 60)
 OPACITY = 0.55  # of a mask over its image
 NUM_SHOWN = 3  # of the likeliest classes
 MIN_SCORE = 0.3
+UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and what is not UTF-8
 BACKGROUND = "background"  # a class of this name is not painted
 
 
@@ -263,7 +265,8 @@ def _labelled(truth: Mapping[str, Any] | None, target: Target) -> Mapping[str, A
 
 
 def _fit(text: str, width: float, size: int = TEXT) -> str:
-    """Cut a line that is longer than ``width`` pixels."""
+    """Cut a line that is longer than ``width`` pixels, and replace what cannot be drawn by spaces."""
+    text = UNDRAWABLE.sub(" ", text)
     if _font(size).getlength(text) <= width:
         return text
     while text and _font(size).getlength(f"{text}…") > width:

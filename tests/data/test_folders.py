@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,34 @@ def touch(folder: Path, *names: str) -> Path:
 def test_images_are_found_by_suffix_in_subfolders_and_sorted(tmp_path: Path) -> None:
     touch(tmp_path, "b.JPEG", "a.png", "n/1/c.webp", "n/d.bmp", "notes.txt", "._a.png", "e.jpg")
     assert list_images(tmp_path) == ["a.png", "b.JPEG", "e.jpg", "n/1/c.webp", "n/d.bmp"]
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, ".trash/a.png", "b/.thumbs/c.png", "b/d.png")
+    assert list_images(tmp_path) == ["b/d.png"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/a/1.png", "photos/b/2.png", "more/3.png")
+    (tmp_path / "photos" / "b" / "up").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "a" / "other").symlink_to(tmp_path / "photos" / "b")
+    (tmp_path / "photos" / "self").symlink_to("self")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "more")
+    assert list_images(tmp_path / "photos") == ["a/1.png", "a/other/2.png", "b/2.png", "more/3.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.png", "locked/2.png")
+    scandir = os.scandir
+
+    def locked(folder: Path) -> object:
+        if folder.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(InputError, match="locked: cannot list this folder: Permission denied"):
+        list_images(tmp_path)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -78,3 +107,4 @@ def test_a_wrong_labels_file_is_refused(tmp_path: Path, content: bytes | None, m
 def test_class_ids_follow_numbers_by_value_and_names_by_the_alphabet() -> None:
     assert class_order(["10", "9", "0", "9"]) == ("0", "9", "10")
     assert class_order(["b", "10", "a"]) == ("10", "a", "b")
+    assert class_order(["2", "1", "001", "01"]) == ("001", "01", "1", "2")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,29 @@ def test_an_unreadable_image_is_named(tmp_path: Path, damage: str, message: str)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert image_size(path) == ((64, 64) if damage == "truncate" else None)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN])
+def test_a_fault_of_the_machine_is_none_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def failing(path: Path) -> None:
+        raise OSError(code, "it failed")
+
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.raises(InputError, match=r"a.png: cannot be read: it failed") as caught:
+        read_image(tmp_path / "a.png")
+    assert not isinstance(caught.value, UndecodableImageError)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENOENT, errno.EINVAL])
+def test_a_fault_of_one_file_is_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def failing(path: Path) -> None:
+        raise OSError(code, "it failed")
+
+    monkeypatch.setattr(Image, "open", failing)
+    with pytest.raises(UndecodableImageError):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])

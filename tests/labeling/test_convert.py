@@ -21,13 +21,14 @@ FACES = Target("faces", TargetKind.BOXES)
 BREED = Target("breed", TargetKind.SCALAR)
 TARGETS = (LABEL, BREED, BOXES, FACES, SEGMENTATION, DEPTH)
 CLASSES = {
-    "label": ("cat", 'a "dog", or so', "10", "é\n"),
+    "label": ("cat", 'a "dog", or so', "10", "é\n", "\r"),
     "breed": ("x",),
     "boxes": ("head", "tail", "x"),
     "faces": ("x", "head"),
     "segmentation": ("background", "animal"),
 }
-NAMES = ["a.jpg", "dir/b.PNG", "dir/c, d.jpg", 'e"f".jpg', "ü.jpg", "g.jpg", "h.jpg", " i.jpg"]
+SIDES = ["20", 20.5, 10**12, 0, True, [20]]  # that an image cannot have
+NAMES = ["a.jpg", "dir/b.PNG", "dir/c, d.jpg", 'e"f".jpg', "ü.jpg", "g.jpg", "h.jpg", " i.jpg", "j\rk.jpg"]
 
 
 def random_boxes(random, size, num_classes):
@@ -128,6 +129,18 @@ def test_edits_are_imported(tmp_path):
         (lambda c: c["annotations"][0].update(bbox=[1, 2]), "annotation 1 needs a 'bbox' of four numbers"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 100, 2]), "lies outside of the image of 20x10"),
         (lambda c: c["categories"][0].update(name="nose"), "category 'nose' is none of the classes"),
+        (
+            lambda c: c["categories"][0].update(supercategory="label"),
+            "'supercategory' is label, which is no target of b",
+        ),
+        (lambda c: c["categories"][0].update(supercategory=["boxes"]), "which is no target of boxes"),
+        (lambda c: c["categories"][0].update(id=[1]), "an entry of 'categories' needs a 'name' and an 'id'"),
+        (lambda c: c["annotations"][0].update(image_id=[1]), r"annotation 1 belongs to image \[1\]"),
+        (lambda c: c["annotations"][0].update(category_id={}), "and category {}; one is not listed"),
+        (lambda c: c["annotations"][0].update(bbox=[0, 0, 10**400, 1]), "a value does not fit its column"),
+        *((lambda c, side=side: c["images"][0].update(width=side), "positive whole numbers") for side in SIDES),
+        (lambda c: c["targets"]["label"].update(classes=[1]), "'targets' does not say"),
+        (lambda c: c["targets"]["label"].update(classes="cat"), "'targets' does not say"),
         (lambda c: c["images"].pop(0) and c["annotations"].clear(), "'a.jpg' is not listed in instances.json"),
     ],
 )
@@ -140,6 +153,26 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as caught:
         import_index(path.parent)
     assert "\n" not in str(caught.value)
+
+
+def test_masks_are_named_by_text(tmp_path):
+    index = Index.from_rows([{"path": "a.jpg"}], [SEGMENTATION], CLASSES, "test")
+    export_index(index, tmp_path, tmp_path / "out")
+    path = tmp_path / "out" / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["files"] = {"segmentation": 3}
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"image 'a.jpg': 'files' should name its segmentation, not 3"):
+        import_index(path.parent)
+
+
+def test_targets_that_would_share_a_file_are_refused(tmp_path):
+    targets = [LABEL, Target("labels", TargetKind.SCALAR)]
+    row = {"path": "a.jpg", "label": 0, "labels": 0}
+    index = Index.from_rows([row], targets, {"label": ("x",), "labels": ("y",)}, "test")
+    with pytest.raises(InputError, match=r"'label' and 'labels' would share the file labels.csv"):
+        export_index(index, tmp_path, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mask", ["../outside.png", "/etc/outside.png", "missing.png"])

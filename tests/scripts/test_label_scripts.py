@@ -83,7 +83,7 @@ def test_the_benchmark_measures(tmp_path):
         [sys.executable, str(ROOT / "scripts" / "bench_labeling.py"), "--num", "9", "--size=32", "--shard-size=4"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**environment(), "TMPDIR": str(tmp_path)},
         check=False,
     )

@@ -9,6 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.transforms import functional
 
 from fbnetv5.engine.checkpoint import load_by_name
 from fbnetv5.errors import InputError, nearest
@@ -19,6 +20,7 @@ from fbnetv5.labeling.teachers.weights import read_state
 
 BACKGROUND = "__background__"
 UNUSED_CLASSES = (BACKGROUND, "N/A")  # N/A: gaps in COCO's ids
+MAX_ASPECT = 3  # of what a segmenter sees: 520 x 26000 pixels of a panorama would take gigabytes
 
 
 class TorchvisionBoxes(ModelTeacher):
@@ -74,7 +76,8 @@ class TorchvisionBoxes(ModelTeacher):
 class TorchvisionPixels(ModelTeacher):
     """A class for every pixel, by a model of ``torchvision.models.segmentation``; the background is a class.
 
-    Images are resized and normalised as torchvision does it for its own weights: to a short side of 520 pixels.
+    Images are resized and normalised as torchvision does it for its own weights: to a short side of 520 pixels; but
+    to a long side of 1560 at most (3 times that), which torchvision does not bound.
 
     Args:
         builder: name of the model, such as deeplabv3_resnet50.
@@ -102,11 +105,12 @@ class TorchvisionPixels(ModelTeacher):
         network = models.get_model(builder, weights=None, weights_backbone=None, num_classes=len(names))
         _load(network, weights, unused=("aux_classifier.",))  # a head that is for training alone
         self.preset = models.get_model_weights(builder).DEFAULT.transforms()
+        (self.short_side,), self.preset.resize_size = self.preset.resize_size, None  # resizing is ours
         super().__init__(network, names, precision=precision, class_map=class_map, others=others)
 
     def __call__(self, images: Sequence[Tensor]) -> list[Pixels]:
         """Classify the pixels of RGB images, uint8 [3, H, W] of any sizes."""
-        inputs = [self.preset(image) for image in images]
+        inputs = [self.preset(self._resized(image)) for image in images]
 
         def label(positions: list[int]) -> list[Pixels]:
             with self.computing():
@@ -117,6 +121,16 @@ class TorchvisionPixels(ModelTeacher):
             ]
 
         return label_by_size(inputs, label)
+
+    def _resized(self, image: Tensor) -> Tensor:
+        """Resize [3, H, W] to a short side of 520 pixels, or to a long side of 1560 where that is smaller."""
+        return functional.resize(
+            image,
+            [self.short_side],
+            interpolation=self.preset.interpolation,
+            max_size=MAX_ASPECT * self.short_side,
+            antialias=self.preset.antialias,
+        )
 
 
 def _check_builder(builder: str, module: ModuleType, kind: str) -> None:

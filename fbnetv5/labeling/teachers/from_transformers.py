@@ -60,7 +60,12 @@ class TransformersBoxes(ModelTeacher):
             raise InputError(f"{model} is of the type {config.model_type}, which finds no boxes")
         network, self.processor = _load(library, model, "AutoModelForObjectDetection", local_files_only)
         super().__init__(
-            network, _names(config), precision=precision, class_map=class_map, others=others, unused=UNUSED_CLASSES
+            network,
+            _names(model, config),
+            precision=precision,
+            class_map=class_map,
+            others=others,
+            unused=UNUSED_CLASSES,
         )
 
     def __call__(self, images: Sequence[Tensor]) -> list[Boxes]:
@@ -115,8 +120,9 @@ class TransformersPixels(ModelTeacher):
         _check_covers_image(
             model, self.processor, ("do_center_crop",) if self.has_queries else ("do_center_crop", "do_pad")
         )
-        check_num_classes(_names(config))
-        super().__init__(network, _names(config), precision=precision, class_map=class_map, others=others)
+        names = _names(model, config)
+        check_num_classes(names)
+        super().__init__(network, names, precision=precision, class_map=class_map, others=others)
 
     def __call__(self, images: Sequence[Tensor]) -> list[Pixels]:
         """Classify the pixels of RGB images, uint8 [3, H, W] of any sizes."""
@@ -170,8 +176,15 @@ def _sizes(images: Sequence[Tensor]) -> list[Size]:
     return [(image.shape[1], image.shape[2]) for image in images]
 
 
-def _names(config: Any) -> list[str]:
-    return [str(config.id2label[index]) for index in range(config.num_labels)]
+def _names(model: str, config: Any) -> list[str]:
+    """Return the names of the classes by id. Raises InputError where the ids are not 0 to K - 1."""
+    ids = sorted(config.id2label)
+    if ids != list(range(config.num_labels)):
+        raise InputError(
+            f"the classes of {model} have the ids {ids[0]} to {ids[-1]} in id2label of its config.json; they should be "
+            f"0 to {config.num_labels - 1}"
+        )
+    return [str(config.id2label[index]) for index in ids]
 
 
 def _check_covers_image(model: str, processor: Any, steps: Sequence[str]) -> None:

@@ -93,6 +93,10 @@ def label_by_size(inputs: Sequence[Tensor], label: Callable[[list[int]], list[An
 
 
 def check_num_classes(names: Sequence[str]) -> None:
-    """Raise InputError if there are more classes than a map of pixels can hold."""
+    """Raise InputError unless there are several classes of pixels, and no more than a mask can hold."""
+    if len(names) < 2:
+        raise InputError(
+            "the teacher knows one class of pixels, of which it would call every pixel; it needs a background beside it"
+        )
     if len(names) > IGNORE:
         raise InputError(f"the teacher knows {len(names)} classes of pixels; there are at most {IGNORE}")

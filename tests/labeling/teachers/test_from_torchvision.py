@@ -71,6 +71,17 @@ def test_pixels_are_those_of_torchvision(tmp_path):
         torch.testing.assert_close(found.scores, expected.values, atol=1e-4, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_the_long_side_is_bounded(tmp_path, monkeypatch):
+    saved(tmp_path / "w.pth", SEGMENTER, 3)
+    teacher = TorchvisionPixels(SEGMENTER, str(tmp_path / "w.pth"), classes=["a", "b", "c"])
+    seen = []
+    teacher.model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    images = [torch.zeros(3, *size, dtype=torch.uint8) for size in ((10, 30), (4, 200), (20, 10))]
+    assert [found.labels.shape for found in teacher(images)] == [image.shape[1:] for image in images]
+    assert seen == [(520, 1560), (31, 1560), (1040, 520)]
+
+
 def test_bfloat16_is_near_float32(tmp_path):
     saved(tmp_path / "w.pth", SEGMENTER, 3)
     options = {"builder": SEGMENTER, "weights": str(tmp_path / "w.pth"), "classes": ["a", "b", "c"]}
@@ -122,3 +133,4 @@ def test_what_cannot_teach_is_refused(tmp_path):
     )
     names = [str(number) for number in range(256)]
     refused("256 classes of pixels; there are at most 255", TorchvisionPixels, SEGMENTER, "w.pth", classes=names)
+    refused("one class of pixels, of which it would call every", TorchvisionPixels, SEGMENTER, "w.pth", classes=["a"])

@@ -159,3 +159,14 @@ def test_weights_of_another_model_and_cut_images_are_refused(tmp_path):
 def test_without_transformers_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     refused(r"pip install --editable '.\[label\]'", TransformersBoxes, "a/b")
+
+
+def test_ids_of_classes_start_at_0(tmp_path):
+    save_tiny(tmp_path, "segformer")
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    config["id2label"] = {str(number + 1): name for number, name in enumerate(NAMES)}
+    config["label2id"] = {name: number + 1 for number, name in enumerate(NAMES)}
+    file.write_text(json.dumps(config))
+    message = f"have the ids 1 to {len(NAMES)} in id2label .*should be 0 to {len(NAMES) - 1}"
+    refused(message, TransformersPixels, str(tmp_path))
