@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 from fbnetv5.errors import InputError
 
-MODULES = ("detection", "quantization", "segmentation", "classification", "supernet", "data")  # that add to a registry
+MODULES = ("detection", "export", "segmentation", "classification", "supernet", "data")  # that add to a registry
 
 
 def register() -> None:
@@ -20,8 +19,6 @@ def register() -> None:
         InputError: Detectron2 or D2Go is not installed.
     """
     for name in MODULES:
-        if importlib.util.find_spec(f"{__name__}.{name}") is None:
-            continue
         importlib.import_module(f"{__name__}.{name}")
 
 
