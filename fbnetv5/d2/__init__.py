@@ -9,16 +9,25 @@ import importlib
 
 from fbnetv5.errors import InputError
 
-MODULES = ("detection", "export", "segmentation", "classification", "supernet", "data")  # that add to a registry
+DETECTRON2_MODULES = ("detection", "data")  # that add to a registry
+D2GO_MODULES = ("export", "segmentation", "classification", "supernet")
 
 
 def register() -> None:
     """Add backbone, heads, meta-architectures and mappers to the registries of Detectron2 and D2Go; once is enough.
 
+    With Detectron2 alone these are the backbone and the heads of detectors.
+
     Raises:
-        InputError: Detectron2 or D2Go is not installed.
+        InputError: Detectron2 is not installed.
     """
-    for name in MODULES:
+    for name in DETECTRON2_MODULES:
+        importlib.import_module(f"{__name__}.{name}")
+    try:
+        importlib.import_module("d2go")
+    except ModuleNotFoundError:
+        return
+    for name in D2GO_MODULES:
         importlib.import_module(f"{__name__}.{name}")
 
 

@@ -131,8 +131,8 @@ def _read_config(file: Path) -> Any:
     add_fbnetv5_config(cfg)
     cfg.set_new_allowed(True)  # D2Go's keys
     try:
-        cfg.merge_from_file(str(file))
-    except (AssertionError, KeyError, ValueError, OSError, yaml.YAMLError) as error:
+        cfg.merge_from_file(str(file), allow_unsafe=False)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError, OSError, yaml.YAMLError) as error:
         raise InputError(f"cannot read {file}: {' '.join(str(error).split())}") from error
     return cfg
 

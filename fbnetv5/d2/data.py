@@ -125,7 +125,8 @@ def _registered_name(name: str, only: str | None) -> str:
     """Return the name of a data set; a file's has no slashes, and says what images of it are taken."""
     if not name.endswith(".parquet") or name in DatasetCatalog.list():
         return name
-    registered = "__".join(part for part in (*Path(name).with_suffix("").parts, only) if part not in (None, "/", ".."))
+    parts = Path(name).expanduser().resolve().with_suffix("").parts[1:]  # whole, or two files might get one name
+    registered = "__".join((*parts, *filter(None, [only])))
     if registered not in DatasetCatalog.list():
         register_index(registered, name, only=only)
     return registered
@@ -134,7 +135,11 @@ def _registered_name(name: str, only: str | None) -> str:
 def _dictionaries(source: IndexSource, only: str | None) -> list[dict[str, Any]]:
     rows = range(len(source)) if only is None else source.labelled(only)
     table = source.index.table.to_pylist()
-    return [_dictionary(source, row, table[row]) for row in rows]
+    dictionaries = [_dictionary(source, row, table[row]) for row in rows]
+    if only not in (None, BOXES.name):  # else Detectron2's loader wants boxes of all, and drops images without
+        for dictionary in dictionaries:
+            dictionary.pop(KEYS[BOXES], None)
+    return dictionaries
 
 
 def _dictionary(source: IndexSource, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +180,8 @@ def _row(dictionary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common_classes(names: tuple[str, ...], target: Target) -> list[str]:
-    known = {name: _metadata(name, CLASSES[target]) for name in names}
+    labelled = [name for name in names if any(KEYS[target] in entry for entry in DatasetCatalog.get(name))]
+    known = {name: _metadata(name, CLASSES[target]) for name in labelled}
     first = next(iter(known.values()))
     for name, classes in known.items():
         if not classes:
@@ -183,7 +189,7 @@ def _common_classes(names: tuple[str, ...], target: Target) -> list[str]:
                 f"the metadata of data set '{name}' has no {CLASSES[target]}; set them when registering it"
             )
         if classes != first:
-            raise InputError(f"the {CLASSES[target]} of data set '{name}' are not those of '{names[0]}'")
+            raise InputError(f"the {CLASSES[target]} of data set '{name}' are not those of '{labelled[0]}'")
     return list(first)
 
 

@@ -16,13 +16,11 @@ from fbnetv5.data.images import read_image, read_mask
 from fbnetv5.data.multitask import IGNORE
 
 try:
-    from d2go.data.dataset_mappers.build import D2GO_DATA_MAPPER_REGISTRY
     from detectron2.data import detection_utils, transforms
 except ImportError as error:
     raise fbnetv5.d2.not_installed(error) from error
 
 
-@D2GO_DATA_MAPPER_REGISTRY.register()
 class MultitaskDatasetMapper:
     """From a data set's dictionary to what a model takes, as ``D2GO_DATA.MAPPER.NAME`` or by hand.
 
@@ -94,3 +92,11 @@ def _without_outline(annotation: dict[str, Any]) -> dict[str, Any]:
 
 def _tensor(values: np.ndarray[Any, Any]) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(values))
+
+
+try:
+    from d2go.data.dataset_mappers.build import D2GO_DATA_MAPPER_REGISTRY
+except ModuleNotFoundError:  # Detectron2 alone: the mapper is given to a data loader by hand
+    pass
+else:
+    D2GO_DATA_MAPPER_REGISTRY.register(MultitaskDatasetMapper)

@@ -40,6 +40,7 @@ class FBNetV5Segmentation(TaskModel):
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg, f"{LiteMaskFormer.__module__}.LiteMaskFormer", cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        self.num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         self.ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
 
     def forward(self, inputs: Sequence[dict[str, Any]]) -> Any:
@@ -80,8 +81,15 @@ class FBNetV5Segmentation(TaskModel):
         """Return the mask of an input, uint8 of ``size`` (height, width), 255 = ignore and in the padding."""
         if "sem_seg" not in entry:
             raise InputError(f"{entry.get('file_name', 'an image')} has no mask, and the model learns from masks")
-        mask = entry["sem_seg"].to(self.device)
-        mask = mask.where(mask != self.ignored, IGNORE).to(torch.uint8)
+        mask = entry["sem_seg"]
+        mask = mask.where(mask != self.ignored, IGNORE)
+        wrong = mask[(mask >= self.num_classes) & (mask != IGNORE)]
+        if len(wrong):
+            raise InputError(
+                f"{entry.get('file_name', 'an image')}: mask value {int(wrong[0])} is neither a class (0 to "
+                f"{self.num_classes - 1}, by MODEL.SEM_SEG_HEAD.NUM_CLASSES) nor {self.ignored}"
+            )
+        mask = mask.to(self.device, torch.uint8)
         missing = (0, size[1] - mask.shape[1], 0, size[0] - mask.shape[0])
         return {SEGMENTATION.name: F.pad(mask, missing, value=IGNORE)}
 

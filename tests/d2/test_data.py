@@ -93,6 +93,7 @@ def test_only_the_images_of_one_target_can_be_registered(folder: Folder) -> None
         assert len(dictionaries) == build_index(**folder.all_labels).num_labelled(only)
         assert all(key in dictionary for dictionary in dictionaries)
     assert MetadataCatalog.get("segmentation").evaluator_type == "sem_seg"
+    assert not any("annotations" in dictionary for dictionary in DatasetCatalog.get("segmentation"))
     with pytest.raises(InputError, match="no image is labelled with 'depth'"):
         register_index("depth", written(folder), only="depth")
 
@@ -120,6 +121,12 @@ def test_parquet_files_are_registered_for_what_a_model_learns_from(folder: Folde
         assert len(DatasetCatalog.get(name)) == count
         assert cfg.is_frozen()
     register_datasets(config(**{"DATASETS.TRAIN": (file,)}))
+    (folder.root / "val").mkdir()
+    same_name = build_index(**folder.all_labels)
+    same_name.write(folder.root / "val" / "index.parquet")
+    cfg = config(**{"DATASETS.TRAIN": (file, str(folder.root / "val" / "index.parquet"))})
+    register_datasets(cfg)
+    assert len(set(cfg.DATASETS.TRAIN)) == 2
     with pytest.raises(InputError, match=r"absent\.parquet"):
         register_datasets(config(**{"DATASETS.TRAIN": ("absent.parquet",)}))
 
@@ -162,6 +169,10 @@ def test_sem_seg_folders_are_read(folder: Folder) -> None:
         build_index(folder.root, "with_masks", masks="masks", mask_classes=("background", "animal")), folder.root
     )
     assert same_items(source, own)
+    boxes = folder.root / "index.parquet"
+    build_index(**folder.all_labels).write(boxes)
+    register_index("detection", boxes, only="boxes")
+    assert len(source_from_catalog("detection", "semantic")) == len(source) + 2
     metadata.__dict__["ignore_label"] = 0
     with pytest.raises(InputError, match="ignores mask value 0"):
         source_from_catalog("semantic")

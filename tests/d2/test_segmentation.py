@@ -223,6 +223,8 @@ def test_what_cannot_be_built_or_fed_is_refused():
     inputs = [{"image": torch.zeros(3, 64, 64), "file_name": "a.jpg"}]
     with pytest.raises(InputError, match=r"a\.jpg has no mask"):
         built(SEG).train()(inputs)
+    with pytest.raises(InputError, match="mask value 5 is neither a class"):
+        built(SEG).train()([{**inputs[0], "sem_seg": torch.full((64, 64), 5)}])
     with pytest.raises(InputError, match=r"a\.jpg has no label"):
         built(CLS).train()(inputs)
     with pytest.raises(InputError, match="differ in size"):
