@@ -92,6 +92,12 @@ def to_run_config(node: DictConfig) -> RunConfig:
     return config
 
 
+def path_override(key: str, path: str | Path) -> str:
+    """Return the override that sets a key to a path, whatever characters the path has."""
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
 def identity(config: RunConfig) -> dict[str, Any]:
     """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
     flat = _flatten(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))

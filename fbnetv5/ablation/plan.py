@@ -15,7 +15,7 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
 from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
+from fbnetv5.config_file import load_config, path_override
 from fbnetv5.engine.log import PROBABILITIES
 from fbnetv5.errors import InputError
 from fbnetv5.jobs.checks import crop_side
@@ -54,8 +54,7 @@ class Part:
     @property
     def all_overrides(self) -> tuple[str, ...]:
         """The overrides of the run, with its folder."""
-        path = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
-        return (*self.overrides, f"output='{path}'")
+        return (*self.overrides, path_override("output", self.folder))
 
 
 @dataclass
@@ -138,8 +137,8 @@ class Plan:
     def train_part(self, seed: int, task: str, sampled: Sampled) -> Part:
         """Return the training of a topology, whichever method sampled it."""
         name = f"seed-{seed}/train/{task}-{sampled.code}"
-        file = str(self.topology_file(seed, task, sampled)).replace("\\", "\\\\").replace("'", "\\'")
-        overrides = (*self._train_overrides(seed, task), f"model.topology='{file}'")
+        topology = path_override("model.topology", self.topology_file(seed, task, sampled))
+        overrides = (*self._train_overrides(seed, task), topology)
         config = find_config(self.config.train[task])
         return Part("train", f"train-{task}", name, config, overrides, self.root / name, task)
 

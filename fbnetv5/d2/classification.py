@@ -42,6 +42,7 @@ class FBNetV5Classification(TaskModel):
         if num_classes < 1:
             raise InputError("MODEL.FBNETV5.NUM_CLASSES is 0: give the number of classes")
         super().__init__(cfg, f"{Classifier.__module__}.Classifier", num_classes)
+        self.num_classes: int = num_classes
 
     def forward(self, inputs: Sequence[dict[str, Any]]) -> Any:
         """Return the losses, by name (training), or ``{"scores": probabilities [K]}`` for each image (evaluation).
@@ -76,7 +77,13 @@ class FBNetV5Classification(TaskModel):
     def _target(self, entry: dict[str, Any]) -> dict[str, Any]:
         if LABEL.name not in entry:
             raise InputError(f"{entry.get('file_name', 'an image')} has no label, and the model learns from labels")
-        return {LABEL.name: int(entry[LABEL.name])}
+        label = int(entry[LABEL.name])
+        if not 0 <= label < self.num_classes:
+            raise InputError(
+                f"{entry.get('file_name', 'an image')}: label {label} is none of 0 to {self.num_classes - 1}, by "
+                "MODEL.FBNETV5.NUM_CLASSES"
+            )
+        return {LABEL.name: label}
 
 
 class Probabilities(nn.Module):

@@ -84,6 +84,11 @@ class FBNetV5BoxHead(LiteBoxHead):
 @BACKBONE_REGISTRY.register()
 def build_fbnetv5_backbone(cfg: Any, input_shape: Any) -> FBNetV5Backbone:
     """Build the backbone of ``MODEL.FBNETV5`` with the paths that RPN and ROI heads read, or else the topology's."""
+    unknown = [key for key in cfg.MODEL.FBNETV5.HEAD if key != "classes"]
+    if unknown:
+        raise InputError(
+            f"MODEL.FBNETV5.HEAD.{unknown[0]} is no key of a detector; Detectron2 has keys of its own for its options"
+        )
     if not cfg.MODEL.FBNETV5.TOPOLOGY:
         raise InputError(
             "MODEL.FBNETV5.TOPOLOGY is missing: a file that a search wrote, or configs/topologies/det.yaml"

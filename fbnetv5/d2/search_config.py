@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.config import RunConfig
-from fbnetv5.config_file import CONFIGS, load_config
+from fbnetv5.config_file import CONFIGS, load_config, path_override
 from fbnetv5.errors import InputError
 
 SHARED = (  # D2Go's key, ours, and D2Go's value that says "not set"; D2Go's own defaults would pass for settings
@@ -42,6 +42,12 @@ REPLACED = (  # what would change the search behind its file's back, and what to
     ("MODEL_EMA.ENABLED", "nothing: a search keeps no moving average"),
     ("QUANTIZATION.QAT.ENABLED", "nothing: quantise what the topologies are trained to"),
     ("DATASETS.TEST", "nothing: what a search finds is evaluated once it is trained"),
+)
+
+
+OBEYED = (  # keys of SOLVER that a search follows; the others are its own file's
+    *("MAX_ITER", "IMS_PER_BATCH", "BASE_LR", "CHECKPOINT_PERIOD"),
+    *("REFERENCE_WORLD_SIZE", "AUTO_SCALING_METHODS", "DETERMINISTIC"),
 )
 
 
@@ -70,8 +76,8 @@ def read_search_config(cfg: Any) -> RunConfig:
     overrides = [f"{ours}={value}" for ours, value in given]
     if "search.steps" in dict(given):
         overrides.append("search.epochs=null")
-    device = f"runtime.device={cfg.MODEL.DEVICE.partition(':')[0]}"
-    config = load_config(_find(node.SEARCH), [*node.OVERRIDES, *overrides, f"output='{cfg.OUTPUT_DIR}'", device])
+    overrides += [path_override("output", cfg.OUTPUT_DIR), f"runtime.device={cfg.MODEL.DEVICE.partition(':')[0]}"]
+    config = load_config(_find(node.SEARCH), [*node.OVERRIDES, *overrides])
     if config.job != "search":
         raise InputError(
             f"{node.SEARCH} has job={config.job}; D2Go runs searches, train_net.py of fbnetv5 the other jobs"
@@ -88,11 +94,23 @@ def fill_shared_keys(cfg: Any, config: RunConfig) -> None:
         _assign(cfg, key, getattr(getattr(config, section) if section else config, name))
 
 
-def check_search_config(cfg: Any, num_processes: int) -> None:
-    """Raise InputError where a key of D2Go would change the search behind its file's back."""
+def check_search_config(cfg: Any, num_processes: int, defaults: Any) -> None:
+    """Raise InputError where a key of D2Go would change the search behind its file's back, or change nothing.
+
+    Args:
+        cfg: of D2Go.
+        num_processes: of the run.
+        defaults: the config that ``cfg`` was made from.
+    """
     for key, instead in REPLACED:
         if _value(cfg, key):
             raise InputError(f"{key}={_value(cfg, key)} has no place in a search; unset it and set {instead}")
+    for name, value in cfg.SOLVER.items():
+        if name not in OBEYED and value != defaults.SOLVER.get(name):
+            raise InputError(
+                f"SOLVER.{name}={value} has no effect on a search; its file has optimizer.*, which "
+                "MODEL.FBNETV5.OVERRIDES changes"
+            )
     if cfg.SOLVER.REFERENCE_WORLD_SIZE not in (0, num_processes):
         raise InputError(
             f"SOLVER.REFERENCE_WORLD_SIZE={cfg.SOLVER.REFERENCE_WORLD_SIZE} would have D2Go scale rate, batch and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,15 @@ class SearchHook(HookBase):
         supernet: what is trained.
         folder: of the run.
         save_every: iterations between two checkpoints.
+        datasets: names of Detectron2's data sets that are searched on, if any.
     """
 
-    def __init__(self, supernet: FBNetV5Supernet, folder: Path, save_every: int) -> None:
+    def __init__(self, supernet: FBNetV5Supernet, folder: Path, save_every: int, datasets: Sequence[str] = ()) -> None:
         self.supernet = supernet
         self.run = supernet.run
         self.folder = folder
         self.save_every = save_every
+        self.identity = {**identity(self.run.config), "DATASETS.TRAIN": list(datasets)}
         self.skipped = SkippedImages(self.run.world)
         self._losses: Tensor | None = None
         self._log: RunLog | None = None
@@ -100,7 +103,7 @@ class SearchHook(HookBase):
     def state_dict(self) -> dict[str, Any]:
         """Return what D2Go's checkpoint holds of the search beside weights, optimiser and schedule."""
         return {
-            "identity": json.dumps(identity(self.run.config)),
+            "identity": json.dumps(self.identity),
             "algorithm": self.run.algorithm.state_dict(),
             "log": {} if self._log is None else self._log.state_dict(),
         }
@@ -111,7 +114,7 @@ class SearchHook(HookBase):
         Raises:
             InputError: it is that of a search with another configuration.
         """
-        check_identity(identity(self.run.config), json.loads(state["identity"]), self.folder)
+        check_identity(self.identity, json.loads(state["identity"]), self.folder)
         self.run.algorithm.load_state_dict(state["algorithm"])
         self._log_state = state["log"] or None
 

@@ -70,7 +70,7 @@ class SearchRunner(Detectron2GoRunner):
         """
         fbnetv5.d2.register()
         register_datasets(cfg)
-        check_search_config(cfg, comm.get_world_size())
+        check_search_config(cfg, comm.get_world_size(), self.get_default_cfg())
         config = read_search_config(cfg)
         if config.runtime.threads is not None:
             torch.set_num_threads(config.runtime.threads)
@@ -104,7 +104,7 @@ class SearchRunner(Detectron2GoRunner):
             InputError: a loss or a gradient is not finite, or the run to resume is another one.
         """
         folder, run = Path(cfg.OUTPUT_DIR), supernet_run(model)
-        self._search = SearchHook(_unwrapped(model), folder, cfg.SOLVER.CHECKPOINT_PERIOD)
+        self._search = SearchHook(_unwrapped(model), folder, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.DATASETS.TRAIN)
         keep_prices(run.latency, folder, run.world)
         if run.world.is_main:
             header = f"fbnetv5 {__version__} in D2Go's training loop\n{run.world.size} process(es)"

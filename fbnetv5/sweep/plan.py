@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.config import register
-from fbnetv5.config_file import SEARCH_PATH, load_config, open_ended
+from fbnetv5.config_file import SEARCH_PATH, load_config, open_ended, path_override
 from fbnetv5.errors import InputError
 
 MAX_NAME = 100  # characters of a folder's name
@@ -86,8 +86,8 @@ def plan_sweep(file: Path, overrides: Sequence[str]) -> list[SweepJob]:
         name = _unused(_name({key: job[key] for key in swept}), {other.name for other in jobs})
         folder = root / name
         others = [value for key, value in job.items() if key != "output"]
-        path = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-        jobs.append(SweepJob(name, tuple(job[key] for key in swept), (*others, f"output='{path}'"), folder))
+        overrides = (*others, path_override("output", folder))
+        jobs.append(SweepJob(name, tuple(job[key] for key in swept), overrides, folder))
     return jobs
 
 

@@ -82,10 +82,13 @@ def all_paths() -> Topology:
     return Topology(7, topology().blocks)
 
 
-def test_a_missing_topology_is_named():
+def test_a_missing_topology_and_an_unknown_key_are_named():
     cfg = d2_config(CONFIGS / "coco_a_c.yaml", d2go=True)
     cfg.MODEL.FBNETV5.TOPOLOGY = ""
     with pytest.raises(InputError, match=r"MODEL\.FBNETV5\.TOPOLOGY is missing"):
+        d2_model(cfg)
+    cfg.MODEL.FBNETV5.HEAD.num_proposalss = 3
+    with pytest.raises(InputError, match=r"MODEL\.FBNETV5\.HEAD\.num_proposalss is no key of a detector"):
         d2_model(cfg)
 
 

@@ -199,6 +199,7 @@ def test_what_a_search_cannot_be_is_refused(tmp_path):
     refused("unknown key 'search.stepss'", overrides=("search.stepss=3",))
     refused("counts epochs, D2Go iterations", "SOLVER.MAX_ITER", 0, overrides=("search.steps=null", "search.epochs=1"))
     refused("SOLVER.AMP.ENABLED=True has no place in a search", "SOLVER.AMP.ENABLED", True)
+    refused("SOLVER.WEIGHT_DECAY=0.5 has no effect on a search", "SOLVER.WEIGHT_DECAY", 0.5)
     refused("DATASETS.TEST=.* has no place in a search", "DATASETS.TEST", ("coco_2017_val",))
     refused("REFERENCE_WORLD_SIZE=8 would have D2Go scale", "SOLVER.REFERENCE_WORLD_SIZE", 8)
     gated = "search.algorithm={_target_: fbnetv5.search.differentiable.TaskByTask}"

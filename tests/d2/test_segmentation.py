@@ -227,5 +227,7 @@ def test_what_cannot_be_built_or_fed_is_refused():
         built(SEG).train()([{**inputs[0], "sem_seg": torch.full((64, 64), 5)}])
     with pytest.raises(InputError, match=r"a\.jpg has no label"):
         built(CLS).train()(inputs)
+    with pytest.raises(InputError, match="label 5 is none of 0 to 4"):
+        built(CLS).train()([{**inputs[0], "label": 5}])
     with pytest.raises(InputError, match="differ in size"):
         built(CLS).eval()([*inputs, {"image": torch.zeros(3, 32, 64)}])
