@@ -215,6 +215,28 @@ class LabelConfig:
 
 
 @dataclass
+class ExportConfig:
+    """Exporting a trained model to devices."""
+
+    model: str | None = option(None, "folder of the trained model")
+    formats: list[str] = option(lambda: ["executorch"], "executorch, onnx, torchscript, or several of them")
+    precisions: list[str] = option(lambda: ["fp32"], "fp32, int8 (not of torchscript), or both")
+    size: list[int] | None = option(
+        None, "[height, width] of the input in pixels; null: the crop, or what the model's sizes make of a wide image"
+    )
+    num_calibration: int = option(128, "int8: training images that the ranges of activations are measured on")
+    float_parts: list[str] = option(
+        list, "int8: modules that stay in float32, such as network.trunk.0; a sidecar names those that an export chose"
+    )
+    max_drop: float | None = option(
+        2.0,
+        "int8: where the metric drops by more points than this, the parts that int8 hurts most go back to float32; "
+        "null: never",
+    )
+    num_evaluated: int = option(200, "validation images that a file is rated on, beside the trained model")
+
+
+@dataclass
 class RuntimeConfig:
     """How it runs; but for the precision a resumed run may change it."""
 
@@ -236,7 +258,7 @@ class RunConfig:
     job: str = option(
         "search",
         "search; pretrain: train the supernet with random architectures; train: a final model; evaluate: a trained one"
-        "; label: images with pretrained models",
+        "; label: images with pretrained models; export: a trained model to devices",
     )
     name: str = option(MISSING, "name of the run")
     output: str = option("runs/${name}", "folder of the run, from the working directory")
@@ -250,6 +272,7 @@ class RunConfig:
     train: TrainConfig = option(TrainConfig, "training a final model")
     evaluate: EvaluateConfig = option(EvaluateConfig, "evaluating a trained model, also at the end of its training")
     label: LabelConfig = option(LabelConfig, "labelling images with pretrained models")
+    export: ExportConfig = option(ExportConfig, "exporting a trained model to devices")
     runtime: RuntimeConfig = option(RuntimeConfig, "how it runs")
 
 
@@ -304,6 +327,9 @@ MINIMA = {
     "label.batch_size": 1,
     "label.shard_size": 1,
     "label.num_drawn": 0,
+    "export.num_calibration": 1,
+    "export.max_drop": 0,
+    "export.num_evaluated": 1,
     "runtime.workers": 0,
     "runtime.threads": 1,
     "runtime.log_every": 1,

@@ -29,7 +29,9 @@ OPEN_ENDED = (  # mappings without fixed keys
     "label.boxes",
     "label.masks",
 )
-NOT_IN_IDENTITY = re.compile(r"runtime\.(?!precision)|evaluate\.|resume$|output$|name$|data\.root$|label\.num_drawn$")
+NOT_IN_IDENTITY = re.compile(
+    r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
+)
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:

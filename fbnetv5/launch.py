@@ -21,7 +21,7 @@ from fbnetv5.errors import InputError, nearest
 from fbnetv5.heads.classifier import Classifier
 from fbnetv5.heads.lite_maskformer import LiteMaskFormer
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.jobs import evaluate, label, pretrain, search, train
+from fbnetv5.jobs import evaluate, export, label, pretrain, search, train
 from fbnetv5.labeling import teachers
 from fbnetv5.search.algorithms import MultitaskReinforce, RandomSampling
 from fbnetv5.search.differentiable import SharedForward, SingleTask, TaskByTask
@@ -43,6 +43,7 @@ JOBS = {
     "train": train.run,
     "evaluate": evaluate.run,
     "label": label.run,
+    "export": export.run,
 }
 
 EPILOG = """
@@ -54,6 +55,7 @@ examples:
   python train_net.py --config configs/train/det/bccd.yaml data.root=/data/bccd
   python train_net.py --config configs/evaluate.yaml evaluate.model=runs/bccd evaluate.images=photos
   python train_net.py --config configs/label/photos.yaml label.images=photos
+  python train_net.py --config runs/bccd/config.yaml job=export export.model=runs/bccd output=runs/bccd/export
   python train_net.py --config configs/sweeps/families.yaml --multirun launcher=processes launcher.jobs=2
   torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=runs/imagenet_labels
 
@@ -177,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="train_net.py",
-        description="Search topologies for several vision tasks in one run; train and evaluate; label images.",
+        description="Search topologies for several vision tasks in one run; train, evaluate and export; label images.",
         usage="python train_net.py --config FILE [key=value ...] [--multirun]",
         epilog=f"{EPILOG}{rows}{classes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -101,7 +101,7 @@ class TaskNet(nn.Module):
             InputError: the file cannot be read as an image.
             ValueError: the tensor is no uint8 [3, H, W].
         """
-        pixels = _pixels(image)
+        pixels = as_pixels(image)
         parameter = next(self.parameters())
         prepared = self.spec.input.prepare(pixels)
         height, width = prepared.shape[-2:]
@@ -209,8 +209,16 @@ def _paths(paths: Sequence[int]) -> str:
     return f"path{'s' if len(paths) > 1 else ''} {', '.join(map(str, paths))}"
 
 
-def _pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
-    """Return an image as uint8 [3, H, W]."""
+def as_pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
+    """Return an image as uint8 [3, H, W].
+
+    Args:
+        image: a file, a PIL image, or RGB as uint8 [3, H, W].
+
+    Raises:
+        InputError: the file cannot be read as an image.
+        ValueError: the tensor is no uint8 [3, H, W].
+    """
     if isinstance(image, Image.Image):
         return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1).contiguous()
     if not isinstance(image, Tensor):

@@ -118,6 +118,10 @@ class Classifier(nn.Module):
         teacher = F.cross_entropy(logits, _classes(targets, TEACHER_LABEL, logits))
         return {"loss_label": 0.5 * loss, "loss_teacher": 0.5 * teacher}
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what classifies one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        return DeployedClassifier(self)
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
@@ -130,6 +134,19 @@ class Classifier(nn.Module):
         cost += conv_cost(in_channels=hidden.in_channels, out_channels=hidden.out_channels, size=(1, 1))
         cost += conv_cost(in_channels=classify.in_features, out_channels=classify.out_features, size=(1, 1))
         return cost.macs
+
+
+class DeployedClassifier(nn.Module):
+    """The classifier's inference for one image."""
+
+    def __init__(self, head: Classifier) -> None:
+        super().__init__()
+        (self.path,) = head.paths
+        self.classifier = head.classifier
+
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""
+        return {"scores": self.classifier(features[self.path]).softmax(dim=1)[0]}
 
 
 def _classes(targets: list[TargetDict], name: str, logits: Tensor) -> Tensor:

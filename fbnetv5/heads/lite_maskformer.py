@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fbnetv5.archs.head_cost import pixel_decoder_macs, segmentation_module_macs, transformer_decoder_macs
 from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.deployed_maskformer import DeployedMaskFormer
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.mask_losses import MaskLossWeights, mask_losses
 from fbnetv5.heads.maskformer_layers import PixelDecoder, SegmentationModule, TransformerDecoder
@@ -117,6 +118,10 @@ class LiteMaskFormer(nn.Module):
             self.transformer_decoder(features[self.segment_path]), pixels
         )
         return logits
+
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        return DeployedMaskFormer(self, image_size, feature_sizes[self.segment_path])
 
     def no_weight_decay(self) -> set[str]:
         """Return the name of the query embedding, which MaskFormer does not decay."""

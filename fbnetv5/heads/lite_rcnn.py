@@ -20,6 +20,7 @@ from fbnetv5.archs.families import STRIDES
 from fbnetv5.archs.head_cost import roi_macs, rpn_macs
 from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.heads.anchors import ExactAnchors
+from fbnetv5.heads.deployed_rcnn import DeployedRCNN
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.rcnn_layers import LiteBoxHead, LiteBoxPredictor, LiteRPNHead, PathRoIAlign
 from fbnetv5.heads.rcnn_losses import L1RegionProposals, L1RoIHeads
@@ -128,6 +129,11 @@ class LiteRCNN(nn.Module):
             {"boxes": _resized(d["boxes"], *size), "box_labels": d["labels"] - 1, "scores": d["scores"]}
             for d, size in zip(detections, sizes, strict=True)
         ]
+
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what detects in one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        (path,) = self.paths
+        return DeployedRCNN(self, image_size, feature_sizes[path])
 
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""

@@ -39,11 +39,17 @@ class TransformerDecoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
         nn.init.kaiming_uniform_(self.project.weight, a=1)
 
-    def forward(self, feature: Tensor) -> Tensor:
-        """Map [n, in_channels, h, w] to embeddings of the segments, [n, Q, channels]."""
+    def forward(self, feature: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Map [n, in_channels, h, w] to embeddings of the segments, [n, Q, channels].
+
+        Args:
+            feature: of the path.
+            positions: their encoding [h * w, channels], where it is known beforehand.
+        """
         tokens = self.norm_tokens(self.project(feature))  # [n, C, h, w]
         channels, height, width = tokens.shape[1:]
-        positions = sine_positions(height, width, channels, device=tokens.device)
+        if positions is None:
+            positions = sine_positions(height, width, channels, device=tokens.device)
         queries = torch.zeros_like(self.query_positions).expand(len(feature), -1, -1)
         updated = self.layer(queries, self.query_positions, tokens.flatten(2).transpose(1, 2), positions)
         embeddings: Tensor = self.norm(updated)

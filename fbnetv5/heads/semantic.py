@@ -33,7 +33,7 @@ def semantic_map(
     probabilities = class_logits.softmax(dim=-1)[:, :-1].T  # [K, Q]
 
     def scores_of(weights: Tensor) -> Tensor:  # [k, Q] -> [k, H, W]
-        scores = (weights @ masks).unflatten(1, true_size)
+        scores = (weights[None] @ masks[None])[0].unflatten(1, true_size)  # a batch of one: XNNPACK takes no other
         if output_size == true_size:
             return scores
         return F.interpolate(scores[None], size=output_size, mode="bilinear", align_corners=False)[0]
@@ -46,6 +46,7 @@ def semantic_map(
         highest, positions = scores_of(probabilities[start : start + chunk]).max(dim=0)
         better = highest > best
         best = torch.where(better, highest, best)
-        classes = torch.where(better, (positions + start).to(torch.uint8), classes)
+        first = torch.full((), start, dtype=torch.uint8, device=masks.device)
+        classes = torch.where(better, positions.to(torch.uint8) + first, classes)
     total = scores_of(probabilities.sum(dim=0, keepdim=True))[0]
     return classes, (best / total.clamp_min(torch.finfo(total.dtype).tiny)).clamp_max(1)

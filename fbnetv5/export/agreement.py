@@ -1,0 +1,59 @@
+"""How far an exported model is from the trained one: differences of what they predict, and of their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from fbnetv5.data.multitask import TargetKind
+
+SAME_BOX = 0.5  # overlap from which two boxes of a class are taken to be of the same object
+
+
+def agreement(kind: TargetKind, expected: Sequence[Any], found: Sequence[Any]) -> dict[str, float]:
+    """Return the largest differences between predictions for the same images.
+
+    Args:
+        kind: what is predicted.
+        expected: predictions of the trained model, one an image; ``metrics.evaluator`` describes them.
+        found: of the exported model.
+
+    Returns:
+        SCALAR: ``max_score_difference``. BOXES: that, ``max_box_difference`` in pixels, of boxes of one class that
+        overlap, and how many have no partner, ``unmatched_boxes``. MASK: ``share_of_pixels_that_differ``.
+    """
+    pairs = list(zip(expected, found, strict=True))
+    if kind is TargetKind.SCALAR:
+        return {"max_score_difference": max(float((a - b).abs().max()) for a, b in pairs)}
+    if kind is TargetKind.MASK:
+        differing = sum(int((a != b).sum()) for a, b in pairs)
+        return {"share_of_pixels_that_differ": differing / sum(a.numel() for a, _ in pairs)}
+    rows = [_compare_boxes(a, b) for a, b in pairs]
+    scores, boxes, unmatched = zip(*rows, strict=True)
+    return {
+        "max_score_difference": max(scores),
+        "max_box_difference": max(boxes),
+        "unmatched_boxes": float(sum(unmatched)),
+    }
+
+
+def _compare_boxes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[float, float, int]:
+    """Return the largest differences of score and of coordinates, and how many boxes have no partner."""
+    overlaps = box_iou(expected["boxes"].float(), found["boxes"].float())
+    overlaps = overlaps * (expected["box_labels"][:, None] == found["box_labels"][None])
+    score = coordinate = 0.0
+    taken: set[int] = set()
+    for i, row in enumerate(overlaps):
+        distances = (found["boxes"] - expected["boxes"][i]).abs().amax(dim=1)
+        open_rows = [j for j in torch.where(row >= SAME_BOX)[0].tolist() if j not in taken]
+        if not open_rows:
+            continue
+        j = min(open_rows, key=lambda j: float(distances[j]))
+        taken.add(j)
+        coordinate = max(coordinate, float(distances[j]))
+        score = max(score, float((found["scores"][j] - expected["scores"][i]).abs()))
+    return score, coordinate, len(expected["boxes"]) + len(found["boxes"]) - 2 * len(taken)

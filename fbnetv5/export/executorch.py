@@ -1,0 +1,150 @@
+"""ExecuTorch: a model as a .pte file whose convolutions and products run on XNNPACK, in float32 or int8."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, fx, nn
+
+from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.lowered import Lowered, count_nodes, node_macs, operator_name
+from fbnetv5.export.parts import is_quantised, part_of
+from fbnetv5.heads.sizes import Size
+
+XNNPACK = "XNNPACK"
+PORTABLE = "portable kernels"
+LARGE = 2**14  # numbers; smaller results without a product are not worth a call of the backend
+
+
+def to_executorch(model: nn.Module, size: Size) -> Lowered:
+    """Return a model as an ExecuTorch program.
+
+    Args:
+        model: from one image [1, 3, H, W] to named tensors; as it is, or as :func:`quantised_pt2e` returns it.
+        size: (height, width) of the image.
+
+    Raises:
+        InputError: executorch is not installed.
+    """
+    with needs_extra("ExecuTorch"), _quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        class WorthwhilePartitioner(XnnpackPartitioner):
+            """Leaves to ExecuTorch's own kernels what is small and has no products, such as suppression."""
+
+            def generate_partitions(self, ep: Any) -> list[Any]:
+                return [part for part in super().generate_partitions(ep) if _is_worthwhile(part.nodes)]
+
+    program = torch.export.export(model, (torch.zeros(1, 3, *size),))
+    with _quiet():
+        edge = to_edge_transform_and_lower(program, partitioner=[WorthwhilePartitioner()])
+        lowered = _described(edge.exported_program().graph_module)  # before the next line changes the graph
+        lowered.data = bytes(edge.to_executorch().buffer)
+    return lowered
+
+
+def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequence[str]) -> nn.Module:
+    """Return a model in int8 by PT2E: activations per tensor, weights per channel, as XNNPACK computes them.
+
+    Args:
+        model: from one image [1, 3, H, W] to named tensors.
+        images: to calibrate with, each [1, 3, H, W].
+        float_parts: modules that stay in float32.
+
+    Raises:
+        InputError: executorch or torchao is not installed.
+    """
+    with needs_extra("int8 for ExecuTorch"), _quiet():
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    class LayerQuantizer(XNNPACKQuantizer):
+        """Without concatenation, for which the library does not ask the filter."""
+
+        SUPPORTED_PATTERNS: ClassVar = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name != "cat"]
+
+    quantizer = LayerQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_filter_function(
+        lambda node: node.op != "call_function" or is_quantised(_module_of(node), float_parts)
+    )
+    with _quiet(), torch.no_grad():
+        graph = torch.export.export(model, (images[0],)).module()
+        observed = prepare_pt2e(graph, quantizer)
+        for image in images:
+            observed(image)
+        converted: fx.GraphModule = convert_pt2e(observed)
+    _separate_readers(converted)
+    return converted
+
+
+def _module_of(node: fx.Node) -> str:
+    """Return the name of the module that a node comes from."""
+    stack = node.meta.get("nn_module_stack") or {}
+    names = [name for name, _ in stack.values()]
+    return part_of(names[-1]) if names else ""
+
+
+def _is_worthwhile(nodes: Sequence[fx.Node]) -> bool:
+    calls = [node for node in nodes if node.op == "call_function"]
+    return any(node_macs(n) > 0 or _numbers(n) >= LARGE or _changes_precision(n) for n in calls)
+
+
+def _changes_precision(node: fx.Node) -> bool:
+    return operator_name(node).startswith("quantized_decomposed.")
+
+
+def _numbers(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _described(graph: fx.GraphModule) -> Lowered:
+    """Count what the delegates hold, and what is left beside them."""
+    delegated: Counter[str] = Counter()
+    delegated_macs = 0
+    for node in graph.graph.nodes:
+        module: Any = getattr(graph, node.target, None) if node.op == "get_attr" else None
+        if hasattr(module, "original_module"):
+            operators, macs = count_nodes(module.original_module.graph)
+            delegated += operators
+            delegated_macs += macs
+    left, left_macs = count_nodes(graph.graph)
+    left.pop("executorch_call_delegate", None)
+    return Lowered(
+        b"",
+        {XNNPACK: dict(delegated.most_common()), PORTABLE: dict(left.most_common())},
+        {XNNPACK: delegated_macs, PORTABLE: left_macs},
+    )
+
+
+def _separate_readers(graph: fx.GraphModule) -> None:
+    """Give every reader of an int8 value its own conversion to float32.
+
+    XNNPACK's pass that changes memory formats redirects all readers of a conversion at once (executorch 1.5), also
+    those that want the other format.
+    """
+    for node in list(graph.graph.nodes):
+        if node.op == "call_function" and "dequantize_per_tensor" in operator_name(node):
+            for reader in list(node.users)[1:]:
+                with graph.graph.inserting_before(reader):
+                    reader.replace_input_with(node, graph.graph.node_copy(node))
+    graph.recompile()
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801
+    """Keep the libraries' warnings about each other from the user."""
+
+    def __enter__(self) -> Any:
+        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+        entered = super().__enter__()
+        warnings.simplefilter("ignore")
+        return entered

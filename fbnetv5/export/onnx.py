@@ -1,0 +1,120 @@
+"""ONNX: a model as an .onnx file for onnxruntime and whatever else reads it, in float32 or int8."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.lowered import Lowered
+from fbnetv5.export.parts import is_quantised, part_of
+from fbnetv5.heads.sizes import Size
+
+INPUT = "image"
+OPSET = 20
+QUANTISED = ["Conv", "Gemm", "MatMul", "Add"]
+SCOPES = "pkg.torch.onnx.name_scopes"  # where torch notes the modules that a node comes from
+
+
+def to_onnx(model: nn.Module, size: Size, names: Sequence[str]) -> Any:
+    """Return a model as an ONNX protocol buffer.
+
+    Args:
+        model: from one image [1, 3, H, W] to named tensors.
+        size: (height, width) of the image.
+        names: of the outputs, in their order.
+
+    Raises:
+        InputError: onnx or onnxscript is not installed.
+    """
+    with needs_extra("ONNX"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (torch.zeros(1, 3, *size),),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=list(names),
+            opset_version=OPSET,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def quantised_onnx(proto: Any, images: Sequence[Tensor], float_parts: Sequence[str]) -> Any:
+    """Return an ONNX model in int8: activations per tensor, weights per channel, by onnxruntime's static quantisation.
+
+    Args:
+        proto: as :func:`to_onnx` returns it.
+        images: to calibrate with, each [1, 3, H, W].
+        float_parts: modules that stay in float32.
+
+    Raises:
+        InputError: onnxruntime is not installed.
+    """
+    with needs_extra("int8 for ONNX"):
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        """Hands the images over one by one."""
+
+        def __init__(self) -> None:
+            self._images: Iterator[Tensor] = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self._images, None)
+            return None if image is None else {INPUT: image.numpy()}
+
+    left_out = [node.name for node in proto.graph.node if not is_quantised(_module_of(node), float_parts)]
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, result = (str(Path(folder) / f"{name}.onnx") for name in ("source", "prepared", "int8"))
+        onnx.save(proto, source)
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            result,
+            Reader(),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=QUANTISED,
+            nodes_to_exclude=left_out,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+        )
+        return onnx.load(result)
+
+
+def finished_onnx(proto: Any) -> Lowered:
+    """Return the file's content without the notes on where each node comes from, which can be a sixth of it."""
+    for entry in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+    for function in proto.functions:
+        function.doc_string = ""
+    del proto.graph.metadata_props[:]
+    operators = Counter(node.op_type for node in proto.graph.node)
+    return Lowered(proto.SerializeToString(), {"onnxruntime": dict(operators.most_common())})
+
+
+def _module_of(node: Any) -> str:
+    """Return the name of the module that a node comes from."""
+    for entry in node.metadata_props:
+        if entry.key == SCOPES:
+            scopes = [scope.strip(" '\"") for scope in entry.value.strip("[]").split(",")]
+            modules = [scope for scope in scopes[:-1] if scope]
+            return part_of(modules[-1]) if modules else ""
+    return ""

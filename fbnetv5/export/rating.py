@@ -1,0 +1,45 @@
+"""The metrics of a model, trained or exported, image by image."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+from fbnetv5.data.multitask import Source
+from fbnetv5.engine.distributed import World
+from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.model import TaskNet
+
+
+class Predictor(Protocol):
+    """Whatever predicts one image: a trained model or an exported one."""
+
+    def predict(self, image: Any) -> Any:
+        """Return the prediction for an image uint8 [3, H, W], in its own pixels."""
+
+
+@torch.no_grad()
+def rate(model: TaskNet, source: Source, predictor: Predictor) -> dict[str, float]:
+    """Return the metrics of a predictor on the images of ``source`` that are labelled; empty where there are none.
+
+    Args:
+        model: the trained model, which says what is predicted.
+        source: the images.
+        predictor: it, or its exported form.
+    """
+    target = model.head.target
+    rows = source.labelled(target.name)
+    if not len(rows):
+        return {}
+    evaluator = build_evaluator(target, model.spec.classes)
+    for row in rows:
+        sample = source.load(row)
+        height, width = sample.image.shape[-2:]
+        evaluator.update([predictor.predict(sample.image)], [sample.target], [sample.name], [(height, width)])
+    return evaluator.compute(World(0, 1, torch.device("cpu")))
+
+
+def main_metric(model: TaskNet) -> str:
+    """Return the name of the metric by which models are compared."""
+    return build_evaluator(model.head.target, model.spec.classes).main_metric

@@ -1,0 +1,159 @@
+"""Running exported models, each with the runtime of its format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops.boxes import clip_boxes_to_image
+
+from fbnetv5.data.multitask import TargetKind
+from fbnetv5.errors import InputError
+from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.inputs import fitted
+from fbnetv5.export.onnx import INPUT
+from fbnetv5.export.sidecar import Sidecar, read_sidecar
+from fbnetv5.heads.sizes import Size
+from fbnetv5.model import as_pixels
+
+Runner = Callable[[Tensor], Sequence[Tensor]]
+
+
+class ExportedModel:
+    """An exported model, ready to run; :func:`load_exported` opens one.
+
+    Args:
+        sidecar: of the file.
+        runner: from an image [1, 3, H, W] to the outputs in their order.
+    """
+
+    def __init__(self, sidecar: Sidecar, runner: Runner) -> None:
+        self.sidecar = sidecar
+        self._runner = runner
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a class id is a position in them."""
+        return tuple(self.sidecar.classes)
+
+    def run(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name for a prepared image.
+
+        Args:
+            image: float32 [1, 3, H, W], of the file's size, normalised.
+
+        Raises:
+            InputError: the image has another shape or type.
+        """
+        expected = self.sidecar.input["shape"]
+        if list(image.shape) != expected or image.dtype != torch.float32:
+            raise InputError(f"the model takes float32 {expected}, not {str(image.dtype)[6:]} {list(image.shape)}")
+        names = [output["name"] for output in self.sidecar.outputs]
+        return dict(zip(names, self._runner(image.contiguous()), strict=True))
+
+    def predict(self, image: Any) -> Any:
+        """Return the prediction for one image, in its own pixels, as the trained model's ``predict`` does.
+
+        Args:
+            image: a file, a PIL image, or RGB as uint8 [3, H, W].
+
+        Raises:
+            InputError: the file cannot be read as an image.
+            ValueError: the tensor is no uint8 [3, H, W].
+        """
+        pixels = as_pixels(image)
+        prepared, covered = fitted(pixels, self.sidecar.input_spec, self.sidecar.size)
+        return decoded(self.sidecar.target_kind, self.run(prepared), covered, (pixels.shape[1], pixels.shape[2]))
+
+
+def decoded(kind: TargetKind, outputs: dict[str, Tensor], covered: Size, stored: Size) -> Any:
+    """Return an exported model's outputs as a prediction in the pixels of the stored image.
+
+    Args:
+        kind: what is predicted.
+        outputs: by name.
+        covered: (height, width) of the input that the image covers.
+        stored: of the image as stored.
+    """
+    if kind is TargetKind.SCALAR:
+        return outputs["scores"]
+    if kind is TargetKind.BOXES:
+        count = int(outputs["count"])
+        factors = torch.tensor([stored[1] / covered[1], stored[0] / covered[0]] * 2)
+        boxes = clip_boxes_to_image(outputs["boxes"][:count] * factors, stored)
+        return {"boxes": boxes, "box_labels": outputs["box_labels"][:count], "scores": outputs["scores"][:count]}
+    classes = outputs["segmentation"][: covered[0], : covered[1]]
+    return F.interpolate(classes[None, None].float(), size=stored, mode="nearest-exact")[0, 0].to(torch.uint8)
+
+
+def load_exported(path: str | os.PathLike[str], *, threads: int | None = None) -> ExportedModel:
+    """Open an exported model with the runtime of its format.
+
+    Args:
+        path: of the file; its sidecar lies beside it.
+        threads: CPU threads; None is the runtime's own choice. ExecuTorch and TorchScript have one number a process.
+
+    Raises:
+        InputError: the file or its sidecar is missing or damaged, or its runtime is not installed.
+    """
+    file = Path(path)
+    sidecar = read_sidecar(file)
+    if sidecar.runtime not in RUNTIMES:
+        raise InputError(f"{file}: runtime '{sidecar.runtime}' is none of {', '.join(RUNTIMES)}")
+    return ExportedModel(sidecar, RUNTIMES[sidecar.runtime](file, threads))
+
+
+def _executorch(file: Path, threads: int | None) -> Runner:
+    with needs_extra("running a .pte file"):
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+    if threads is not None:
+        portable_lib._unsafe_reset_threadpool(threads)  # before anything is loaded: later it would crash
+    try:
+        program = Runtime.get().load_program(file.read_bytes())
+        program.load_method("forward")
+    except RuntimeError as error:
+        raise InputError(f"{file} cannot be loaded by ExecuTorch: {error}") from error
+    # the program holds what its method points into
+    return lambda image: program.load_method("forward").execute([image])
+
+
+def _onnx(file: Path, threads: int | None) -> Runner:
+    with needs_extra("running an .onnx file"):
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base of their own
+        raise InputError(f"{file} cannot be loaded by onnxruntime: {error}") from error
+    return lambda image: [torch.from_numpy(output) for output in session.run(None, {INPUT: image.numpy()})]
+
+
+def _torchscript(file: Path, threads: int | None) -> Runner:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        module = torch.jit.load(str(file), map_location="cpu")
+    except RuntimeError as error:
+        raise InputError(f"{file} cannot be loaded by torch: {str(error).splitlines()[0]}") from error
+
+    def run(image: Tensor) -> Sequence[Tensor]:
+        with torch.no_grad():
+            outputs: Sequence[Tensor] = module(image)
+        return outputs
+
+    return run
+
+
+RUNTIMES: dict[str, Callable[[Path, int | None], Runner]] = {
+    "executorch": _executorch,
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+}

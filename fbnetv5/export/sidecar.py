@@ -1,0 +1,134 @@
+"""The JSON file beside an exported model: all that a program needs to use it, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.data.multitask import TargetKind
+from fbnetv5.errors import InputError
+from fbnetv5.files import write_text
+
+FORMAT = 1  # raised when older versions cannot read it any more
+
+
+@dataclass
+class Sidecar:
+    """What is written beside an exported model.
+
+    Attributes:
+        runtime: executorch, onnx or torchscript.
+        precision: fp32 or int8.
+        target: name of what is predicted: label, boxes or segmentation.
+        kind: its form: scalar, boxes or mask.
+        classes: names; a class id is a position in them.
+        input: ``name``, ``shape`` [1, 3, height, width], ``dtype``, ``colour``, and under ``resize`` how an image
+            becomes it: the trained model's sizes, mean and deviation (of RGB in 0..1).
+        outputs: ``name``, ``shape``, ``dtype`` and ``meaning`` of each, in their order.
+        thresholds: that are applied in the file.
+        macs: multiply-adds an image; params: parameters.
+        operators: backend to operator to how often it runs there; macs_by_backend: their multiply-adds.
+        quantisation: int8: how it was calibrated, and the parts left in float32.
+        agreement: largest differences from the trained model on real images.
+        metrics: of the trained model and of the file, on the same images.
+        versions: of the libraries that made it.
+        sha256, num_bytes: of the file.
+    """
+
+    runtime: str
+    precision: str
+    target: str
+    kind: str
+    classes: list[str]
+    input: dict[str, Any]
+    outputs: list[dict[str, Any]]
+    macs: int
+    params: int
+    thresholds: dict[str, float] = field(default_factory=dict)
+    operators: dict[str, dict[str, int]] = field(default_factory=dict)
+    macs_by_backend: dict[str, int] = field(default_factory=dict)
+    quantisation: dict[str, Any] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    sha256: str = ""
+    num_bytes: int = 0
+    format: int = FORMAT
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """The form of what is predicted."""
+        return TargetKind(self.kind)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the input in pixels."""
+        return self.input["shape"][2], self.input["shape"][3]
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How the trained model saw images."""
+        return InputSpec.from_dict(self.input["resize"])
+
+
+def sidecar_path(file: Path) -> Path:
+    """Return where the sidecar of an exported file lies: ``model.pte.json`` beside ``model.pte``."""
+    return file.with_name(f"{file.name}.json")
+
+
+def write_sidecar(file: Path, sidecar: Sidecar) -> None:
+    """Write the sidecar of an exported file, with the file's checksum. Raises InputError where that fails."""
+    data = file.read_bytes()
+    sidecar.sha256, sidecar.num_bytes = hashlib.sha256(data).hexdigest(), len(data)
+    write_text(sidecar_path(file), json.dumps(asdict(sidecar), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_sidecar(file: Path) -> Sidecar:
+    """Read the sidecar of an exported file, and check that it is that of this very file.
+
+    Raises:
+        InputError: one of the two is missing or damaged, or they do not belong together.
+    """
+    path = sidecar_path(file)
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}); an export writes it beside its file"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    sidecar = _parse(path, document)
+    data = file.read_bytes()
+    if len(data) < sidecar.num_bytes:
+        raise InputError(f"{file} is cut off: {len(data):,} of {sidecar.num_bytes:,} bytes; export it again")
+    if hashlib.sha256(data).hexdigest() != sidecar.sha256:
+        raise InputError(f"{file} is not the file that {path.name} describes: their checksums differ; export it again")
+    return sidecar
+
+
+def _parse(path: Path, document: Any) -> Sidecar:
+    known = {entry.name: entry for entry in fields(Sidecar)}
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise InputError(f"{path} does not describe an exported model: it has no 'format'")
+    if document["format"] > FORMAT:
+        raise InputError(f"{path} is of format {document['format']}; this version reads formats up to {FORMAT}")
+    missing = [name for name in known if name not in document]
+    if missing:
+        raise InputError(f"{path}: '{missing[0]}' is missing")
+    sidecar = Sidecar(**{name: document[name] for name in known})
+    try:
+        height, width = sidecar.size
+        whole = isinstance(height, int) and isinstance(width, int) and isinstance(sidecar.num_bytes, int)
+        if not whole or not all(isinstance(output["name"], str) for output in sidecar.outputs):
+            raise ValueError("a size or name has another type")
+        _ = sidecar.target_kind, sidecar.input_spec
+    except (ValueError, TypeError, LookupError, AttributeError, InputError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return sidecar

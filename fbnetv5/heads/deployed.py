@@ -1,0 +1,32 @@
+"""What a head becomes on a device: the same predictions for one image of a fixed size, ready for export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from torch import nn
+
+from fbnetv5.heads.sizes import Size
+
+
+@runtime_checkable
+class DeployableHead(Protocol):
+    """A head that can be exported."""
+
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return a module that maps the features of one image, that is not padded, to named tensors.
+
+        Its operations have fixed sizes, and no branch depends on a value. By the kind of the head's target it returns
+
+        ======  ==============================================================================================
+        SCALAR  ``scores`` [K], the probability of each class
+        BOXES   ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D] and ``scores`` [D], the best
+                first; ``count`` int64 [1], how many of the D places are used
+        MASK    ``segmentation`` [H, W] of the input's size, class ids
+        ======  ==============================================================================================
+
+        Args:
+            image_size: (height, width) of the input in pixels.
+            feature_sizes: (height, width) of the features, ``feature_sizes[path]``.
+        """

@@ -1,0 +1,65 @@
+"""Export a trained model to a device's format, in float32 or int8, with a JSON sidecar beside the file.
+
+    python scripts/export.py runs/bccd --format executorch onnx --precision fp32 int8
+
+reads the model and the data of its training from the run's folder, writes RUN/export/model_fp32.pte and the others, and
+reports how each compares with the trained model. Further arguments are keys of the config, such as
+``export.size=[224,320]`` or ``data.root=/data/bccd``. The same as a job:
+
+    python train_net.py --config runs/bccd/config.yaml job=export export.model=runs/bccd output=runs/bccd/export
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+
+from fbnetv5.config import RunConfig  # noqa: E402
+from fbnetv5.config_file import load_config, path_override  # noqa: E402
+from fbnetv5.errors import InputError  # noqa: E402
+from fbnetv5.export.convert import PRECISIONS, SUFFIXES  # noqa: E402
+from fbnetv5.jobs.folder import CONFIG  # noqa: E402
+from fbnetv5.launch import run_job  # noqa: E402
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
+    )
+    parser.add_argument("run", type=Path, help="folder of a training")
+    parser.add_argument(
+        "--format", nargs="+", default=["executorch"], choices=list(SUFFIXES), help="formats (executorch)"
+    )
+    parser.add_argument("--precision", nargs="+", default=["fp32"], choices=PRECISIONS, help="precisions (fp32)")
+    parser.add_argument("--output", type=Path, help="folder of the files (RUN/export)")
+    known, overrides = parser.parse_known_args(arguments)
+    try:
+        run_job(_config(known, overrides))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _config(options: argparse.Namespace, overrides: Sequence[str]) -> RunConfig:
+    file = options.run / CONFIG
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file; give the folder of a training")
+    keys = [
+        "job=export",
+        "resume=false",
+        path_override("export.model", options.run),
+        path_override("output", options.output or options.run / "export"),
+        f"export.formats=[{','.join(options.format)}]",
+        f"export.precisions=[{','.join(options.precision)}]",
+    ]
+    return load_config(file, [*keys, *overrides])
+
+
+if __name__ == "__main__":
+    main()
