@@ -1,6 +1,6 @@
 """Export a trained model to a device's format, in float32 or int8, with a JSON sidecar beside the file.
 
-    python scripts/export.py runs/bccd --format executorch onnx --precision fp32 int8
+    python scripts/export.py runs/bccd --format executorch,onnx --precision fp32,int8
 
 reads the model and the data of its training from the run's folder, writes RUN/export/model_fp32.pte and the others, and
 reports how each compares with the trained model. Further arguments are keys of the config, such as
@@ -33,10 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
     )
     parser.add_argument("run", type=Path, help="folder of a training")
-    parser.add_argument(
-        "--format", nargs="+", default=["executorch"], choices=list(SUFFIXES), help="formats (executorch)"
-    )
-    parser.add_argument("--precision", nargs="+", default=["fp32"], choices=PRECISIONS, help="precisions (fp32)")
+    for name, choices in (("format", tuple(SUFFIXES)), ("precision", PRECISIONS)):
+        help_text = f"{', '.join(choices)}, or several with commas between ({choices[0]})"
+        parser.add_argument(f"--{name}", default=choices[0], help=help_text)
     parser.add_argument("--output", type=Path, help="folder of the files (RUN/export)")
     known, overrides = parser.parse_known_args(arguments)
     try:
@@ -55,8 +54,8 @@ def _config(options: argparse.Namespace, overrides: Sequence[str]) -> RunConfig:
         "resume=false",
         path_override("export.model", options.run),
         path_override("output", options.output or options.run / "export"),
-        f"export.formats=[{','.join(options.format)}]",
-        f"export.precisions=[{','.join(options.precision)}]",
+        f"export.formats=[{options.format}]",
+        f"export.precisions=[{options.precision}]",
     ]
     return load_config(file, [*keys, *overrides])
 

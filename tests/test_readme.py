@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,8 @@ from PIL import Image
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.config import describe
-from tests.jobs.runs import TINY, environment
+from tests.jobs.runs import TINY
+from tests.processes import command_line_of, run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,15 +41,10 @@ def write_data(root: Path, split: str) -> None:
 
 
 def train_net(folder: Path, *arguments: str) -> None:
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "train_net.py"), *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    """Run a command of the README in ``folder``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = run(command_line_of, arguments)
     assert result.returncode == 0, result.stderr
 
 

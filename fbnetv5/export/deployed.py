@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fbnetv5.archs.cost import feature_sizes
+from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.errors import InputError
 from fbnetv5.heads.deployed import DeployableHead
 from fbnetv5.heads.sizes import Size
 from fbnetv5.model import TaskNet
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class DeployedModel(nn.Module):
     """Network and head for one image; :func:`deploy` makes one.
 
     Args:
-        network: images [1, 3, H, W] to features by path.
-        head: features to named tensors.
+        network: images [1, 3, H, W] to whatever the head reads, such as features by path.
+        head: that to named tensors.
     """
 
     def __init__(self, network: nn.Module, head: nn.Module) -> None:
@@ -30,9 +33,27 @@ class DeployedModel(nn.Module):
         self.head = head
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Predict for one image [1, 3, H, W], normalised; :class:`DeployableHead` says what is returned."""
-        outputs: dict[str, Tensor] = self.head(self.network(image))
+        """Predict for one image [1, 3, H, W], normalised, zeros on the right and below where it is padded.
+
+        :class:`DeployableHead` says what is returned.
+        """
+        outputs: dict[str, Tensor] = self.head(self.network(image), covered_size(image))
         return outputs
+
+
+def covered_size(image: Tensor) -> Tensor:
+    """Return the (height, width) of the input [1, 3, H, W] that the image covers, float [2].
+
+    Padding is zero, the mean colour; no pixel of an image is, as means are no whole numbers of 255.
+    """
+    magnitude = image[0, 0].abs()
+    return torch.cat([_last(magnitude.amax(dim=1)), _last(magnitude.amax(dim=0))])
+
+
+def _last(values: Tensor) -> Tensor:
+    """Return how far values [n] reach that are not zero: 1 more than the last one's position, [1]."""
+    places = torch.arange(1, len(values) + 1, dtype=values.dtype, device=values.device)
+    return (places * (values > 0)).amax(dim=0, keepdim=True)
 
 
 def deploy(model: TaskNet, size: Size) -> DeployedModel:
@@ -45,11 +66,13 @@ def deploy(model: TaskNet, size: Size) -> DeployedModel:
     if not isinstance(model.head, DeployableHead):
         raise InputError(f"the head {type(model.head).__name__} cannot be exported: it has no 'deployed'")
     with torch.no_grad():
-        head = model.head.deployed(size, feature_sizes(model.network.family, size))
+        features = model.network(torch.zeros(1, 3, *size))
+        sizes = [_size(features[path]) if path in features else (0, 0) for path in range(NUM_PATHS)]
+        head = model.head.deployed(size, sizes)
     return DeployedModel(model.network, head).eval()
 
 
-def folded(model: TaskNet) -> TaskNet:
+def folded(model: AnyModule) -> AnyModule:
     """Return a copy of a model in evaluation mode with BN folded into convolutions; activations stay in their place."""
     model = copy.deepcopy(model).eval()
     for parent in list(model.modules()):
@@ -62,3 +85,7 @@ def folded(model: TaskNet) -> TaskNet:
                 setattr(parent, name, child.act if isinstance(child, BatchNormAct2d) else nn.Identity())
                 conv = None
     return model
+
+
+def _size(feature: Tensor) -> Size:
+    return feature.shape[-2], feature.shape[-1]

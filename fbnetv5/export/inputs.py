@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional
 
+from fbnetv5.data.collate import round_up
 from fbnetv5.data.geometry import normalised, resized_size
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.errors import InputError
@@ -14,14 +17,26 @@ from fbnetv5.heads.sizes import Size
 LARGEST = 8192  # pixels on a side
 
 
-def input_size(spec: InputSpec, wanted: list[int] | None) -> Size:
-    """Return the (height, width) to export at: what is wanted, or the model's nominal size.
+COVERED = 0.9  # share of the images that a size is to hold as large as the trained model sees them
+
+
+def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size] = ()) -> Size:
+    """Return the (height, width) to export at: what is wanted; or the crop, or what holds most images unshrunken.
+
+    Args:
+        spec: of the trained model.
+        wanted: height and width, if they are given.
+        stored: (height, width) of images that are to be expected; without any it is the model's nominal size.
 
     Raises:
         InputError: the wanted size is none, or not one that the model sees.
     """
     if wanted is None:
-        return spec.nominal_size()
+        if spec.crop is not None or not stored:
+            return spec.nominal_size()
+        seen = [resized_size(height, width, spec.short_side, spec.long_side) for height, width in stored]
+        height, width = (sorted(sides)[int(COVERED * (len(seen) - 1))] for sides in zip(*seen, strict=True))
+        return round_up(height, spec.multiple), round_up(width, spec.multiple)
     if len(wanted) != 2 or not all(32 <= side <= LARGEST for side in wanted):
         raise InputError(f"export.size={wanted} should be [height, width] in pixels, each 32 to {LARGEST}")
     size = (wanted[0], wanted[1])

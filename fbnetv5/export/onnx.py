@@ -99,8 +99,12 @@ def quantised_onnx(proto: Any, images: Sequence[Tensor], float_parts: Sequence[s
 
 
 def finished_onnx(proto: Any) -> Lowered:
-    """Return the file's content without the notes on where each node comes from, which can be a sixth of it."""
-    for entry in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+    """Return the file's content without the notes on where each node comes from, and with short names inside.
+
+    Both can be a sixth of a small model's file.
+    """
+    _shorten_names(proto.graph)
+    for entry in (*proto.graph.node, *proto.graph.input, *proto.graph.output):
         entry.doc_string = ""
         del entry.metadata_props[:]
     for function in proto.functions:
@@ -108,6 +112,23 @@ def finished_onnx(proto: Any) -> Lowered:
     del proto.graph.metadata_props[:]
     operators = Counter(node.op_type for node in proto.graph.node)
     return Lowered(proto.SerializeToString(), {"onnxruntime": dict(operators.most_common())})
+
+
+def _shorten_names(graph: Any) -> None:
+    """Rename what is inside of a graph; its inputs and outputs keep their names."""
+    kept = {entry.name for entry in (*graph.input, *graph.output)} | {""}
+    short: dict[str, str] = {name: name for name in kept}
+
+    def renamed(name: str) -> str:
+        return short.setdefault(name, f"{len(short):x}")
+
+    for initializer in graph.initializer:
+        initializer.name = renamed(initializer.name)
+    for number, node in enumerate(graph.node):
+        node.name = f"{number:x}"
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+    del graph.value_info[:]  # shapes of what is inside, which every runtime infers
 
 
 def _module_of(node: Any) -> str:

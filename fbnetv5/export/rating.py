@@ -1,13 +1,17 @@
-"""The metrics of a model, trained or exported, image by image."""
+"""The metrics of a model, trained or exported, image by image; and how far the two are from each other."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from fbnetv5.data.multitask import Source
 from fbnetv5.engine.distributed import World
+from fbnetv5.export.inputs import fitted
+from fbnetv5.heads.sizes import Size
 from fbnetv5.metrics.evaluator import build_evaluator
 from fbnetv5.model import TaskNet
 
@@ -17,6 +21,27 @@ class Predictor(Protocol):
 
     def predict(self, image: Any) -> Any:
         """Return the prediction for an image uint8 [3, H, W], in its own pixels."""
+
+
+@dataclass
+class Fitted:
+    """A trained model on images as its exported form sees them: resized and padded to one size.
+
+    Attributes:
+        model: the trained model, in evaluation mode.
+        size: (height, width) of the input.
+    """
+
+    model: TaskNet
+    size: Size
+
+    @torch.no_grad()
+    def predict(self, image: Tensor) -> Any:
+        """Return the prediction for an image uint8 [3, H, W], in its own pixels."""
+        prepared, covered = fitted(image, self.model.spec.input, self.size)
+        stored = (image.shape[1], image.shape[2])
+        (prediction,) = self.model(prepared, true_sizes=[covered], output_sizes=[stored])
+        return prediction
 
 
 @torch.no_grad()

@@ -144,7 +144,7 @@ class DeployedClassifier(nn.Module):
         (self.path,) = head.paths
         self.classifier = head.classifier
 
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""
         return {"scores": self.classifier(features[self.path]).softmax(dim=1)[0]}
 

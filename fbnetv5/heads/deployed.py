@@ -15,9 +15,11 @@ class DeployableHead(Protocol):
     """A head that can be exported."""
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return a module that maps the features of one image, that is not padded, to named tensors.
+        """Return a module ``(features, covered)`` that maps the features of one image to named tensors.
 
-        Its operations have fixed sizes, and no branch depends on a value. By the kind of the head's target it returns
+        ``covered`` is the (height, width) that the image covers of the input, float [2]; what is to its right and below
+        is padding. Operations have fixed sizes, and no branch depends on a value. By the kind of the head's target the
+        module returns
 
         ======  ==============================================================================================
         SCALAR  ``scores`` [K], the probability of each class

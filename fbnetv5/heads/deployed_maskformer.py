@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DeployedMaskFormer(nn.Module):
-    """Lite MaskFormer's inference for one image that is not padded; the positions' encoding is a constant.
+    """Lite MaskFormer's inference for one image; the positions' encoding is a constant.
 
     Args:
         head: in evaluation mode; its modules are shared.
@@ -35,12 +35,13 @@ class DeployedMaskFormer(nn.Module):
         self.register_buffer("positions", sine_positions(*segment_size, channels), persistent=False)
         self.positions: Tensor
 
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Return ``segmentation`` uint8 [H, W], the likeliest class of each pixel, and ``confidence`` [H, W], how
         probable it is.
 
         Args:
             features: of one image, ``features[path]`` [1, C, h, w] for both paths.
+            covered: not read; all of the input is segmented.
         """
         pixels = self.pixel_decoder(features[self.pixel_path])
         segments = self.transformer_decoder(features[self.segment_path], self.positions)

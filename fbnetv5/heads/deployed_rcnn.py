@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops.boxes import clip_boxes_to_image
 
 from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, first_kept, kept_of_each_class
 from fbnetv5.heads.sizes import Size
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DeployedRCNN(nn.Module):
-    """Lite R-CNN's inference for one image that is not padded.
+    """Lite R-CNN's inference for one image.
 
     Proposals and detections have a fixed number of places; those that are not used are zeros, at the end. Detections
     are those of :class:`LiteRCNN` up to rounding.
@@ -33,7 +32,6 @@ class DeployedRCNN(nn.Module):
         super().__init__()
         (self.path,) = head.paths
         self.rpn, self.roi = head.rpn, head.roi
-        self.image_size = image_size
         feature = torch.zeros(1, 1, *feature_size)
         (anchors,) = head.rpn.anchor_generator(ImageList(feature, [image_size]), [feature])
         self.register_buffer("anchors", anchors, persistent=False)
@@ -47,33 +45,36 @@ class DeployedRCNN(nn.Module):
         }
         self.num_detections = min(head.roi.detections_per_img, self.num_proposals * head.num_classes)
 
-    def forward(self, features: Features) -> dict[str, Tensor]:
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Detect objects.
 
         Args:
             features: of one image, ``features[path]`` [1, C, h, w].
+            covered: (height, width) of the input that the image covers, float [2]; boxes are clipped to it.
 
         Returns:
             ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D], ``scores`` [D], the best first, and
             ``count`` int64 [1], how many of them there are.
         """
-        proposals, valid = self._propose(features[self.path])
+        bounds = covered.flip(0).repeat(2)  # [4], of x, y, x, y
+        proposals, valid = self._propose(features[self.path], bounds)
         align = self.roi.box_roi_pool
         size, samples, stride = align.output_size, align.sampling_ratio, round(1 / align.spatial_scale)
         pooled = aligned_pool(features[self.path][0], proposals, stride=stride, size=size, samples=samples)
         hidden, predictor = self.roi.box_head(pooled), self.roi.box_predictor
         scores = predictor.scores(hidden).softmax(dim=1)[:, :-1].T * valid  # [K, R]; the background is last
         boxes = self.roi.box_coder.decode_single(predictor.deltas(hidden), proposals).unflatten(1, (-1, 4))  # [R, K, 4]
-        return self._select(self._clipped(boxes).transpose(0, 1), scores)
+        return self._select(_clipped(boxes, bounds).transpose(0, 1), scores)
 
-    def _propose(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+    def _propose(self, feature: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
         """Return the proposals [R, 4] (xyxy pixels), and which of them count, 0 or 1 [R]."""
         (objectness,), (deltas,) = self.rpn.head([feature])
         num_anchors = objectness.shape[1]
         by_anchor = deltas[0].unflatten(0, (num_anchors, 4)).permute(2, 3, 0, 1).flatten(0, 2)  # [h * w * A, 4]
         _, best = objectness[0].permute(1, 2, 0).flatten().topk(self.num_candidates)
         coder = self.rpn.box_coder
-        boxes = self._clipped(coder.decode_single(by_anchor.index_select(0, best), self.anchors.index_select(0, best)))
+        boxes = coder.decode_single(by_anchor.index_select(0, best), self.anchors.index_select(0, best))
+        boxes = _clipped(boxes, bounds)
         large = are_large(boxes, self.rpn.min_size)
         return first_kept(boxes, large, threshold=self.rpn.nms_thresh, count=self.num_proposals)
 
@@ -93,6 +94,7 @@ class DeployedRCNN(nn.Module):
             "count": is_there.sum(dim=0, keepdim=True),
         }
 
-    def _clipped(self, boxes: Tensor) -> Tensor:
-        clipped: Tensor = clip_boxes_to_image(boxes, self.image_size)
-        return clipped
+
+def _clipped(boxes: Tensor, bounds: Tensor) -> Tensor:
+    """Clip boxes [..., 4] (xyxy) to 0 and the largest coordinates [4]."""
+    return torch.minimum(boxes.clamp(min=0), bounds)

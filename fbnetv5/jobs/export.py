@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fbnetv5 import __version__
 from fbnetv5.config import RunConfig
 from fbnetv5.config_file import saved_yaml
-from fbnetv5.data.multitask import Source, TargetKind
+from fbnetv5.data.multitask import Source
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.distributed import start_world
@@ -23,11 +20,12 @@ from fbnetv5.errors import InputError
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.convert import PRECISIONS, SUFFIXES, convert
 from fbnetv5.export.deployed import DeployedModel, deploy
+from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
 from fbnetv5.export.inputs import fitted, input_size
 from fbnetv5.export.lowered import Lowered
-from fbnetv5.export.rating import main_metric, rate
-from fbnetv5.export.runtime import ExportedModel, load_exported
+from fbnetv5.export.rating import Fitted, Predictor, main_metric, rate
+from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sensitivity import rank_parts
 from fbnetv5.export.sidecar import Sidecar, write_sidecar
 from fbnetv5.files import atomic_path, write_text
@@ -37,7 +35,6 @@ from fbnetv5.model_folder import load
 
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
-LIBRARIES = ("torch", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -60,7 +57,17 @@ def run(config: RunConfig, folder: Path) -> None:
 
 @dataclass
 class Export:
-    """What all files of an export have in common."""
+    """What all files of an export have in common.
+
+    Attributes:
+        config: of the job.
+        model: as trained.
+        deployed: the form that is exported.
+        size: (height, width) of the input.
+        val_source: labelled images to rate files on, if there are any.
+        calibration: images [1, 3, H, W] for int8.
+        metrics: of the trained model, on images as it prepares them (``trained``) and at the fixed size (``fitted``).
+    """
 
     config: RunConfig
     model: TaskNet
@@ -68,12 +75,7 @@ class Export:
     size: Size
     val_source: Source | None
     calibration: list[Tensor]
-    trained_metrics: dict[str, float]
-
-    @property
-    def kind(self) -> TargetKind:
-        """The form of what is predicted."""
-        return self.model.head.target.kind
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def build_export(config: RunConfig) -> Export:
@@ -88,15 +90,19 @@ def build_export(config: RunConfig) -> Export:
     _check_choices("export.formats", options.formats, tuple(SUFFIXES))
     _check_choices("export.precisions", options.precisions, PRECISIONS)
     model = load(options.model)
-    size = input_size(model.spec.input, options.size)
-    deployed = deploy(model, size)
     target = model.head.target.name
-    calibration = _calibration_images(config, model, size) if "int8" in options.precisions else []
+    images = _training_images(config, model)
+    size = input_size(model.spec.input, options.size, [(image.shape[1], image.shape[2]) for image in images])
+    deployed = deploy(model, size)
+    calibration = [fitted(image, model.spec.input, size)[0] for image in images if "int8" in options.precisions]
     val_source = build_val_source(config.data, {target: model.spec.classes})
-    if val_source is not None and (rows := list(val_source.labelled(target))):
-        val_source = Subset(val_source, _spread(rows, options.num_evaluated))
-    trained_metrics = {} if val_source is None else rate(model, val_source, model)
-    return Export(config, model, deployed, size, val_source, calibration, trained_metrics)
+    rows = [] if val_source is None else list(val_source.labelled(target))
+    if val_source is None or not rows:
+        return Export(config, model, deployed, size, None, calibration)
+    source = Subset(val_source, _spread(rows, options.num_evaluated))
+    print(f"rating the trained model on {len(source)} images ...", flush=True)
+    metrics = {"trained": rate(model, source, model), "fitted": rate(model, source, Fitted(model, size))}
+    return Export(config, model, deployed, size, source, calibration, metrics)
 
 
 def export_one(export: Export, runtime: str, precision: str, folder: Path) -> None:
@@ -114,8 +120,8 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
         print(f"{runtime} {precision}: exporting ...", flush=True)
         lowered = convert(export.deployed, runtime, export.size, calibration, float_parts)
         sidecar = _write(export, runtime, precision, file, lowered, float_parts)
-        drop = sidecar.metrics.get("drop_in_points", 0.0)
         _say(file, sidecar, lowered)
+        drop = sidecar.metrics.get("drop_in_points", 0.0)
         if precision == "fp32" or options.max_drop is None or drop <= options.max_drop:
             return
         if ranked is None:
@@ -132,103 +138,64 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
 def _write(
     export: Export, runtime: str, precision: str, file: Path, lowered: Lowered, float_parts: Sequence[str]
 ) -> Sidecar:
-    """Write a file with its sidecar, compare it with the trained model, and write the sidecar again with the result."""
-    sidecar = _describe(export, runtime, precision, lowered, float_parts)
+    """Write a file with its sidecar, run it, and write the sidecar again with what that showed."""
+    sidecar = describe(
+        export.model,
+        export.deployed,
+        export.size,
+        lowered,
+        runtime=runtime,
+        precision=precision,
+        num_calibration=len(export.calibration),
+        float_parts=float_parts,
+    )
     with atomic_path(file) as temporary:
         temporary.write_bytes(lowered.data)
     write_sidecar(file, sidecar)
     exported = load_exported(file)
     if export.val_source is not None:
-        sidecar.agreement = _agreement(export, exported)
-        sidecar.metrics = _metrics(export, exported)
+        sidecar.agreement = _agreement(export, export.val_source, exported)
+        sidecar.metrics = _metrics(export, export.val_source, exported)
         write_sidecar(file, sidecar)
     return sidecar
 
 
-def _agreement(export: Export, exported: ExportedModel) -> dict[str, float]:
-    source = export.val_source
-    assert source is not None
+def _agreement(export: Export, source: Source, exported: Predictor) -> dict[str, float]:
     images = [source.load(row, ()).image for row in _spread(range(len(source)), NUM_COMPARED)]
-    expected = [_eager(export, image) for image in images]
-    return agreement(export.kind, expected, [exported.predict(image) for image in images])
+    trained = Fitted(export.model, export.size)
+    expected = [trained.predict(image) for image in images]
+    return agreement(export.model.head.target.kind, expected, [exported.predict(image) for image in images])
 
 
-@torch.no_grad()
-def _eager(export: Export, image: Tensor) -> Any:
-    """Return the trained model's prediction for an image that is prepared as for the exported one."""
-    prepared, covered = fitted(image, export.model.spec.input, export.size)
-    (prediction,) = export.model(prepared, true_sizes=[covered], output_sizes=[(image.shape[1], image.shape[2])])
-    return prediction
-
-
-def _metrics(export: Export, exported: ExportedModel) -> dict[str, Any]:
-    assert export.val_source is not None
+def _metrics(export: Export, source: Source, exported: Predictor) -> dict[str, Any]:
+    """Rate the file beside the trained model: what the fixed size costs, and what the file costs beyond that."""
     name = main_metric(export.model)
-    found = rate(export.model, export.val_source, exported)
+    found = rate(export.model, source, exported)
+    trained, at_size = export.metrics["trained"][name], export.metrics["fitted"][name]
     return {
-        "num_images": len(export.val_source),
+        "num_images": len(source),
         "main": name,
-        "trained": export.trained_metrics,
+        **export.metrics,
         "exported": found,
-        "drop_in_points": 100 * (export.trained_metrics[name] - found[name]),
+        "drop_by_size_in_points": 100 * (trained - at_size),
+        "drop_in_points": 100 * (at_size - found[name]),
     }
 
 
-def _describe(export: Export, runtime: str, precision: str, lowered: Lowered, float_parts: Sequence[str]) -> Sidecar:
-    spec, target, cost = export.model.spec, export.model.head.target, export.model.cost(export.size)
-    with torch.no_grad():
-        outputs = export.deployed(torch.zeros(1, 3, *export.size))
-    quantisation = {"calibration_images": len(export.calibration), "float_parts": list(float_parts)}
-    return Sidecar(
-        runtime=runtime,
-        precision=precision,
-        target=target.name,
-        kind=target.kind.value,
-        classes=list(spec.classes),
-        input={
-            "name": "image",
-            "shape": [1, 3, *export.size],
-            "dtype": "float32",
-            "colour": "RGB, less mean and over deviation, which are of values in 0..1",
-            "resize": spec.input.to_dict(),
-        },
-        outputs=[
-            {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:], "meaning": MEANINGS[name]}
-            for name, tensor in outputs.items()
-        ],
-        macs=cost.macs,
-        params=cost.params,
-        thresholds=getattr(export.deployed.head, "thresholds", {}),
-        operators=lowered.operators,
-        macs_by_backend=lowered.macs,
-        quantisation=quantisation if precision == "int8" else {},
-        versions={"fbnetv5": __version__, "python": platform.python_version(), **_versions()},
-    )
-
-
-MEANINGS = {
-    "scores": "probabilities: of the classes, or of the detections, the best first",
-    "boxes": "x1 y1 x2 y2 in pixels of the input",
-    "box_labels": "class ids of the detections",
-    "count": "how many detections there are; the other places are zeros",
-    "segmentation": "class ids of the input's pixels",
-    "confidence": "how probable the pixel's class is",
-}
-
-
-def _calibration_images(config: RunConfig, model: TaskNet, size: Size) -> list[Tensor]:
-    """Return images of the training split, evenly spaced, as the exported model sees them."""
+def _training_images(config: RunConfig, model: TaskNet) -> list[Tensor]:
+    """Return images of the training split, evenly spaced: what int8 is calibrated on, and what sizes there are."""
     source = build_source(config.data)
     target = model.head.target.name
     found = tuple(source.classes.get(target, ()))
-    if found != model.spec.classes:
-        raise InputError(
-            f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the model's "
-            f"({', '.join(found[:3]) or 'none'} ... instead of {', '.join(model.spec.classes[:3])} ...): give the data "
-            "that the model was trained on"
-        )
-    rows = _spread(range(len(source)), config.export.num_calibration)
-    return [fitted(source.load(row, ()).image, model.spec.input, size)[0] for row in rows]
+    if found == model.spec.classes:
+        return [source.load(row, ()).image for row in _spread(range(len(source)), config.export.num_calibration)]
+    if "int8" not in config.export.precisions:
+        return []
+    names = f"{', '.join(found[:3]) or 'none'} ... instead of {', '.join(model.spec.classes[:3])} ..."
+    raise InputError(
+        f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the model's "
+        f"({names}): give the data that the model was trained on"
+    )
 
 
 def _spread(rows: Sequence[int], count: int) -> list[int]:
@@ -245,16 +212,6 @@ def _check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> N
         raise InputError(f"{key} is empty; choose from {', '.join(choices)}")
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _say(file: Path, sidecar: Sidecar, lowered: Lowered) -> None:
     """Print what was written, and how it compares."""
     print(f"{file}: {sidecar.num_bytes / 1e6:.2f} MB, input {sidecar.size[0]}x{sidecar.size[1]}")
@@ -265,10 +222,10 @@ def _say(file: Path, sidecar: Sidecar, lowered: Lowered) -> None:
     if sidecar.agreement:
         differences = ", ".join(f"{name} {value:.3g}" for name, value in sidecar.agreement.items())
         print(f"  against the trained model: {differences}")
-    if sidecar.metrics:
-        name = sidecar.metrics["main"]
-        trained, found = (sidecar.metrics[which][name] for which in ("trained", "exported"))
+    if metrics := sidecar.metrics:
+        name = metrics["main"]
+        trained, at_size, found = (100 * metrics[which][name] for which in ("trained", "fitted", "exported"))
         print(
-            f"  {name} {100 * trained:.2f} -> {100 * found:.2f} on {sidecar.metrics['num_images']} images, a drop of "
-            f"{sidecar.metrics['drop_in_points']:.2f} points"
+            f"  {name} on {metrics['num_images']} images: {trained:.2f} trained, {at_size:.2f} at this size, "
+            f"{found:.2f} in this file: a drop of {metrics['drop_in_points']:.2f} points"
         )

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from fbnetv5.errors import InputError
 from fbnetv5.jobs.supernet_step import supernet_step
 from tests.jobs.runs import ROOT
 from tests.jobs.test_algorithms import batches, build, config_of
+from tests.processes import FORKS
 
 SMALL = [
     "model.num_stages=2",
@@ -54,6 +56,12 @@ def write(folder: Path, **changes: object) -> Path:
     file = folder / "mini.yaml"
     file.write_text(yaml.safe_dump(MINI | {"output": str(folder / "run")} | changes))
     return file
+
+
+@pytest.fixture(autouse=True)
+def forked_workers(monkeypatch):
+    """Workers that did not start Python anew; tests/ablation/test_pool.py starts them as they are started."""
+    monkeypatch.setattr("fbnetv5.ablation.pool.multiprocessing", SimpleNamespace(get_context=lambda _: FORKS))
 
 
 def run(file: Path, *, resume: bool = False) -> bool:

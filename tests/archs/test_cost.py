@@ -55,8 +55,7 @@ def assert_table_is_measured(family, topology, size):
     assert network_cost(family, topology, size) == measured
 
 
-@pytest.mark.parametrize("size", [(64, 64), (131, 93), (70, 201)])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "size"), enumerate([(64, 64), (131, 93), (70, 201)]))
 def test_table_is_fvcores_count_for_random_topologies(seed, size, random_topology):
     topology = random_topology(seed, 4)
     assert_table_is_measured(FAMILIES["NANO"], topology, size)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +12,13 @@ from PIL import Image
 from torch.nn import functional as F
 
 import fbnetv5
+from fbnetv5.config_file import load_config
 from fbnetv5.d2.convert import PREFIXES, from_detectron2, main, to_detectron2, write_detectron2
 from fbnetv5.d2.rcnn_config import to_config
 from fbnetv5.data.geometry import resized_size
 from fbnetv5.engine.checkpoint import read_weights
 from fbnetv5.errors import InputError
+from fbnetv5.launch import run_job
 from fbnetv5.model import TaskNet
 from fbnetv5.model_folder import save_model
 from tests.d2.detectors import ROOT, d2_config, d2_model, detector, images, needs_detectron2, spec
@@ -130,8 +130,7 @@ def test_predictors_agree_up_to_the_resizing(folder, tmp_path):
 def test_a_trained_detector_finds_the_same(tmp_path):
     overrides = ["train.steps=20", "train.batch_size=4", "train.eval_every=20", "data.shapes.num_images=64"]
     overrides += ["data.shapes.num_val_images=4", "runtime.threads=1", f"output={tmp_path / 'run'}"]
-    command = [sys.executable, ROOT / "train_net.py", f"--config={ROOT / 'configs/train/det/shapes.yaml'}", *overrides]
-    subprocess.run(command, check=True, capture_output=True)
+    run_job(load_config(ROOT / "configs" / "train" / "det" / "shapes.yaml", overrides))
     run(tmp_path / "run", tmp_path / "d2")
     cfg = d2_config(tmp_path / "d2" / "config.yaml")
     same_detections(fbnetv5.load(tmp_path / "run"), d2_model(cfg, tmp_path / "d2" / "model.pth"))

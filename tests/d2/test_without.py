@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from fbnetv5.model_folder import save_model
 from tests.d2.detectors import detector
+from tests.processes import run
 
-BLOCKED = """
-import importlib, sys
 
 class Absent:
-    def find_spec(self, name, path=None, target=None):
+    """Finds none of these three packages."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name.split(".")[0] in ("detectron2", "d2go", "mobile_cv"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
-"""
-
-
-def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-c", BLOCKED + code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 ACTIONS = (
@@ -35,14 +27,17 @@ ACTIONS = (
 )
 
 
+def try_actions() -> None:
+    sys.meta_path.insert(0, Absent())
+    for action in ACTIONS:
+        try:
+            exec(action)
+        except Exception as error:
+            print(type(error).__name__, error, sep=": ")
+
+
 def test_one_sentence_says_what_to_install():
-    finished = run(f"""
-for action in {ACTIONS}:
-    try:
-        exec(action)
-    except Exception as error:
-        print(type(error).__name__, error, sep=": ")
-""")
+    finished = run(try_actions)
     lines = finished.stdout.splitlines()
     assert len(lines) == len(ACTIONS), finished.stderr
     for line in lines:
@@ -51,15 +46,18 @@ for action in {ACTIONS}:
         assert "D2Go's install page" in line
 
 
+def convert_and_back(ours: Path, theirs: Path, back: Path) -> None:
+    sys.meta_path.insert(0, Absent())
+    from fbnetv5.d2.convert import main
+
+    main([str(ours), str(theirs)])
+    main(["--back", f"{theirs}/config.yaml", f"{theirs}/model.pth", str(back)])
+
+
 def test_our_weights_are_converted_without_detectron2(tmp_path):
     model = detector()
     save_model(tmp_path / "ours", model, model.spec)
-    code = """
-from fbnetv5.d2.convert import main
-main([sys.argv[1], sys.argv[2]])
-main(["--back", sys.argv[2] + "/config.yaml", sys.argv[2] + "/model.pth", sys.argv[3]])
-"""
-    finished = run(code, tmp_path / "ours", tmp_path / "d2", tmp_path / "back")
+    finished = run(convert_and_back, tmp_path / "ours", tmp_path / "d2", tmp_path / "back")
     assert {file.name for file in (tmp_path / "d2").iterdir()} == {"model.pth", "config.yaml", "topology.yaml"}
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: fbnetv5.d2 needs Detectron2")

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import run, script
+
 ROOT = Path(__file__).parents[2]
 
 
 def prepare(root: Path) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "datasets" / "prepare_ade20k.py"
-    return subprocess.run(
-        [sys.executable, str(script), str(root), "--workers", "1"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    return run(script, ROOT / "datasets" / "prepare_ade20k.py", root, "--workers", "1")
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
+import resource
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from fbnetv5.engine.loop import run_loop
 from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
 from fbnetv5.errors import InputError
 from fbnetv5.files import append_line, atomic_folder, atomic_path, keep_lines, write_text
+from tests.processes import run
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -149,28 +149,22 @@ def test_a_checkpoint_never_unpickles_code(tmp_path):
         Checkpointer(tmp_path, {}).latest()
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from torch import nn
-from fbnetv5.engine.checkpoint import Checkpointer
-from fbnetv5.errors import InputError
-checkpointer = Checkpointer(Path(sys.argv[1]), {})
-checkpointer.save(1, nn.Linear(4, 4), {})
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    checkpointer.save(2, nn.Linear(400, 400), {})
-except InputError as error:
-    print(error)
-assert checkpointer.latest().step == 1
-"""
+def fill_the_disk(folder: Path) -> None:
+    """Save a checkpoint that fits and one that does not."""
+    checkpointer = Checkpointer(folder, {})
+    checkpointer.save(1, nn.Linear(4, 4), {})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    try:
+        checkpointer.save(2, nn.Linear(400, 400), {})
+    except InputError as error:
+        print(error)
+    latest = checkpointer.latest()
+    assert latest is not None
+    assert latest.step == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
-    )
+    result = run(fill_the_disk, tmp_path)
     assert result.returncode == 0, result.stderr
     assert "cannot write" in result.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]

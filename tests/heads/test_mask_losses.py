@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torchvision.ops import sigmoid_focal_loss
 
 from fbnetv5.heads.mask_losses import (
@@ -21,6 +20,7 @@ from fbnetv5.heads.mask_losses import (
     pairwise_dice_loss,
     pairwise_focal_loss,
 )
+from tests.processes import two_ranks
 
 WEIGHTS = MaskLossWeights()
 
@@ -168,7 +168,7 @@ def rank_predictions() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_masks_of_all_ranks_weigh_the_same(tmp_path: Path):
     """The mean of two ranks' focal and dice losses is that of both images in one process: over four masks."""
-    mp.spawn(one_rank, (str(tmp_path),), nprocs=2)
+    two_ranks(one_rank, str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     segmentations = torch.tensor([[[0, 1], [2, 2]], [[1, 1], [1, 255]]], dtype=torch.uint8)
     classes, masks = (torch.cat([tensor, tensor]) for tensor in rank_predictions())

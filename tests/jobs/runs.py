@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.processes import command_line_of, run
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     "model.num_stages=2",
@@ -27,24 +29,25 @@ TINY = (
     "optimizer.schedule.name=constant",
     "optimizer.schedule.warmup=0",
     "runtime.device=cpu",
-    "runtime.workers=1",
+    "runtime.workers=0",
     "runtime.log_every=4",
     "runtime.checkpoint_every=5",
 )
 
 
-def command(
-    *overrides: str, config: str | Path = "configs/quickstart.yaml", processes: int = 1, tiny: bool = True
-) -> list[str]:
-    """The command line of a run; of a tiny search, unless told otherwise."""
+def arguments(*overrides: str, config: str | Path = "configs/quickstart.yaml", tiny: bool = True) -> list[str]:
+    """The arguments of a run; of a tiny search, unless told otherwise."""
+    return [f"--config={ROOT / config}", *(TINY if tiny else ()), *overrides]
+
+
+def command(*overrides: str, processes: int = 1, **kwargs: Any) -> list[str]:
+    """The command line of a run, as a user types it."""
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "--standalone"]
     return [
         sys.executable,
         *(launcher if processes > 1 else []),
         str(ROOT / "train_net.py"),
-        f"--config={ROOT / config}",
-        *(TINY if tiny else ()),
-        *overrides,
+        *arguments(*overrides, **kwargs),
     ]
 
 
@@ -53,11 +56,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def launch(*overrides: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run a run to its end."""
-    return subprocess.run(
-        command(*overrides, **kwargs), capture_output=True, text=True, timeout=300, env=environment(), check=False
-    )
+def launch(*overrides: str, processes: int = 1, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a run to its end, in processes that did not start Python anew."""
+    return run(command_line_of, arguments(*overrides, **kwargs), processes=processes)
 
 
 def last_state(folder: Path) -> dict[str, Any]:

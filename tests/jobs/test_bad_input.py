@@ -231,14 +231,22 @@ def test_a_nan_loss_names_task_and_step_and_keeps_the_checkpoint(error_of, tmp_p
     assert not list((tmp_path / "run").glob("topology_*"))
 
 
-@pytest.fixture
-def finished(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr("sys.argv", ["train_net.py"])
-    folder = tmp_path / "finished"
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> tuple[Path, Path]:
+    """The folder of a finished search, and a copy of what it held."""
+    folder, copy = (tmp_path_factory.mktemp("finished") / name for name in ("run", "copy"))
     steps = ["search.steps=2", "search.batch_size=8", "search.num_samples=2", "runtime.workers=0"]
-    launch.main([f"--config={QUICKSTART}", *TINY, *steps, f"output={folder}"])
-    GlobalHydra.instance().clear()
-    return folder
+    launch.run_job(load_config(QUICKSTART, [*TINY, *steps, f"output={folder}"]))
+    shutil.copytree(folder, copy)
+    return folder, copy
+
+
+@pytest.fixture
+def finished(searched) -> Path:
+    """The same folder for every test, as the search left it."""
+    folder, copy = searched
+    shutil.rmtree(folder)
+    return shutil.copytree(copy, folder)
 
 
 SAME = ("search.steps=2", "search.batch_size=8", "search.num_samples=2")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import yaml
 
 from fbnetv5.archs.cost import block_macs, block_params
@@ -26,6 +25,7 @@ from fbnetv5.latency.table import LatencyTable
 from fbnetv5.search.space import relative_costs
 from tests.jobs.runs import ROOT, TINY, logits
 from tests.latency.tables import random_table
+from tests.processes import two_ranks
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 NANO = get_family("NANO")
@@ -164,7 +164,7 @@ def work(rank: int, folder: Path) -> None:
 
 
 def test_all_ranks_search_with_rank_0s_latencies(tmp_path):
-    mp.spawn(work, (tmp_path,), nprocs=2)
+    two_ranks(work, tmp_path)
     mine, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert mine == theirs
     assert min(mine) > 0

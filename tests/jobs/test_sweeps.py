@@ -6,14 +6,15 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fbnetv5 import launch as command_line
 from fbnetv5.config_file import load_config
@@ -21,7 +22,8 @@ from fbnetv5.errors import InputError
 from fbnetv5.sweep.launchers import LauncherConfig, split_launcher
 from fbnetv5.sweep.outcome import error_line
 from fbnetv5.sweep.plan import plan_sweep, with_file_axes
-from tests.jobs.runs import ROOT, command, environment, launch
+from tests.jobs.runs import ROOT, arguments, environment, launch
+from tests.processes import command_line_of, start
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -120,20 +122,18 @@ def test_an_error_is_one_line():
 
 
 @pytest.mark.slow
-def test_eight_jobs_on_two_processes_of_which_one_fails(tmp_path):
-    """The eighth fails only when it runs; a second call runs it alone."""
-    axis = ",".join([*(f"{0.1 + i / 100:.2f}" for i in range(7)), "1e30"])
-    sweep = (f"optimizer.lr={axis}", "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF)
-    where = ("--multirun", "launcher=processes", "launcher.jobs=2")
-    result = launch(*sweep, *where)
+def test_jobs_on_two_processes_of_which_one_fails(tmp_path):
+    """The third fails only when it runs; a second call, here in one process, runs it alone."""
+    sweep = ("optimizer.lr=0.1,0.2,1e30", "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF, "--multirun")
+    result = launch(*sweep, "launcher=processes", "launcher.jobs=2")
     assert result.returncode == 1
-    assert len(list(tmp_path.glob("*/topology_seg.yaml"))) == 7
+    assert len(list(tmp_path.glob("*/topology_seg.yaml"))) == 2
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
     assert re.match(r"failed: optimizer.lr=1e\+30: the loss of task '\w+' is nan at step 1 .*lr-1e\+30\)$", line)
-    assert "7 of 8 jobs finished, 1 failed" in result.stdout
+    assert "2 of 3 jobs finished, 1 failed" in result.stdout
 
     written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/topology_seg.yaml")}
-    again = launch(*sweep, *where, "resume=true")
+    again = launch(*sweep, "resume=true")
     assert again.returncode == 1
     earlier = {line.split()[0] for line in again.stdout.splitlines() if " earlier " in line}
     assert earlier == {file.parent.name for file in written}
@@ -146,33 +146,36 @@ def test_a_job_that_fails_in_this_process_does_not_end_the_others(tmp_path):
     result = launch("--multirun", rates, "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF)
     assert result.returncode == 1
     assert (tmp_path / "lr-0.1" / "topology_cls.yaml").exists()
+    for rate in (1e30, 0.1):
+        folder = tmp_path / f"lr-{rate}"
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert (float(config["optimizer"]["lr"]), config["output"]) == (rate, str(folder))
     assert "1 of 2 jobs finished, 1 failed" in result.stdout
     taken = launch("--multirun", rates, f"output={tmp_path}", *BRIEF)
     assert "holds a run already, and 1 more do" in taken.stderr
 
 
+def interruptible(arguments: Sequence[str]) -> None:
+    """A run that Ctrl-C ends: a shell starts background commands with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line_of(arguments)
+
+
 @contextmanager
-def started(*overrides: str, folder: Path, checkpoints: int) -> Iterator[subprocess.Popen[str]]:
+def started(*overrides: str, folder: Path, checkpoints: int) -> Iterator[BaseProcess]:
     """A sweep of long jobs on two processes, once ``checkpoints`` of them have written one."""
-    arguments = command("--multirun", "launcher=processes", "launcher.jobs=2", f"output={folder}", *overrides)
-    # A shell starts background commands with SIGINT ignored, and children inherit that.
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sweep = subprocess.Popen(
-            arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    given = ("--multirun", "launcher=processes", "launcher.jobs=2", f"output={folder}", *BRIEF, *overrides)
+    sweep = start(interruptible, arguments(*given), log=folder.with_name("sweep"), env=environment())
     try:
         deadline = time.monotonic() + 120
         while len(list(folder.glob("*/checkpoints/step-*"))) < checkpoints:
-            assert sweep.poll() is None
+            assert sweep.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield sweep
     finally:
         sweep.kill()
-        sweep.wait()
+        sweep.join()
         for number in processes_of(folder):
             os.kill(number, signal.SIGKILL)
 
@@ -193,24 +196,26 @@ def processes_of(folder: Path) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_an_interrupt_ends_the_jobs(tmp_path):
-    with started("seed=0,1", "search.steps=5000", folder=tmp_path, checkpoints=2) as sweep:
-        assert len(processes_of(tmp_path)) >= 3
-        sweep.send_signal(signal.SIGINT)
-        _, errors = sweep.communicate(timeout=30)
-        assert sweep.returncode == 130
-        assert "interrupted; resume=true goes on" in errors
-        assert processes_of(tmp_path) == []
+    folder = tmp_path / "sweep"
+    with started("seed=0,1", "search.steps=5000", folder=folder, checkpoints=2) as sweep:
+        assert len(processes_of(folder)) >= 2
+        os.kill(sweep.pid, signal.SIGINT)
+        sweep.join(30)
+        assert sweep.exitcode == 130
+        assert "interrupted; resume=true goes on" in (tmp_path / "sweep.err").read_text()
+        assert processes_of(folder) == []
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_a_job_that_is_killed_does_not_end_the_others(tmp_path):
-    with started("seed=0,1", "search.steps=40", folder=tmp_path, checkpoints=1) as sweep:
-        os.kill(min(processes_of(tmp_path / "seed-1")), signal.SIGKILL)
-        output, _ = sweep.communicate(timeout=200)
-    assert sweep.returncode == 1
-    assert "failed: seed=1: killed by SIGKILL (out of memory?)" in output
-    assert (tmp_path / "seed-0" / "topology_cls.yaml").exists()
+    folder = tmp_path / "sweep"
+    with started("seed=0,1", "search.steps=40", folder=folder, checkpoints=1) as sweep:
+        os.kill(min(processes_of(folder / "seed-1")), signal.SIGKILL)
+        sweep.join(200)
+    assert sweep.exitcode == 1
+    assert "failed: seed=1: killed by SIGKILL (out of memory?)" in (tmp_path / "sweep.out").read_text()
+    assert (folder / "seed-0" / "topology_cls.yaml").exists()
 
 
 @pytest.mark.slow

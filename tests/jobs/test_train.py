@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +13,8 @@ from safetensors.torch import load_file
 
 import fbnetv5
 from fbnetv5 import launch as command_line
-from tests.jobs.runs import ROOT, command, environment, launch, metrics
+from tests.jobs.runs import ROOT, arguments, environment, launch, metrics
+from tests.processes import command_line_of, start
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +28,7 @@ BRIEF = (
     "optimizer.schedule.warmup=2",
     "runtime.device=cpu",
     "runtime.threads=1",
+    "runtime.workers=0",
     "runtime.log_every=2",
     "runtime.checkpoint_every=3",
 )
@@ -48,15 +49,15 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(task, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     result = train(task, whole)
     assert result.returncode == 0, result.stderr[:3000]
-    arguments = command(f"output={killed}", *brief(task), config=f"configs/train/{task}/shapes.yaml", tiny=False)
-    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    given = arguments(f"output={killed}", *brief(task), config=f"configs/train/{task}/shapes.yaml", tiny=False)
+    process = start(command_line_of, given, log=tmp_path / "killed", env=environment())
     deadline = time.monotonic() + 120
     while not (killed / "checkpoints" / "step-00000003").exists():
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (killed / "model.safetensors").exists()
     assert train(task, killed, "resume=true").returncode == 0
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Target
 from fbnetv5.engine.distributed import World
 from fbnetv5.metrics.evaluator import build_evaluator
 from tests.metrics.test_coco_ap import ALONE, random_images, targets_of
+from tests.processes import two_ranks
 
 CLASSES = ("cat", "dog", "cow", "emu", "fox", "pig", "rat")
 TARGETS = {target.name: target for target in (LABEL, BOXES, SEGMENTATION)}
@@ -54,7 +54,7 @@ def work(rank: int, folder: Path) -> None:
 
 
 def test_two_processes_find_what_one_finds(tmp_path):
-    mp.spawn(work, (tmp_path,), nprocs=2)
+    two_ranks(work, tmp_path)
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
     for name, target in TARGETS.items():

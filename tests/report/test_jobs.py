@@ -17,6 +17,7 @@ TRAINING = (
     "train.eval_every=2",
     "evaluate.num_drawn=4",
     "runtime.device=cpu",
+    "runtime.workers=0",
     "runtime.log_every=2",
 )
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 
 from fbnetv5.data.coco import read_coco
@@ -22,6 +21,7 @@ from fbnetv5.errors import InputError
 from fbnetv5.report.colours import class_colours, palette
 from fbnetv5.report.pictures import contact_sheet, draw_prediction
 from fbnetv5.report.predictions import PredictionWriter, mask_paths
+from tests.processes import two_ranks
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 CLASSES = ("cat", "dog", "größe, 3", "cow", "emu", "fox")
@@ -187,7 +187,7 @@ def work(rank: int, folder: Path) -> None:
 
 
 def test_two_processes_write_what_one_writes(tmp_path):
-    mp.spawn(work, (tmp_path,), nprocs=2)
+    two_ranks(work, tmp_path)
     for name, target, predictions in (
         ("all", SEGMENTATION, masks()),
         ("split", SEGMENTATION, masks()),

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("A_C", "A_R", "A")
 
 
 def cost_table(*arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, str(ROOT / "scripts" / "cost_table.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return run(script, ROOT / "scripts" / "cost_table.py", *map(str, arguments))
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +14,8 @@ from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION
 from fbnetv5.data.shapes import ShapesSource
 from scripts import compare_labels, make_shapes
-from tests.jobs.runs import ROOT, environment
+from tests.jobs.runs import ROOT
+from tests.processes import run, script
 
 
 def test_shapes_on_disk_are_those_of_the_world(tmp_path):
@@ -79,14 +78,9 @@ def test_labels_of_other_images_are_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_benchmark_measures(tmp_path):
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "bench_labeling.py"), "--num", "9", "--size=32", "--shard-size=4"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**environment(), "TMPDIR": str(tmp_path)},
-        check=False,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path))
+        result = run(script, ROOT / "scripts" / "bench_labeling.py", "--num=9", "--size=32", "--shard-size=4")
     assert result.returncode == 0, result.stderr[-3000:]
     num, seconds, speed, peak = result.stdout.splitlines()[-1].split()
     assert num == "9"

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.jobs.runs import ROOT, environment
+from tests.jobs.runs import ROOT
+from tests.processes import run, script
 from tests.report.runs import write_search
 
 
 def report(*folders: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "report.py"), *map(str, folders)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(), check=False)
+    return run(script, ROOT / "scripts" / "report.py", *folders)
 
 
 def test_the_script_writes_reports_and_names_what_is_no_run(tmp_path):

@@ -89,13 +89,12 @@ def tasks_at_optimum(landscape: Landscape, algorithm: SearchAlgorithm) -> int:
     return sum(most_likely(p) == tuple(o.tolist()) for p, o in zip(probabilities, landscape.optima, strict=True))
 
 
-def num_at_optimum(num_seeds: int = 20, num_tasks: int = 3, **settings) -> int:
+def num_at_optimum(seeds: Sequence[int] = range(20), num_tasks: int = 3, **settings) -> int:
     """Count the tasks that end in their optimum, over ``num_tasks`` tasks a seed and no cost term."""
-    landscapes = [Landscape.random(seed, num_tasks) for seed in range(num_seeds)]
-    found = (
-        tasks_at_optimum(one, search(one, seed, cost_weight=0.0, **settings)) for seed, one in enumerate(landscapes)
+    landscapes = {seed: Landscape.random(seed, num_tasks) for seed in seeds}
+    return sum(
+        tasks_at_optimum(one, search(one, seed, cost_weight=0.0, **settings)) for seed, one in landscapes.items()
     )
-    return sum(found)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_a_low_temperature_makes_gates_of_choices():
 )
 def test_the_optimum_of_a_known_landscape_is_found(method, settings):
     settings = {"num_samples": 8, "num_tasks": 3, **settings}
-    assert num_at_optimum(num_seeds=3, iterations=150, lr=0.3, method=method, **settings) == 3 * settings["num_tasks"]
+    assert num_at_optimum(range(3), iterations=150, lr=0.3, method=method, **settings) == 3 * settings["num_tasks"]
 
 
 @pytest.mark.parametrize("method", [TaskByTask, SharedForward])

@@ -1,0 +1,94 @@
+"""What a sidecar says about a file before the file is run."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from fbnetv5 import __version__
+from fbnetv5.export.deployed import DeployedModel
+from fbnetv5.export.lowered import Lowered
+from fbnetv5.export.sidecar import Sidecar
+from fbnetv5.heads.sizes import Size
+from fbnetv5.model import TaskNet
+
+LIBRARIES = ("torch", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
+MEANINGS = {
+    "scores": "probabilities: of the classes, or of the detections, the best first",
+    "boxes": "x1 y1 x2 y2 in pixels of the input",
+    "box_labels": "class ids of the detections",
+    "count": "how many detections there are; the other places are zeros",
+    "segmentation": "class ids of the input's pixels",
+    "confidence": "how probable the pixel's class is",
+}
+
+
+@torch.no_grad()
+def describe(
+    model: TaskNet,
+    deployed: DeployedModel,
+    size: Size,
+    lowered: Lowered,
+    *,
+    runtime: str,
+    precision: str,
+    num_calibration: int,
+    float_parts: Sequence[str],
+) -> Sidecar:
+    """Return the sidecar of a file, without what is known only once it runs.
+
+    Args:
+        model: as trained.
+        deployed: what was exported.
+        size: (height, width) of the input.
+        lowered: the file's content.
+        runtime: executorch, onnx or torchscript.
+        precision: fp32 or int8.
+        num_calibration: int8: images that it was calibrated on.
+        float_parts: int8: modules that stay in float32.
+    """
+    target, cost = model.head.target, model.cost(size)
+    quantisation = {"calibration_images": num_calibration, "float_parts": list(float_parts)}
+    return Sidecar(
+        runtime=runtime,
+        precision=precision,
+        target=target.name,
+        kind=target.kind.value,
+        classes=list(model.spec.classes),
+        input={
+            "name": "image",
+            "shape": [1, 3, *size],
+            "dtype": "float32",
+            "colour": "RGB, less mean, over deviation, which are of values in 0..1; padding, right and below, is 0",
+            "resize": model.spec.input.to_dict(),
+        },
+        outputs=[
+            {
+                "name": name,
+                "shape": list(tensor.shape),
+                "dtype": str(tensor.dtype).removeprefix("torch."),
+                "meaning": MEANINGS.get(name, ""),
+            }
+            for name, tensor in deployed(torch.zeros(1, 3, *size)).items()
+        ],
+        macs=cost.macs,
+        params=cost.params,
+        thresholds=getattr(deployed.head, "thresholds", {}),
+        operators=lowered.operators,
+        macs_by_backend=lowered.macs,
+        quantisation=quantisation if precision == "int8" else {},
+        versions={"fbnetv5": __version__, "python": platform.python_version(), **_versions()},
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

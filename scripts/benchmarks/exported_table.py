@@ -1,0 +1,69 @@
+"""The latencies of exported files as markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmarks.exported_timing import Timing
+
+TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
+
+
+def latency_text(timings: Sequence[Timing]) -> str:
+    """Return a table a task and runtime, with a row a model."""
+    kinds = dict.fromkeys((timing.file.task, timing.file.runtime) for timing in timings)
+    return "\n".join(line for task, runtime in kinds for line in _table(_chosen(timings, task=task, runtime=runtime)))
+
+
+def over_best_peer(timing: Timing, timings: Sequence[Timing]) -> float | None:
+    """Return the milliseconds for 10**9 MACs over those of the peer that needs the fewest; None without a peer.
+
+    Args:
+        timing: of one of our models or of a peer.
+        timings: all of them; those of the same task, runtime, precision and threads are compared.
+    """
+    file = timing.file
+    beside = _chosen(timings, task=file.task, runtime=file.runtime, precision=file.precision)
+    peers = [other.ms_per_gmac for other in beside if other.file.is_peer and other.threads == timing.threads]
+    return timing.ms_per_gmac / min(peers) if peers else None
+
+
+def _table(timings: Sequence[Timing]) -> Iterator[str]:
+    """Yield the lines of one table; all timings are of one task and runtime."""
+    precisions = list(dict.fromkeys(timing.file.precision for timing in timings))
+    threads = sorted({timing.threads for timing in timings})
+    first = timings[0].file
+    yield f"\n{TITLES[first.task]}, {first.runtime}\n"
+    header = ["model", "input", "M MACs", "M params"]
+    for precision in precisions:
+        header += [f"{precision}: MB", *(f"ms, {number} thread{'s' * (number > 1)}" for number in threads)]
+        header += ["ms/GMAC", "over best peer's"]
+    yield _line(header)
+    yield "|" + "---|" * len(header)
+    for model in dict.fromkeys(timing.file.model for timing in timings):
+        yield _line(_row(model, precisions, threads, timings))
+
+
+def _row(model: str, precisions: Sequence[str], threads: Sequence[int], timings: Sequence[Timing]) -> list[str]:
+    own = {(t.file.precision, t.threads): t for t in timings if t.file.model == model}
+    file = next(iter(own.values())).file
+    cells = [model, f"{file.height}x{file.width}", f"{file.macs / 1e6:.0f}", f"{file.params / 1e6:.2f}"]
+    for precision in precisions:
+        chosen = [own.get((precision, number)) for number in threads]
+        fewest = chosen[0]
+        if fewest is None:  # a file that could not be loaded
+            cells += ["-"] * (len(threads) + 3)
+            continue
+        ratio = over_best_peer(fewest, timings)
+        cells += [f"{fewest.file.num_bytes / 1e6:.1f}", *("-" if t is None else f"{t.ms:.1f}" for t in chosen)]
+        cells += [f"{fewest.ms_per_gmac:.1f}", "-" if ratio is None else f"{ratio:.2f}"]
+    return cells
+
+
+def _chosen(timings: Sequence[Timing], **attributes: str) -> list[Timing]:
+    """Return the timings whose files have these attributes."""
+    return [t for t in timings if all(getattr(t.file, name) == value for name, value in attributes.items())]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,108 @@
+"""Run an exported model on images, with the runtime of its format, and draw what it predicts.
+
+    python scripts/run_exported.py runs/bccd/export/model_int8.pte photo.jpg
+    python scripts/run_exported.py runs/bccd/export/model_fp32.onnx photos --output runs/predicted
+
+writes to the output folder ``drawn/``, one picture an image, and the predictions: COCO json for boxes, PNG masks, or a
+csv of classes. The sidecar beside the file says how images become its input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+
+import torch  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import track  # noqa: E402
+
+from fbnetv5.data.images import read_image  # noqa: E402
+from fbnetv5.data.multitask import Sample, Target, TargetKind, UndecodableImageError  # noqa: E402
+from fbnetv5.data.sources import build_folder_source  # noqa: E402
+from fbnetv5.engine.distributed import World  # noqa: E402
+from fbnetv5.errors import InputError  # noqa: E402
+from fbnetv5.export.runtime import ExportedModel, load_exported  # noqa: E402
+from fbnetv5.files import atomic_path  # noqa: E402
+from fbnetv5.report.pictures import draw_prediction  # noqa: E402
+from fbnetv5.report.predictions import PredictionWriter, mask_paths  # noqa: E402
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
+    )
+    parser.add_argument("file", type=Path, help="the exported model; its sidecar lies beside it")
+    parser.add_argument("images", type=Path, help="an image, or a folder of images")
+    parser.add_argument("--output", type=Path, default=Path("runs/exported"), help="folder to write to (%(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (the runtime's own choice)")
+    parser.add_argument("--threshold", type=float, default=0.0, help="drop boxes of a lower score (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        model = load_exported(options.file, threads=options.threads)
+        predict_all(model, find_images(options.images), options.output, options.threshold)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def find_images(path: Path) -> list[Callable[[], Sample]]:
+    """Return what reads each image: one file, or all below a folder. Raises InputError where there is none."""
+    if path.is_dir():
+        source = build_folder_source(path)
+        return [partial(source.load, row, ()) for row in range(len(source))]
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such image or folder")
+    return [lambda: Sample(read_image(path), {}, path.name)]
+
+
+def predict_all(model: ExportedModel, images: Sequence[Callable[[], Sample]], folder: Path, threshold: float) -> None:
+    """Predict every image, draw it, and write the predictions; images that cannot be read are named and left out.
+
+    Raises:
+        InputError: no image could be read, or a file cannot be written.
+    """
+    target = Target(model.sidecar.target, model.sidecar.target_kind)
+    writer = PredictionWriter(folder / "predictions", target, model.classes, World(0, 1, torch.device("cpu")))
+    seconds: list[float] = []
+    console = Console(stderr=True)
+    for read in track(images, "predicting", console=console, disable=not console.is_terminal):
+        try:
+            sample = read()
+        except UndecodableImageError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        started = time.perf_counter()
+        prediction = _above(threshold, model.predict(sample.image), target.kind)
+        seconds.append(time.perf_counter() - started)
+        height, width = sample.image.shape[-2:]
+        writer.add([sample.name], [prediction], [(height, width)])
+        drawing = draw_prediction(sample.image, prediction, target.kind, model.classes)
+        place = folder / "drawn" / mask_paths([sample.name])[sample.name]
+        with atomic_path(place) as temporary:
+            drawing.save(temporary)
+    if not seconds:
+        raise InputError("no image could be read")
+    writer.close()
+    median = 1000 * statistics.median(seconds)
+    print(f"{len(seconds)} images, {median:.1f} ms each with resizing and decoding (median); written to {folder}")
+
+
+def _above(threshold: float, prediction: Any, kind: TargetKind) -> Any:
+    if kind is not TargetKind.BOXES:
+        return prediction
+    kept = prediction["scores"] >= threshold
+    return {name: values[kept] for name, values in prediction.items()}
+
+
+if __name__ == "__main__":
+    main()

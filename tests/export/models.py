@@ -1,0 +1,85 @@
+"""Small models with random weights whose predictions differ from place to place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from fbnetv5.archs.topology import Topology
+from fbnetv5.config_file import CONFIGS
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.model import ModelSpec, TaskNet, build_model
+from fbnetv5.seeding import forked
+
+FEW_BLOCKS = {  # exporting takes seconds a block
+    "cls": Topology(1, frozenset({(1, 3)})),
+    "det": Topology(1, frozenset({(1, 1)})),
+    "seg": Topology(1, frozenset({(1, 1), (1, 3)})),
+}
+CONFIG = """defaults: [/fbnetv5/schema, _self_]
+job: train
+name: {name}
+data:
+  mask_classes: []
+  shapes: {{num_images: 24, num_val_images: 8, size: 96}}
+runtime: {{device: cpu, workers: 0}}
+"""
+HEADS: dict[str, dict[str, Any]] = {
+    "cls": {"_target_": "fbnetv5.heads.classifier.Classifier", "hidden_channels": 64},
+    "det": {
+        "_target_": "fbnetv5.heads.lite_rcnn.LiteRCNN",
+        "anchor_sizes": (16, 32),
+        "score_threshold": 0.01,
+        "num_candidates": (60, 60),
+        "num_proposals": (60, 8),
+    },
+    "seg": {
+        "_target_": "fbnetv5.heads.lite_maskformer.LiteMaskFormer",
+        "embedding_channels": 32,
+        "num_queries": 6,
+        "hidden_channels": 64,
+    },
+}
+
+TARGETS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "cls": lambda side: {"label": 1},
+    "det": lambda side: {"boxes": torch.tensor([[4.0, 4, side / 2, side / 2]]), "box_labels": torch.tensor([1])},
+    "seg": lambda side: {"segmentation": torch.ones(side, side, dtype=torch.uint8)},
+}
+
+
+def random_model(
+    task: str,
+    family: str = "NANO",
+    *,
+    side: int = 64,
+    topology: Topology | None = None,
+    classes: tuple[str, ...] = ("a", "b", "c"),
+) -> TaskNet:
+    """A model in evaluation mode, whose BN statistics are those of random images."""
+    multiple = {"cls": {"crop": side}, "det": {"multiple": 32}, "seg": {"multiple": 32}}[task]
+    spec = ModelSpec(
+        family=family,
+        topology=topology or Topology.load(CONFIGS / "topologies" / f"{task}.yaml"),
+        head=HEADS[task],
+        classes=classes,
+        input=InputSpec(short_side=side, **multiple),
+    )
+    with forked(0):
+        model = build_model(spec)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # averages
+        model.train()
+        with torch.no_grad():
+            model(
+                torch.randn(8, 3, 128, 128), [dict(TARGETS[task](128)) for _ in range(8)]
+            )  # at 64 pixels BN sees dots
+        model.eval()
+        for name, parameter in model.head.named_parameters():
+            if name.endswith(("predict.weight", "scores.weight", "deltas.weight", "classify.weight")):
+                nn.init.normal_(parameter, std=0.3)
+    return model

@@ -1,0 +1,105 @@
+"""What is exported predicts what the trained model predicts, before any format comes into it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.errors import InputError
+from fbnetv5.export.agreement import agreement
+from fbnetv5.export.deployed import covered_size, deploy
+from fbnetv5.export.inputs import fitted, input_size
+from fbnetv5.export.parts import candidate_parts, is_quantised
+from fbnetv5.export.runtime import decoded
+from tests.export.models import random_model
+
+ODD = {"A": (80, 112), "A_C": (96, 160)}  # A has features of 11x15 and 6x8 at strides 8 and 16 here
+
+
+def photo(height: int, width: int, seed: int = 0) -> Tensor:
+    """An image of random colours."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("family", ODD)
+@pytest.mark.parametrize("task", ["cls", "det", "seg"])
+@torch.no_grad()
+def test_it_predicts_what_the_trained_model_does(family: str, task: str):
+    size = ODD[family] if task != "cls" else (64, 64)
+    model = random_model(task, family)
+    deployed = deploy(model, size)
+    for seed, stored in enumerate(((90, 130), (100, 90))):  # the second is padded on the right
+        image = photo(*stored, seed=seed)
+        prepared, covered = fitted(image, model.spec.input, size)
+        (expected,) = model(prepared, true_sizes=[covered], output_sizes=[stored])
+        outputs = deployed(prepared)
+        if task == "seg":
+            (expected,) = model(prepared)
+            assert torch.equal(outputs["segmentation"], expected)
+            (_, confidence), *_ = model.head.classify(model.network(prepared), size)
+            assert torch.allclose(outputs["confidence"], confidence, atol=1e-4)
+            continue
+        found = decoded(model.head.target.kind, outputs, covered, stored)
+        differences = agreement(model.head.target.kind, [expected], [found])
+        assert differences.pop("max_box_difference", 0) < 0.1
+        assert differences.pop("unmatched_boxes", 0) == 0
+        assert differences["max_score_difference"] < 1e-4
+        if task == "det":
+            assert int(outputs["count"]) == len(expected["scores"])
+
+
+@torch.no_grad()
+def test_places_of_detections_that_are_not_used_are_zeros():
+    image = torch.randn(1, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    outputs = deploy(random_model("det"), (96, 160))(image)
+    count = int(outputs["count"])
+    assert 0 < count < len(outputs["scores"]) == 24  # 8 proposals of 3 classes
+    assert all(not outputs[name][count:].any() for name in ("boxes", "box_labels", "scores"))
+    assert (outputs["scores"][:count].diff() <= 0).all()
+
+
+def test_padding_is_recognised():
+    assert covered_size(torch.ones(1, 3, 7, 9)).tolist() == [7, 9]
+    image = torch.zeros(1, 3, 7, 9)
+    image[..., :4, :6] = -0.3
+    assert covered_size(image).tolist() == [4, 6]
+    assert covered_size(torch.zeros(1, 3, 7, 9)).tolist() == [0, 0]
+
+
+def test_no_pixel_of_an_image_looks_like_padding():
+    values = torch.arange(256, dtype=torch.uint8).expand(3, 2, 256).clone()
+    prepared, _ = fitted(values, InputSpec(short_side=2), (2, 256))
+    assert (prepared != 0).all()
+
+
+def test_images_are_fitted_as_the_trained_model_sees_them_or_smaller():
+    spec = InputSpec(short_side=64, long_side=96, multiple=32)
+    prepared, covered = fitted(photo(128, 160), spec, (64, 96))
+    assert covered == (64, 80)
+    assert prepared.shape == (1, 3, 64, 96)
+    assert torch.equal(prepared[0, :, :, :80], spec.prepare(photo(128, 160)))
+    assert not prepared[0, :, :, 80:].any()
+    assert fitted(photo(160, 128), spec, (64, 96))[1] == (64, 51)  # an upright image has to shrink
+
+
+def test_sizes_that_the_model_does_not_see_are_refused():
+    spec = InputSpec(short_side=64, multiple=32)
+    assert input_size(spec, None) == (64, 64)
+    assert input_size(spec, [96, 64]) == (96, 64)
+    for wanted, message in (([64], "should be"), ([64, 65], "multiples of 32"), ([16, 64], "each 32 to")):
+        with pytest.raises(InputError, match=message):
+            input_size(spec, wanted)
+    with pytest.raises(InputError, match="trained on crops of 64 x 64"):
+        input_size(InputSpec(short_side=70, crop=64), [96, 96])
+
+
+def test_layers_are_quantised_and_what_is_between_them_is_not():
+    parts = candidate_parts(deploy(random_model("det"), (64, 64)))
+    assert {"network.trunk.0", "head.rpn.head", "head.roi.box_head", "head.roi.box_predictor"} <= set(parts)
+    assert all(is_quantised(name, []) for name in ("network.trunk.0.0.conv", "head.rpn.head"))
+    assert not any(is_quantised(name, []) for name in ("network", "head", ""))
+    assert not is_quantised("network.trunk.0.0.conv", ["network.trunk.0"])
+    assert is_quantised("network.trunk.01", ["network.trunk.0"])

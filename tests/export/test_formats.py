@@ -1,0 +1,125 @@
+"""Every format of every task agrees with the trained model; int8 is small, and nothing falls back silently."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.errors import InputError
+from fbnetv5.export.runtime import load_exported
+from fbnetv5.export.sidecar import read_sidecar
+from fbnetv5.model_folder import save_model
+from scripts.export import main
+from tests.export.models import CONFIG, FEW_BLOCKS, random_model
+
+pytest.importorskip("executorch", reason="the export extra is not installed")
+
+EXPORTED = {  # int8 of ExecuTorch for one task: lowering takes half a minute
+    "cls": [("executorch,onnx", "fp32,int8")],
+    "det": [("executorch,onnx", "fp32"), ("onnx", "int8")],
+    "seg": [("executorch,onnx", "fp32"), ("onnx", "int8")],
+}
+CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of a training for each task, on the shapes world, and all formats of it beside."""
+    root = tmp_path_factory.mktemp("runs")
+    folders = {}
+    for task, target in CLASSES.items():
+        classes = ShapesSource(1, 64, 0).classes[target]
+        model = random_model(task, side=96, topology=FEW_BLOCKS[task], classes=classes)
+        folders[task] = root / task
+        save_model(root / task, model, model.spec)
+        (root / task / "config.yaml").write_text(CONFIG.format(name=task))
+        keys = ["export.num_calibration=8", "export.max_drop=null", "export.num_evaluated=4"]
+        for formats, precisions in EXPORTED[task]:
+            main([str(root / task), "--format", formats, "--precision", precisions, *keys])
+    return folders
+
+
+def sidecar(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / "export" / f"{name}.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", CLASSES)
+@pytest.mark.parametrize("suffix", ["pte", "onnx"])
+def test_float_files_agree_with_the_trained_model(runs: dict[str, Path], task: str, suffix: str):
+    found = sidecar(runs[task], f"model_fp32.{suffix}")
+    differences = found["agreement"]
+    assert differences.pop("max_box_difference", 0) < 0.1
+    assert differences.pop("unmatched_boxes", 0) == 0
+    assert differences.pop("share_of_pixels_that_differ", 0) < 1e-3
+    assert differences.pop("max_score_difference", 0) < 1e-4
+    assert not differences
+    assert abs(found["metrics"]["drop_in_points"]) < 0.05
+    assert found["input"]["shape"] == [1, 3, 96, 96]
+    assert found["macs"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "precision"), [("cls", "fp32"), ("cls", "int8"), ("det", "fp32"), ("seg", "fp32")])
+def test_executorch_says_what_each_backend_took_over(runs: dict[str, Path], task: str, precision: str):
+    found = sidecar(runs[task], f"model_{precision}.pte")
+    macs, operators = found["macs_by_backend"], found["operators"]["XNNPACK"]
+    assert macs["XNNPACK"] / sum(macs.values()) >= 0.95
+    assert sum(macs.values()) >= found["macs"]
+    assert operators["aten.convolution.default"] > 20
+    if precision == "int8":  # the weights of each convolution
+        assert operators["quantized_decomposed.dequantize_per_channel.default"] >= operators["aten.convolution.default"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "suffix"), [("cls", "pte"), ("cls", "onnx"), ("det", "onnx"), ("seg", "onnx")])
+def test_int8_runs_and_stays_close(runs: dict[str, Path], task: str, suffix: str):
+    folder = runs[task] / "export"
+    image = ShapesSource(1, 96, 7).load(0).image
+    expected = load_exported(folder / f"model_fp32.{suffix}").predict(image)
+    found = load_exported(folder / f"model_int8.{suffix}").predict(image)
+    if task == "cls":
+        assert (expected - found).abs().max() < 0.2
+    if task == "seg":
+        assert (expected == found).float().mean() > 0.7
+    if task == "det":
+        assert set(found) == {"boxes", "box_labels", "scores"}
+    assert (folder / f"model_int8.{suffix}").stat().st_size < 0.6 * (folder / f"model_fp32.{suffix}").stat().st_size
+
+
+@pytest.mark.slow
+def test_files_that_cannot_be_used_are_refused(runs: dict[str, Path], tmp_path: Path):
+    folder = runs["cls"] / "export"
+    for suffix in ("pte", "onnx"):
+        data = (folder / f"model_fp32.{suffix}").read_bytes()
+        description = (folder / f"model_fp32.{suffix}.json").read_text()
+        file = tmp_path / f"model.{suffix}"
+        file.write_bytes(data)
+        with pytest.raises(InputError, match=r"\.json cannot be read"):
+            load_exported(file)
+        Path(f"{file}.json").write_text(description)
+        assert load_exported(file).classes
+        with pytest.raises(InputError, match=r"takes float32 \[1, 3, 96, 96\], not float32 \[1, 3, 64, 64\]"):
+            load_exported(file).run(torch.zeros(1, 3, 64, 64))
+        file.write_bytes(data[: len(data) // 2])
+        with pytest.raises(InputError, match="is cut off"):
+            load_exported(file)
+        file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(InputError, match="checksums differ"):
+            load_exported(file)
+        Path(f"{file}.json").write_text(description[:100])
+        with pytest.raises(InputError, match="is not JSON"):
+            read_sidecar(file)
+        Path(f"{file}.json").write_text(description.replace('"format": 1', '"format": 2'))
+        with pytest.raises(InputError, match="format 2"):
+            read_sidecar(file)
+        Path(f"{file}.json").write_text(description.replace('"kind": "scalar"', '"kind": "sclr"'))
+        with pytest.raises(InputError, match="is damaged"):
+            read_sidecar(file)
+    with pytest.raises(InputError, match="there is no such file"):
+        load_exported(tmp_path / "other.pte")

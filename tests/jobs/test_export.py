@@ -1,0 +1,120 @@
+"""The job export: what it refuses, TorchScript, the script that runs a file, and parts that go back to float32."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.errors import InputError
+from fbnetv5.export.extras import needs_extra
+from fbnetv5.jobs import export
+from fbnetv5.model_folder import save_model
+from scripts import run_exported
+from scripts.export import main
+from tests.export.models import CONFIG, FEW_BLOCKS, random_model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training of a detector on the shapes world, whose name has a quote."""
+    folder = tmp_path_factory.mktemp("runs") / "it's mine"
+    model = random_model("det", topology=FEW_BLOCKS["det"], classes=ShapesSource(1, 64, 0).classes["boxes"])
+    save_model(folder, model, model.spec)
+    (folder / "config.yaml").write_text(CONFIG.format(name="det"))
+    return folder
+
+
+def refused(run: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit):
+        main([str(run), *arguments])
+    return capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_refused(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    assert "config.yaml: there is no such file" in refused(tmp_path, capsys)
+    assert "both sides should be multiples of 32" in refused(run, capsys, "export.size=[96,100]")
+    assert "elsewhere" in refused(run, capsys, "export.model=elsewhere")
+    assert "export.formats: pte is none of executorch, onnx" in refused(run, capsys, "--format", "pte")
+    assert "export.precisions: fp16 is none of fp32, int8" in refused(run, capsys, "--precision", "fp16")
+    assert "TorchScript files are written in fp32 alone" in refused(
+        run, capsys, "--format", "torchscript", "--precision", "int8"
+    )
+    assert "unknown key 'export.sizes'" in refused(run, capsys, "export.sizes=[1,2]")
+
+
+def test_int8_is_calibrated_on_the_models_own_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    model = random_model("det", topology=FEW_BLOCKS["det"], classes=("cat", "dog"))
+    save_model(tmp_path, model, model.spec)
+    (tmp_path / "config.yaml").write_text(CONFIG.format(name="det"))
+    assert "whose classes of 'boxes' are not the model's" in refused(tmp_path, capsys, "--precision", "int8")
+
+
+def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    main([str(run), "--format", "torchscript", "export.num_evaluated=4", "export.size=[96,64]"])
+    file = run / "export" / "model_fp32.pt"
+    found = json.loads(Path(f"{file}.json").read_text())
+    assert found["agreement"]["max_box_difference"] < 0.1
+    assert found["agreement"]["unmatched_boxes"] == 0
+    assert [output["name"] for output in found["outputs"]] == ["boxes", "box_labels", "scores", "count"]
+    assert found["thresholds"]["overlap_of_detections"] == 0.5
+
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 70, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    (images / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    run_exported.main([str(file), str(images), "--output", str(tmp_path / "out")])
+    assert "skipped: " in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out" / "drawn").iterdir()) == ["0.png", "1.png"]
+    coco = json.loads((tmp_path / "out" / "predictions" / "predictions.json").read_text())
+    assert [image["width"] for image in coco["images"]] == [70, 70]
+    run_exported.main([str(file), str(images / "0.png"), "--output", str(tmp_path / "one"), "--threshold", "0.99"])
+    assert "1 images" in capsys.readouterr().out
+    for arguments, message in (
+        ([str(images / "cut.jpg")], "no image could be read"),
+        ([str(tmp_path / "none")], "there is no such image or folder"),
+    ):
+        with pytest.raises(SystemExit):
+            run_exported.main([str(file), *arguments, "--output", str(tmp_path / "no")])
+        assert message in capsys.readouterr().err
+
+
+def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch):
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **keywords: Any) -> Any:
+        if name.startswith("executorch"):
+            raise ImportError("No module named 'executorch'", name="executorch")
+        return real(name, *rest, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    message = r"ExecuTorch needs packages .*\(executorch\); pip install .*\[export\]"
+    with pytest.raises(InputError, match=message), needs_extra("ExecuTorch"):
+        import executorch  # noqa: F401
+
+
+def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    tried = []
+
+    def write(*arguments: Any) -> Any:
+        tried.append(list(arguments[-1]))
+        return SimpleNamespace(metrics={"drop_in_points": 5.0 - 1.5 * len(arguments[-1])})
+
+    ranked = [("worst", 3.0), ("given", 2.0), ("third", 1.0), ("last", 0.1)]
+    monkeypatch.setattr(export, "convert", lambda *arguments: None)
+    monkeypatch.setattr(export, "_write", write)
+    monkeypatch.setattr(export, "_say", lambda *arguments: None)
+    monkeypatch.setattr(export, "rank_parts", lambda *arguments: ranked)
+    options = SimpleNamespace(float_parts=["given"], max_drop=1.0)
+    made = SimpleNamespace(config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1])
+    export.export_one(made, "onnx", "int8", tmp_path)  # type: ignore[arg-type]
+    assert tried == [["given"], ["given", "worst"], ["given", "worst", "third", "last"]]
