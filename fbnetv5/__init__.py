@@ -18,7 +18,8 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
     Args:
         path: the folder of a trained model, or the config.json in it.
         device: where to put it.
-        trust_code: build a head whose class is not of this package. Importing it runs its module's code.
+        trust_code: build a head or network whose class is neither of this package nor of the projects beside it.
+            Importing it runs its module's code.
 
     Raises:
         InputError: a file is missing or damaged, the two do not fit each other, or the head is not of this package.

@@ -38,6 +38,9 @@ class ModelConfig:
     topology: str | None = option(
         None, "train: a topology file, or linear, unet, fpn, panet or bifpn (of num_stages stages)"
     )
+    network: dict[str, Any] = option(
+        dict, "train: {_target_: class, its options}, a network of a project; instead of family and topology"
+    )
     head: dict[str, Any] = option(dict, "train: {_target_: class, its options}, the head of the final model")
 
 
@@ -55,6 +58,7 @@ class FilesConfig:
     boxes: str | None = option(None, "COCO json")
     masks: str | None = option(None, "folder of PNG masks named like the images")
     depth_maps: str | None = option(None, "folder of 16-bit PNG depth maps named like the images, 0 = unknown")
+    keypoints: str | None = option(None, "COCO json of keypoints, one person an image")
 
 
 @dataclass
@@ -92,6 +96,13 @@ class DataConfig:
     area: list[float] | None = option(
         None, "[least, most] share of the image that a crop of random size and shape covers; null: crops of one scale"
     )
+    crop_width: int | None = option(
+        None, "width of the crop, in pixels, where it is no square; data.crop is then its height (train only)"
+    )
+    crop_place: str = option("random", "where a crop is cut: at a random place, or at the center")
+    rotation: float | None = option(
+        None, "deviation in degrees of the random angle that 60 % of the images are turned by; not for boxes"
+    )
     flip: bool = option(True, "flip half of the images horizontally")
     color: str = option("none", "change colours in training: none, photometric (for any task) or randaugment")
 
@@ -100,11 +111,14 @@ class DataConfig:
 class ScheduleConfig:
     """How the rate changes over the run."""
 
-    name: str = option("constant", "constant, multistep, cosine, exponential or poly")
-    unit: str = option("step", "what milestones, warmup and exponential decay count: step or epoch")
+    name: str = option("constant", "constant, multistep, cosine, cosine_restarts, exponential or poly")
+    unit: str = option("step", "what milestones, warmup, cycle and exponential decay count: step or epoch")
     milestones: list[int] = option(list, "multistep: where the rate is multiplied by gamma")
     gamma: float = option(0.1, "multistep and exponential: the factor")
     power: float = option(0.9, "poly: the power of the share of the run that is left")
+    final: float = option(0.0, "cosine and cosine_restarts: the factor that they end at")
+    cycle: float = option(10.0, "cosine_restarts: length of the first cycle, in units")
+    cycle_growth: float = option(2.0, "cosine_restarts: each cycle is this times as long as the one before")
     warmup: float = option(0.0, "length of the linear warm-up, in units")
     warmup_start: float = option(0.0, "factor at the start of the warm-up")
 
@@ -195,6 +209,9 @@ class EvaluateConfig:
     batch_size: int = option(8, "images at a time, a process")
     num_drawn: int = option(16, "predictions that are drawn")
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
+    trust_code: bool = option(
+        False, "run code outside of this project that the model names, its head's or network's; only if you trust it"
+    )
 
 
 @dataclass
@@ -258,7 +275,8 @@ class RunConfig:
     job: str = option(
         "search",
         "search; pretrain: train the supernet with random architectures; train: a final model; evaluate: a trained one"
-        "; label: images with pretrained models; export: a trained model to devices",
+        "; label: images with pretrained models; export: a trained model to devices; or the dotted name of a project's "
+        "function run(config, folder)",
     )
     name: str = option(MISSING, "name of the run")
     output: str = option("runs/${name}", "folder of the run, from the working directory")
@@ -274,15 +292,17 @@ class RunConfig:
     label: LabelConfig = option(LabelConfig, "labelling images with pretrained models")
     export: ExportConfig = option(ExportConfig, "exporting a trained model to devices")
     runtime: RuntimeConfig = option(RuntimeConfig, "how it runs")
+    project: dict[str, Any] = option(dict, "a project's own keys; its README and configs say which")
 
 
 CHOICES = {
     "data.unannotated": ("empty", "unlabelled"),
     "data.undecodable": ("error", "skip"),
+    "data.crop_place": ("random", "center"),
     "data.color": ("none", "photometric", "randaugment"),
     "search.cost": ("macs", "params", "latency"),
     "optimizer.name": ("sgd", "adamw"),
-    "optimizer.schedule.name": ("constant", "multistep", "cosine", "exponential", "poly"),
+    "optimizer.schedule.name": ("constant", "multistep", "cosine", "cosine_restarts", "exponential", "poly"),
     "optimizer.schedule.unit": ("step", "epoch"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": ("float32", "bfloat16", "float64"),
@@ -297,6 +317,8 @@ MINIMA = {
     "data.short_side": 32,
     "data.long_side": 32,
     "data.crop": 32,
+    "data.crop_width": 32,
+    "data.rotation": 0,
     "optimizer.lr": 0,
     "optimizer.backbone_factor": 0,
     "optimizer.momentum": 0,
@@ -304,6 +326,9 @@ MINIMA = {
     "optimizer.schedule.warmup": 0,
     "optimizer.clip_norm": 0,
     "optimizer.schedule.gamma": 0,
+    "optimizer.schedule.final": 0,
+    "optimizer.schedule.cycle": 1,
+    "optimizer.schedule.cycle_growth": 1,
     "search.steps": 1,
     "search.epochs": 0,
     "search.batch_size": 1,

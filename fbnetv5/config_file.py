@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,9 +26,12 @@ OPEN_ENDED = (  # mappings without fixed keys
     "search.task_weights",
     "search.algorithm",
     "model.head",
+    "model.network",
     "label.boxes",
     "label.masks",
+    "project",
 )
+Schema = TypeVar("Schema")
 NOT_IN_IDENTITY = re.compile(
     r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
 )
@@ -94,6 +97,25 @@ def to_run_config(node: DictConfig) -> RunConfig:
     return config
 
 
+def read_project(node: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """Read a project's own keys, ``RunConfig.project``, as an instance of its dataclass.
+
+    Args:
+        node: the keys, nested, as plain data.
+        schema: a dataclass, whose fields :func:`fbnetv5.config.option` declares.
+
+    Raises:
+        InputError: a key is unknown, or a value is missing or of another type.
+    """
+    try:
+        declared = OmegaConf.create({"project": OmegaConf.structured(schema)})  # below the key that messages shall name
+        project = OmegaConf.to_object(OmegaConf.merge(declared, {"project": dict(node)}).project)
+    except OmegaConfBaseException as error:
+        raise InputError(_explain(error, [key for key, _, _ in describe(schema, "project.")])) from error
+    assert isinstance(project, schema)
+    return project
+
+
 def path_override(key: str, path: str | Path) -> str:
     """Return the override that sets a key to a path, whatever characters the path has."""
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
@@ -124,8 +146,11 @@ def _values(override: Override) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
-def _explain(error: BaseException) -> str:
-    """Say in one line what hydra or omegaconf found wrong, with the nearest known key where one is unknown."""
+def _explain(error: BaseException, known: Sequence[str] = ()) -> str:
+    """Say in one line what hydra or omegaconf found wrong, with the nearest known key where one is unknown.
+
+    ``known`` are all keys that there are, by default those of :class:`RunConfig`.
+    """
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error)
@@ -136,7 +161,7 @@ def _explain(error: BaseException) -> str:
     if key in RENAMED:
         return f"{key} is now called {RENAMED[key]}"
     if " not in " in text:
-        known = [known_key for known_key, _, _ in describe()]
+        known = known or [known_key for known_key, _, _ in describe()]
         return f"unknown key '{key}'{nearest(key, {*known, *(k.rsplit('.', 1)[0] for k in known)})}"
     return f"{key}: {text.splitlines()[0]}"
 

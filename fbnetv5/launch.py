@@ -28,6 +28,7 @@ from fbnetv5.search.differentiable import SharedForward, SingleTask, TaskByTask
 from fbnetv5.sweep.launchers import LauncherConfig, split_launcher
 from fbnetv5.sweep.plan import swept_keys, with_file_axes
 from fbnetv5.sweep.run import run_sweep
+from fbnetv5.targets import find_function
 from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection
 from fbnetv5.tasks.segmentation import Segmentation
@@ -87,16 +88,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_job(config: RunConfig) -> None:
-    """Run one job in its folder, ``config.output``.
+    """Run one job in its folder, ``config.output``: one of ours, or with a dot in its name, a function of a project.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    if config.job not in JOBS:
+    if "." not in config.job and config.job not in JOBS:
         raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
     folder = Path(config.output)
     try:
-        JOBS[config.job](config, folder)
+        job = find_function("job", config.job) if "." in config.job else JOBS[config.job]
+        job(config, folder)
     except InputError:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if nothing was written to it

@@ -1,9 +1,9 @@
-"""The final model of one task: a searched network and a head."""
+"""The final model of one task: a network, most often a searched one, and a head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fbnetv5.archs.contract import CountedNetwork, Network, build_network, resolved_entry
 from fbnetv5.archs.cost import Cost, feature_sizes, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
@@ -33,18 +34,35 @@ class ModelSpec:
     """Everything that rebuilds a model, but for its weights.
 
     Attributes:
-        family: name of the FBNetV3 family.
+        family: name of the FBNetV3 family; None where there is a ``network``, as is ``topology``.
         topology: the network's blocks, as searched; what the head cannot see is not built.
         head: ``_target_``, its class, and its options; plain data.
         classes: names of the classes; a class id is a position in them.
         input: how images become the network's input.
+        network: instead of family and topology: ``_target_``, the class of the network, and its options; plain data.
+
+    Raises:
+        InputError: there is not either a network, or family and topology.
     """
 
-    family: str
-    topology: Topology
+    family: str | None
+    topology: Topology | None
     head: dict[str, Any]
     classes: tuple[str, ...]
     input: InputSpec
+    network: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        searched = (self.family is not None, self.topology is not None)
+        if self.network is None and not all(searched):
+            raise InputError("a model has a family and a topology, or another network; there is none of the two")
+        if self.network is not None and any(searched):
+            raise InputError("a model has a family and a topology, or another network; give one of the two")
+
+    @property
+    def network_name(self) -> str:
+        """The name of the family, or that of the class of another network."""
+        return self.family or str((self.network or {}).get("_target_")).rsplit(".", 1)[-1]
 
 
 class TaskNet(nn.Module):
@@ -58,9 +76,10 @@ class TaskNet(nn.Module):
         spec: what the model was built from.
     """
 
+    network: Network
     head: Head
 
-    def __init__(self, network: MultiPathNet, head: Head, spec: ModelSpec) -> None:
+    def __init__(self, network: Network, head: Head, spec: ModelSpec) -> None:
         super().__init__()
         self.network = network
         self.head = head
@@ -131,16 +150,19 @@ class TaskNet(nn.Module):
     def cost(self, size: Size | None = None) -> Cost:
         """Return the MACs and parameters of network and head for images of ``size`` (height, width) in pixels.
 
-        By default it is the nominal size. The MACs of a head that does not know its own are measured.
+        By default it is the nominal size. The MACs of a head or a network that does not know its own are measured.
         """
         size = self.nominal_size if size is None else size
         num_params = sum(parameter.numel() for parameter in self.parameters())
-        if isinstance(self.head, CountedHead):
+        if isinstance(self.network, MultiPathNet) and isinstance(self.head, CountedHead):
             family = self.network.family
             network_macs = network_cost(family, self.network.topology, size).macs
             return Cost(network_macs + self.head.macs(feature_sizes(family, size)), num_params)
-        parameter = next(self.parameters())
-        return Cost(measured_macs(self, parameter.new_zeros(1, 3, *size)), num_params)
+        images = next(self.parameters()).new_zeros(1, 3, *size)
+        macs = measured_macs(self, images)
+        if isinstance(self.network, CountedNetwork):
+            macs += self.network.macs(size) - measured_macs(self.get_submodule("network"), images)
+        return Cost(macs, num_params)
 
 
 def build_model(spec: ModelSpec, *, topology_name: str = "") -> TaskNet:
@@ -151,22 +173,54 @@ def build_model(spec: ModelSpec, *, topology_name: str = "") -> TaskNet:
         topology_name: of the topology's file, for messages.
 
     Raises:
-        InputError: family, topology, head and input do not fit together, or the head's class or an option is wrong.
+        InputError: network, head and input do not fit together, or a class or an option is wrong.
     """
-    family = get_family(spec.family)
     if not spec.classes:
         raise InputError("there are no classes to predict: their names are missing")
+    if spec.network is None:
+        network, head = _build_searched(spec, topology_name)
+    else:
+        network, head = _build_chosen(spec)
+        spec = replace(spec, network=resolved_entry(network, spec.network))
+    if spec.input.crop is not None and head.target.kind is not TargetKind.SCALAR:
+        name = type(head).__name__
+        raise InputError(f"the head {name} predicts {head.target.name} of whole images; its input cannot be cropped")
+    return TaskNet(network, head, spec)
+
+
+def _build_searched(spec: ModelSpec, topology_name: str) -> tuple[Network, Head]:
+    """Build a family's network, with what the head sees of its topology, and the head."""
+    assert spec.family is not None
+    assert spec.topology is not None
+    family = get_family(spec.family)
     head = _build_head(spec.head, family.channels, len(spec.classes))
-    name = type(head).__name__
-    missing = [path for path in head.paths if path not in spec.topology.outputs]
-    if missing:
+    if any(path not in spec.topology.outputs for path in head.paths):
         raise InputError(
             f"topology{' ' if topology_name else ''}{topology_name} returns {_paths(spec.topology.outputs)}, the head "
-            f"{name} reads {_paths(head.paths)}; choose a topology with that output, or another path for the head"
+            f"{type(head).__name__} reads {_paths(head.paths)}; choose a topology with that output, or another path "
+            "for the head"
         )
-    if spec.input.crop is not None and head.target.kind is not TargetKind.SCALAR:
-        raise InputError(f"the head {name} predicts {head.target.name} of whole images; its input cannot be cropped")
-    return TaskNet(MultiPathNet(family, spec.topology.prune(head.paths)), head, spec)
+    return MultiPathNet(family, spec.topology.prune(head.paths)), head
+
+
+def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
+    """Build the network that ``spec.network`` chooses, and the head."""
+    assert spec.network is not None
+    network = build_network(spec.network)
+    returned = [path for path, channels in enumerate(network.channels) if channels]
+    advice = "choose another path for the head, or another network"
+    try:
+        head = _build_head(spec.head, network.channels, len(spec.classes))
+    except ZeroDivisionError as error:  # the first weights of a layer without channels
+        raise InputError(
+            f"model.network {spec.network_name} returns {_paths(returned)}, the head reads another; {advice}"
+        ) from error
+    if any(path not in returned for path in head.paths):
+        raise InputError(
+            f"model.network {spec.network_name} returns {_paths(returned)}, the head {type(head).__name__} reads "
+            f"{_paths(head.paths)}; {advice}"
+        )
+    return network, head
 
 
 def _build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int) -> Head:

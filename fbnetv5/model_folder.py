@@ -1,10 +1,12 @@
 """Trained models on disk: a folder with model.safetensors and config.json, which says how to rebuild the model.
 
-The files hold data alone. Nobody's code runs by loading them, but for classes of this package; see :func:`load`.
+The files hold data alone. Nobody's code runs by loading them, but for classes of this package and of the projects
+beside it; see :func:`load`.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import os
@@ -25,8 +27,11 @@ from fbnetv5.targets import find_class
 
 CONFIG = "config.json"
 FORMAT = 1  # of config.json; raised when older versions cannot read it any more
-PACKAGE = "fbnetv5"
-_KEYS = {"family": str, "topology": dict, "head": dict, "classes": list, "input": dict}
+PACKAGE, PROJECTS = "fbnetv5", "projects"
+ROOT = Path(__file__).resolve().parents[1]
+_SEARCHED = {"family": str, "topology": dict}
+_CHOSEN = {"network": dict}
+_COMMON = {"head": dict, "classes": list, "input": dict}
 
 
 def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, Tensor], spec: ModelSpec) -> None:
@@ -44,12 +49,7 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, T
     document = {
         "format": FORMAT,
         "fbnetv5": __version__,
-        "family": spec.family,
-        "topology": {
-            "num_stages": spec.topology.num_stages,
-            "blocks": [list(block) for block in sorted(spec.topology.blocks)],
-            "outputs": list(spec.topology.outputs),
-        },
+        **_network_keys(spec),
         "head": spec.head,
         "classes": list(spec.classes),
         "input": spec.input.to_dict(),
@@ -59,22 +59,36 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, T
     write_text(Path(folder) / CONFIG, text)
 
 
+def _network_keys(spec: ModelSpec) -> dict[str, Any]:
+    if spec.topology is None:
+        return {"network": spec.network}
+    topology = {
+        "num_stages": spec.topology.num_stages,
+        "blocks": [list(block) for block in sorted(spec.topology.blocks)],
+        "outputs": list(spec.topology.outputs),
+    }
+    return {"family": spec.family, "topology": topology}
+
+
 def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool = False) -> TaskNet:
     """Rebuild a trained model, in evaluation mode.
 
     Args:
         path: its folder, or the config.json in it.
         device: where to put it.
-        trust_code: build a head whose class is not of this package. Importing it runs its module's code.
+        trust_code: build a head or network whose class is neither of this package nor of the projects beside it.
+            Importing it runs its module's code.
 
     Raises:
-        InputError: a file is missing or damaged, the two do not fit each other, or the head is not of this package.
+        InputError: a file is missing or damaged, the two do not fit each other, or a class is somebody else's.
     """
     config = Path(path) / CONFIG if Path(path).is_dir() else Path(path)
     try:
         spec = _parse(_read(config))
         if not trust_code:
-            _check_own(spec.head)
+            _check_own("head", spec.head)
+            if spec.network is not None:
+                _check_own("network", spec.network)
         model = build_model(spec)
     except InputError as error:
         raise InputError(f"{config}: {' '.join(str(error).split())}") from error
@@ -103,15 +117,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parse(document: dict[str, Any]) -> ModelSpec:
-    for key, expected in _KEYS.items():
+    for key, expected in ((_CHOSEN if "network" in document else _SEARCHED) | _COMMON).items():
         if not isinstance(document.get(key), expected):
             raise InputError(f"'{key}' is missing or no {expected.__name__}")
     return ModelSpec(
-        family=document["family"],
-        topology=_parse_topology(document["topology"]),
+        family=document.get("family"),
+        topology=_parse_topology(document["topology"]) if "topology" in document else None,
         head=document["head"],
         classes=tuple(str(name) for name in document["classes"]),
         input=InputSpec.from_dict(document["input"]),
+        network=document.get("network"),
     )
 
 
@@ -128,16 +143,25 @@ def _are_ints(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, int) for item in value)
 
 
-def _check_own(head: dict[str, Any]) -> None:
-    """Refuse a head that is no module of this package; other packages are not even imported."""
-    path = head.get("_target_")
-    advice = "load(..., trust_code=True) builds it all the same; do so only if you trust where the model comes from"
-    if not isinstance(path, str) or not path.startswith(f"{PACKAGE}."):
-        raise InputError(f"the head {path} is no class of {PACKAGE}; {advice}")
-    chosen = find_class("head", head)
-    if not (inspect.isclass(chosen) and issubclass(chosen, nn.Module) and _is_own(chosen)):
-        raise InputError(f"the head {path} is no module of {PACKAGE}; {advice}")
+def _check_own(key: str, entry: dict[str, Any]) -> None:
+    """Refuse a head or network that is no module of ours; other packages are not even imported."""
+    path = entry.get("_target_")
+    advice = (
+        "load(..., trust_code=True), or evaluate.trust_code=true, builds it all the same; do so only if you trust "
+        "where the model comes from"
+    )
+    if not isinstance(path, str) or not _is_own(path):
+        raise InputError(f"the {key} {path} is no class of {PACKAGE}; {advice}")
+    chosen = find_class(key, entry)
+    if not (inspect.isclass(chosen) and issubclass(chosen, nn.Module) and _is_own(chosen.__module__)):
+        raise InputError(f"the {key} {path} is no module of {PACKAGE}; {advice}")
 
 
-def _is_own(chosen: type) -> bool:
-    return chosen.__module__.startswith(f"{PACKAGE}.")
+def _is_own(path: str) -> bool:
+    """Whether a dotted name lies in this package, or in the projects beside it, not in others of that name."""
+    package, dot, _ = path.partition(".")
+    if not dot or package not in (PACKAGE, PROJECTS):
+        return False
+    found = importlib.util.find_spec(package)  # of a top-level package: this imports nothing
+    origin = None if found is None else found.origin
+    return origin is not None and Path(origin).resolve() == ROOT / package / "__init__.py"

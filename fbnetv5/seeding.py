@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     INITIALISATION = 5
     CALIBRATION = 6
     ABLATION = 7
+    SPLIT = 8
 
 
 def derive_seed(seed: int, *key: int) -> int:

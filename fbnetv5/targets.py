@@ -1,12 +1,12 @@
-"""Config entries that choose a class: ``{_target_: dotted.path.Class, option: value, ...}``."""
+"""Config entries that choose a class, ``{_target_: dotted.path.Class, option: value, ...}``, or name a function."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from hydra.utils import get_class
+from hydra.utils import get_class, get_method
 
 from fbnetv5.errors import InputError, nearest
 
@@ -53,6 +53,21 @@ def find_class(key: str, entry: Any) -> Any:
         return get_class(path)
     except (ImportError, ValueError) as error:  # hydra turns whatever importing the module raised into an ImportError
         raise InputError(f"{key}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
+
+
+def find_function(key: str, path: str) -> Callable[..., Any]:
+    """Return the function of a dotted name, that of ``key`` in the config.
+
+    Raises:
+        InputError: it cannot be imported, or is no function.
+    """
+    try:
+        function = get_method(path)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{key}={path} cannot be imported: {' '.join(str(error).split())}") from error
+    if not inspect.isfunction(function):
+        raise InputError(f"{key}={path} is a {type(function).__name__}, not a function")
+    return function
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:

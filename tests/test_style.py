@@ -7,7 +7,12 @@ import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path for folder in ("fbnetv5", "scripts") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(
+    path
+    for folder in ("fbnetv5", "projects", "scripts")
+    for path in (ROOT / folder).rglob("*.py")
+    if "tests" not in path.relative_to(ROOT).parts
+)
 
 
 def num_lines(path: Path) -> int:
@@ -34,16 +39,27 @@ def test_functions_are_short():
     assert sum(n < 40 for n in lengths.values()) > 0.9 * len(lengths)
 
 
+def imported(path: Path) -> set[str]:
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+    return modules
+
+
+def test_projects_import_the_core_and_never_the_reverse():
+    for path in FILES:
+        if "projects" not in path.relative_to(ROOT).parts:
+            assert not [m for m in imported(path) if m.split(".")[0] == "projects"], path
+
+
 def test_the_core_never_imports_the_detectron2_layer():
     for path in FILES:
         if (ROOT / "fbnetv5" / "d2") in path.parents:
             continue
-        modules: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                modules |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                modules.add(node.module or "")
+        modules = imported(path)
         assert not [m for m in modules if m.split(".")[0] in ("detectron2", "d2go", "mobile_cv")], path
         assert not [m for m in modules if m.startswith("fbnetv5.d2")], path
 

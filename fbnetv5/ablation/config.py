@@ -21,7 +21,7 @@ class RunEntry:
     """A config of ``train_net.py`` and what is changed in it."""
 
     config: str = option(MISSING, "config file, from the working directory or the project's folder")
-    overrides: list[str] = option(list, "key=value as on the command line of train_net.py")  # noqa: RUF009
+    overrides: list[str] = option(list, "key=value as on the command line of train_net.py")
 
 
 @dataclass
@@ -46,20 +46,20 @@ class AblationConfig:
 
     name: str = option(MISSING, "name of the ablation")
     output: str = option("runs/${name}", "its folder, from the working directory")
-    seeds: list[int] = option(lambda: [0, 1, 2], "seeds; each searches, samples and trains anew")  # noqa: RUF009
+    seeds: list[int] = option(lambda: [0, 1, 2], "seeds; each searches, samples and trains anew")
     num_topologies: int = option(4, "topologies sampled and trained, per seed, method and task")
     match: float = option(
         0.5, "MACs of every sampled backbone: a share of the full supernet's if at most 1, else absolute"
     )
     tolerance: float = option(0.05, "by how much of it a sampled backbone may differ")
-    overrides: list[str] = option(list, "key=value for every search and training, such as data.root")  # noqa: RUF009
-    search: RunEntry = option(RunEntry, "the multitask search; its tasks are those compared")  # noqa: RUF009
-    single_task: list[str] = option(  # noqa: RUF009
+    overrides: list[str] = option(list, "key=value for every search and training, such as data.root")
+    search: RunEntry = option(RunEntry, "the multitask search; its tasks are those compared")
+    single_task: list[str] = option(
         lambda: ["search.algorithm._target_=fbnetv5.search.differentiable.SingleTask"],
         "what each task's own search changes in it, beside removing the other tasks",
     )
-    train: dict[str, TrainEntry] = option(dict, "by task: the training that judges")  # noqa: RUF009
-    predict: PredictConfig = option(PredictConfig, "how the supernet predicts a topology's score")  # noqa: RUF009
+    train: dict[str, TrainEntry] = option(dict, "by task: the training that judges")
+    predict: PredictConfig = option(PredictConfig, "how the supernet predicts a topology's score")
 
 
 def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] = ()) -> AblationConfig:

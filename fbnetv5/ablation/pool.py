@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -42,15 +42,21 @@ class _Worker:
 
 
 class WorkerPool:
-    """A context in which jobs run in ``num_processes`` processes of one thread each; its end is theirs, whatever it is.
+    """A context in which jobs run in ``num_processes`` processes; its end is theirs, whatever it is.
 
     Args:
         num_processes: at least 1.
         work: does a job in a worker; a function of a module.
+        threads: of each process.
+        devices: GPUs, as CUDA_VISIBLE_DEVICES names them, that the processes take in turn; by default they see all.
     """
 
-    def __init__(self, num_processes: int, work: Callable[[Any], None]) -> None:
+    def __init__(
+        self, num_processes: int, work: Callable[[Any], None], *, threads: int = 1, devices: Sequence[str] = ()
+    ) -> None:
         self._work = work
+        self._environment = dict.fromkeys(THREADS, str(threads))
+        self._devices = tuple(devices)
         self._workers: list[_Worker | None] = [None] * num_processes  # started when there is work
         self._on_terminate: Any = None
 
@@ -67,7 +73,7 @@ class WorkerPool:
     def start(self, name: str, job: Any, log: Path) -> None:
         """Give a job to a free worker; what it prints is appended to ``log``."""
         slot = next(i for i, worker in enumerate(self._workers) if worker is None or not worker.job)
-        worker = self._workers[slot] or _start_worker(self._work)
+        worker = self._workers[slot] or _start_worker(self._work, self._environment_of(slot))
         self._workers[slot] = worker
         worker.job, worker.started = name, time.monotonic()
         worker.connection.send((job, str(log)))
@@ -89,6 +95,11 @@ class WorkerPool:
         worker.job = ""
         return done
 
+    def _environment_of(self, slot: int) -> dict[str, str]:
+        if not self._devices:
+            return self._environment
+        return self._environment | {"CUDA_VISIBLE_DEVICES": self._devices[slot % len(self._devices)]}
+
     def __enter__(self) -> WorkerPool:
         self._on_terminate = signal.signal(signal.SIGTERM, _interrupt)
         return self
@@ -109,12 +120,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _start_worker(work: Callable[[Any], None]) -> _Worker:
+def _start_worker(work: Callable[[Any], None], environment: Mapping[str, str]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     ready, tell = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(there, tell, work))
-    with _environment(dict.fromkeys(THREADS, "1")):
+    with _environment(environment):
         process.start()
     there.close()
     tell.close()

@@ -6,6 +6,7 @@ counts. Parameters are those that are trained, BN's included.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -157,7 +158,8 @@ def measured_macs(module: nn.Module, *inputs: Tensor) -> int:
     try:
         analysis = FlopCountAnalysis(_TensorsOnly(module).eval(), inputs)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracer, whose trace is counted and thrown away
             return sum(int(count) for name, count in analysis.by_operator().items() if name not in _UNCOUNTED)
     finally:
         module.train(was_training)

@@ -45,7 +45,7 @@ def load_timm_weights(network: MultiPathNet, path: str | os.PathLike[str] | None
             f"timm's {TIMM_MODEL} fits the families {' and '.join(FAMILY_NAMES)}, not {network.family.name}"
         )
     source = f"timm's pretrained {TIMM_MODEL}" if path is None else str(path)
-    weights = _download() if path is None else _read(Path(path))
+    weights = _download() if path is None else read_checkpoint(Path(path))
     prefixes = _timm_prefixes(network.family)
     own = network.trunk.state_dict()
     timm_names = {name: _timm_name(name, prefixes) for name in own}
@@ -86,7 +86,12 @@ def _download() -> dict[str, Tensor]:
     return weights
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a safetensors file, or a torch file, of which only tensors are read.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

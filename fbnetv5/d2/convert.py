@@ -86,6 +86,7 @@ def write_detectron2(folder: Path, output: Path) -> None:
     topology = output.resolve() / TOPOLOGY
     config = to_config(model.spec, topology=str(topology), weights=str(output.resolve() / CHECKPOINT))
     _save(output / CHECKPOINT, to_detectron2(model.state_dict()))
+    assert model.spec.topology is not None  # else to_config raised
     model.spec.topology.save(topology)
     header = "# A detector of fbnetv5 for Detectron2 and D2Go; MODEL.FBNETV5 is added by add_fbnetv5_config.\n"
     write_text(output / D2_CONFIG, header + yaml.safe_dump(config, sort_keys=False, default_flow_style=None))

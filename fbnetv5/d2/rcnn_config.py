@@ -66,12 +66,14 @@ def to_config(spec: ModelSpec, *, topology: str, weights: str) -> dict[str, Any]
         topology, weights: the files that the config shall name.
 
     Raises:
-        InputError: the head is another one, or the input cannot be Detectron2's.
+        InputError: the head or the network is another one, or the input cannot be Detectron2's.
     """
     if spec.head.get("_target_") != TARGET:
         raise InputError(
             f"only Lite R-CNN has a counterpart in Detectron2; this model's head is {spec.head['_target_']}"
         )
+    if spec.family is None:
+        raise InputError(f"Detectron2 gets networks of a family with a topology; this model's is {spec.network_name}")
     if spec.input.multiple != STRIDES[-1] or spec.input.crop is not None:
         raise InputError(f"input.multiple should be {STRIDES[-1]} and crop null for a detector in Detectron2")
     defaults = inspect.signature(LiteRCNN).parameters

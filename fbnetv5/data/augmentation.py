@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fbnetv5.config import DataConfig
+from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.data.transforms import JointTransform, train_transform
 from fbnetv5.errors import InputError
 
 
-def build_augmentation(config: DataConfig, targets: Sequence[Target], *, keep_unknown: bool = False) -> JointTransform:
+def build_augmentation(
+    config: DataConfig,
+    targets: Sequence[Target],
+    *,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    keep_unknown: bool = False,
+) -> JointTransform:
     """Return the augmentation that ``config`` describes, for images with ``targets``.
+
+    Args:
+        config: the ``data`` node.
+        targets: what is augmented with the image.
+        classes: the class names of each target; those of keypoints say which is left and which is right.
+        keep_unknown: see :class:`~fbnetv5.data.transforms.JointTransform`.
 
     Raises:
         InputError: two keys contradict each other, or do not suit the targets.
     """
     check_augmentation(config, targets)
+    names = {t.name: (classes or {})[t.name] for t in targets if t.kind is TargetKind.KEYPOINTS and config.flip}
     return train_transform(
         config.short_side,
         config.crop,
+        crop_width=config.crop_width,
+        centred=config.crop_place == "center",
         long_side=config.long_side,
         scale=None if config.scale is None else (config.scale[0], config.scale[1]),
         area=None if config.area is None else (config.area[0], config.area[1]),
+        rotation=config.rotation,
         flip=config.flip,
         color=config.color,  # type: ignore[arg-type]  # one of the three, checked with the configuration
         keep_unknown=keep_unknown,
+        mirrored={name: mirror_order(points) for name, points in names.items()},
     )
 
 
@@ -41,14 +59,22 @@ def check_augmentation(config: DataConfig, targets: Sequence[Target]) -> None:
             raise InputError(f"data.area={config.area} should be two shares of an image, such as [0.08, 1.0]")
         if config.crop is None:
             raise InputError("data.area cuts crops of random size: give data.crop, the side that they are resized to")
-        for key in ("scale", "long_side"):
+        for key in ("scale", "long_side", "crop_width"):
             if getattr(config, key) is not None:
                 raise InputError(f"data.{key} has no effect with data.area; remove one of the two")
+    if config.crop_width is not None and config.crop is None:
+        raise InputError(f"data.crop_width={config.crop_width} is the width of a crop: give data.crop, its height")
     if config.scale is not None and (len(config.scale) != 2 or not 0 < config.scale[0] <= config.scale[1] < math.inf):
         raise InputError(f"data.scale={config.scale} should be two factors on the size of an image, such as [0.5, 2.0]")
     if config.long_side is not None and config.long_side < config.short_side:
         raise InputError(
             f"data.long_side={config.long_side} is below data.short_side={config.short_side}; raise it or remove it"
+        )
+    boxes = [target.name for target in targets if target.kind is TargetKind.BOXES]
+    if config.rotation is not None and boxes:
+        raise InputError(
+            f"data.rotation={config.rotation} would make {boxes[0]}, which stay upright, larger than their objects; "
+            "remove it"
         )
     placed = [target.name for target in targets if target.kind is not TargetKind.SCALAR]
     if config.color == "randaugment" and placed:

@@ -10,7 +10,8 @@ from fbnetv5.data.coco import CocoImage, read_coco
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
 from fbnetv5.data.images import image_size
 from fbnetv5.data.index import Index
-from fbnetv5.data.multitask import BOXES, DEPTH, LABEL, SEGMENTATION, Target
+from fbnetv5.data.keypoints import read_keypoints
+from fbnetv5.data.multitask import BOXES, DEPTH, KEYPOINTS, LABEL, SEGMENTATION, Target
 from fbnetv5.errors import InputError, nearest
 
 
@@ -22,27 +23,28 @@ def build_index(
     boxes: str | None = None,
     masks: str | None = None,
     depth_maps: str | None = None,
+    keypoints: str | None = None,
     label_classes: Sequence[str] | None = None,
     box_classes: Sequence[str] | None = None,
     mask_classes: Sequence[str] = (),
+    keypoint_names: Sequence[str] | None = None,
     depth_scale: float | None = None,
     unannotated: Literal["empty", "unlabelled"] = "empty",
 ) -> Index:
-    """Index the images of one split with any of four kinds of labels.
+    """Index the images of one split with any of five kinds of labels; no image is decoded.
 
-    No image is decoded: a damaged one shows when it is loaded. Annotation files name images relative to ``images``; an
-    image that one of them does not name is unlabelled for it.
+    Annotation files name images relative to ``images``; an image that one of them does not name is unlabelled for it.
 
     Args:
         root: folder that the other paths, and those of the index, are relative to.
         images: folder of images, searched with its subfolders.
         labels: csv file with the columns ``file_name`` and ``label``; or ``images`` again, if each class has a folder.
-        boxes: COCO json file.
+        boxes, keypoints: COCO json files; the second has a category that names its keypoints, and one person an image.
         masks: folder of PNG files named as the images are.
         depth_maps: folder of 16-bit PNG files named likewise, 0 = unknown.
         label_classes: class names in the order of their ids; those of the training split, when this is another. By
             default those found, sorted.
-        box_classes: likewise; by default the categories of the json file, in the order of their ids there.
+        box_classes, keypoint_names: likewise; by default those of the json file, in the order there.
         mask_classes: class names of the values 0, 1, ... in the masks; 255 is ignored.
         depth_scale: the value in the depth maps that is one metre.
         unannotated: what an image that the json file lists without annotations is.
@@ -51,17 +53,13 @@ def build_index(
         InputError: something is missing or wrong; the message names file and image.
     """
     top = Path(root)
-    if not top.is_dir():
-        raise InputError(f"{top}: no such data folder")
-    names = list_images(top / images)
-    rows: dict[str, dict[str, Any]] = {name: {"path": str(PurePosixPath(images) / name)} for name in names}
+    rows = _image_rows(top, images)
     targets: list[Target] = []
     classes: dict[str, Sequence[str]] = {}
     if labels is not None:
         targets.append(LABEL)
-        found = class_folders(names) if Path(labels) == Path(images) else read_labels(top / labels)
-        classes["label"] = tuple(label_classes or class_order(found.values()))
-        _add_labels(rows, found, classes["label"], str(top / labels))
+        found = class_folders(list(rows)) if Path(labels) == Path(images) else read_labels(top / labels)
+        classes["label"] = _add_labels(rows, found, label_classes, str(top / labels))
     if boxes is not None:
         targets.append(BOXES)
         classes["boxes"], annotated = read_coco(top / boxes, unannotated=unannotated, classes=box_classes)
@@ -69,20 +67,33 @@ def build_index(
     if masks is not None:
         targets.append(SEGMENTATION)
         classes["segmentation"] = _add_masks(rows, top, masks, mask_classes)
-    scales = {}
+    scales: dict[str, float] = {}
     if depth_maps is not None:
         targets.append(DEPTH)
         scales["depth"] = _add_depth_maps(rows, top, depth_maps, depth_scale)
-    return Index.from_rows(rows.values(), targets, classes, str(top / (boxes or labels or images)), scales)
+    if keypoints is not None:
+        targets.append(KEYPOINTS)
+        classes["keypoints"] = _add_keypoints(rows, top / keypoints, keypoint_names)
+    return Index.from_rows(rows.values(), targets, classes, str(top / (boxes or keypoints or labels or images)), scales)
 
 
-def _add_labels(rows: dict[str, dict[str, Any]], found: Mapping[str, str], classes: Sequence[str], origin: str) -> None:
+def _image_rows(top: Path, images: str) -> dict[str, dict[str, Any]]:
+    if not top.is_dir():
+        raise InputError(f"{top}: no such data folder")
+    return {name: {"path": str(PurePosixPath(images) / name)} for name in list_images(top / images)}
+
+
+def _add_labels(
+    rows: dict[str, dict[str, Any]], found: Mapping[str, str], settled: Sequence[str] | None, origin: str
+) -> tuple[str, ...]:
+    classes = tuple(settled or class_order(found.values()))
     ids = {name: position for position, name in enumerate(classes)}
     _check_known(rows, found, origin)
     for name, label in found.items():
         if label not in ids:
             raise InputError(f"{origin}: image '{name}': '{label}' is not a class{nearest(label, classes)}")
         rows[name]["label"] = ids[label]
+    return classes
 
 
 def _add_boxes(rows: dict[str, dict[str, Any]], annotated: Mapping[str, CocoImage], top: Path, origin: str) -> None:
@@ -110,6 +121,15 @@ def _add_depth_maps(rows: dict[str, dict[str, Any]], top: Path, depth_maps: str,
     for name, depth_map in find_masks(top / depth_maps, rows, what="depth map").items():
         rows[name]["depth"] = str(PurePosixPath(depth_maps) / depth_map)
     return scale
+
+
+def _add_keypoints(rows: dict[str, dict[str, Any]], path: Path, expected: Sequence[str] | None) -> tuple[str, ...]:
+    names, images = read_keypoints(path, classes=expected)
+    _check_known(rows, images, str(path))
+    for name, image in images.items():
+        if image.people:
+            rows[name]["keypoints"] = [list(point) for point in image.people[0].points]
+    return names
 
 
 def _check_known(rows: Mapping[str, Any], names: Iterable[str], origin: str) -> None:

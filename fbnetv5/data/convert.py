@@ -4,7 +4,7 @@ A folder holds ``instances.json``, COCO's format with all images, boxes and cate
 for other scalar targets) with the columns ``file_name`` and ``label``; and masks and dense maps where the index has
 them. What COCO's format has no place for stands in keys of the json that its readers pass over: ``targets`` (kinds,
 class names, scales), and of each image ``labelled``, the names of the targets that it is labelled for, and ``files``,
-its masks and maps. A category's ``supercategory`` is the boxes target that it belongs to.
+its masks and maps. A category's ``supercategory`` is the target that it belongs to, of boxes or keypoints.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from typing import Any
 from fbnetv5.data.coco import read_json
 from fbnetv5.data.folders import read_labels
 from fbnetv5.data.index import Index
+from fbnetv5.data.keypoints import coco_points, parse_points
 from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.files import atomic_folder, csv_lines, write_text
 
 INSTANCES = "instances.json"
 IN_FILES = (TargetKind.MASK, TargetKind.DENSE)
+ANNOTATED = (TargetKind.BOXES, TargetKind.KEYPOINTS)
+KEYPOINTS_LABEL = -1  # in place of a class id: a keypoints target has one category
 MAX_SIDE = 2**31 - 1  # pixels; what the index's columns hold
 Row = dict[str, Any]
 
@@ -81,7 +84,7 @@ def import_index(folder: Path) -> Index:
     content = read_json(path)
     targets, classes, scales = _targets(path, content)
     rows = _image_rows(path, content, targets)
-    _add_boxes(path, content, rows, {target.name: target for target in targets}, classes)
+    _add_annotations(path, content, rows, {target.name: target for target in targets}, classes)
     by_name = {row["path"]: row for row in rows.values()}
     for target, csv_name in _csv_names(targets, str(path)).items():
         _add_labels(folder / csv_name, by_name, target, classes[target.name])
@@ -98,12 +101,22 @@ def _coco(index: Index, rows: Sequence[Row]) -> dict[str, Any]:
             for box, label in zip(row[target.name] or (), row[target.labels_key] or (), strict=True):
                 annotation = _annotation(len(annotations) + 1, image_id, category_of[target.name, label], box)
                 annotations.append(annotation)
+    for target in (target for target in index.targets if target.kind is TargetKind.KEYPOINTS):
+        category_of[target.name, KEYPOINTS_LABEL] = number = len(category_of) + 1
+        for image_id, row in enumerate(rows, start=1):
+            if row[target.name] is not None:
+                annotations.append(_keypoints(len(annotations) + 1, image_id, number, row[target.name]))
     return {
         "targets": index.describe(),
         "images": [_image(number, row, index.targets) for number, row in enumerate(rows, start=1)],
         "annotations": annotations,
         "categories": [
-            {"id": number, "name": index.classes[name][label], "supercategory": name}
+            {"id": number, "supercategory": name}
+            | (
+                {"name": name, "keypoints": list(index.classes[name])}
+                if label == KEYPOINTS_LABEL
+                else {"name": index.classes[name][label]}
+            )
             for (name, label), number in category_of.items()
         ],
     }
@@ -130,6 +143,18 @@ def _annotation(number: int, image_id: int, category_id: int, box: Sequence[floa
         "category_id": category_id,
         "bbox": [box[0], box[1], width, height],
         "area": width * height,
+        "iscrowd": 0,
+    }
+
+
+def _keypoints(number: int, image_id: int, category_id: int, points: Sequence[Sequence[float]]) -> Row:
+    """COCO's keypoints; adding half a pixel in float64 gives back the float32 that it was subtracted from."""
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "keypoints": coco_points(points),
+        "num_keypoints": sum(visibility > 0 for _, _, visibility in points),
         "iscrowd": 0,
     }
 
@@ -170,7 +195,7 @@ def _targets(path: Path, content: Mapping[str, Any]) -> tuple[list[Target], dict
 
 
 def _image_rows(path: Path, content: Mapping[str, Any], targets: Sequence[Target]) -> dict[Any, Row]:
-    """Return the rows by image id, with all but boxes and classes."""
+    """Return the rows by image id, with all but boxes, keypoints and classes."""
     rows: dict[Any, Row] = {}
     for entry in content["images"]:
         name, key, files, labelled = (entry.get(k) for k in ("file_name", "id", "files", "labelled"))
@@ -193,7 +218,7 @@ def _image_rows(path: Path, content: Mapping[str, Any], targets: Sequence[Target
     return rows
 
 
-def _add_boxes(
+def _add_annotations(
     path: Path,
     content: Mapping[str, Any],
     rows: Mapping[Any, Row],
@@ -207,12 +232,16 @@ def _add_boxes(
         ids_are_plain = isinstance(image_id, (int, str)) and isinstance(category_id, (int, str))
         if not ids_are_plain or image_id not in rows or category_id not in label_of:
             raise InputError(f"{where} belongs to image {image_id} and category {category_id}; one is not listed")
+        target, label = label_of[category_id]
+        row = rows[image_id]
+        if target.kind is TargetKind.KEYPOINTS:
+            row[target.name] = parse_points(annotation.get("keypoints"), len(classes[target.name]), where)
+            continue
         if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
             raise InputError(f"{where} needs a 'bbox' of four numbers (x, y, width, height), not {box}")
         if annotation.get("iscrowd"):
             continue
-        target, label = label_of[category_id]
-        row, (x, y, width, height) = rows[image_id], box
+        x, y, width, height = box
         row.setdefault(target.name, []).append([x, y, x + width, y + height])
         row.setdefault(target.labels_key, []).append(label)
 
@@ -230,8 +259,11 @@ def _labels_of_categories(
         if not isinstance(name, str) or not isinstance(key, (int, str)) or key in label_of:
             raise InputError(f"{path}: an entry of 'categories' needs a 'name' and an 'id' of its own, not {category}")
         target = targets.get(owner) if isinstance(owner, str) else None
-        if target is None or target.kind is not TargetKind.BOXES:
+        if target is None or target.kind not in ANNOTATED:
             raise InputError(f"{path}: category '{name}': its 'supercategory' is {owner}, which is no target of boxes")
+        if target.kind is TargetKind.KEYPOINTS:
+            label_of[key] = target, KEYPOINTS_LABEL
+            continue
         if name not in classes[target.name]:
             raise InputError(f"{path}: category '{name}' is none of the classes under 'targets'")
         label_of[key] = target, classes[target.name].index(name)

@@ -1,7 +1,8 @@
-"""Resizing, cropping and padding of an image with everything that lies on it, as ``torchvision.transforms.v2``.
+"""Moving an image with everything that lies on it: to another size, cut, padded, turned or mirrored.
 
-Images are resized with antialiasing; masks and dense maps take the nearest pixel. What lies outside of an image is
-unknown: 255 in masks, NaN in dense maps. It is the mean colour in images.
+The transforms are ``torchvision.transforms.v2``'s. Images are resized with antialiasing; masks and dense maps take the
+nearest pixel. What lies outside of an image is unknown: 255 in masks, NaN in dense maps. It is the mean colour in
+images. Keypoints may lie outside.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fbnetv5.errors import InputError
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
+TURN_SHARE = 0.6  # of the images, where images are turned
 
 
 class DenseMap(tv_tensors.Mask):
@@ -101,39 +103,94 @@ class Resize(v2.Transform):
 
 
 class CropTo(v2.RandomCrop):
-    """Cut a random square of ``side`` x ``side`` pixels; an image that is smaller on an axis keeps all of it."""
+    """Cut ``height`` x ``width`` pixels; an image that is smaller on an axis keeps all of it.
 
-    def __init__(self, side: int) -> None:
-        if side < 1:
-            raise InputError(f"crop {side} must be at least 1 pixel")
-        super().__init__(side)
-        self.side = side
+    Args:
+        height: in pixels.
+        width: in pixels; by default a square is cut.
+        centred: cut at the centre instead of a random place.
+    """
+
+    def __init__(self, height: int, width: int | None = None, *, centred: bool = False) -> None:
+        size = _crop_size(height, width)
+        super().__init__(size)
+        self.sides = size
+        self.centred = centred
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Choose the place."""
         height, width = v2.query_size(flat_inputs)
-        return v2.RandomCrop((min(self.side, height), min(self.side, width))).make_params(flat_inputs)
+        sides = (min(self.sides[0], height), min(self.sides[1], width))
+        params: dict[str, Any] = v2.RandomCrop(sides).make_params(flat_inputs)
+        if self.centred:
+            params |= {"top": (height - sides[0]) // 2, "left": (width - sides[1]) // 2}
+        return params
 
 
 class PadTo(v2.Transform):
-    """Pad at the right and at the bottom, with the unknown, to at least ``side`` x ``side`` pixels."""
+    """Pad at the right and at the bottom, with the unknown, to at least ``height`` x ``width`` pixels (or a square)."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, height: int, width: int | None = None) -> None:
         super().__init__()
-        if side < 1:
-            raise InputError(f"crop {side} must be at least 1 pixel")
-        self.side = side
+        self.sides = _crop_size(height, width)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Measure how much is missing."""
         height, width = v2.query_size(flat_inputs)
-        return {"padding": [0, 0, max(0, self.side - width), max(0, self.side - height)]}
+        return {"padding": [0, 0, max(0, self.sides[1] - width), max(0, self.sides[0] - height)]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Pad one tv_tensor; other inputs pass."""
         if not any(params["padding"]):
             return inpt
         return self._call_kernel(functional.pad, inpt, params["padding"], fill=OUTSIDE.get(type(inpt), 0))
+
+
+class Turn(v2.Transform):
+    """Turn an image about its centre, in 60 % of cases, as SimpleBaseline does (1804.06208, Section 3.1).
+
+    Args:
+        degrees: deviation of the angle, which is normal and at most twice this.
+    """
+
+    def __init__(self, degrees: float) -> None:
+        super().__init__()
+        self.degrees = degrees
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Choose the angle, in degrees."""
+        angle = float(torch.randn(()).clamp(-2, 2)) * self.degrees
+        return {"angle": angle if torch.rand(()) < TURN_SHARE else 0.0}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Turn one tv_tensor; other inputs pass."""
+        if params["angle"] == 0:
+            return inpt
+        fill = OUTSIDE.get(type(inpt), 0)
+        return self._call_kernel(
+            functional.rotate, inpt, params["angle"], interpolation=v2.InterpolationMode.BILINEAR, fill=fill
+        )
+
+
+class Mirror(v2.RandomHorizontalFlip):
+    """Mirror half of the images.
+
+    torchvision's releases differ in whether x of a keypoint becomes W - x or W - 1 - x; here it is W - x, as for boxes.
+    """
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Mirror one tv_tensor; other inputs pass."""
+        if not isinstance(inpt, tv_tensors.KeyPoints):
+            return super().transform(inpt, params)
+        x, y = inpt.as_subclass(Tensor).unbind(-1)
+        return tv_tensors.wrap(torch.stack([inpt.canvas_size[1] - x, y], dim=-1), like=inpt)
+
+
+def _crop_size(height: int, width: int | None) -> tuple[int, int]:
+    size = (height, height if width is None else width)
+    if min(size) < 1:
+        raise InputError(f"crop {min(size)} must be at least 1 pixel")
+    return size
 
 
 def normalised(

@@ -10,6 +10,8 @@ width, height   int32 or null                 its size where it is known
 <boxes labels>  list of int32, or null        their class ids
 <mask>          string or null                the mask, relative to the root
 <dense>         string or null                the map, a 16-bit PNG, relative to the root; 0 = unknown
+<keypoints>     list of float[3], or null     x, y in pixels from the image's corner, and 0, 1 or 2: unlabelled, hidden,
+                                              visible; a row for each of the target's classes, their names
 ==============  ============================  ==================================================================
 
 Null means "not labelled for this"; an empty list of boxes means "nothing there". The kinds and class names of the
@@ -86,7 +88,8 @@ class Index:
 
         Raises:
             InputError: there is no such file, it is no index, it has no rows, an image is listed twice, a class id is
-                out of range, a box is inverted, outside of its image or without a class, or dense maps have no scale.
+                out of range, a box is inverted, outside of its image or without a class, dense maps have no scale, or
+                keypoints are too few or not finite.
         """
         try:
             table = pq.read_table(path)
@@ -212,6 +215,8 @@ class IndexSource:
                 target[item.name] = read_mask(self.root / value, len(self.classes[item.name]), (width, height))
             elif value is not None and item.kind is TargetKind.DENSE:
                 target[item.name] = read_depth(self.root / value, self.index.scales[item.name], (width, height))
+            elif value is not None and item.kind is TargetKind.KEYPOINTS:
+                target[item.name] = torch.tensor(value, dtype=torch.float32)
             elif value is not None:
                 target[item.name] = value
         return Sample(image, target, path)
@@ -231,6 +236,8 @@ def _schema(targets: tuple[Target, ...]) -> pa.Schema:
         if target.kind is TargetKind.BOXES:
             fields.append((target.name, pa.list_(pa.list_(pa.float32(), 4))))
             fields.append((target.labels_key, pa.list_(pa.int32())))
+        elif target.kind is TargetKind.KEYPOINTS:
+            fields.append((target.name, pa.list_(pa.list_(pa.float32(), 3))))
         else:
             fields.append((target.name, pa.int32() if target.kind is TargetKind.SCALAR else pa.string()))
     return pa.schema(fields)

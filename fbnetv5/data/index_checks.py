@@ -34,6 +34,8 @@ def check(table: pa.Table, targets: Sequence[Target], classes: Mapping[str, tupl
             _check_ids(table, rows, table[target.name].drop_null().to_numpy(), target.name, num_classes, origin)
         elif target.kind is TargetKind.BOXES:
             _check_boxes(table, target, num_classes, origin)
+        elif target.kind is TargetKind.KEYPOINTS:
+            _check_keypoints(table, target, num_classes, origin)
 
 
 def check_scales(targets: Sequence[Target], scales: Mapping[str, float], origin: str) -> None:
@@ -82,6 +84,24 @@ def _check_boxes(table: pa.Table, target: Target, num_classes: int, origin: str)
         raise InputError(
             f"{_where(table, rows[box], origin)}: box {_text(boxes[box])} lies outside of the image of "
             f"{width:g}x{height:g} pixels"
+        )
+
+
+def _check_keypoints(table: pa.Table, target: Target, num_points: int, origin: str) -> None:
+    lengths = pc.list_value_length(table[target.name]).fill_null(num_points).to_numpy()
+    for row in np.flatnonzero(lengths != num_points)[:1]:
+        raise InputError(
+            f"{_where(table, row, origin)}: {lengths[row]} {target.name} instead of {num_points}, one for each name"
+        )
+    rows = pc.list_parent_indices(table[target.name]).to_numpy()
+    values = pc.list_flatten(pc.list_flatten(table[target.name])).fill_null(float("nan")).to_numpy().reshape(-1, 3)
+    if len(values) < len(rows):
+        raise InputError(f"{origin}: a point in the column {target.name} is null")
+    right = np.isfinite(values).all(1) & np.isin(values[:, 2], (0, 1, 2))
+    for point in np.flatnonzero(~right)[:1]:
+        raise InputError(
+            f"{_where(table, rows[point], origin)}: point {_text(values[point])} of {target.name} should be x, y and 0 "
+            "(unlabelled), 1 (hidden) or 2 (visible)"
         )
 
 

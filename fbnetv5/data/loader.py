@@ -102,7 +102,7 @@ def _augmented(
     dataset = MultitaskDataset(
         source,
         targets,
-        build_augmentation(data, targets, keep_unknown=keep_unknown),
+        build_augmentation(data, targets, classes=source.classes, keep_unknown=keep_unknown),
         seed=config.seed,
         undecodable=data.undecodable,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )

@@ -2,17 +2,21 @@
 
 The target of an image is a dictionary. What it holds depends on the *kind* of a target, never on the task that uses it:
 
-=======  ==========================================================  ===========================
-kind     value under the target's name                               example
-=======  ==========================================================  ===========================
-SCALAR   int, a class id                                             ``label``
-BOXES    float32 [n, 4], x1 y1 x2 y2 in pixels; under                ``boxes``, ``box_labels``
-         ``Target.labels_key`` int64 [n], their class ids
-MASK     uint8 [H, W], class ids, 255 = ignore                       ``segmentation``
-DENSE    float32 [H, W], NaN = unknown                               ``depth``
-=======  ==========================================================  ===========================
+=========  ==========================================================  ===========================
+kind       value under the target's name                               example
+=========  ==========================================================  ===========================
+SCALAR     int, a class id                                             ``label``
+BOXES      float32 [n, 4], x1 y1 x2 y2 in pixels; under                ``boxes``, ``box_labels``
+           ``Target.labels_key`` int64 [n], their class ids
+MASK       uint8 [H, W], class ids, 255 = ignore                       ``segmentation``
+DENSE      float32 [H, W], NaN = unknown                               ``depth``
+KEYPOINTS  float32 [K, 3] of one person (or thing): x, y in pixels,    ``keypoints``
+           and 0 = unlabelled, 1 = labelled but hidden, 2 = visible;
+           the target's classes are the names of the K points
+=========  ==========================================================  ===========================
 
-A missing key means "not labelled for this". Empty ``boxes`` mean "labelled, and nothing is there".
+A missing key means "not labelled for this". Empty ``boxes`` mean "labelled, and nothing is there". Coordinates are
+distances from the image's left and upper border: the centre of the first pixel is at (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ class TargetKind(str, Enum):
     BOXES = "boxes"
     MASK = "mask"
     DENSE = "dense"
+    KEYPOINTS = "keypoints"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ LABEL = Target("label", TargetKind.SCALAR)
 BOXES = Target("boxes", TargetKind.BOXES)
 SEGMENTATION = Target("segmentation", TargetKind.MASK)
 DEPTH = Target("depth", TargetKind.DENSE)
+KEYPOINTS = Target("keypoints", TargetKind.KEYPOINTS)
 
 
 class Sample(NamedTuple):

@@ -77,9 +77,11 @@ def _open_split(
         boxes=files.boxes,
         masks=files.masks,
         depth_maps=files.depth_maps,
+        keypoints=files.keypoints,
         label_classes=classes.get("label"),
         box_classes=classes.get("boxes"),
         mask_classes=config.mask_classes or classes.get("segmentation", ()),
+        keypoint_names=classes.get("keypoints"),
         depth_scale=config.depth_scale,
         unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )

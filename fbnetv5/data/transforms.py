@@ -1,25 +1,28 @@
 """Joint augmentation of an image and its targets, by the kind of each target, on ``torchvision.transforms.v2``.
 
 Geometry moves everything together, as ``data.geometry`` says: boxes follow in closed form, are clipped to the crop, and
-dropped with their labels where too little of them is left. Colours change in the image alone.
+dropped with their labels where too little of them is left; keypoints follow, those that leave the image become
+unlabelled, and in a mirrored image left and right change places. Colours change in the image alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, PadTo, Resize, normalised
+from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, Mirror, PadTo, Resize, Turn, normalised
 from fbnetv5.data.multitask import IGNORE, Target, TargetKind
 from fbnetv5.errors import InputError
 
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
 MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image
+FRAME = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # a corner, what is right of it, what is below
 
 ColorChange = Literal["none", "photometric", "randaugment"]
 _COLOR_CHANGES = {
@@ -32,46 +35,55 @@ def train_transform(
     short_side: int,
     crop: int | None,
     *,
+    crop_width: int | None = None,
+    centred: bool = False,
     long_side: int | None = None,
     scale: tuple[float, float] | None = None,
     area: tuple[float, float] | None = None,
+    rotation: float | None = None,
     flip: bool = True,
     color: ColorChange = "none",
     keep_unknown: bool = False,
+    mirrored: Mapping[str, Sequence[int]] | None = None,
 ) -> JointTransform:
     """Resize the short side to ``short_side`` pixels, cut a random square of ``crop`` pixels, mirror half of them.
 
     Args:
         short_side: in pixels.
         crop: in pixels; None keeps whole images, of many sizes.
+        crop_width: in pixels, where no square is cut; ``crop`` is then the height.
+        centred: cut at the centre instead of a random place.
         long_side: the most pixels that the long side may have; then the short side is smaller.
         scale: ``short_side`` is multiplied by a random factor between these two.
         area: the cut covers a random share of the image between these two, at a random aspect ratio, and is resized to
             ``crop`` (the usual augmentation of ImageNet); ``short_side``, ``long_side`` and ``scale`` do not matter.
+        rotation: images are turned by angles of this deviation, in degrees (:class:`~fbnetv5.data.geometry.Turn`).
         flip: whether to mirror half of the images.
         color: "photometric" is SSD's distortion, "randaugment" is RandAugment, which also moves pixels: for
             images with SCALAR targets alone.
-        keep_unknown: see :class:`JointTransform`.
+        keep_unknown, mirrored: see :class:`JointTransform`.
 
     Raises:
         InputError: a side is below one pixel, or ``area`` comes without ``crop``.
     """
     colors = [] if color == "none" else [OnImage(_COLOR_CHANGES[color]())]
+    turns = [] if rotation is None else [Turn(rotation)]
     steps: list[v2.Transform]
     if area is not None:
         if crop is None:
             raise InputError("crops of random area need the side that they are resized to, in pixels")
-        steps = [v2.RandomResizedCrop(crop, scale=area, antialias=True), *colors]
+        steps = [*turns, v2.RandomResizedCrop(crop, scale=area, antialias=True), *colors]
     else:
         resize = Resize(short_side, long_side=long_side, scale=scale, nearest_size=crop is None)
         if crop is None:  # rounding may leave a box a little over the border, and no crop clips it
-            steps = [resize, v2.ClampBoundingBoxes(), *colors]
+            steps = [resize, *turns, v2.ClampBoundingBoxes(), *colors]
         else:
-            steps = [resize, CropTo(crop), *colors, PadTo(crop)]  # padded last, with a colour that does not change
+            cut, pad = CropTo(crop, crop_width, centred=centred), PadTo(crop, crop_width)
+            steps = [resize, *turns, cut, *colors, pad]  # padded last, with a colour that does not change
     if flip:
-        steps.append(v2.RandomHorizontalFlip())
+        steps.append(Mirror())
     min_box_side = MIN_WHOLE_BOX_SIDE if crop is None else MIN_BOX_SIDE
-    return JointTransform(steps, min_box_side=min_box_side, keep_unknown=keep_unknown)
+    return JointTransform(steps, min_box_side=min_box_side, keep_unknown=keep_unknown, mirrored=mirrored)
 
 
 def eval_transform(short_side: int, crop: int) -> JointTransform:
@@ -97,15 +109,24 @@ class JointTransform:
     Args:
         transforms: any of ``torchvision.transforms.v2``; ``collate`` pads where they leave images of many sizes.
         min_box_side: pixels; a box with a shorter side is dropped, with its label, afterwards.
-        keep_unknown: a map without a known pixel stays, instead of leaving the image unlabelled.
+        keep_unknown: a map without a known pixel, or keypoints none of which is labelled, stay, instead of leaving the
+            image unlabelled.
+        mirrored: for each KEYPOINTS target by name, which row stands for which point in a mirrored image, as
+            ``data.keypoints.mirror_order`` says; by default the rows stay.
     """
 
     def __init__(
-        self, transforms: Sequence[v2.Transform], *, min_box_side: float = MIN_BOX_SIDE, keep_unknown: bool = False
+        self,
+        transforms: Sequence[v2.Transform],
+        *,
+        min_box_side: float = MIN_BOX_SIDE,
+        keep_unknown: bool = False,
+        mirrored: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.pipeline = v2.Compose(transforms)
         self.min_box_side = min_box_side
         self.keep_unknown = keep_unknown
+        self.mirrored = mirrored or {}
 
     def __call__(
         self, image: Tensor, target: dict[str, Any], targets: Sequence[Target]
@@ -119,7 +140,8 @@ class JointTransform:
 
         Returns:
             The image, float32 [3, h, w], normalised with ImageNet's mean and deviation, and a new target. A labelled
-            image whose boxes were all cut away keeps an empty ``boxes``; a map without a known pixel is left out.
+            image whose boxes were all cut away keeps an empty ``boxes``; a map without a known pixel, or keypoints none
+            of which is labelled, are left out.
         """
         canvas = (image.shape[-2], image.shape[-1])
         moving = [item for item in targets if item.name in target and item.kind is not TargetKind.SCALAR]
@@ -131,20 +153,48 @@ class JointTransform:
             if item.kind is TargetKind.BOXES:
                 value, kept = functional.sanitize_bounding_boxes(value, min_size=self.min_box_side, min_area=0.0)
                 result[item.labels_key] = target[item.labels_key][kept.as_subclass(Tensor)]
+            elif item.kind is TargetKind.KEYPOINTS:
+                value = moved_keypoints(value, target[item.name][:, 2], self.mirrored.get(item.name))
             result[item.name] = value.as_subclass(Tensor).contiguous()
             if not self.keep_unknown and _is_unknown(result[item.name], item.kind):
                 del result[item.name]
         return normalised(moved["image"].as_subclass(Tensor)), result
 
 
+def moved_keypoints(moved: tv_tensors.KeyPoints, visibility: Tensor, mirrored: Sequence[int] | None) -> Tensor:
+    """Return keypoints [K, 3] of their moved positions [K + 3, 2], the last three of which are those of ``FRAME``.
+
+    Points that were unlabelled, or lie outside of the image now, are 0, 0, 0.
+
+    Args:
+        moved: positions in the new image.
+        visibility: of the points before, [K].
+        mirrored: the row that each point's values come from in a mirrored image; None: its own.
+    """
+    height, width = moved.canvas_size
+    points = moved.as_subclass(Tensor)
+    corner, right, below = points[-len(FRAME) :]
+    right, below = right - corner, below - corner
+    inside = (points[:-3] >= 0).all(1) & (points[:-3] <= points.new_tensor([width, height])).all(1)
+    kept = (inside & (visibility > 0))[:, None]
+    keypoints = torch.cat([points[:-3], visibility[:, None]], dim=1)
+    keypoints = torch.where(kept, keypoints, torch.zeros_like(keypoints))
+    was_mirrored = right[0] * below[1] - right[1] * below[0] < 0
+    return keypoints[list(mirrored)] if mirrored is not None and was_mirrored else keypoints
+
+
 def _wrap(value: Tensor, kind: TargetKind, canvas: tuple[int, int]) -> tv_tensors.TVTensor:
     if kind is TargetKind.BOXES:
         return tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=canvas)
+    if kind is TargetKind.KEYPOINTS:  # and three points that tell afterwards whether the image was mirrored
+        return tv_tensors.KeyPoints(torch.cat([value[:, :2], value.new_tensor(FRAME)]), canvas_size=canvas)
     return DenseMap(value) if kind is TargetKind.DENSE else tv_tensors.Mask(value)
 
 
 def _is_unknown(value: Tensor, kind: TargetKind) -> bool:
-    """Whether a map says nothing of any pixel, which is to be unlabelled."""
+    """Whether a map says nothing of any pixel, or keypoints of any point, which is to be unlabelled."""
     if kind is TargetKind.MASK:
         return bool((value == IGNORE).all())
+    if kind is TargetKind.KEYPOINTS:
+        return bool((value[:, 2] == 0).all())
     return kind is TargetKind.DENSE and bool(value.isnan().all())

@@ -44,9 +44,10 @@ def set_lr(optimizer: optim.Optimizer, lr: float) -> None:
 def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_epoch: float) -> float:
     """Return what the base rate is multiplied by at a step (0-based).
 
-    ``constant``; ``multistep``: times gamma at every milestone; ``cosine``: from 1 to 0 over the run; ``exponential``:
-    times gamma each whole unit; ``poly``: the share of the run that is left, to ``power``. Over the first ``warmup``
-    units, also times a line from ``warmup_start`` to 1.
+    ``constant``; ``multistep``: times gamma at every milestone; ``cosine``: from 1 to ``final`` over the run;
+    ``cosine_restarts``: the same in each cycle (SGDR, 1608.03983); ``exponential``: times gamma each whole unit;
+    ``poly``: the share of the run that is left, to ``power``. Over the first ``warmup`` units, also times a line from
+    ``warmup_start`` to 1.
 
     Raises:
         ValueError: there is no such schedule.
@@ -62,9 +63,24 @@ def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_e
         case "multistep":
             return warmup * schedule.gamma ** sum(position >= milestone for milestone in schedule.milestones)
         case "cosine":
-            return warmup * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+            return warmup * _cosine(step / num_steps, schedule.final)
+        case "cosine_restarts":
+            return warmup * _cosine(_share_of_cycle(position, schedule.cycle, schedule.cycle_growth), schedule.final)
         case "poly":
             return warmup * (1 - step / num_steps) ** schedule.power
         case "exponential":
             return warmup * schedule.gamma ** math.floor(position)
     raise ValueError(f"there is no schedule '{schedule.name}'")
+
+
+def _cosine(share: float, final: float) -> float:
+    """Return the factor where ``share`` (0 to 1) of the way from 1 to ``final`` lies behind."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _share_of_cycle(position: float, cycle: float, growth: float) -> float:
+    """Return how much of its cycle lies before ``position``, 0 to 1; cycles begin at 0 and grow by ``growth``."""
+    while position >= cycle:
+        position -= cycle
+        cycle *= growth
+    return position / cycle

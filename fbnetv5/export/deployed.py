@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -69,7 +69,8 @@ def deploy(model: TaskNet, size: Size) -> DeployedModel:
         features = model.network(torch.zeros(1, 3, *size))
         sizes = [_size(features[path]) if path in features else (0, 0) for path in range(NUM_PATHS)]
         head = model.head.deployed(size, sizes)
-    return DeployedModel(model.network, head).eval()
+    network: Any = model.network
+    return DeployedModel(network, head).eval()
 
 
 def folded(model: AnyModule) -> AnyModule:

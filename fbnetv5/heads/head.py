@@ -61,6 +61,20 @@ class CountedHead(Protocol):
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
 
 
+@runtime_checkable
+class PixelHead(Protocol):
+    """A head of segmentation that knows how probable a pixel's class is, so that its model can label images."""
+
+    def classify(
+        self,
+        features: Features,
+        image_size: Size,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the likeliest class of every pixel, uint8 [H, W], and its probability, [H, W], an image."""
+
+
 def ascending_paths(*paths: int) -> tuple[int, ...]:
     """Return distinct paths in ascending order. Raises InputError if one is none of 0..3."""
     for path in paths:

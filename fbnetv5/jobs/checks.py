@@ -85,6 +85,8 @@ def crop_side(data: DataConfig) -> int:
     """Return ``data.crop``. Raises InputError where there is none and batches of whole images are not possible."""
     if data.crop is None:
         raise InputError("data.crop=null: a supernet is trained on crops of one size; give its side in pixels")
+    if data.crop_width is not None:
+        raise InputError(f"data.crop_width={data.crop_width}: a supernet is trained on squares; remove it")
     return data.crop
 
 

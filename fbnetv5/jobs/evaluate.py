@@ -9,9 +9,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.config import RunConfig
 from fbnetv5.data.loader import build_eval_loader
-from fbnetv5.data.multitask import Source, TargetKind
+from fbnetv5.data.multitask import Source, Target, TargetKind
 from fbnetv5.data.sources import build_folder_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.distributed import World, start_world
@@ -41,7 +42,7 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world(config.runtime.device, config.runtime.threads) as world:
         if config.evaluate.model is None:
             raise InputError("evaluate.model is missing: the folder of a trained model")
-        model = load(config.evaluate.model).to(world.device)
+        model = load(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)
         if config.evaluate.images is not None:
             source: Source | None = build_folder_source(Path(config.evaluate.images).expanduser())
         else:
@@ -59,7 +60,7 @@ def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folde
     target, classes = model.head.target, model.spec.classes
     options = config.evaluate
     predictions = folder / PREDICTIONS
-    truth = ground_truth_file(config)
+    truth = ground_truth_file(config, target)
     writer = (
         PredictionWriter(predictions, target, classes, world, coco_json=truth) if options.write_predictions else None
     )
@@ -92,16 +93,17 @@ def evaluate_on(
         workers=config.runtime.workers,
         undecodable=config.data.undecodable,
     )
-    evaluator = build_evaluator(target, model.spec.classes, ground_truth_file(config)) if len(rows) else None
+    evaluator = build_evaluator(target, model.spec.classes, ground_truth_file(config, target)) if len(rows) else None
     return evaluate(model, batches, world, num_images=len(judged), evaluator=evaluator, writer=writer)
 
 
-def ground_truth_file(config: RunConfig) -> Path | None:
+def ground_truth_file(config: RunConfig, target: Target) -> Path | None:
     """Return the COCO file of the validation split, whose crowds and areas count in COCO's protocol."""
     data = config.data
-    if config.evaluate.images is not None or data.root is None or data.val.boxes is None:
+    file = data.val.keypoints if target.kind is TargetKind.KEYPOINTS else data.val.boxes
+    if config.evaluate.images is not None or data.root is None or file is None:
         return None
-    return Path(data.root).expanduser().absolute() / data.val.boxes
+    return Path(data.root).expanduser().absolute() / file
 
 
 def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
@@ -130,13 +132,16 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 def _report(config: RunConfig, model: TaskNet, metrics: Mapping[str, float]) -> dict[str, Any]:
     """What metrics.json holds: the metrics, what was measured, and under which configuration."""
-    cost = model.cost()
+    cost, network = model.cost(), model.network
+    if isinstance(network, MultiPathNet):
+        described = {"family": network.family.name, "blocks": len(network.topology.blocks)}
+    else:
+        described = {"network": f"{type(network).__module__}.{type(network).__qualname__}"}
     return {
         "metrics": dict(metrics),
         "model": {
-            "family": model.spec.family,
+            **described,
             "head": model.spec.head["_target_"],
-            "blocks": len(model.network.topology.blocks),
             "input_size": list(model.nominal_size),
             "macs": cost.macs,
             "params": cost.params,

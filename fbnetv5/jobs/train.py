@@ -1,4 +1,4 @@
-"""Train: a topology, a head and data become a trained model, its metrics and its weights."""
+"""Train: a network, a head and data become a trained model, its metrics and its weights."""
 
 from __future__ import annotations
 
@@ -237,8 +237,9 @@ def _summary(run: Training, folder: Path) -> str:
     """What is about to run, in one line."""
     config, cost, spec = run.config, run.model.cost(), run.model.spec
     height, width = run.model.nominal_size
+    blocks = "" if spec.topology is None else f", {len(spec.topology.blocks)} blocks"
     return (
-        f"train {type(run.model.head).__name__} on {spec.family}, {len(spec.topology.blocks)} blocks: "
+        f"train {type(run.model.head).__name__} on {spec.network_name}{blocks}: "
         f"{cost.macs / 1e6:,.1f} M MACs at {height}x{width}, {cost.params / 1e6:.2f} M parameters; "
         f"{run.num_images:,} images, {len(spec.classes)} classes; {run.num_steps:,} steps of "
         f"{config.train.batch_size}; {run.world.size} process(es) on {run.world.device.type}; writing to {folder}"

@@ -1,1 +1,1 @@
-"""How good predictions are: accuracy, mIoU and COCO's AP, over all processes of a run."""
+"""How good predictions are: accuracy, mIoU, COCO's AP and PCK, over all processes of a run."""

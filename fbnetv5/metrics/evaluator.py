@@ -2,13 +2,14 @@
 
 Predictions and targets are in the pixels of the stored image; ``data.multitask`` describes the targets.
 
-======  ==================================================================================================
-kind    prediction of one image
-======  ==================================================================================================
-SCALAR  float [K], the probability of each class
-BOXES   ``boxes`` float [m, 4], x1 y1 x2 y2; ``box_labels`` int64 [m]; ``scores`` float [m]
-MASK    uint8 [H, W], class ids
-======  ==================================================================================================
+=========  ===============================================================================================
+kind       prediction of one image
+=========  ===============================================================================================
+SCALAR     float [K], the probability of each class
+BOXES      ``boxes`` float [m, 4], x1 y1 x2 y2; ``box_labels`` int64 [m]; ``scores`` float [m]
+MASK       uint8 [H, W], class ids
+KEYPOINTS  float [K, 3]: x, y, score in 0..1
+=========  ===============================================================================================
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fbnetv5.engine.distributed import World
 from fbnetv5.errors import InputError
 from fbnetv5.metrics.accuracy import Accuracy
 from fbnetv5.metrics.coco_ap import CocoAP
+from fbnetv5.metrics.keypoints import KeypointMetrics
 from fbnetv5.metrics.segmentation import SegmentationIoU
 
 
@@ -70,7 +72,8 @@ def build_evaluator(target: Target, classes: tuple[str, ...], coco_json: Path | 
     Args:
         target: what is predicted.
         classes: its class names, in the order of their ids.
-        coco_json: for BOXES, the split's own COCO file, whose crowd regions and areas then count.
+        coco_json: for BOXES and KEYPOINTS, the split's own COCO file, whose crowd regions, areas and head sizes then
+            count.
 
     Raises:
         InputError: there is no metric for this kind of target, or the file is malformed.
@@ -78,6 +81,7 @@ def build_evaluator(target: Target, classes: tuple[str, ...], coco_json: Path | 
     evaluators: dict[TargetKind, Callable[[], Evaluator]] = {
         TargetKind.SCALAR: lambda: Accuracy(target, classes),
         TargetKind.BOXES: lambda: CocoAP(target, classes, coco_json),
+        TargetKind.KEYPOINTS: lambda: KeypointMetrics(target, classes, coco_json),
         TargetKind.MASK: lambda: SegmentationIoU(target, classes),
     }
     if target.kind not in evaluators:

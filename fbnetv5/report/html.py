@@ -124,12 +124,15 @@ def _state(run: RunFolder) -> str:
 def _facts(run: RunFolder) -> list[tuple[str, str]]:
     steps = max((record["step"] for record in run.records), default=0)
     header = run.header
+    network = str(run.get("model.network._target_", ""))
+    has_family = run.get("job") in ("search", "pretrain", "train") and not network
     facts = [
         ("date", f"{run.date:%Y-%m-%d %H:%M} UTC"),
         ("duration", duration(elapsed(run)) if elapsed(run) else ""),
         ("steps", f"{steps:,.0f}" if steps else ""),
         ("seed", str(run.get("seed", ""))),
-        ("family", str(run.get("model.family", "")) if run.get("job") != "evaluate" else ""),
+        ("family", str(run.get("model.family", "")) if has_family else ""),
+        ("network", network.rsplit(".", 1)[-1]),
         ("processes", str(_num_processes(run))),
         ("versions", header[0] if header else ""),
     ]

@@ -12,8 +12,9 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fbnetv5.data.multitask import BOXES, IGNORE, LABEL, SEGMENTATION, Target, TargetKind
+from fbnetv5.data.multitask import BOXES, IGNORE, KEYPOINTS, LABEL, SEGMENTATION, Target, TargetKind
 from fbnetv5.report.colours import Colour, class_colours, ink_on
+from fbnetv5.report.skeletons import with_keypoints
 
 SIDE = 480  # long side of a drawn image: text and lines then look the same whatever the image's size
 TEXT, SMALL = 15, 13  # heights of letters, in pixels
@@ -26,6 +27,7 @@ RIGHT, WRONG = (26, 127, 75), (190, 40, 60)
 OPACITY = 0.55  # of a mask over its image
 NUM_SHOWN = 3  # of the likeliest classes
 MIN_SCORE = 0.3
+MIN_POINT_SCORE = 0.1  # of a keypoint that is drawn
 UNDRAWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and what is not UTF-8
 BACKGROUND = "background"  # a class of this name is not painted
 
@@ -49,14 +51,15 @@ def draw_prediction(
 ) -> Image.Image:
     """Draw a prediction on its image, which is scaled to a long side of 480 pixels.
 
-    Boxes and masks have the truth at their right; a predicted class is green if it is the true one.
+    Boxes, masks and keypoints have the truth at their right; a predicted class is green if it is the true one.
 
     Args:
         image: uint8 [3, H, W].
         prediction: in the image's pixels; ``metrics.evaluator`` describes it.
-        target_kind: SCALAR, BOXES or MASK.
+        target_kind: SCALAR, BOXES, MASK or KEYPOINTS.
         classes: class names.
-        truth: a target dictionary (``label``; ``boxes``, ``box_labels``; ``segmentation``), None where there is none.
+        truth: a target dictionary (``label``; ``boxes``, ``box_labels``; ``segmentation``; ``keypoints``), None where
+            there is none.
         min_score: boxes of lower score are not drawn.
 
     Raises:
@@ -69,6 +72,8 @@ def draw_prediction(
         return _draw_detections(photo, prediction, scale, classes, _labelled(truth, BOXES), min_score)
     if target_kind is TargetKind.MASK:
         return _draw_masks(photo, prediction, classes, _labelled(truth, SEGMENTATION))
+    if target_kind is TargetKind.KEYPOINTS:
+        return _draw_keypoints(photo, prediction, scale, classes, _labelled(truth, KEYPOINTS))
     raise ValueError(f"predictions of kind '{target_kind.value}' cannot be drawn")
 
 
@@ -209,6 +214,15 @@ def _draw_masks(
     picture = _side_by_side(panels)
     present = sorted({int(label) for ids in maps.values() for label in np.unique(ids)} & set(range(len(classes))))
     return _with_legend(picture, [label for label in present if classes[label].lower() != BACKGROUND], classes)
+
+
+def _draw_keypoints(
+    photo: Image.Image, prediction: Tensor, scale: float, names: Sequence[str], truth: Mapping[str, Any] | None
+) -> Image.Image:
+    panels = [_titled(with_keypoints(photo, prediction, scale, names, least=MIN_POINT_SCORE), "prediction")]
+    if truth is not None:
+        panels.append(_titled(with_keypoints(photo, truth[KEYPOINTS.name], scale, names, least=1), "truth"))
+    return _side_by_side(panels)
 
 
 def _with_mask(photo: Image.Image, ids: np.ndarray, classes: Sequence[str]) -> Image.Image:

@@ -1,13 +1,15 @@
 """Writes predictions as files that other programs read.
 
-======  ========================================================================================================
-kind    files
-======  ========================================================================================================
-SCALAR  ``predictions.csv``: file_name, label, score, and the next likeliest classes as label_2, score_2, ...
-BOXES   ``predictions.json``: a COCO file (images, categories, annotations, each of which has a ``score``);
-        ``results.json``: its detections as COCO's list of results
-MASK    ``masks/<name>.png``: class ids, with a palette; ``predictions.csv``: file_name, mask
-======  ========================================================================================================
+=========  =====================================================================================================
+kind       files
+=========  =====================================================================================================
+SCALAR     ``predictions.csv``: file_name, label, score, and the next likeliest classes as label_2, score_2, ...
+BOXES      ``predictions.json``: a COCO file (images, categories, annotations, each of which has a ``score``);
+           ``results.json``: its detections as COCO's list of results
+MASK       ``masks/<name>.png``: class ids, with a palette; ``predictions.csv``: file_name, mask
+KEYPOINTS  ``predictions.json``: a COCO file, with scores in the place of visibilities; ``results.json``: COCO's list
+           of results, of the images that the people were cut from
+=========  =====================================================================================================
 
 Images are sorted by name, which is relative to the root of the data.
 """
@@ -33,8 +35,10 @@ from fbnetv5.errors import InputError
 from fbnetv5.files import reported, write_text
 from fbnetv5.metrics.coco_truth import read_coco_truth
 from fbnetv5.metrics.gather import gather_list
+from fbnetv5.metrics.keypoint_truth import read_keypoint_truth
 from fbnetv5.report.coco_results import coco_content, detections_of, results_list, short
 from fbnetv5.report.colours import class_colours, palette
+from fbnetv5.report.keypoint_results import keypoint_content, keypoint_results, points_of
 
 TOP = 5  # classes of an image
 MAX_NAME = 200  # characters of a file's or folder's name
@@ -50,11 +54,12 @@ class PredictionWriter:
 
     Args:
         folder: for the files; all ranks see it.
-        target: what is predicted: SCALAR, BOXES or MASK.
+        target: what is predicted: SCALAR, BOXES, MASK or KEYPOINTS.
         classes: its class names.
         world: the processes.
         coco_json: for BOXES, the split's own file: image and category ids are then those of that file, as COCO's
-            server wants them. Otherwise images are numbered from 1 by name, and categories are class ids + 1.
+            server wants them. Otherwise images are numbered from 1 by name, and categories are class ids + 1. For
+            KEYPOINTS it says which images people were cut from.
 
     Raises:
         InputError: targets of this kind cannot be written, ``coco_json`` is malformed, or the folder is not writable.
@@ -76,6 +81,8 @@ class PredictionWriter:
         self.classes = tuple(classes)
         self.world = world
         self._file = read_coco_truth(coco_json, classes) if coco_json and self.kind is TargetKind.BOXES else None
+        is_pose = self.kind is TargetKind.KEYPOINTS
+        self._people = read_keypoint_truth(coco_json, classes) if coco_json and is_pose else None
         self._rows: list[Row] = []
         self._partial = self.folder / ".masks.partial"
         if self.kind is TargetKind.MASK:
@@ -111,6 +118,8 @@ class PredictionWriter:
                 self._write_labels(rows)
             elif self.kind is TargetKind.BOXES:
                 self._write_boxes(rows)
+            elif self.kind is TargetKind.KEYPOINTS:
+                self._write_keypoints(rows)
             else:
                 self._place_masks(rows)
         self.world.barrier()
@@ -121,6 +130,8 @@ class PredictionWriter:
             return list(zip(best.indices.tolist(), map(short, best.values.float().numpy()), strict=True))
         if self.kind is TargetKind.BOXES:
             return detections_of(prediction)
+        if self.kind is TargetKind.KEYPOINTS:
+            return points_of(prediction)
         file = self._partial / f"{self.world.rank}_{len(self._rows)}.png"
         image = Image.fromarray(prediction.cpu().numpy().astype(np.uint8))
         image.putpalette(palette(class_colours(len(self.classes))))
@@ -138,6 +149,12 @@ class PredictionWriter:
         content = coco_content(rows, self.classes, self._file)
         write_text(self.folder / "predictions.json", json.dumps(content, allow_nan=False))
         write_text(self.folder / "results.json", json.dumps(results_list(content), allow_nan=False))
+
+    def _write_keypoints(self, rows: Sequence[Row]) -> None:
+        content = keypoint_content(rows, self.classes)
+        write_text(self.folder / "predictions.json", json.dumps(content, allow_nan=False))
+        results = keypoint_results(rows, self._people)
+        write_text(self.folder / "results.json", json.dumps(results, allow_nan=False))
 
     def _clear_partial(self) -> None:
         if self.world.is_main:

@@ -50,7 +50,7 @@ class RunFolder:
         histories: the probabilities over time, by task.
         topologies: those that a search derived, by task; none before its end.
         metrics: what metrics.json says was measured; empty where it is missing, as is ``model``.
-        model: what metrics.json says of the model: family, head, blocks, input_size, macs, params.
+        model: what metrics.json says of the model: family and blocks, or network; head, input_size, macs, params.
         trained: the topology of a trained model.
         date: when the run last wrote one of these files, in UTC.
     """

@@ -142,12 +142,13 @@ def tiles(run: RunFolder, found: Sequence[Found]) -> list[Tile]:
         return main
     head = str(run.model.get("head", "")).rsplit(".", 1)[-1]
     sign = None if run.trained is None else fingerprint_svg(run.trained)
+    network = str(run.model.get("network", "")).rsplit(".", 1)[-1]
     blocks = Tile("blocks", str(run.model.get("blocks", "")), f"{run.model.get('family', '')}, {head}", sign)
     return [
         *main,
         Tile("MACs", counted(costs.macs), f"at {' x '.join(map(str, size))}" if isinstance(size, list) else ""),
         Tile("parameters", counted(costs.params)),
-        blocks,
+        Tile("network", network, head) if network else blocks,
     ]
 
 

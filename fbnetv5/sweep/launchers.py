@@ -35,7 +35,7 @@ class LauncherConfig:
     jobs: int | None = option(
         None, "jobs at a time; null: one a GPU, or one for every runtime.threads cores; all at once on slurm"
     )
-    slurm: dict[str, Any] = option(dict, "submitit's parameters: {slurm_partition: gpu, gpus_per_node: 8}")  # noqa: RUF009
+    slurm: dict[str, Any] = option(dict, "submitit's parameters: {slurm_partition: gpu, gpus_per_node: 8}")
     cluster: str = option("slurm", "slurm; or submitit's stand-ins for it on this machine: local, debug")
 
 

@@ -68,8 +68,8 @@ def run_in_processes(
         at_a_time: how many run at once; None: one a GPU, or one for every ``runtime.threads`` cores.
         runtime: of the jobs; ``threads`` None stands for an equal share of the cores.
     """
-    gpus = [] if runtime.device == "cpu" else _gpus()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = [] if runtime.device == "cpu" else visible_gpus()
+    cores = num_cores()
     count = min(len(jobs), at_a_time or len(gpus) or max(1, cores // (runtime.threads or 1)))
     threads = runtime.threads or max(1, cores // count)
     print(
@@ -127,7 +127,12 @@ def _stop(running: Sequence[_Running]) -> None:
         one.log.close()
 
 
-def _gpus() -> list[str]:
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
     """Return the GPUs as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]

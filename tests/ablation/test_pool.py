@@ -49,6 +49,20 @@ def test_workers_outlive_errors_and_are_replaced_when_they_die(tmp_path):
     assert "Traceback" in (tmp_path / "bug.log").read_text()
 
 
+def print_environment(job: str) -> None:
+    print(job, os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"])
+
+
+@pytest.mark.slow
+def test_workers_take_the_devices_in_turn(tmp_path):
+    with WorkerPool(3, print_environment, threads=2, devices=("4", "7")) as pool:
+        for job in "abc":
+            pool.start(job, job, tmp_path / f"{job}.log")
+        for _ in range(3):
+            pool.wait()
+    assert [(tmp_path / f"{job}.log").read_text() for job in "abc"] == ["a 4 2\n", "b 7 2\n", "c 4 2\n"]
+
+
 def processes_of_group(group: int) -> list[int]:
     stats = [path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
     return [int(stat[2]) for stat in stats if int(stat[2]) == group and stat[0] != "Z"]

@@ -50,6 +50,23 @@ def test_cosine_falls_from_one_to_zero():
     assert values == sorted(values, reverse=True)
 
 
+def test_cosine_ends_at_the_final_rate():
+    schedule = ScheduleConfig(name="cosine", final=0.25)
+    assert rate_factor(schedule, 0, 100, 1.0) == 1
+    assert rate_factor(schedule, 50, 100, 1.0) == pytest.approx(0.625)
+    assert rate_factor(schedule, 100, 100, 1.0) == pytest.approx(0.25)
+
+
+def test_cosine_restarts_are_torchs():
+    """FPNAS, Section 4.1: T0 = 10 and Tmult = 2, from 0.02 to 1e-4."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.02)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=10, T_mult=2, eta_min=1e-4)
+    schedule = ScheduleConfig(name="cosine_restarts", unit="epoch", cycle=10, cycle_growth=2, final=1e-4 / 0.02)
+    for step in range(75 * 4):
+        theirs.step(step / 4)
+        assert 0.02 * rate_factor(schedule, step, 300, 4.0) == pytest.approx(theirs.get_last_lr()[0])
+
+
 def test_warmup_is_a_line():
     values = factors(ScheduleConfig(name="constant", warmup=10, warmup_start=0.5))
     assert values[:3] == pytest.approx([0.5, 0.55, 0.6])

@@ -17,8 +17,8 @@ from fbnetv5.model import ModelSpec, build_model
 ROOT = Path(__file__).parents[2]
 RECIPES = ("small", "imagenet", "coco", "ade20k")  # for others to build on
 CONFIGS = sorted(p for p in (ROOT / "configs" / "train").rglob("*.yaml") if p.stem not in RECIPES)
-KINDS = {"cls": TargetKind.SCALAR, "det": TargetKind.BOXES, "seg": TargetKind.MASK}
-NUM_CLASSES = {"cls": 1000, "det": 80, "seg": 150}
+KINDS = {"cls": TargetKind.SCALAR, "det": TargetKind.BOXES, "seg": TargetKind.MASK, "pose": TargetKind.KEYPOINTS}
+NUM_CLASSES = {"cls": 1000, "det": 80, "seg": 150, "pose": 16}
 PRINTED = {  # M MACs of FBNetV5, Tables 2, 6 and 7: the whole model for cls, the backbone for seg and det
     "imagenet_a_c": (280, 0.01),
     "imagenet_a_r": (215, 0.01),
@@ -60,6 +60,16 @@ def test_a_config_builds_its_model(path):
         backbone = network_cost(model.network.family, model.network.topology, size).macs
         macs = model.cost(size).macs if task == "cls" else backbone
         assert macs / 1e6 == pytest.approx(printed, rel=tolerance)
+
+
+def test_people_have_the_shape_of_the_crops_that_are_trained_on():
+    for name, size in (("mpii", (256, 256)), ("coco_keypoints", (192, 256))):
+        data = load_config(ROOT / "configs" / "train" / "pose" / f"{name}.yaml").data
+        spec = input_spec(data, TargetKind.KEYPOINTS)
+        assert spec.nominal_size() == size
+        assert sorted((data.crop, data.crop_width)) == sorted(size)
+        person = torch.zeros(3, 337, 253, dtype=torch.uint8) if size[0] < 256 else torch.zeros(3, 301, 301).byte()
+        assert spec.prepare(person).shape == (3, data.crop, data.crop_width)
 
 
 def test_nominal_sizes_are_the_papers():

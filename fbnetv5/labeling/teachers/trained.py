@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.errors import InputError
-from fbnetv5.heads.lite_maskformer import LiteMaskFormer
+from fbnetv5.heads.head import PixelHead
 from fbnetv5.heads.sizes import Size
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, label_by_size
@@ -20,7 +20,7 @@ from fbnetv5.model_folder import load
 
 
 class TrainedBoxes(ModelTeacher):
-    """Boxes of a model with the head Lite R-CNN, of the scores that the head keeps.
+    """Boxes of a model with a head of detection, of the scores that the head keeps.
 
     Args:
         model: folder of the trained model.
@@ -64,7 +64,7 @@ class TrainedBoxes(ModelTeacher):
 
 
 class TrainedPixels(ModelTeacher):
-    """A class for every pixel, by a model with the head Lite MaskFormer; the probabilities are those of ``classify``.
+    """A class for every pixel, by a model whose head has ``classify``, as Lite MaskFormer; the probabilities are its.
 
     Args:
         model, precision, class_map, others: as for :class:`TrainedBoxes`.
@@ -84,7 +84,7 @@ class TrainedPixels(ModelTeacher):
         others: str = "error",
     ) -> None:
         network = load(model)
-        _check(isinstance(network.head, LiteMaskFormer), model, network.head.target, "probabilities of pixels")
+        _check(isinstance(network.head, PixelHead), model, network.head.target, "probabilities of pixels")
         super().__init__(network, network.classes, precision=precision, class_map=class_map, others=others)
 
     def __call__(self, images: Sequence[Tensor]) -> list[Pixels]:

@@ -1,0 +1,176 @@
+"""Reads keypoints from a COCO json file, whose categories name them: one person (or thing) an image.
+
+COCO counts from the centre of the first pixel, this program from the image's corner, as for boxes; so half a pixel is
+added when keypoints are read, and taken off when they are written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fbnetv5.data.coco import read_json
+from fbnetv5.errors import InputError
+
+HALF_PIXEL = 0.5
+SIDES = ("left", "right")  # in names of keypoints
+Point = tuple[float, float, int]
+
+
+@dataclass(frozen=True)
+class Person:
+    """An annotation with keypoints.
+
+    Attributes:
+        points: x, y, visibility of each; x and y from the image's corner, all 0 where a point is unlabelled.
+        entry: the annotation, as it stands in the file.
+    """
+
+    points: list[Point]
+    entry: dict[str, Any]
+
+
+@dataclass
+class PersonImage:
+    """An image of the file, as it stands there, and its people who have a labelled keypoint and are no crowd."""
+
+    entry: dict[str, Any]
+    people: list[Person]
+
+
+def read_people(path: Path) -> tuple[tuple[str, ...], dict[str, PersonImage], dict[str, Any]]:
+    """Read the names of the keypoints, all images by file name, and the category that has keypoints.
+
+    Other categories are passed over, and so are annotations that are crowds or without a labelled keypoint.
+
+    Raises:
+        InputError: the file is missing or malformed, has no category with keypoints or several, lists an image twice,
+            or has an annotation of an unknown image or without three numbers a keypoint.
+    """
+    content = read_json(path)
+    category = _category(path, content["categories"])
+    names = tuple(category["keypoints"])
+    images: dict[str, PersonImage] = {}
+    by_id: dict[Any, PersonImage] = {}
+    for entry in content["images"]:
+        name, key = entry.get("file_name"), entry.get("id")
+        if not isinstance(name, str) or not isinstance(key, (int, str)):
+            raise InputError(f"{path}: an entry of 'images' needs 'id' and 'file_name', not {entry}")
+        if name in images or key in by_id:
+            raise InputError(f"{path}: image '{name}' (id {key}) is listed more than once")
+        by_id[key] = images[name] = PersonImage(entry, [])
+    for position, entry in enumerate(content["annotations"]):
+        where = f"{path}: annotation {entry.get('id', f'at position {position}')}"
+        key = entry.get("image_id")
+        if entry.get("category_id") != category["id"]:
+            continue
+        if not isinstance(key, (int, str)) or key not in by_id:
+            raise InputError(f"{where} belongs to image id {key}, which 'images' does not list")
+        points = parse_points(entry.get("keypoints"), len(names), where)
+        if not entry.get("iscrowd") and any(visibility for _, _, visibility in points):
+            by_id[key].people.append(Person(points, entry))
+    return names, images, category
+
+
+def read_keypoints(
+    path: Path, *, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], dict[str, PersonImage]]:
+    """Read the names of the keypoints and the images of a file, each with one person, or none: unlabelled.
+
+    Args:
+        path: of the json file.
+        classes: the names, where another file (the training split's) has settled them.
+
+    Raises:
+        InputError: as :func:`read_people`, an image has several people, or the names are not ``classes``.
+    """
+    names, images, _ = read_people(path)
+    if classes is not None and tuple(classes) != names:
+        raise InputError(
+            f"{path}: the keypoints are {', '.join(names)}, those of the training split {', '.join(classes)}"
+        )
+    for name, image in images.items():
+        if len(image.people) > 1:
+            raise InputError(
+                f"{path}: image '{name}' shows {len(image.people)} people with keypoints, and should show one; "
+                "datasets/prepare_keypoints.py cuts them out"
+            )
+    return names, images
+
+
+def parse_points(values: Any, count: int, where: str) -> list[Point]:
+    """Return COCO's list of x, y, visibility as points; unlabelled ones are 0, 0, 0.
+
+    Raises:
+        InputError: there are not three finite numbers for each of ``count`` points, or a visibility is not 0, 1 or 2.
+    """
+    if not isinstance(values, list) or len(values) != 3 * count or not all(map(_is_number, values)):
+        raise InputError(f"{where} needs 'keypoints', {3 * count} numbers: x, y, visibility of {count} points")
+    points: list[Point] = []
+    for x, y, visibility in zip(values[::3], values[1::3], values[2::3], strict=True):
+        if visibility not in (0, 1, 2):
+            raise InputError(f"{where}: a keypoint's visibility is {visibility}; it should be 0, 1 or 2")
+        points.append((x + HALF_PIXEL, y + HALF_PIXEL, int(visibility)) if visibility else (0.0, 0.0, 0))
+    return points
+
+
+def coco_points(points: Sequence[Sequence[float]]) -> list[float]:
+    """Return points (x, y, visibility or score) as COCO's list; those of visibility 0 are 0, 0, 0."""
+    rows = [(x - HALF_PIXEL, y - HALF_PIXEL, last) if last else (0.0, 0.0, 0) for x, y, last in points]
+    return [value for row in rows for value in row]
+
+
+def person_box(entry: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+    """Return an annotation's box: x, y, width, height.
+
+    Raises:
+        InputError: it has none.
+    """
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise InputError(f"{where}: a person needs a 'bbox' of four numbers (x, y, width, height), not {box}")
+    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+
+
+def mirror_order(names: Sequence[str]) -> list[int]:
+    """Return, for each point, the position of the one that it becomes in a mirrored image: left_hip's is right_hip's.
+
+    Raises:
+        InputError: a point with "left" or "right" in its name has no partner.
+    """
+    order = []
+    for name in names:
+        partner = _swapped(name)
+        if partner not in names:
+            raise InputError(
+                f"keypoint '{name}' has no '{partner}' to change places with in a mirrored image; name its partner so, "
+                "or set data.flip=false"
+            )
+        order.append(list(names).index(partner))
+    return order
+
+
+def _swapped(name: str) -> str:
+    for side, other in (SIDES, SIDES[::-1]):
+        if side in name:
+            return name.replace(side, other)
+    return name
+
+
+def _category(path: Path, categories: list[dict[str, Any]]) -> dict[str, Any]:
+    found = [entry for entry in categories if entry.get("keypoints")]
+    if len(found) != 1:
+        raise InputError(f"{path}: {len(found)} categories name 'keypoints'; one must")
+    names = found[0]["keypoints"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(f"{path}: a category's 'keypoints' should be a list of distinct names, not {names}")
+    if not isinstance(found[0].get("id"), int):
+        raise InputError(f"{path}: the category with 'keypoints' needs a whole number 'id'")
+    return found[0]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,89 @@
+"""How good keypoints are: PCK, and COCO's AP where areas are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fbnetv5.data.multitask import Target
+from fbnetv5.engine.distributed import World
+from fbnetv5.errors import InputError
+from fbnetv5.metrics.gather import gather_list
+from fbnetv5.metrics.keypoint_ap import FoundPerson, keypoint_ap, sigmas_of
+from fbnetv5.metrics.keypoint_truth import Place, person_of, read_keypoint_truth
+from fbnetv5.metrics.pck import pck
+
+
+class KeypointMetrics:
+    """PCK and ``PCK/<keypoint>`` of three kinds, as ``metrics.pck`` says, and COCO's ten numbers of OKS.
+
+    What the truth does not define is left out: PCKh without head sizes, AP where a person has no area.
+
+    Args:
+        target: of kind KEYPOINTS.
+        classes: the names of the keypoints.
+        coco_json: the split's own file; what it says of the evaluated images is then the truth, with areas and head
+            sizes. Without it the targets are, and a person's box and area are those around the labelled keypoints.
+
+    Raises:
+        InputError: the file is malformed.
+    """
+
+    main_metric = "PCK@0.2"
+
+    def __init__(self, target: Target, classes: Sequence[str], coco_json: Path | None = None) -> None:
+        self.target = target
+        self.classes = tuple(classes)
+        self._file = read_keypoint_truth(coco_json, classes) if coco_json else None
+        self._people: list[FoundPerson] = []
+
+    def update(
+        self,
+        predictions: Sequence[Tensor],
+        targets: Sequence[dict[str, Any]],
+        names: Sequence[str],
+        sizes: Sequence[tuple[int, int]],
+    ) -> None:
+        """Add images; see ``Evaluator``."""
+        for prediction, target, name in zip(predictions, targets, names, strict=True):
+            if self.target.name not in target:
+                continue
+            if prediction.shape != (len(self.classes), 3):
+                expected, found = [len(self.classes), 3], list(prediction.shape)
+                raise ValueError(f"image '{name}': keypoints {expected} are needed, not a tensor {found}")
+            truth = person_of(target[self.target.name].double().cpu().numpy())
+            points = prediction.double().cpu().numpy()
+            self._people.append(FoundPerson(name, points, truth, Place(name, (0.0, 0.0))))
+
+    def compute(self, world: World) -> dict[str, float]:
+        """Rate all images of all ranks; see ``Evaluator``."""
+        people = sorted(gather_list(world, self._people), key=lambda person: person.name)
+        if not people:
+            raise InputError(f"nothing to evaluate: no image is labelled with '{self.target.name}'")
+        if len({person.name for person in people}) < len(people):
+            raise ValueError("an image was evaluated more than once")
+        people = self._with_truth(people)
+        values = pck([person.points for person in people], [person.truth for person in people], self.classes)
+        if self.main_metric not in values:
+            raise InputError(f"nothing to evaluate: no person in {len(people)} images has a size, so there is no PCK")
+        overall = {name: value for name, value in values.items() if "/" not in name}
+        if all(person.truth.area is not None for person in people):
+            overall |= keypoint_ap(people, sigmas_of(self.classes))
+        return overall | {"num_images": float(len(people))} | values
+
+    def _with_truth(self, people: list[FoundPerson]) -> list[FoundPerson]:
+        """Give people the boxes, areas, head sizes and places of the file, where there is one."""
+        if self._file is None:
+            return people
+        folder = self._file.prefix([person.name for person in people])
+        for person in people:
+            if not person.name.startswith(folder) or person.name[len(folder) :] not in self._file.people:
+                raise InputError(f"{self._file.path}: has no person for image '{person.name}', which was evaluated")
+        listed = [person.name[len(folder) :] for person in people]
+        return [
+            person._replace(truth=self._file.people[name], place=self._file.places[name])
+            for person, name in zip(people, listed, strict=True)
+        ]

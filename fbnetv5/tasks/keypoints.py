@@ -1,0 +1,60 @@
+"""Keypoints of one person an image, by heatmaps, from path 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.data.multitask import KEYPOINTS, Target
+from fbnetv5.heads.heatmaps import SIGMA, decode, heatmap_loss
+from fbnetv5.tasks.task import Features, TargetDict
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Keypoints with a single convolution to heatmaps, which are learnt as SimpleBaseline's are.
+
+    Attributes:
+        path: the path read.
+        kernel_size: of the convolution.
+        stride: pixels a cell of the heatmaps.
+        sigma: of a keypoint's gaussian, in cells.
+    """
+
+    path: int = 1
+    kernel_size: int = 3
+    stride: int = 4
+    sigma: float = SIGMA
+    target: Target = KEYPOINTS
+
+    def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
+        """Build the head for ``channels[path]`` input channels and the given keypoints."""
+        return KeypointsHead(self, channels[self.path], len(classes))
+
+
+class KeypointsHead(nn.Module):
+    """One convolution to heatmaps, brought to their stride, on a normalised feature (as in segmentation)."""
+
+    def __init__(self, task: Keypoints, in_channels: int, num_points: int) -> None:
+        super().__init__()
+        self.task = task
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.heatmaps = nn.Conv2d(in_channels, num_points, task.kernel_size, padding=task.kernel_size // 2)
+
+    def forward(
+        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+    ) -> Tensor | list[Tensor]:
+        """Return the loss (training), or keypoints [K, 3] an image: x, y in pixels, score in 0..1 (evaluation).
+
+        The loss is that of ``heads.heatmaps``, about 1 at first.
+        """
+        maps = self.heatmaps(self.norm(features[self.task.path]))
+        size = tuple(max(1, side // self.task.stride) for side in image_size)
+        maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)  # [n, K, *size]
+        if not self.training:
+            return [decode(one, image_size, image_size, image_size) for one in maps]
+        assert targets is not None
+        return heatmap_loss(maps, targets, self.task.target.name, image_size, sigma=self.task.sigma)

@@ -1,0 +1,1 @@
+"""Methods on top of the core, a folder each; they import ``fbnetv5``, which never imports them."""

@@ -1,0 +1,127 @@
+"""Parameter adaptation: a searched architecture is trained on its task, from remapped parameters (Sec. 3.2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from torch import Tensor
+
+from fbnetv5.config import RunConfig
+from fbnetv5.config_file import read_project
+from fbnetv5.data.loader import build_train_loader
+from fbnetv5.data.multitask import Batch
+from fbnetv5.engine.calibrate import recalibrate_bn
+from fbnetv5.engine.checkpoint import WEIGHTS, read_weights, save_weights
+from fbnetv5.engine.distributed import World, start_world
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.errors import InputError
+from fbnetv5.jobs.evaluate import evaluate_and_report
+from fbnetv5.jobs.folder import CONFIG
+from fbnetv5.jobs.train import Training, build_training, train
+from fbnetv5.model_folder import save_model
+from fbnetv5.report.html import try_report
+from projects.fna.methods import SearchResult, read_result
+from projects.fna.options import ADAPT_STARTS, AdaptOptions, check_choice
+from projects.fna.problem import strategy
+from projects.fna.random_search import network_entry
+from projects.fna.remap import collect_from_super_network, remap_network
+from projects.fna.seeds import load_seed
+
+START = "start.safetensors"  # the remapped parameters
+CHECKPOINTS = "checkpoints"
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """Train the architecture that a search found, and evaluate it.
+
+    ``project`` has the keys of :class:`projects.fna.options.AdaptOptions`. The network and its first weights come from
+    the search; options of the network, such as ``freeze_bn``, stand under ``model.network``. Other keys are as for the
+    job ``train``.
+
+    Writes to ``folder``: start.safetensors, the remapped parameters, and what the job ``train`` writes.
+
+    Raises:
+        InputError: the configuration, the search, the data or a file is at fault; the message says which.
+    """
+    with start_world(config.runtime.device, config.runtime.threads) as world:
+        training = build_adaptation(config, world, folder)
+        train(training, folder)
+        if world.is_main:
+            save_model(folder, training.averaged, training.model.spec)
+            print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
+        if training.val_source is not None:
+            evaluate_and_report(config, training.averaged, training.val_source, folder, world)
+        if world.is_main:
+            try_report(folder)
+
+
+def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
+    """Build the training of the searched architecture from its remapped parameters.
+
+    Raises:
+        InputError: the configuration, the search or its data do not fit together.
+    """
+    options = read_project(config.project, AdaptOptions)
+    check_choice("project.start", options.start, ADAPT_STARTS)
+    result = read_result(Path(options.search))
+    weights = first_weights(options, result)
+    if weights is not None and world.is_main and (config.resume or not (folder / CONFIG).exists()):
+        save_weights(folder / START, weights)
+    world.barrier()
+    entry = network_entry(result.architecture, result.info["output_stride"])
+    network = entry | {key: value for key, value in config.model.network.items() if key != "architecture"}
+    model = replace(config.model, network=network, weights=None if weights is None else str(folder / START))
+    training = build_training(replace(config, model=model), world)
+    if options.calibration_steps and not any((folder / CHECKPOINTS).glob("step-*")):  # else they are read from there
+        calibrate(training, options.calibration_steps)
+    return replace(training, config=config)  # a resumed run must share what was asked for
+
+
+def first_weights(options: AdaptOptions, result: SearchResult) -> dict[str, Tensor] | None:
+    """Return the parameters to start from, by the names of a final model; None where they are random.
+
+    From the super network they include the head's.
+
+    Raises:
+        InputError: the search has no super network, or seed and architecture do not fit.
+    """
+    if options.start == "random":
+        return None
+    if options.start == "super":
+        return _from_super_network(Path(options.search) / WEIGHTS, result)
+    found = result.info.get("searched_with", {})
+    name = options.seed or found.get("seed_network")
+    if name is None:
+        raise InputError(f"project.seed is missing, and {options.search} does not say which seed it had")
+    seed = load_seed(name, options.seed_weights or (None if options.seed else found.get("seed_weights")))
+    weights = remap_network(seed.weights, seed.architecture, result.architecture, strategy(options.remap))
+    return {f"network.{key}": tensor for key, tensor in weights.items()}
+
+
+def calibrate(training: Training, num_steps: int) -> None:
+    """Recalculate BN's statistics of the network on ``num_steps`` batches of the training (Sec. 4.4)."""
+    config, world, model = training.config, training.world, training.model
+    batches = build_train_loader(config, training.source, model.head.target, world, 0, num_steps)
+
+    def forward(batch: Batch) -> object:
+        images = batch.images.to(world.device, WEIGHT_DTYPES[config.runtime.precision])
+        return model.network(images)
+
+    recalibrate_bn(model, forward, islice(batches, num_steps))
+    world.average_buffers(model)
+    if training.ema is not None:
+        training.ema.module.load_state_dict(model.state_dict())
+
+
+def _from_super_network(file: Path, result: SearchResult) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise InputError(
+            f"{file} is missing: only a differentiable search leaves a super network; choose project.start=seed"
+        )
+    weights = read_weights(file)
+    of_network = {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
+    of_head = {name: w for name, w in weights.items() if name.startswith("head.")}
+    collected = collect_from_super_network(of_network, result.space, result.choices)
+    return {f"network.{name}": tensor for name, tensor in collected.items()} | of_head

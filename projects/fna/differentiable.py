@@ -1,0 +1,100 @@
+"""The differentiable search of FNA++ (Sec. 3.2.2): weights alone at first, then weights and architecture in turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
+from fbnetv5.engine.optim import build_optimizer
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.errors import InputError
+from projects.fna.methods import Found
+from projects.fna.problem import SearchProblem
+from projects.fna.relaxation import ArchitectureParameters
+from projects.fna.search_loop import train_super_network
+from projects.fna.search_step import Schedule, SearchRun
+
+
+class Differentiable:
+    """Differentiable search; the defaults are those that FNA++ prints for pose (Sec. 4.3).
+
+    Args:
+        cost_weight: lambda of eq. 8.
+        lr, betas, weight_decay: of Adam on the architecture parameters.
+        clip_norm: the norm that their gradient is clipped to, if any.
+        weights_first: share of the iterations in which the weights learn alone.
+        weight_steps: iterations of the weights for each of the architecture.
+
+    Raises:
+        InputError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        cost_weight: float = 3e-5,
+        lr: float = 3e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        weights_first: float = 0.5,
+        weight_steps: int = 1,
+    ) -> None:
+        for name, value in (("cost_weight", cost_weight), ("lr", lr), ("weight_decay", weight_decay)):
+            if value < 0:
+                raise InputError(f"project.method.{name}={value} is too small: at least 0")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise InputError(f"project.method.betas={list(betas)} should be two numbers from 0 to below 1")
+        if not 0 <= weights_first <= 1:
+            raise InputError(f"project.method.weights_first={weights_first} is a share of the run, from 0 to 1")
+        if weight_steps < 1:
+            raise InputError(f"project.method.weight_steps={weight_steps} is too small: at least 1")
+        self.cost_weight = cost_weight
+        self.lr = lr
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.clip_norm = clip_norm
+        self.weights_first = weights_first
+        self.weight_steps = weight_steps
+
+    def find(self, problem: SearchProblem, folder: Path) -> Found:
+        """Train the super network and the architecture parameters; the largest of each slot wins.
+
+        Writes the log, checkpoints/ and model.safetensors, the super network with its head.
+
+        Raises:
+            InputError: as :func:`train_super_network`.
+        """
+        run = self.build(problem)
+        train_super_network(run, folder)
+        if problem.world.is_main:
+            save_weights(folder / WEIGHTS, run.model.state_dict())
+        return Found(run.alpha.most_likely(), {"expected_macs": round(run.alpha.expected_cost())})
+
+    def build(self, problem: SearchProblem) -> SearchRun:
+        """Build the super network, the architecture parameters and what moves them; all ranks build the same.
+
+        Raises:
+            InputError: space, seed, head and processes do not fit together.
+        """
+        config, world = problem.config, problem.world
+        model = problem.build_model()
+        model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
+        model.to(memory_format=torch.channels_last)
+        alpha = ArchitectureParameters(
+            problem.costs,
+            fixed_cost=problem.fixed_cost,
+            cost_weight=self.cost_weight,
+            lr=self.lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+        )
+        undecayed = {f"head.{name}" for name in model.head.no_weight_decay()}
+        optimizer = build_optimizer(model, config.optimizer, undecayed)
+        train, num_images = config.train, len(problem.splits.weights)
+        num_steps = train.steps or max(1, round((train.epochs or 0) * num_images / train.batch_size))
+        schedule = Schedule(num_steps, round(self.weights_first * num_steps), self.weight_steps)
+        return SearchRun(problem, schedule, model, optimizer, alpha)

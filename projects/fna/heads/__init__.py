@@ -1,0 +1,1 @@
+"""The frameworks that FNA++ adapts networks to, as heads of the core."""

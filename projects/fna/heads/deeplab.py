@@ -1,0 +1,168 @@
+"""DeepLabv3: semantic segmentation by atrous spatial pyramid pooling (1706.05587; FNA++, Sec. 4.1).
+
+FNA++ prints 2.57 M parameters for it on MobileNetV2, and its code has why: the atrous convolutions are separable, and
+the classifier follows the pooling at once, without the 3x3 convolution of torchvision's ``DeepLabHead``. The network
+brings the output stride (its ``output_stride``: 16 or 8); at 8 the rates are doubled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision.ops import Conv2dNormActivation
+
+from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
+from fbnetv5.errors import InputError
+from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
+from fbnetv5.tasks.task import Features, TargetDict
+from projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
+
+CHUNK_BYTES = 2**27  # of class scores at the stored image's size that are held at a time
+
+
+class DeepLabV3(nn.Module):
+    """Segmentation: a class for every pixel, from the network's last feature.
+
+    Args:
+        channels: of the features, one number a path.
+        num_classes: classes of pixels, K, at most 255.
+        path: the path read.
+        hidden_channels: width of the pyramid's branches.
+        rates: dilations of the pyramid's 3x3 convolutions: 6, 12, 18 for an output stride of 16; 12, 24, 36 for 8.
+        separable: whether those convolutions are depthwise, then pointwise, as FNA++ has them; else plain.
+        dropout: of the pyramid's output, in training.
+    """
+
+    target: Target = SEGMENTATION
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_classes: int,
+        *,
+        path: int = 3,
+        hidden_channels: int = 256,
+        rates: tuple[int, ...] = (6, 12, 18),
+        separable: bool = True,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if num_classes > IGNORE:
+            raise InputError(f"{num_classes} classes do not fit a map of class ids; there are at most {IGNORE}")
+        if not rates or min(rates) < 1:
+            raise InputError(f"model.head.rates={list(rates)}: DeepLabv3 needs dilations of at least 1")
+        self.paths = consecutive_paths("DeepLabv3", channels, [path])
+        self.pyramid = ASPP(channels[path], rates, hidden_channels)
+        if separable:
+            for position, rate in enumerate(rates, start=1):  # after the 1x1 branch
+                self.pyramid.convs[position] = separable_conv(channels[path], hidden_channels, rate)
+        self.pyramid.project[-1].p = dropout
+        self.scores = nn.Conv2d(hidden_channels, num_classes, 1)
+        nn.init.normal_(self.scores.weight, std=0.01)
+
+    def forward(
+        self,
+        features: Features,
+        image_size: Size,
+        targets: list[TargetDict] | None = None,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> dict[str, Tensor] | list[Tensor]:
+        """Return one loss (training), or a map of class ids, uint8 [H, W], an image (evaluation).
+
+        The loss is the mean over the images of each one's mean cross-entropy over the pixels that are not 255.
+
+        Args:
+            features: ``features[path]`` is [n, channels[path], h, w].
+            image_size: the images' common (height, width) in pixels.
+            targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
+            true_sizes: what the images measured before they were padded; the maps are cropped to it.
+            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
+
+        Raises:
+            InputError: a batch of one image, in training.
+            ValueError: the sizes do not fit the images, or targets are missing in training.
+        """
+        if not self.training:
+            return [classes for classes, _ in self.classify(features, image_size, true_sizes, output_sizes)]
+        if targets is None:
+            raise ValueError("training needs targets")
+        masks = torch.stack([target[SEGMENTATION.name] for target in targets]).long()  # [n, H, W]
+        scores = F.interpolate(self.logits(features), size=image_size, mode="bilinear", align_corners=False)
+        losses = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
+        return {"loss_pixel": (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()}
+
+    def classify(
+        self,
+        features: Features,
+        image_size: Size,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the likeliest class of every pixel, uint8 [H, W], and its probability, [H, W], an image.
+
+        The arguments are those of :meth:`forward`.
+
+        Raises:
+            ValueError: the sizes do not fit the images.
+        """
+        logits = self.logits(features)
+        sizes = unpadded_sizes(true_sizes, image_size, len(logits))
+        outputs = zip(logits, sizes, stored_sizes(output_sizes, sizes), strict=True)
+        return [
+            likeliest_classes(scores, image_size=image_size, true_size=size, output_size=wanted)
+            for scores, size, wanted in outputs
+        ]
+
+    def logits(self, features: Features) -> Tensor:
+        """Return the logits of the classes, at least float32 [n, K, h, w]."""
+        (path,) = self.paths
+        feature = features[path]
+        check_batch("DeepLabv3", self.pyramid, len(feature))
+        scores: Tensor = self.scores(self.pyramid(feature))
+        return scores.to(at_least_float32(scores.dtype))
+
+    def no_weight_decay(self) -> set[str]:
+        """Return no names: all weights are decayed."""
+        return set()
+
+
+def separable_conv(in_channels: int, out_channels: int, rate: int) -> nn.Sequential:
+    """A 3x3 convolution of dilation ``rate``, depthwise, then pointwise, each with BN and ReLU; it keeps the size."""
+    return nn.Sequential(
+        Conv2dNormActivation(in_channels, in_channels, 3, dilation=rate, groups=in_channels),
+        Conv2dNormActivation(in_channels, out_channels, 1),
+    )
+
+
+def likeliest_classes(logits: Tensor, *, image_size: Size, true_size: Size, output_size: Size) -> tuple[Tensor, Tensor]:
+    """Return the likeliest class of every pixel, uint8 [H, W] of ``output_size``, and its probability, [H, W].
+
+    Logits are resized to the padded image, cropped, then resized, bilinearly. Few classes at a time are held at that
+    size: all of them would take gigabytes for a large photograph.
+
+    Args:
+        logits: of the classes, [K, h, w].
+        image_size: (height, width) of the padded image, which the logits cover.
+        true_size: the image's before it was padded.
+        output_size: of the stored image.
+    """
+    num_pixels = max(image_size[0] * image_size[1], output_size[0] * output_size[1])
+    chunk = max(1, CHUNK_BYTES // (num_pixels * logits.element_size()))
+    best = logits.new_full(output_size, -torch.inf)
+    total = logits.new_full(output_size, -torch.inf)  # logarithm of the sum of the exponentials
+    classes = torch.zeros(output_size, dtype=torch.uint8, device=logits.device)
+    for start in range(0, len(logits), chunk):
+        scores = F.interpolate(logits[None, start : start + chunk], size=image_size, mode="bilinear")
+        scores = scores[..., : true_size[0], : true_size[1]]
+        if output_size != true_size:
+            scores = F.interpolate(scores, size=output_size, mode="bilinear")
+        highest, positions = scores[0].max(dim=0)
+        classes = torch.where(highest > best, (positions + start).to(torch.uint8), classes)
+        best = torch.maximum(best, highest)
+        total = torch.logaddexp(total, scores[0].logsumexp(dim=0))
+    return classes, (best - total).exp()

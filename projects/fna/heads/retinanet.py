@@ -1,0 +1,178 @@
+"""RetinaNet: a pyramid of five levels, and dense predictions on each (1708.02002; FNA++, Sec. 4.2).
+
+All of it is torchvision's. The settings are those of FNA++'s code, which are MMDetection's: levels 6 and 7 come from
+the network's last feature, not from the pyramid's; no normalisation in the head; three anchor sizes an octave. What
+torchvision has otherwise: the boxes' distance is L1 (there: smooth L1 with beta 0.11), and a loss is the mean of the
+images' sums over their numbers of matched anchors (there: the batch's sum over the batch's number). The anchors lie at
+the nominal strides, as in MMDetection; torchvision divides the image by the grid, which moves those of levels 6 and 7
+where the image is no multiple of 128.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
+from fbnetv5.archs.families import STRIDES
+from fbnetv5.data.multitask import BOXES, Target
+from fbnetv5.errors import InputError
+from fbnetv5.heads.sizes import Size, unpadded_sizes
+from fbnetv5.tasks.task import Features, TargetDict
+from projects.fna.heads.checks import at_least_float32, check_strides, consecutive_paths
+from projects.fna.heads.detections import images_of_sizes, predictions_of, truth_of
+
+_MAX_CONVS = 4  # what torchvision's head has
+_SCALES_PER_OCTAVE = 3
+
+
+class RetinaNet(nn.Module):
+    """Detection: at every position of every level, for nine anchors, a score for each class and a better box.
+
+    Args:
+        channels: of the features, one number a path.
+        num_classes: classes of objects, K.
+        paths: those that the pyramid starts from; two levels of half the size each are added.
+        hidden_channels: width of the pyramid and of the head.
+        num_convs: 3x3 convolutions of each of the head's two branches before the last one, 1 to 4.
+        anchor_scale: side of a level's smallest square anchor, in strides of the level.
+        aspect_ratios: height / width of the anchors.
+        score_threshold: detections below it are dropped.
+        num_detections: of an image at most.
+    """
+
+    target: Target = BOXES
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_classes: int,
+        *,
+        paths: tuple[int, ...] = (1, 2, 3),
+        hidden_channels: int = 256,
+        num_convs: int = 4,
+        anchor_scale: float = 4.0,
+        aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
+        score_threshold: float = 0.05,
+        num_detections: int = 100,
+    ) -> None:
+        super().__init__()
+        self.paths = consecutive_paths("RetinaNet", channels, paths)
+        anchors = LevelAnchors(level_strides(self.paths), anchor_scale, aspect_ratios)
+        pyramid = FeaturePyramidNetwork(
+            [channels[path] for path in self.paths],
+            hidden_channels,
+            extra_blocks=LastLevelP6P7(channels[self.paths[-1]], hidden_channels),
+        )
+        pyramid.out_channels = hidden_channels  # torchvision asks a backbone for it
+        head = _head(hidden_channels, anchors.num_anchors_per_location()[0], num_classes, num_convs)
+        # torchvision's whole detector, for its losses and its suppression; its resizing of images is not used
+        self.detector = detection.RetinaNet(
+            pyramid,
+            num_classes,
+            anchor_generator=anchors,
+            head=head,
+            score_thresh=score_threshold,
+            detections_per_img=num_detections,
+        )
+
+    def forward(
+        self,
+        features: Features,
+        image_size: Size,
+        targets: list[TargetDict] | None = None,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
+        """Return two losses (training), or a dict an image (evaluation).
+
+        Args:
+            features: ``features[path]`` is [n, channels[path], h, w] for all of ``paths``.
+            image_size: the images' common (height, width) in pixels.
+            targets: n dicts with ``boxes`` [m, 4] (xyxy pixels) and ``box_labels`` int64 [m] (0..K-1).
+            true_sizes: what the images measured before they were padded; boxes are clipped to it.
+            output_sizes: what the stored images measure, in whose pixels boxes are; by default the true sizes.
+
+        Returns:
+            the losses, by name; or for each image ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] and
+            ``scores`` [m] (0..1), the best first.
+
+        Raises:
+            InputError: the features are not of the paths' nominal strides.
+            ValueError: the sizes do not fit the images, or targets are missing in training.
+        """
+        check_strides("RetinaNet", features, self.paths, image_size)
+        sizes = unpadded_sizes(true_sizes, image_size, len(features[self.paths[0]]))
+        outputs, levels = self.predict_levels(features)
+        anchors = self.detector.anchor_generator(images_of_sizes(levels[0], image_size, sizes), levels)
+        if self.training:
+            losses = self.detector.compute_loss(truth_of(targets, first_label=0), outputs, anchors)
+            return {"loss_classifier": losses["classification"], "loss_box_reg": losses["bbox_regression"]}
+        counts = [len(level[0, 0].flatten()) * self.detector.head.classification_head.num_anchors for level in levels]
+        by_level = {name: list(values.split(counts, dim=1)) for name, values in outputs.items()}
+        found = self.detector.postprocess_detections(by_level, [list(rows.split(counts)) for rows in anchors], sizes)
+        return predictions_of(found, sizes, output_sizes, first_label=0)
+
+    def predict_levels(self, features: Features) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return ``cls_logits`` [n, A, K] and ``bbox_regression`` [n, A, 4] of all levels' anchors, and the levels.
+
+        The levels are [n, hidden_channels, h, w] each, the finest first; the predictions are at least float32.
+        """
+        named = OrderedDict((str(path), features[path]) for path in self.paths)
+        levels = list(self.detector.backbone(named).values())
+        outputs = self.detector.head(levels)
+        dtype = at_least_float32(outputs["cls_logits"].dtype)
+        return {name: values.to(dtype) for name, values in outputs.items()}, levels
+
+    def no_weight_decay(self) -> set[str]:
+        """Return no names: all weights are decayed."""
+        return set()
+
+
+class LevelAnchors(AnchorGenerator):
+    """Anchors of several levels at their nominal strides, three sizes an octave.
+
+    Args:
+        strides: of the levels, in pixels.
+        scale: side of a level's smallest square anchor, in strides.
+        aspect_ratios: height / width; every size has every ratio.
+    """
+
+    def __init__(self, strides: Sequence[int], scale: float, aspect_ratios: Sequence[float]) -> None:
+        octave = [2 ** (step / _SCALES_PER_OCTAVE) for step in range(_SCALES_PER_OCTAVE)]
+        sizes = tuple(tuple(int(stride * scale * factor) for factor in octave) for stride in strides)
+        if min(map(min, sizes)) < 1 or min(aspect_ratios, default=0.0) <= 0:
+            raise InputError("model.head: RetinaNet needs anchors of at least one pixel, and aspect ratios above 0")
+        super().__init__(sizes, (tuple(aspect_ratios),) * len(sizes))
+        self.strides = tuple(strides)
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """Return anchors, at least float32 [A, 4] (xyxy pixels), for each image, level after level."""
+        device = feature_maps[0].device
+        self.set_cell_anchors(at_least_float32(feature_maps[0].dtype), device)
+        strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
+        anchors = torch.cat(self.grid_anchors([list(level.shape[-2:]) for level in feature_maps], strides))
+        return [anchors] * len(image_list.image_sizes)
+
+
+def level_strides(paths: Sequence[int], num_added: int = 2) -> list[int]:
+    """Return the strides in pixels of ``paths``, and of ``num_added`` further levels of half the size each."""
+    strides = [STRIDES[path] for path in paths]
+    return strides + [strides[-1] * 2 ** (level + 1) for level in range(num_added)]
+
+
+def _head(channels: int, num_anchors: int, num_classes: int, num_convs: int) -> RetinaNetHead:
+    if num_convs not in range(1, _MAX_CONVS + 1):
+        raise InputError(f"model.head.num_convs={num_convs}: RetinaNet has 1 to {_MAX_CONVS} of them")
+    head = RetinaNetHead(channels, num_anchors, num_classes)
+    for branch in (head.classification_head, head.regression_head):
+        branch.conv = branch.conv[:num_convs]
+    return head

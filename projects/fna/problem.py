@@ -1,0 +1,171 @@
+"""What a search method is given: the data and their splits, the space and its costs, and parameters to start from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fbnetv5.config import DataConfig, RunConfig
+from fbnetv5.config_file import read_project
+from fbnetv5.data.augmentation import check_augmentation
+from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.data.sources import build_source
+from fbnetv5.engine.distributed import World
+from fbnetv5.errors import InputError
+from fbnetv5.heads.sizes import Size
+from fbnetv5.jobs.checks import check_train_sizes
+from fbnetv5.jobs.final_model import input_spec
+from fbnetv5.seeding import Purpose, forked
+from fbnetv5.targets import find_class
+from projects.fna.architecture import Architecture
+from projects.fna.options import SEARCH_STARTS, RemapOptions, SearchOptions, check_choice
+from projects.fna.remap import Strategy, remap_network, remap_to_super_network
+from projects.fna.search_model import SearchModel, build_head
+from projects.fna.seeds import Seed, load_seed
+from projects.fna.space import Space
+from projects.fna.spaces import get_space
+from projects.fna.splits import Splits, split_source
+from projects.fna.super_network import SuperNetwork
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What is searched, on which images, and from which parameters.
+
+    Attributes:
+        config: of the run.
+        options: its keys below ``project``.
+        world: the processes.
+        space: the architectures.
+        target: what the head learns.
+        classes: names of the target's classes.
+        splits: of the training images.
+    """
+
+    config: RunConfig
+    options: SearchOptions
+    world: World
+    space: Space
+    target: Target
+    classes: tuple[str, ...]
+    splits: Splits
+
+    @functools.cached_property
+    def seed(self) -> Seed:
+        """The pretrained network. Raises InputError where it cannot be read."""
+        return load_seed(self.options.seed, self.options.seed_weights)
+
+    @property
+    def output_stride(self) -> int:
+        """Beyond which strides are dilations."""
+        return self.options.output_stride or self.space.output_stride
+
+    @property
+    def size(self) -> Size:
+        """(height, width) in pixels of the image that costs are stated for."""
+        return cost_size(self.config.data, self.target)
+
+    @functools.cached_property
+    def costs(self) -> tuple[tuple[int, ...], ...]:
+        """MACs of the candidates of each slot."""
+        return self.space.candidate_macs(self.size, self.output_stride)
+
+    @functools.cached_property
+    def fixed_cost(self) -> int:
+        """MACs of the layers that are not searched, without the head."""
+        return self.space.fixed_macs(self.size, self.output_stride)
+
+    def macs(self, choices: Sequence[int]) -> int:
+        """MACs of the network of one candidate a slot, without the head."""
+        return self.fixed_cost + sum(row[choice] for row, choice in zip(self.costs, choices, strict=True))
+
+    def build_model(self) -> SearchModel:
+        """Build the super network with its head and its first parameters: the seed's, remapped, or random ones.
+
+        Raises:
+            InputError: space, seed and head do not fit together.
+        """
+        with forked(self.config.seed, Purpose.INITIALISATION):
+            network = SuperNetwork(self.space, self.output_stride)
+            model = SearchModel(network, build_head(self.config.model.head, network.channels, len(self.classes)))
+        if self.options.start == "seed":
+            remapped = remap_to_super_network(
+                self.seed.weights, self.seed.architecture, self.space, strategy(self.options.remap)
+            )
+            network.load_state_dict(remapped)
+        return model
+
+    def first_weights(self, architecture: Architecture) -> dict[str, Tensor] | None:
+        """Return what a network of the space starts from, by its names, or None where that is random."""
+        if self.options.start == "random":
+            return None
+        return remap_network(self.seed.weights, self.seed.architecture, architecture, strategy(self.options.remap))
+
+
+def build_problem(config: RunConfig, world: World) -> SearchProblem:
+    """Read ``project``, open and split the training images; all ranks build the same.
+
+    Raises:
+        InputError: the configuration does not fit together, or its data do not serve its head.
+    """
+    options = read_project(config.project, SearchOptions)
+    check_choice("project.start", options.start, SEARCH_STARTS)
+    strategy(options.remap)
+    check_search(config, world)
+    target: Target = find_class("model.head", config.model.head).target
+    check_augmentation(config.data, [target])
+    source = build_source(config.data)
+    if source.num_labelled(target.name) == 0:
+        raise InputError(f"no image of the training split is labelled with '{target.name}'; give its labels")
+    problem = SearchProblem(
+        config=config,
+        options=options,
+        world=world,
+        space=get_space(options.space),
+        target=target,
+        classes=tuple(source.classes.get(target.name, ())),
+        splits=split_source(source, target.name, options.architecture_share, config.seed),
+    )
+    if options.start == "seed":
+        _ = problem.seed  # so that a seed that cannot be read ends the run before it began
+    return problem
+
+
+def check_search(config: RunConfig, world: World) -> None:
+    """Raise InputError for keys of a training that do not fit together, or that a search does not have."""
+    check_train_sizes(config, world)
+    if not config.model.head:
+        raise InputError("model.head has no _target_: give the head of the framework that is searched for")
+    train = config.train
+    for key, value in (
+        ("train.ema", train.ema),
+        ("train.teacher.model", train.teacher.model),
+        ("train.sync_bn", train.sync_bn or None),
+    ):
+        if value is not None:
+            raise InputError(f"{key}={value} is for the training of a final model; a search has none: remove it")
+    for key in ("network", "topology", "weights"):
+        if getattr(config.model, key):
+            raise InputError(f"model.{key} is for a final model; project.space and project.seed say what is searched")
+
+
+def cost_size(data: DataConfig, target: Target) -> Size:
+    """Return the (height, width) that the costs of a final model are stated at; as ``TaskNet.nominal_size``."""
+    height, width = input_spec(data, target.kind).nominal_size()
+    return (height, width) if target.kind is not TargetKind.MASK else (min(height, width), min(height, width))
+
+
+def strategy(options: RemapOptions) -> Strategy:
+    """Return the remapping that the keys describe. Raises InputError for a value that there is not."""
+    check_choice("project.remap.width", options.width, ("first", "bn", "std", "l1", "net2wider"))
+    check_choice("project.remap.kernel", options.kernel, ("centre", "dilate"))
+    check_choice("project.remap.depth", options.depth, ("last", "net2deeper"))
+    return Strategy(
+        width=options.width,  # type: ignore[arg-type]  # checked above
+        kernel=options.kernel,  # type: ignore[arg-type]
+        depth=options.depth,  # type: ignore[arg-type]
+        seed=options.seed,
+    )

@@ -1,0 +1,110 @@
+"""Seeds: pretrained networks whose parameters are remapped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import Tensor
+
+from fbnetv5.archs.timm_weights import read_checkpoint
+from fbnetv5.engine.checkpoint import WEIGHTS, read_weights
+from fbnetv5.errors import InputError
+from fbnetv5.model_folder import CONFIG
+from projects.fna.architecture import Architecture
+from projects.fna.network import get_architecture
+from projects.fna.weights import network_shapes, select_weights
+
+TIMM_SEEDS = ("mobilenetv2_100", "resnet18", "resnet50", "fbnetc_100")  # those that timm has weights of
+NETWORK_CLASS = "projects.fna.network.FNANetwork"
+_CLASSIFIERS = ("conv_head", "bn2", "classifier", "fc")  # timm's, after the last block
+_MAX_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Seed:
+    """An architecture and its trained tensors, by the names of ``FNANetwork``; the classifier is left out.
+
+    Attributes:
+        architecture: of the network.
+        weights: parameters and BN statistics by name.
+        origin: where they come from, for messages.
+    """
+
+    architecture: Architecture
+    weights: dict[str, Tensor]
+    origin: str
+
+
+def load_seed(name: str, weights: str | None = None) -> Seed:
+    """Read a seed.
+
+    Args:
+        name: an architecture of ``architectures/`` (mobilenetv2_100, resnet18, resnet50, fbnetc_100, ...), an
+            architecture's YAML file, or the folder of a trained model whose network is an ``FNANetwork``.
+        weights: a checkpoint of the architecture, with timm's names (safetensors, or a torch file of which only
+            tensors are read); without it timm's pretrained ones, or for a folder its own.
+
+    Raises:
+        InputError: no such seed, weights that are missing or cannot be read, or entries that are missing, misshapen or
+            of another architecture; the message names the first few with their shapes.
+    """
+    if Path(name).is_dir():
+        if weights is not None:
+            raise InputError(f"the seed {name} is a trained model with weights of its own; leave out {weights}")
+        return _from_folder(Path(name))
+    architecture = get_architecture(name)
+    if weights is not None:
+        given, origin = read_checkpoint(Path(weights)), weights
+    elif name in TIMM_SEEDS:
+        given, origin = _download(name), f"timm's pretrained {name}"
+    else:
+        raise InputError(
+            f"there are no pretrained weights of {name} to download (there are of {', '.join(TIMM_SEEDS)}): give a file"
+        )
+    shapes = network_shapes(architecture)
+    unknown = [entry for entry in given if entry not in shapes and entry.partition(".")[0] not in _CLASSIFIERS]
+    selected = select_weights(given, shapes, origin)
+    if unknown:
+        listed = ", ".join(f"{entry} {list(given[entry].shape)}" for entry in unknown[:_MAX_LISTED])
+        more = f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else ""
+        raise InputError(f"{origin} holds what the architecture {name} does not have: {listed}{more}")
+    return Seed(architecture, selected, origin)
+
+
+def _from_folder(folder: Path) -> Seed:
+    """Read the network of a trained model, whose tensors are called ``network....``; no class of it is built."""
+    architecture = _folder_architecture(folder / CONFIG)
+    shapes = {f"network.{name}": shape for name, shape in network_shapes(architecture).items()}
+    selected = select_weights(read_weights(folder / WEIGHTS), shapes, folder / WEIGHTS)
+    return Seed(architecture, {name: selected[f"network.{name}"] for name in network_shapes(architecture)}, str(folder))
+
+
+def _folder_architecture(path: Path) -> Architecture:
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; give the folder of a trained model"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    network = document.get("network") if isinstance(document, dict) else None
+    if not isinstance(network, dict) or network.get("_target_") != NETWORK_CLASS or "architecture" not in network:
+        raise InputError(f"{path}: the model's network is no {NETWORK_CLASS}; only those serve as seeds")
+    try:
+        return get_architecture(network["architecture"])
+    except InputError as error:
+        raise InputError(f"{path}: network.architecture: {error}") from error
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    try:
+        weights: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"timm could not load its pretrained {name} ({reason}); give a local file instead") from error
+    return weights

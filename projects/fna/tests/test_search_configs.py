@@ -1,0 +1,83 @@
+"""The configs of the searches, adaptations and tables."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fbnetv5.config import RunConfig
+from fbnetv5.config_file import load_config, read_project
+from fbnetv5.targets import build_target, find_class, find_function
+from projects.fna import table13_plan
+from projects.fna.options import AdaptOptions, SearchOptions
+from projects.fna.problem import cost_size
+from projects.fna.spaces import get_space
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SEARCHES = sorted(CONFIGS.rglob("*search.yaml"))
+ADAPTATIONS = sorted(CONFIGS.rglob("*adapt*.yaml"))
+TABLES = sorted((CONFIGS / "table13").glob("*.yaml"))
+
+
+@functools.cache
+def read(file: Path) -> RunConfig:
+    """Reading takes a second; a test changes nothing in it."""
+    return load_config(file, ["project.search=runs/search"] if "adapt" in file.name else [])
+
+
+def named(file: Path) -> str:
+    return str(file.relative_to(CONFIGS))
+
+
+@pytest.mark.parametrize("file", SEARCHES, ids=named)
+def test_a_search_fits_together(file):
+    config = read(file)
+    options = read_project(config.project, SearchOptions)
+    build_target("project.method", options.method)
+    find_function("job", config.job)
+    target = find_class("model.head", config.model.head).target
+    space = get_space(options.space)
+    build_target("model.head", config.model.head, space.largest.channels, 5)
+    assert space.fixed_macs(cost_size(config.data, target)) > 0
+    assert config.train.ema is None
+    assert config.model.topology is None
+
+
+@pytest.mark.parametrize("file", ADAPTATIONS, ids=named)
+def test_an_adaptation_fits_its_search(file):
+    config = read(file)
+    read_project(config.project, AdaptOptions)
+    find_function("job", config.job)
+    near = [search for search in SEARCHES if search.parent == file.parent]
+    assert config.model.head["_target_"] in {read(search).model.head["_target_"] for search in near}
+
+
+def test_the_papers_schedules():
+    """FNA++, Sec. 4.2 to 4.4: epochs, batches, lambda and when the architecture starts to learn."""
+    printed = {
+        "mpii/search.yaml": (140, 32, 3e-5, 70 / 140),
+        "coco/retinanet_search.yaml": (14, 16, 0.02, 8 / 14),
+        "coco/retinanet_resnet18_search.yaml": (14, 16, 0.08, 8 / 14),
+        "coco/retinanet_resnet50_search.yaml": (14, 8, 0.08, 8 / 14),
+        "coco/ssdlite_search.yaml": (30 * 5, 128, 0.15, 15 / 30),
+    }
+    for name, (epochs, batch_size, cost_weight, weights_first) in printed.items():
+        config = read(CONFIGS / name)
+        assert (config.train.epochs, config.train.batch_size) == (epochs, batch_size)
+        assert config.project["method"]["cost_weight"] == cost_weight
+        assert config.project["method"]["weights_first"] == pytest.approx(weights_first, abs=1e-4)
+
+
+@pytest.mark.parametrize("file", TABLES, ids=named)
+def test_a_table_has_runs_that_can_be_read(file, tmp_path):
+    config = table13_plan.load_table(file, ["data=/some where", "seeds=[0]"])
+    parts = table13_plan.plan(config, tmp_path)
+    for part in parts.values():
+        run = load_config(part.config, part.overrides)
+        assert run.output == str(tmp_path / part.name)
+        assert str(run.data.root).startswith("/some where/")
+    names = {yaml.safe_load(part.config.read_text())["name"] for part in parts.values()}
+    assert len(names) == 3

@@ -1,0 +1,143 @@
+"""Rows 1 to 5 of Table 13: which runs they share, what they need, and the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fbnetv5.errors import InputError
+from projects.fna.table13 import main, ready
+from projects.fna.table13_plan import load_table, plan
+from projects.fna.table13_results import markdown
+
+PETS = Path(__file__).parents[1] / "configs" / "table13" / "pets.yaml"
+
+
+def test_rows_share_their_searches(tmp_path):
+    parts = plan(load_table(PETS, ["data=/data", "seeds=[3,4]"]), tmp_path)
+    assert len(parts) == 1 + 2 * (2 + 5)
+    needs = {name: part.after for name, part in parts.items()}
+    assert needs["seed-3/search-from-random"] == needs["seed-4/search-from-seed"] == ("seed_network",)
+    by_row = {row: needs[f"seed-4/row-{row}"] for row in range(1, 6)}
+    assert by_row == {row: (f"seed-4/search-from-{'seed' if row in (1, 2, 4) else 'random'}",) for row in by_row}
+    starts = {
+        row: next(o for o in parts[f"seed-3/row-{row}"].overrides if o.startswith("project.start")) for row in by_row
+    }
+    assert list(starts.values()) == [
+        f"project.start={start}" for start in ("super", "seed", "seed", "random", "random")
+    ]
+
+
+def test_a_trained_seed_is_not_trained_again(tmp_path):
+    parts = plan(load_table(PETS, ["data=/data", f"trained_seed={tmp_path}", "rows=[1]", "seeds=[0]"]), tmp_path)
+    assert list(parts) == ["seed-0/search-from-seed", "seed-0/row-1"]
+    assert f"project.seed='{tmp_path}'" in parts["seed-0/search-from-seed"].overrides
+
+
+def test_parts_wait_for_what_they_need(tmp_path):
+    parts = plan(load_table(PETS, ["data=/data", "seeds=[0]", "rows=[1,4]"]), tmp_path)
+    names = [
+        [part.name for part in ready(parts, errors, set())]
+        for errors in (
+            {},
+            {"seed_network": ""},
+            {"seed_network": "", "seed-0/search-from-seed": ""},
+            {"seed_network": "it failed"},
+        )
+    ]
+    assert names == [["seed_network"], ["seed-0/search-from-seed"], ["seed-0/row-1", "seed-0/row-4"], []]
+    assert [part.name for part in ready(parts, {}, {"seed_network"})] == []
+
+
+def test_the_table_has_mean_and_spread():
+    scores = {1: (0.70, 0.74), 4: (0.60, 0.66)}
+    runs = [
+        {"row": row, "seed": seed, "score": score, "backbone_macs": 2e6, "search_seconds": 100, "adapt_seconds": 200}
+        for row, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+    page = markdown({"name": "pets", "metric": "mIoU", "seed_network_seconds": 50.4, "runs": runs, "failed": {}})
+    assert (
+        "| (1) | Remap → ArchAdapt → RemapSuper → ParamAdapt (FNA++) | 2.0 ± 0.0 | 72.0 ± 2.8 | - | 100 ± 0 |" in page
+    )
+    assert "| 63.0 ± 4.2 | -9.0 ± 1.4 | 100 ± 0 | 200 ± 0 | 2 |" in page
+    assert "Nothing is missing." in page
+    assert "trained once, in 50 s" in page
+    runs[1]["score"] = None
+    page = markdown(
+        {
+            "name": "pets",
+            "metric": "mIoU",
+            "seed_network_seconds": None,
+            "runs": runs,
+            "failed": {"seed-1/row-1": "no disk"},
+        }
+    )
+    assert "1 of 4 runs have no score yet.\n- seed-1/row-1: no disk" in page
+    assert "| 63.0 ± 4.2 | -10.0 | " in page, "only seeds that both rows have are compared"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rows=[1,6]", r"rows=\[1, 6\]: choose from 1, 2, 3, 4, 5"),
+        ("seeds=[]", r"seeds=\[\]: give at least one"),
+        ("sedes=[1]", "sedes"),
+        ("adapt.config=nothing.yaml", r"config nothing\.yaml: there is no such file"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        plan(load_table(PETS, ["data=/data", override]), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_table_is_run_and_not_run_again(tmp_path, capsys):
+    """From the seed network to the table, with a few iterations on shapes."""
+    shapes = {"shapes": {"num_images": 16, "num_val_images": 4, "size": 64}, "short_side": 64, "crop": 64}
+    shared = {
+        "defaults": ["/fbnetv5/schema", "_self_"],
+        "data": shapes,
+        "train": {"steps": 2, "batch_size": 4},
+        "optimizer": {"lr": 0.01},
+        "evaluate": {"num_drawn": 0, "write_predictions": False},
+        "runtime": {"device": "cpu", "workers": 0, "log_every": 1},
+    }
+    deeplab = {"head": {"_target_": "projects.fna.heads.deeplab.DeepLabV3", "hidden_channels": 8, "rates": [1]}}
+    classifier = {"_target_": "fbnetv5.heads.classifier.Classifier", "hidden_channels": 8}
+    network = {"_target_": "projects.fna.network.FNANetwork", "architecture": "mobilenetv2_035"}
+    files = {
+        "seed": {"job": "train", "model": {"network": network, "head": classifier}},
+        "search": {
+            "job": "projects.fna.search.run",
+            "model": deeplab,
+            "project": {"space": "mobilenetv2_035_seg"},
+        },
+        "adapt": {"job": "projects.fna.adapt.run", "model": deeplab},
+    }
+    for name, keys in files.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**shared, "name": name, **keys}))
+    table = {
+        "name": "shapes",
+        "output": str(tmp_path / "table"),
+        "seeds": [0],
+        "rows": [1, 3],
+        "seed_network": {"config": str(tmp_path / "seed.yaml")},
+        "search": {"config": str(tmp_path / "search.yaml")},
+        "adapt": {"config": str(tmp_path / "adapt.yaml"), "metric": "mIoU"},
+    }
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    main([f"--config={tmp_path / 'table.yaml'}"])
+    printed = capsys.readouterr().out
+    assert "5 runs, 0 of them finished already" in printed
+    results = json.loads((tmp_path / "table" / "table13.json").read_text())
+    assert results["failed"] == {}
+    assert [run["row"] for run in results["runs"]] == [1, 3]
+    assert all(run["score"] is not None and run["search_seconds"] > 0 for run in results["runs"])
+    with pytest.raises(SystemExit):
+        main([f"--config={tmp_path / 'table.yaml'}"])
+    main([f"--config={tmp_path / 'table.yaml'}", "--resume"])
+    assert "5 runs, 5 of them finished already" in capsys.readouterr().out

@@ -1,0 +1,126 @@
+"""Seeds from timm, from files and from trained models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.errors import InputError
+from fbnetv5.model import ModelSpec, build_model
+from fbnetv5.model_folder import load, save_model
+from projects.fna import seeds
+from projects.fna.network import FNANetwork, get_architecture
+from projects.fna.remap import remap_to_super_network
+from projects.fna.seeds import NETWORK_CLASS, load_seed
+from projects.fna.spaces import get_space
+from projects.fna.super_network import SuperNetwork
+from projects.fna.tests.networks import images, mobile
+
+
+def timm_weights(name: str) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return timm.create_model(name).state_dict()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_of_timms_weights(suffix: str, tmp_path: Path):
+    weights = timm_weights("mobilenetv2_035")
+    path = tmp_path / f"weights{suffix}"
+    save_file(weights, path) if suffix == ".safetensors" else torch.save({"state_dict": weights}, path)
+    seed = load_seed("mobilenetv2_035", str(path))
+    FNANetwork("mobilenetv2_035").load_state_dict(seed.weights, strict=True)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in seed.weights.items())
+    space = get_space("mobilenetv2_035_seg")
+    SuperNetwork(space).load_state_dict(remap_to_super_network(seed.weights, seed.architecture, space), strict=True)
+
+
+def test_timms_own_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    model = timm.create_model("fbnetc_100")
+    monkeypatch.setattr(seeds.timm, "create_model", lambda *args, **kwargs: asked.append((args, kwargs)) or model)
+    seed = load_seed("fbnetc_100")
+    assert asked == [(("fbnetc_100",), {"pretrained": True})]
+    assert seed.origin == "timm's pretrained fbnetc_100"
+    assert seed.weights.keys() == FNANetwork("fbnetc_100").state_dict().keys()
+
+
+def test_a_download_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(seeds.timm, "create_model", fail)
+    with pytest.raises(InputError, match=r"pretrained resnet18 \(no route to host\); give a local file instead"):
+        load_seed("resnet18")
+
+
+def write_config(folder: Path, **changes: object) -> None:
+    options = {"_target_": NETWORK_CLASS, "architecture": mobile().to_dict()} | changes
+    (folder / "config.json").write_text(json.dumps({"format": 1, "network": options}))
+
+
+def test_the_folder_of_a_trained_model(tmp_path: Path):
+    spec = ModelSpec(
+        family=None,
+        topology=None,
+        head={"_target_": "fbnetv5.heads.classifier.Classifier"},
+        classes=("cat", "dog"),
+        input=InputSpec(32, crop=32),
+        network={"_target_": NETWORK_CLASS, "architecture": "mobilenetv2_035"},
+    )
+    model = build_model(spec)
+    save_model(tmp_path, model, model.spec)
+    seed = load_seed(str(tmp_path))
+    assert seed.architecture == get_architecture("mobilenetv2_035")
+    expected = model.network.state_dict()
+    assert seed.weights.keys() == expected.keys()
+    assert all(torch.equal(tensor, seed.weights[name]) for name, tensor in expected.items())
+    reloaded = load(tmp_path).eval()
+    assert torch.equal(reloaded(images(32, 32))[0], model.eval()(images(32, 32))[0])
+
+
+def test_folders_that_are_no_seeds_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match=r"cannot read .*config.json"):
+        load_seed(str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config.json is not JSON"):
+        load_seed(str(tmp_path))
+    write_config(tmp_path, _target_="other.Network")
+    with pytest.raises(InputError, match=r"the model's network is no projects.fna.network.FNANetwork"):
+        load_seed(str(tmp_path))
+    write_config(tmp_path, architecture={"stem": {"channels": 8}})
+    with pytest.raises(InputError, match=r"config.json: network.architecture: the key 'stages' is missing"):
+        load_seed(str(tmp_path))
+    write_config(tmp_path)
+    with pytest.raises(InputError, match="is a trained model with weights of its own"):
+        load_seed(str(tmp_path), "weights.pth")
+    save_file({"network.bn1.weight": torch.zeros(4)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"network.bn1.weight has shape \[4\] instead of \[8\]"):
+        load_seed(str(tmp_path))
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
+    weights = timm_weights("mobilenetv2_035")
+    path = tmp_path / "weights.safetensors"
+    missing = dict(weights)
+    del missing["blocks.1.0.conv_pw.weight"]
+    save_file(missing, path)
+    with pytest.raises(InputError, match=r"blocks.1.0.conv_pw.weight \[48, 8, 1, 1\] is missing"):
+        load_seed("mobilenetv2_035", str(path))
+    save_file(weights | {"blocks.1.2.conv_pw.weight": torch.zeros(48, 8, 1, 1)}, path)
+    with pytest.raises(InputError, match=r"does not have: blocks.1.2.conv_pw.weight \[48, 8, 1, 1\]"):
+        load_seed("mobilenetv2_035", str(path))
+    save_file(weights, path)
+    with pytest.raises(InputError, match=r"conv_stem.weight has shape \[16, 3, 3, 3\] instead of \[32, 3, 3, 3\]"):
+        load_seed("mobilenetv2_100", str(path))
+    with pytest.raises(InputError, match="no pretrained weights of proxyless_mobile to download"):
+        load_seed("proxyless_mobile")
+    with pytest.raises(InputError, match="unknown architecture 'resnet_18'"):
+        load_seed("resnet_18")

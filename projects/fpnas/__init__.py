@@ -1,0 +1,1 @@
+"""FPNAS: a search over whole networks of diverse blocks, block by block."""

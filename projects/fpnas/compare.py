@@ -1,0 +1,224 @@
+"""The comparison: what FPNAS finds against random networks of equal MACs, MobileNetV2 and ShuffleNetV2 (Table 1)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fbnetv5.config import RunConfig, option
+from fbnetv5.config_file import read_project
+from fbnetv5.engine.distributed import start_world
+from fbnetv5.errors import InputError
+from fbnetv5.files import write_text
+from fbnetv5.model import TaskNet, build_model
+from fbnetv5.seeding import Purpose, forked, generator
+from projects.fpnas import search
+from projects.fpnas.architecture import Architecture
+from projects.fpnas.compare_table import Measured, markdown
+from projects.fpnas.config import SearchConfig, check_search
+from projects.fpnas.fit import accuracy, fit
+from projects.fpnas.images import load_split, read_images, save_split
+from projects.fpnas.problem import NETWORK, Problem, model_macs, model_spec
+from projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
+from projects.fpnas.work import IMAGES, build_problem, move_model
+from projects.fpnas.workers import ProgressLine, Workers
+
+RESULTS, TABLE, TRAININGS = "compare.json", "compare.md", "trainings"
+
+
+@dataclass
+class CompareConfig(SearchConfig):
+    """A comparison: the keys of its searches, and its own."""
+
+    seeds: list[int] = option(lambda: [0, 1, 2], "each searches, draws and trains anew")
+    num_random: int = option(3, "random networks, a seed")
+    tolerance: float = option(0.02, "by what share of the found network's MACs those of the others may differ")
+    train_epochs: int = option(15, "passes over all training images, of every network that is compared")
+    train_final_lr: float = option(1e-4, "the rate falls from optimizer.lr to this along a cosine")
+    mobilenet_strides: list[int] = option(lambda: [1, 1, 1, 2, 2], "of its layers that have stride 2 on ImageNet")
+    shufflenet_strides: list[int] = option(lambda: [1, 1], "of its first convolution and its pooling")
+
+
+class Training(NamedTuple):
+    """One network to train and to test.
+
+    Attributes:
+        method: that it comes from, a row of the table.
+        seed: of the comparison.
+        number: among those of the same method and seed.
+        network: its class and options.
+    """
+
+    method: str
+    seed: int
+    number: int
+    network: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """A name for files."""
+        return f"seed-{self.seed}/{self.method.lower().replace(' ', '-')}-{self.number + 1}"
+
+
+class Work(NamedTuple):
+    """What a worker needs for a training; the images lie in ``folder``."""
+
+    training: Training
+    config: RunConfig
+    folder: Path
+    classes: tuple[str, ...]
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """Search with every seed, then train and test what was found beside other networks of its MACs.
+
+    Writes to ``folder``: a search for each seed, the result of each training, compare.json and compare.md, the table.
+    ``resume=true`` goes on after what is finished.
+
+    Raises:
+        InputError: the configuration, the data or a file is at fault; the message says which.
+    """
+    options = read_project(config.project, CompareConfig)
+    check_compare(config, options)
+    train, test, classes = read_images(config.data)
+    problem = build_problem(search_config(config, folder, 0), classes)
+    search.claim_folder(config, folder)
+    for seed in options.seeds:
+        searched = search_config(config, folder, seed)
+        if not (Path(searched.output) / search.RESULT).exists():
+            search.run(searched, Path(searched.output))
+    save_split(folder / IMAGES, train, test)
+    trainings = [one for seed in options.seeds for one in plan(config, options, problem, folder, seed)]
+    train_all(config, options, trainings, folder, classes)
+    (folder / IMAGES).unlink()
+    write_table(options, trainings, folder, (len(train), len(test)))
+
+
+def check_compare(config: RunConfig, options: CompareConfig) -> None:
+    """Raise InputError for a key of a comparison that is out of range."""
+    check_search(config, options)
+    if not options.seeds or min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
+        raise InputError(f"project.seeds={options.seeds}: give at least one, each once, none below 0")
+    for key in ("num_random", "train_epochs"):
+        if getattr(options, key) < 1:
+            raise InputError(f"project.{key}={getattr(options, key)} is too small: at least 1")
+
+
+def search_config(config: RunConfig, folder: Path, seed: int) -> RunConfig:
+    """Return the configuration of one seed's search, which goes on where it was interrupted."""
+    keys = {field.name for field in fields(SearchConfig)}
+    project = {key: value for key, value in config.project.items() if key in keys}
+    output = str(folder / f"seed-{seed}" / "search")
+    job = f"{search.__name__}.{search.run.__name__}"
+    return replace(config, job=job, seed=seed, project=project, output=output, resume=True)
+
+
+def plan(config: RunConfig, options: CompareConfig, problem: Problem, folder: Path, seed: int) -> list[Training]:
+    """Return the trainings of a seed: what was found, random networks and references of its MACs.
+
+    Raises:
+        InputError: there is no network of so many MACs.
+    """
+    architecture = Architecture.load(folder / f"seed-{seed}" / "search" / search.ARCHITECTURE)
+    found = {"_target_": NETWORK, "architecture": architecture.as_dict()}
+    side = config.data.crop or 0
+    target = model_macs(build_model(model_spec(found, problem)), side)
+    trainings = [Training("FPNAS", seed, 0, found)]
+    space = problem.space(options.bound)
+    for number in range(options.num_random):
+        draws = generator(seed, Purpose.ABLATION, number)
+        drawn = problem.architecture(space.draw_near(target, options.tolerance, draws)).as_dict()
+        trainings.append(Training("random", seed, number, {"_target_": NETWORK, "architecture": drawn}))
+    strides = {MobileNetV2: options.mobilenet_strides, ShuffleNetV2: options.shufflenet_strides}
+    for reference, given in strides.items():
+        entry = {"_target_": f"{reference.__module__}.{reference.__name__}", "strides": list(given)}
+
+        def macs(width: float, entry: dict[str, Any] = entry) -> int:
+            return model_macs(build_model(model_spec({**entry, "width": width}, problem)), side)
+
+        width = width_for(target, macs, tolerance=options.tolerance)
+        trainings.append(Training(reference.__name__, seed, 0, {**entry, "width": width}))
+    return trainings
+
+
+def train_all(
+    config: RunConfig, options: CompareConfig, trainings: Sequence[Training], folder: Path, classes: tuple[str, ...]
+) -> None:
+    """Do the trainings that are not done yet."""
+    waiting = {one.name: one for one in trainings if read_result(folder, one) is None}
+    workers = Workers(config.runtime, options.jobs, do_training)
+    config = replace(config, runtime=replace(config.runtime, threads=workers.threads))
+    with ProgressLine(len(trainings), "trainings") as progress, workers:
+        progress.skip(len(trainings) - len(waiting))
+
+        def on_done(name: str) -> None:
+            progress.advance(1)
+            result = read_result(folder, waiting[name])
+            top1 = "" if result is None else f": {100 * result.accuracy:.2f} % top-1"
+            progress.say(f"{name}{top1}; {progress.done} of {progress.total} trainings{progress.eta()}")
+
+        works = {name: Work(one, config, folder, classes) for name, one in waiting.items()}
+        workers.do_all(works, folder / TRAININGS, on_done)
+
+
+def do_training(work: Work) -> None:
+    """Train a network on all training images, test it, and write the result."""
+    begin = time.perf_counter()
+    training, config = work.training, work.config
+    options = read_project(config.project, CompareConfig)
+    train, test = load_split(work.folder / IMAGES)
+    problem = build_problem(search_config(config, work.folder, 0), work.classes)
+    key = (training.seed, training.number)  # all methods see the images in the same order
+    with start_world(config.runtime.device, config.runtime.threads) as world:
+        with forked(config.seed, Purpose.INITIALISATION, *key):
+            model: TaskNet = build_model(model_spec(training.network, problem))
+        macs = model_macs(model, config.data.crop or 0)
+        move_model(model, config, world.device)
+        fit(
+            model,
+            lambda step: model,
+            train,
+            config,
+            epochs=options.train_epochs,
+            final_lr=options.train_final_lr,
+            key=key,
+            device=world.device,
+        )
+        top1 = accuracy(model, test, config, world.device)
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    result = Measured(training.method, training.seed, macs, num_params, top1, time.perf_counter() - begin)
+    record = {"network": training.network, "result": asdict(result)}
+    write_text(_file(work.folder, training), json.dumps(record, indent=1) + "\n")
+
+
+def read_result(folder: Path, training: Training) -> Measured | None:
+    """Return what came out of this very training; None if it is not done."""
+    try:
+        record = json.loads(_file(folder, training).read_text(encoding="utf-8"))
+        return Measured(**record["result"]) if record["network"] == training.network else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_table(
+    options: CompareConfig, trainings: Sequence[Training], folder: Path, num_images: tuple[int, int]
+) -> None:
+    """Write all numbers, and the table; print the table."""
+    measured = [result for one in trainings if (result := read_result(folder, one)) is not None]
+    searches = [
+        json.loads((folder / f"seed-{seed}" / "search" / search.RESULT).read_text(encoding="utf-8"))
+        for seed in options.seeds
+    ]
+    text = markdown(measured, searches, options.train_epochs, num_images)
+    record = {"options": asdict(options), "searches": searches, "trainings": [asdict(one) for one in measured]}
+    write_text(folder / RESULTS, json.dumps(record, indent=1) + "\n")
+    write_text(folder / TABLE, text)
+    print(f"{text}\ntable: {folder / TABLE}\nall numbers: {folder / RESULTS}")
+
+
+def _file(folder: Path, training: Training) -> Path:
+    return folder / TRAININGS / f"{training.name}.json"

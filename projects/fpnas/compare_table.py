@@ -1,0 +1,86 @@
+"""The table of a comparison, in Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fbnetv5.engine.log import clock
+
+COLUMNS = ("network", "MACs, M", "parameters, M", "test top-1, %", "trainings", "time of a training")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out of one training.
+
+    Attributes:
+        method: that the network comes from.
+        seed: of the comparison.
+        macs: of the network with its classifier.
+        params: that are trained.
+        accuracy: on the test images, in [0, 1].
+        seconds: that the training took.
+    """
+
+    method: str
+    seed: int
+    macs: int
+    params: int
+    accuracy: float
+    seconds: float
+
+
+def markdown(
+    measured: Sequence[Measured], searches: Sequence[dict[str, Any]], epochs: int, num_images: tuple[int, int]
+) -> str:
+    """Return the table with a row a method, the differences to what was found, and what the searches took.
+
+    Args:
+        measured: all trainings; the first method is the one that the others are compared with.
+        searches: what search.json of every seed holds.
+        epochs: of each training.
+        num_images: trained on, and tested on.
+    """
+    methods = list(dict.fromkeys(one.method for one in measured))
+    text = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+    text += "".join(_row(method, [one for one in measured if one.method == method]) for method in methods)
+    text += "\n± is the standard deviation over trainings; "
+    text += f"each is {epochs} epochs of {num_images[0]:,} images, tested on {num_images[1]:,}.\n"
+    for method in methods[1:]:
+        gains = differences(measured, methods[0], method)
+        text += f"{methods[0]} less {method}, seed by seed: {_points(gains)} points.\n"
+    seconds = [search["training_seconds"] for search in searches]
+    text += (
+        f"A search ({searches[0]['method']}) took {searches[0]['epochs']} epochs of "
+        f"{searches[0]['training_images']:,} images, {searches[0]['image_passes']:,} in all, and "
+        f"{clock(statistics.mean(seconds))} (h:mm:ss, mean of {len(seconds)}).\n"
+    )
+    return text
+
+
+def differences(measured: Sequence[Measured], method: str, other: str) -> list[float]:
+    """Return, seed by seed, the mean test accuracy of a method less that of another, in points."""
+    gains = []
+    for seed in dict.fromkeys(one.seed for one in measured):
+        means = [
+            statistics.mean(one.accuracy for one in measured if (one.method, one.seed) == (name, seed))
+            for name in (method, other)
+        ]
+        gains.append(100 * (means[0] - means[1]))
+    return gains
+
+
+def _row(method: str, group: Sequence[Measured]) -> str:
+    macs, params = (statistics.mean(getattr(one, key) for one in group) / 1e6 for key in ("macs", "params"))
+    top1 = _points([100 * one.accuracy for one in group])
+    seconds = clock(statistics.mean(one.seconds for one in group))
+    return f"| {method} | {macs:.3f} | {params:.3f} | {top1} | {len(group)} | {seconds} |\n"
+
+
+def _points(values: Sequence[float]) -> str:
+    """Mean and standard deviation; of one value, that alone."""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"

@@ -1,0 +1,91 @@
+"""Has the jobs of a search done, and none of them twice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fbnetv5.config import RunConfig
+from fbnetv5.errors import InputError
+from projects.fpnas.bound import BoundedSpace, Choices
+from projects.fpnas.history import History
+from projects.fpnas.jobs import FOLDER, Job, Result, read_result
+from projects.fpnas.work import Work, do_job
+from projects.fpnas.workers import ProgressLine, Workers
+
+
+class Crew:
+    """A context in which jobs are done (a ``methods.Trainer``).
+
+    Args:
+        config: of the run.
+        folder: of the run; what the jobs come to is written to it.
+        space: whose bound holds for everything that is trained.
+        history: takes the results.
+        classes: names of the classes.
+        num_processes: jobs at a time, as :class:`Workers` takes it. Results do not depend on it.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        space: BoundedSpace,
+        history: History,
+        classes: tuple[str, ...],
+        num_processes: int | None,
+    ) -> None:
+        self.folder, self.space, self.history = folder, space, history
+        self.workers = Workers(config.runtime, num_processes, do_job)
+        self.progress = ProgressLine(history.budget_epochs, "epochs")
+        self._config = replace(config, runtime=replace(config.runtime, threads=self.workers.threads))
+        self._classes = classes
+        self._stack = contextlib.ExitStack()
+
+    def train(self, jobs: Sequence[Job]) -> list[Result]:
+        """Return the results of jobs, in their order; those that an earlier run has finished are not done again.
+
+        Raises:
+            ValueError: a network of a job is not below the bound.
+            InputError: a job failed.
+        """
+        for job in jobs:
+            for choices in job.networks:
+                self.space.require_within(choices)
+        waiting = {job.name: job for job in jobs if read_result(self.folder, job) is None}
+        self.progress.skip(sum(job.epochs for job in jobs if job.name not in waiting))
+        works = {name: Work(job, self._config, self.folder, self._classes) for name, job in waiting.items()}
+        self.workers.do_all(works, self.folder / FOLDER, lambda name: self.progress.advance(waiting[name].epochs))
+        results = [self._result(job) for job in jobs]
+        self.history.add(zip(jobs, results, strict=True))
+        return results
+
+    def decide(self, iteration: int, position: int | None, choices: Choices, accuracy: float) -> None:
+        """Record the network that an iteration ends with; of the block at ``position``, where one was optimised."""
+        self.history.decide(iteration, position, choices, accuracy)
+        block = "" if position is None else f", block {position + 1}: {self.history.block_name(position, choices)}"
+        self.progress.say(
+            f"iteration {iteration + 1}{block}, {100 * accuracy:.2f} % top-1, {self.space.macs(choices) / 1e6:.2f} M "
+            f"MACs; {self.progress.done} of {self.progress.total} epochs{self.progress.eta()}"
+        )
+
+    def forget(self, weights: Iterable[str]) -> None:
+        """Delete files of weights that no job needs any more."""
+        for file in filter(None, weights):
+            (self.folder / file).unlink(missing_ok=True)
+
+    def _result(self, job: Job) -> Result:
+        result = read_result(self.folder, job)
+        if result is None:
+            raise InputError(f"{self.folder / FOLDER / job.name}.json: the result that was just written is gone")
+        return result
+
+    def __enter__(self) -> Crew:
+        self._stack.enter_context(self.progress)
+        self._stack.enter_context(self.workers)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()

@@ -1,0 +1,194 @@
+"""PSPNet with deep supervision (1612.01105), with the defaults of semantic-segmentation-pytorch (FPNAS, Sec. 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
+from fbnetv5.errors import InputError
+from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
+from fbnetv5.tasks.task import Features, TargetDict
+
+CHUNK_BYTES = 2**27  # of class probabilities that are resized at a time
+
+
+class ConvNormRelu(nn.Sequential):
+    """A convolution that keeps the size, batch normalisation and ReLU: [N, C, H, W] to [N, out_channels, H, W]."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+
+class PyramidPooling(nn.Module):
+    """A feature beside its averages over grids of several sizes, each projected and resized to it (PSPNet, Fig. 3).
+
+    Args:
+        in_channels: C.
+        pooled_channels: of each projected average.
+        bins: the grids are 1 x 1, 2 x 2 and so on.
+    """
+
+    def __init__(self, in_channels: int, pooled_channels: int, bins: Sequence[int]) -> None:
+        super().__init__()
+        self.out_channels = in_channels + len(bins) * pooled_channels
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(bin_), ConvNormRelu(in_channels, pooled_channels, 1)) for bin_ in bins
+        )
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, out_channels, H, W], the feature first."""
+        size = feature.shape[-2:]
+        pooled = [F.interpolate(level(feature), size=size, mode="bilinear") for level in self.levels]
+        return torch.cat([feature, *pooled], dim=1)
+
+
+class PSPNet(nn.Module):
+    """Segmentation: a class a pixel.
+
+    Losses are computed at the feature's size, with the labels of the nearest pixels.
+
+    Args:
+        channels: of the features, one number a path.
+        num_classes: classes of pixels, K, at most 255.
+        path: the path that is classified; that of an encoder with ``output_stride: 8`` usually.
+        aux_path: the path that the auxiliary classifier reads; null: no deep supervision.
+        aux_weight: of its loss.
+        hidden_channels: of each pooled level, and before the classes.
+        bins: sides of the grids that are pooled to.
+        dropout: of channels before the classes.
+    """
+
+    target: Target = SEGMENTATION
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_classes: int,
+        *,
+        path: int = 3,
+        aux_path: int | None = 2,
+        aux_weight: float = 0.4,
+        hidden_channels: int = 512,
+        bins: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if num_classes > IGNORE:
+            raise InputError(f"{num_classes} classes do not fit a map of class ids; there are at most {IGNORE}")
+        if not bins or min(bins) < 1:
+            raise InputError(f"bins={list(bins)} should be sides of grids, such as [1, 2, 3, 6]")
+        self.path, self.aux_path, self.aux_weight = path, aux_path, aux_weight
+        self.paths = ascending_paths(path) if aux_path is None else ascending_paths(path, aux_path)
+        self.pyramid = PyramidPooling(channels[path], hidden_channels, bins)
+        self.classify = _pixel_classifier(self.pyramid.out_channels, hidden_channels, num_classes, dropout)
+        self.aux_classify: nn.Module | None = None
+        if aux_path is not None:
+            aux_channels = max(1, channels[path] // 4)
+            self.aux_classify = _pixel_classifier(channels[aux_path], aux_channels, num_classes, dropout)
+
+    def forward(
+        self,
+        features: Features,
+        image_size: Size,
+        targets: list[TargetDict] | None = None,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> dict[str, Tensor] | list[Tensor]:
+        """Return the losses (training), or a map of class ids, uint8 [H, W], an image (evaluation).
+
+        Args:
+            features: ``features[path]`` is [n, channels[path], h, w].
+            image_size: the images' common (height, width) in pixels.
+            targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
+            true_sizes: what the images measured before they were padded; the maps are cropped to it.
+            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
+
+        Raises:
+            InputError: batch normalisation would see one value, of one image averaged over all of it.
+            ValueError: the sizes do not fit the images, or targets are missing in training.
+        """
+        if not self.training:
+            probabilities = self.probabilities(features, image_size, true_sizes)
+            sizes = [(image.shape[-2], image.shape[-1]) for image in probabilities]
+            wanted = stored_sizes(output_sizes, sizes)
+            return [likeliest(image, size)[0] for image, size in zip(probabilities, wanted, strict=True)]
+        if targets is None:
+            raise ValueError("training needs targets")
+        if len(features[self.path]) == 1 and not any(isinstance(m, nn.SyncBatchNorm) for m in self.modules()):
+            raise InputError("PSPNet learns from two images at a time or more; raise train.batch_size")
+        masks = torch.stack([target[SEGMENTATION.name] for target in targets])
+        losses = {"loss_pixels": pixel_loss(self.classify(self.pyramid(features[self.path])), masks)}
+        if self.aux_classify is not None and self.aux_path is not None:
+            aux_logits = self.aux_classify(features[self.aux_path])
+            losses["loss_aux"] = self.aux_weight * pixel_loss(aux_logits, masks)
+        return losses
+
+    def probabilities(
+        self, features: Features, image_size: Size, true_sizes: Sequence[Size] | None = None
+    ) -> list[Tensor]:
+        """Return the probabilities of the classes, float [K, H, W] in the pixels of the unpadded image, an image.
+
+        Args:
+            features, image_size, true_sizes: as in :meth:`forward`.
+
+        Raises:
+            ValueError: the sizes do not fit the images.
+        """
+        logits = self.classify(self.pyramid(features[self.path]))
+        sizes = unpadded_sizes(true_sizes, image_size, len(logits))
+        maps = []
+        for image, (height, width) in zip(logits, sizes, strict=True):
+            whole = F.interpolate(image[None], size=image_size, mode="bilinear")[0]
+            maps.append(whole[:, :height, :width].softmax(dim=0))
+        return maps
+
+    def no_weight_decay(self) -> set[str]:
+        """Return no names: all weights are decayed."""
+        return set()
+
+
+def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean cross-entropy of logits [n, K, h, w] over the pixels of masks, uint8 [n, H, W], but those of 255.
+
+    The masks are sampled at the nearest pixels. Without a pixel that has a class the loss is 0.
+    """
+    sampled = F.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="nearest-exact")[:, 0].long()
+    loss = F.cross_entropy(logits, sampled, ignore_index=IGNORE, reduction="sum")
+    return loss / (sampled != IGNORE).sum().clamp(min=1)
+
+
+def likeliest(probabilities: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """Return the likeliest class of every pixel, uint8 [H, W] of ``size``, and its probability, [H, W].
+
+    Args:
+        probabilities: [K, h, w]; resized a few classes at a time, as all those of a large photograph take gigabytes.
+        size: (height, width) of the map.
+    """
+    if probabilities.shape[-2:] == size:
+        best, classes = probabilities.max(dim=0)
+        return classes.to(torch.uint8), best
+    chunk = max(1, CHUNK_BYTES // (size[0] * size[1] * probabilities.element_size()))
+    best = probabilities.new_full(size, -1.0)
+    classes = torch.zeros(size, dtype=torch.uint8, device=probabilities.device)
+    for start in range(0, len(probabilities), chunk):
+        resized = F.interpolate(probabilities[None, start : start + chunk], size=size, mode="bilinear")[0]
+        highest, positions = resized.max(dim=0)
+        better = highest > best
+        best = torch.where(better, highest, best)
+        classes = torch.where(better, (positions + start).to(torch.uint8), classes)
+    return classes, best
+
+
+def _pixel_classifier(in_channels: int, hidden_channels: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """Build the layers from a feature to the logits of its pixels."""
+    return nn.Sequential(
+        ConvNormRelu(in_channels, hidden_channels, 3),
+        nn.Dropout2d(dropout),
+        nn.Conv2d(hidden_channels, num_classes, 1),
+    )

@@ -1,0 +1,178 @@
+"""Whole searches, from the config to the architecture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fbnetv5.config import RunConfig
+from fbnetv5.config_file import load_config
+from fbnetv5.engine.checkpoint import load_by_name, read_weights
+from fbnetv5.errors import InputError
+from fbnetv5.model import build_model
+from projects.fpnas import crew
+from projects.fpnas.architecture import Architecture
+from projects.fpnas.history import History
+from projects.fpnas.jobs import Independent
+from projects.fpnas.problem import NETWORK, model_spec
+from projects.fpnas.search import prepare, run
+from projects.fpnas.tests.searches import NUM_TYPES, tiny_search, write_images
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def search(config: RunConfig) -> Path:
+    folder = Path(config.output)
+    run(config, folder)
+    return folder
+
+
+def results(folder: Path) -> dict[str, object]:
+    """What came out of a search, without times."""
+    summary = json.loads((folder / "search.json").read_text())
+    del summary["training_seconds"]
+    architecture = Architecture.load(folder / "architecture.yaml")
+    return {"summary": summary, "history": (folder / "history.csv").read_text(), "architecture": architecture}
+
+
+def test_a_search_writes_what_it_found_and_what_it_took(tmp_path, capsys):
+    config = tiny_search(tmp_path)
+    folder = search(config)
+    summary = json.loads((folder / "search.json").read_text())
+    assert summary["training_images"] == 18
+    assert summary["epochs"] == 3 * (2 + 1 * 3)
+    assert summary["image_passes"] == 3 * (2 + 1 * 3) * 18  # T (P + Q E) epochs
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    trained = [row for row in rows if row["stage"] != "over bound"]
+    assert all(int(row["macs"]) < 250e3 for row in trained)
+    assert all(float(row["accuracy"]) == float(row["reward"]) for row in trained)
+    over = [row for row in rows if row["stage"] == "over bound"]
+    assert over
+    assert all(int(row["macs"]) >= 250e3 and row["reward"] == "-1" and not row["accuracy"] for row in over)
+    for iteration, count in enumerate(NUM_TYPES, 1):
+        own = [row for row in rows if int(row["iteration"]) == iteration]
+        assert sum(row["stage"] != "independent" for row in own) == count
+        assert sum(row["stage"] == "independent" for row in own) == 3
+        assert len({row["network"] for row in own if row["chosen"] == "1"}) == 1
+    architecture = Architecture.load(folder / "architecture.yaml")
+    assert summary["types"] == [kind.name for kind in architecture.types]
+    entry = {"_target_": NETWORK, "architecture": str(folder / "architecture.yaml")}
+    model = build_model(model_spec(entry, prepare(config).problem))
+    load_by_name(model, read_weights(folder / "model.safetensors"), optional=None, origin=folder)  # all, and no others
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+    for name in ("architecture.svg", "model.safetensors", "report.html", "config.yaml"):
+        assert (folder / name).stat().st_size > 500
+    assert not (folder / "images.safetensors").exists()
+    assert "15 of 15 epochs" in re.sub(r"\s+", " ", capsys.readouterr().err)
+
+
+def test_a_search_that_is_killed_goes_on_without_repeating_a_training(tmp_path, monkeypatch):
+    shorter = "project.iterations=2"
+    whole = results(search(tiny_search(tmp_path, shorter, f"output={tmp_path / 'whole'}")))
+    real, done, left = crew.do_job, [], 6
+
+    def killed_after_a_while(work):
+        if len(done) == left:
+            raise KeyboardInterrupt
+        real(work)
+        done.append(work.job.name)
+
+    monkeypatch.setattr(crew, "do_job", killed_after_a_while)
+    with pytest.raises(KeyboardInterrupt):
+        search(tiny_search(tmp_path, shorter))
+    assert done[-1] == "iteration-002/candidate-01"
+    left = 100
+    with pytest.raises(InputError, match="holds a run already: resume=true goes on"):
+        search(tiny_search(tmp_path, shorter))
+    with pytest.raises(InputError, match=r"project.bound was 250000.0, is now 240000.0"):
+        search(tiny_search(tmp_path, shorter, "resume=true", "project.bound=240e3"))
+    assert results(search(tiny_search(tmp_path, shorter, "resume=true", "project.jobs=1"))) == whole
+    assert len(done) == len(set(done)) == 2 * (1 + 3)
+
+
+def test_a_network_over_the_bound_is_not_trained_whoever_asks(tmp_path):
+    config = tiny_search(tmp_path)
+    ready = prepare(config)
+    history = History(tmp_path, ready.space, ready.problem.type_names, 15)
+    dear = tuple(macs.index(max(macs)) for macs in ready.space.type_macs)
+    job = Independent("dear", 0, dear, epochs=1, key=(0,))
+    with (
+        crew.Crew(config, tmp_path, ready.space, history, ready.problem.classes, 1) as trainer,
+        pytest.raises(ValueError, match=r"a network of \d{3},\d{3} MACs was to be trained, the bound is 250,000"),
+    ):
+        trainer.train([job])
+    assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_the_number_of_processes(tmp_path):
+    one = search(tiny_search(tmp_path, f"output={tmp_path / 'one'}", "project.iterations=2"))
+    two = search(tiny_search(tmp_path, f"output={tmp_path / 'two'}", "project.iterations=2", "project.jobs=2"))
+    assert results(one) == results(two)
+    assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+    assert (two / "jobs" / "iteration-001" / "candidate-01.log").exists()
+
+
+@pytest.mark.parametrize("target", ["methods.RandomSearch", "reinforce.Reinforce"])
+def test_the_methods_to_compare_with_take_as_many_images(tmp_path, target):
+    method = f"project.method={{_target_: projects.fpnas.{target}, epochs: 5}}"
+    folder = search(tiny_search(tmp_path, method))
+    summary = json.loads((folder / "search.json").read_text())
+    assert summary["image_passes"] == 3 * (2 + 1 * 3) * 18
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert len(rows) == 3
+    assert all(int(row["macs"]) < 250e3 for row in rows)
+    assert summary["validation_accuracy"] == pytest.approx(max(float(row["accuracy"]) for row in rows), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["project.bound=1e4"], r"project.bound=10,000 MACs is met by no network: the cheapest of this space has \d"),
+        (["project.iterations=0"], "project.iterations=0 is too small: at least 1"),
+        (["project.shared_epochs=0"], "project.shared_epochs=0 is too small: at least 1"),
+        (["project.epochs=-1"], "project.epochs=-1 is too small: at least 1"),
+        (["project.num_candidates=0"], "project.num_candidates=0 is too small: at least 1"),
+        (["project.num_candidates=22"], "project.num_candidates=22 is more than the 21 types that a block can have"),
+        (["project.validation_share=1.0"], "project.validation_share=1.0 is not between 0 and 1"),
+        (["project.validation_share=0.01"], "leaves 24 to train on and 0 to validate on"),
+        (["project.macro=cifar"], r"project.macro=cifar is none of .*; did you mean 'cifar10'\?"),
+        (["project.multiplier=0"], "project.multiplier=0.0 is not above 0"),
+        (["project.boundd=1"], r"unknown key 'project.boundd'; did you mean 'project.bound'\?"),
+        (["search.batch_size=1"], "search.batch_size=1: batch normalisation needs at least 2 images"),
+        (["optimizer.schedule.name=cosine"], "optimizer.schedule have no effect"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_sentence(tmp_path, overrides, message):
+    with pytest.raises(InputError, match=message):
+        prepare(tiny_search(tmp_path, *overrides))
+
+
+def test_an_image_smaller_than_the_networks_stride_is_one_clear_sentence(tmp_path):
+    config = tiny_search(tmp_path)
+    deep = (tmp_path / "macro.yaml").read_text().replace("stride: 1", "stride: 2").replace("identity", "conv k3e6")
+    (tmp_path / "macro.yaml").write_text(deep + "- {type: conv k3e6, channels: 16, stride: 2}\n")
+    with pytest.raises(InputError, match="an image of 32 x 32 pixels is smaller than the network's stride of 64"):
+        prepare(config)
+
+
+def test_a_data_set_with_one_class_is_refused_before_anything_is_written(tmp_path):
+    config = tiny_search(tmp_path)
+    write_images(tmp_path / "data" / "one", colours={"red": (200, 0, 0)})
+    config.data.train.images = config.data.train.labels = "one"
+    with pytest.raises(InputError, match=r"data.train have 1 class\(es\), and a classifier tells at least 2 apart"):
+        search(config)
+    assert not Path(config.output).exists()
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_small"])
+def test_the_configs_are_those_that_their_comments_describe(name):
+    project = load_config(CONFIGS / f"{name}.yaml").project
+    default = {"iterations": 16, "shared_epochs": 4, "epochs": 4, "num_candidates": 10}
+    chosen = {key: project.get(key, value) for key, value in default.items()}
+    expected = {"cifar10": (16, 4, 4, 10), "cifar10_small": (16, 2, 1, 3)}
+    assert tuple(chosen.values()) == expected[name]

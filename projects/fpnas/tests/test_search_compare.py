@@ -1,0 +1,111 @@
+"""The networks that FPNAS is compared with, and the table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from fbnetv5.errors import InputError
+from fbnetv5.model import build_model
+from projects.fpnas import compare, references
+from projects.fpnas.compare_table import Measured, differences, markdown
+from projects.fpnas.problem import Problem, model_macs, model_spec, read_macro
+from projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
+from projects.fpnas.tests.searches import CONFIG, MACRO, tiny_search, write_images
+
+
+@pytest.mark.parametrize(
+    ("network", "stride", "channels"),
+    [
+        (MobileNetV2(), 4, 320),
+        (MobileNetV2(width=0.25, strides=(2, 2, 1, 2, 1)), 8, 80),
+        (ShuffleNetV2(width=1.0), 8, 464),
+        (ShuffleNetV2(width=0.5, strides=(2, 2)), 32, 232),
+    ],
+)
+def test_references_have_the_strides_and_channels_that_they_state(network, stride, channels):
+    features = network.eval()(torch.zeros(1, 3, 32, 32))
+    assert network.channels == (0, 0, 0, channels)
+    assert network.strides[3] == stride
+    assert features[3].shape == (1, channels, 32 // stride, 32 // stride)
+
+
+def test_mobilenet_v2_costs_what_fpnas_does_with_its_blocks(tmp_path):
+    """MobileNetV2 is a point of the space: expansion 6, kernel 3, and a residual where the shape stays."""
+    data = tiny_search(tmp_path).data
+    head = {"_target_": "projects.fpnas.heads.classifier.PooledClassifier"}
+    problem = Problem(read_macro("cifar10", 1), head, tuple("abcdefghij"), data)
+    names = [[kind.name for kind in kinds] for kinds in problem.types]
+    choices = [row.index("add k3e6") if "add k3e6" in row else row.index("conv k3e6") for row in names]
+    macs = problem.space(1e12).macs(choices)
+    model = build_model(model_spec({"_target_": "projects.fpnas.references.MobileNetV2"}, problem))
+    assert model_macs(model, 32) == macs
+    assert macs == pytest.approx(296e6, rel=0.005)
+
+
+def test_a_width_is_found_by_bisection():
+    assert width_for(800, lambda width: round(800 * width**2), tolerance=0.01) == pytest.approx(1, abs=1e-3)
+    assert width_for(8, lambda width: round(800 * width**2), tolerance=0.01) == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(InputError, match=r"no width gives 150 MACs within 1.0%: the nearest has 100"):
+        width_for(150, lambda width: 100 if width < 0.7 else 300, tolerance=0.01)
+    with pytest.raises(InputError, match="2 numbers, each 1 or 2"):
+        ShuffleNetV2(strides=(1, 3))
+
+
+def test_the_table_has_means_spreads_and_paired_differences():
+    measured = [
+        Measured("FPNAS", 0, 2_000_000, 100_000, 0.50, 60),
+        Measured("FPNAS", 1, 1_980_000, 100_000, 0.54, 70),
+        Measured("random", 0, 2_000_000, 90_000, 0.40, 60),
+        Measured("random", 0, 2_000_000, 90_000, 0.44, 60),
+        Measured("random", 1, 2_000_000, 90_000, 0.50, 60),
+    ]
+    assert differences(measured, "FPNAS", "random") == pytest.approx([8, 4])
+    search = {"method": "CoordinateDescent", "epochs": 80, "training_images": 10, "image_passes": 800}
+    text = markdown(measured, [{**search, "training_seconds": 100 + 40 * seed} for seed in (0, 1)], 15, (12, 4))
+    assert "| FPNAS | 1.990 | 0.100 | 52.00 ± 2.83 | 2 | 0:01:05 |" in text
+    assert "| random | 2.000 | 0.090 | 44.67 ± 5.03 | 3 | 0:01:00 |" in text
+    assert "FPNAS less random, seed by seed: 6.00 ± 2.83 points." in text
+    assert "took 80 epochs of 10 images, 800 in all, and 0:02:00" in text
+
+
+@pytest.mark.slow
+def test_a_comparison_from_its_config_to_its_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
+    overrides = (
+        "project.seeds=[3]",
+        "project.num_random=1",
+        "project.train_epochs=1",
+        "project.iterations=1",
+        "project.tolerance=0.2",
+    )
+    write_images(tmp_path / "data" / "test", count=3)
+    write_images(tmp_path / "data" / "train")
+    (tmp_path / "macro.yaml").write_text(MACRO)
+    config = tiny_search(tmp_path, *overrides, config=CONFIG.with_name("compare.yaml"))
+    folder = tmp_path / "run"
+    monkeypatch.setattr(references, "MAX_HALVINGS", 5)
+    done, real = [], compare.do_training
+
+    def killed_after_a_while(work):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        real(work)
+        done.append(work.training.name)
+
+    monkeypatch.setattr(compare, "do_training", killed_after_a_while)
+    with pytest.raises(KeyboardInterrupt):
+        compare.run(config, folder)
+    monkeypatch.setattr(compare, "do_training", lambda work: (real(work), done.append(work.training.name)))
+    config.resume = True
+    compare.run(config, folder)
+    assert len(done) == len(set(done)) == 4
+    record = json.loads((folder / "compare.json").read_text())
+    own = record["trainings"]
+    assert [(one["seed"], one["method"]) for one in own] == [
+        (3, method) for method in ("FPNAS", "random", "MobileNetV2", "ShuffleNetV2")
+    ]
+    assert all(abs(one["macs"] - own[0]["macs"]) <= 0.2 * own[0]["macs"] for one in own)
+    assert own[0]["macs"] < 250e3
+    assert (folder / "compare.md").read_text() in capsys.readouterr().out

@@ -1,0 +1,152 @@
+"""What a worker does: one job of a search, from its inputs to the files of its result. See Section 3.2."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fbnetv5.config import RunConfig
+from fbnetv5.config_file import read_project
+from fbnetv5.engine.checkpoint import load_by_name, read_weights, save_weights
+from fbnetv5.engine.distributed import start_world
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.errors import InputError
+from fbnetv5.model import TaskNet
+from fbnetv5.seeding import Purpose, forked, generator
+from projects.fpnas.config import SearchConfig
+from projects.fpnas.fit import Fitted, accuracy, accuracy_by_batch, fit
+from projects.fpnas.images import ImageSet, load_split
+from projects.fpnas.jobs import Independent, Job, Result, Shared, weights_file, write_result
+from projects.fpnas.problem import Problem, SharedModels, read_macro
+
+IMAGES = "images.safetensors"
+
+
+class Work(NamedTuple):
+    """A job of the search in the folder ``folder``, whose images have been written to it."""
+
+    job: Job
+    config: RunConfig
+    folder: Path
+    classes: tuple[str, ...]
+
+
+def do_job(work: Work) -> None:
+    """Train and judge the networks of a job; write their weights, then the result.
+
+    Raises:
+        InputError: a loss is no number in stage one, or a file cannot be read or written.
+    """
+    begin = time.perf_counter()
+    job, folder = work.job, work.folder
+    train, val = load_split(folder / IMAGES)
+    with start_world(work.config.runtime.device, work.config.runtime.threads) as world:
+        problem = build_problem(work.config, work.classes)
+        if isinstance(job, Shared):
+            outcome = _train_shared(work, job, problem, (train, val), world.device)
+        else:
+            outcome = _train_alone(work, job, problem, (train, val), world.device)
+    save_weights(folder / weights_file(job), outcome.weights)
+    result = Result(
+        accuracies=outcome.accuracies,
+        losses=outcome.fitted.losses,
+        num_images=outcome.fitted.num_images,
+        num_val_images=len(val) * len(job.networks),
+        seconds=time.perf_counter() - begin,
+        weights=weights_file(job),
+    )
+    write_result(folder, job, result)
+
+
+Images = tuple[ImageSet, ImageSet]  # to train and to judge on
+
+
+def build_problem(config: RunConfig, classes: tuple[str, ...]) -> Problem:
+    """Return what a search of ``config`` is about.
+
+    Raises:
+        InputError: a key of ``project`` is wrong.
+    """
+    project = read_project(config.project, SearchConfig)
+    return Problem(read_macro(project.macro, project.multiplier), config.model.head, classes, config.data)
+
+
+def type_at(step: int, num_types: int, seed: int, key: tuple[int, ...]) -> int:
+    """Return the type that a step of stage one trains: one a step, each once in ``num_types`` steps, in random order.
+
+    The paper does not say how types are sampled. This is uniform, and with few steps leaves none of them out.
+    """
+    turn, place = divmod(step, num_types)
+    return int(torch.randperm(num_types, generator=generator(seed, Purpose.ARCHITECTURES, turn, *key))[place])
+
+
+class _Outcome(NamedTuple):
+    weights: dict[str, Tensor]
+    accuracies: list[float]
+    fitted: Fitted
+
+
+def _train_shared(work: Work, job: Shared, problem: Problem, images: Images, device: torch.device) -> _Outcome:
+    """Stage one: at each step one of the types is trained, together with all that they share. All types start anew."""
+    config = work.config
+    with forked(config.seed, Purpose.INITIALISATION, *job.key):
+        model = problem.model(job.choices)
+        shared = SharedModels(model, job.position, [problem.types[job.position][kind] for kind in job.types])
+    if job.start:
+        _load(model, work.folder / job.start, new_block=job.position)
+    move_model(shared, config, device)
+    fitted = fit(
+        shared,
+        lambda step: shared.of(type_at(step, len(job.types), config.seed, job.key)),
+        images[0],
+        config,
+        epochs=job.epochs,
+        final_lr=None,
+        key=job.key,
+        device=device,
+    )
+    if not all(map(math.isfinite, fitted.losses)):
+        raise InputError(f"the loss of {job.name} is no number; lower optimizer.lr")
+    numbers = range(len(job.types))
+    accuracies = [accuracy_by_batch(shared.of(number), images[1], config, device) for number in numbers]
+    return _Outcome(shared.weights(), accuracies, fitted)
+
+
+def _train_alone(work: Work, job: Independent, problem: Problem, images: Images, device: torch.device) -> _Outcome:
+    """Stage two: one network is trained on its own, from the weights that it had in stage one."""
+    config = work.config
+    with forked(config.seed, Purpose.INITIALISATION, *job.key):
+        model = problem.model(job.choices)
+    if job.start:
+        _load(model, work.folder / job.start)
+    move_model(model, config, device)
+    fitted = fit(
+        model,
+        lambda step: model,
+        images[0],
+        config,
+        epochs=job.epochs,
+        final_lr=read_project(config.project, SearchConfig).final_lr,
+        key=job.key,
+        device=device,
+    )
+    return _Outcome(model.state_dict(), [accuracy(model, images[1], config, device)], fitted)
+
+
+def _load(model: TaskNet, path: Path, new_block: int | None = None) -> None:
+    """Load a model's weights, of a file that may hold more; those of the block ``new_block`` stay as they are."""
+    kept = None if new_block is None else f"network.blocks.{new_block}."
+    own = model.state_dict()
+    stored = read_weights(path)
+    weights = {name: stored[name] for name in own if name in stored and (kept is None or not name.startswith(kept))}
+    load_by_name(model, weights, optional=kept, origin=path)
+
+
+def move_model(module: nn.Module, config: RunConfig, device: torch.device) -> None:
+    """Bring a module to the device, in the precision and the memory format of the run."""
+    module.to(device, WEIGHT_DTYPES[config.runtime.precision]).to(memory_format=torch.channels_last)

@@ -1,0 +1,74 @@
+"""Cityscapes' masks, rewritten and found by the names of the images."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fbnetv5.data.folders import find_masks, list_images
+from fbnetv5.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "datasets" / "prepare_cityscapes.py"
+CITIES = {"train": "aachen", "val": "munster"}
+SUFFIXES = {"gtFine": ("gtFine_labelIds", "gtFine_color"), "leftImg8bit": ("leftImg8bit",)}
+_spec = importlib.util.spec_from_file_location("prepare_cityscapes", SCRIPT)
+assert _spec is not None
+assert _spec.loader is not None
+prepare_cityscapes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(prepare_cityscapes)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for split, city in CITIES.items():
+        for folder, suffixes in SUFFIXES.items():
+            for suffix in suffixes:
+                file = tmp_path / folder / split / city / f"{city}_000000_000019_{suffix}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.array([[0, 7, 8], [11, 33, 29]], np.uint8)).save(file)
+    return tmp_path
+
+
+def test_the_benchmarks_classes_count_from_zero_and_the_rest_is_ignored(root):
+    """road 7, sidewalk 8, building 11, bicycle 33; unlabelled 0 and caravan 29 are not evaluated."""
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT), str(root), "--workers", "1"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "2 masks" in result.stdout
+    for split in CITIES:
+        images = list_images(root / "leftImg8bit" / split)
+        masks = find_masks(root / "gtFine_trainIds" / split, images)
+        assert set(masks) == set(images)
+        (name,) = masks.values()
+        mask = np.array(Image.open(root / "gtFine_trainIds" / split / name))
+        assert mask.tolist() == [[255, 0, 1], [2, 18, 255]]
+
+
+def test_a_mask_that_is_there_stays(root):
+    name = Path("train/aachen/aachen_000000_000019_gtFine_labelIds.png")
+    prepare_cityscapes.convert(name, root=root)
+    (root / "gtFine" / name).write_bytes(b"")
+    prepare_cityscapes.convert(name, root=root)
+    assert len(list((root / "gtFine_trainIds").rglob("*.png"))) == 1
+
+
+def test_what_is_wrong_is_said_in_one_line(root, monkeypatch):
+    name = Path("train/aachen/aachen_000000_000019_gtFine_labelIds.png")
+    Image.fromarray(np.array([[34]], np.uint8)).save(root / "gtFine" / name)
+    with pytest.raises(InputError, match=r"labelIds\.png: expected one channel of values 0 to 33"):
+        prepare_cityscapes.convert(name, root=root)
+    monkeypatch.setattr(sys, "argv", ["prepare_cityscapes.py", str(root / "nowhere")])
+    with pytest.raises(SystemExit, match=r"no masks in .*: is this Cityscapes\?"):
+        prepare_cityscapes.main()

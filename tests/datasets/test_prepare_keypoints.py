@@ -1,0 +1,61 @@
+"""People cut out by the command line, then read as a data set."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fbnetv5.data.build import build_index
+from fbnetv5.data.images import read_image
+from fbnetv5.data.index import IndexSource
+
+SCRIPT = Path(__file__).parents[2] / "datasets" / "prepare_keypoints.py"
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments), "--workers", "1"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_two_people_of_an_image_become_two_pictures(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    people = []
+    for number, (x, y) in enumerate([(20, 30), (60, 25)]):
+        pixels[y - 8 : y + 8, x - 8 : x + 8] = 200
+        people.append(
+            {"id": number, "image_id": 3, "category_id": 1, "bbox": [x - 8, y - 8, 16, 16], "area": 256}
+            | {"keypoints": [x - 0.5, y - 0.5, 2]}
+        )
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    document = {
+        "images": [{"id": 3, "file_name": "a.png"}],
+        "annotations": people,
+        "categories": [{"id": 1, "name": "person", "keypoints": ["navel"]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    out = tmp_path / "people"
+    prepare(monkeypatch, tmp_path / "coco.json", tmp_path / "images", out, "val", "--aspect", 0.75)
+    assert "2 people of 1 images" in capsys.readouterr().out
+    source = IndexSource(build_index(out, "val", keypoints="person_keypoints_val.json"), out)
+    assert len(source) == 2
+    for row in range(2):
+        sample = source.load(row)
+        assert sample.image.shape == (3, 27, 20)
+        ((x, y, _),) = sample.target["keypoints"].tolist()
+        assert abs(x - 10) <= 0.5
+        assert abs(y - 13.5) <= 0.5
+        assert sample.image[:, int(y), int(x)].float().mean() > 190
+    assert torch.equal(source.load(0).image, read_image(out / "val" / "a_0.jpg"))
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"^error: .*none\.json: cannot read"):
+        prepare(monkeypatch, tmp_path / "none.json", tmp_path, tmp_path / "people", "val")
