@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "__init__.py").read_text()).group(1)
 
 LABEL = ["transformers>=5.0"]  # teachers from the hub
+EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 SWEEP = ["submitit>=1.5"]  # launcher=slurm
 
 TEST = [
@@ -21,6 +22,7 @@ TEST = [
     "torchmetrics>=1.4",
     *LABEL,
     *SWEEP,
+    *EXPORT,
 ]
 
 setup(
@@ -52,5 +54,5 @@ setup(
         "matplotlib>=3.8",
         "jinja2>=3.1",
     ],
-    extras_require={"label": LABEL, "test": TEST, "sweep": SWEEP},
+    extras_require={"label": LABEL, "test": TEST, "sweep": SWEEP, "export": EXPORT},
 )

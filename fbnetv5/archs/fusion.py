@@ -45,18 +45,11 @@ def to_higher_resolution(x: Tensor, channels: int, size: tuple[int, int]) -> Ten
     is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
     missing = -_num_channels(x) % channels
     if missing:
-        x = _with_zeros(x, missing)
+        x = F.pad(x, (0, 0, 0, 0, 0, missing))
     if _num_channels(x) > channels:
         x = x.unflatten(1, (channels, -1)).mean(dim=2)
         x = x.contiguous(memory_format=torch.channels_last) if is_channels_last else x
     return F.interpolate(x, size=size, mode="nearest")
-
-
-def _with_zeros(x: Tensor, channels: int) -> Tensor:
-    """Append channels of zeros. XNNPACK cannot pad what comes from int8, so that exported networks concatenate."""
-    if torch.compiler.is_exporting():
-        return torch.cat([x, x.new_zeros(x.shape[0], channels, *x.shape[2:])], dim=1)
-    return F.pad(x, (0, 0, 0, 0, 0, channels))
 
 
 def _num_channels(x: Tensor) -> int:

@@ -80,12 +80,16 @@ class MultiPathNet(nn.Module):
         total = carried[path]
         size = (total.shape[2], total.shape[3])
         for source in topology.fused_paths(stage, path):
-            resample = to_lower_resolution if source < path else to_higher_resolution
-            term = resample(carried[source], self.channels[path], size)
+            term = self.resample(carried[source], source, path, size)
             if gates is not None and stage > 1:
                 term = gates[stage - 2, source] * term
             total = total + term
         return total
+
+    def resample(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+        """Bring a feature [N, C, H, W] of path ``source`` to path ``target``, of ``size`` (height, width)."""
+        resampled = to_lower_resolution if source < target else to_higher_resolution
+        return resampled(x, self.channels[target], size)
 
     def _check_built(self, topology: Topology) -> None:
         if topology.num_partitions > len(self.trunk):

@@ -25,6 +25,7 @@ def agreement(kind: TargetKind, expected: Sequence[Any], found: Sequence[Any]) -
     Returns:
         SCALAR: ``max_score_difference``. BOXES: that, ``max_box_difference`` in pixels, of boxes of one class that
         overlap, and how many have no partner, ``unmatched_boxes``. MASK: ``share_of_pixels_that_differ``.
+        KEYPOINTS: ``max_score_difference``, and ``max_point_difference`` in pixels, of either coordinate.
     """
     pairs = list(zip(expected, found, strict=True))
     if kind is TargetKind.SCALAR:
@@ -32,6 +33,9 @@ def agreement(kind: TargetKind, expected: Sequence[Any], found: Sequence[Any]) -
     if kind is TargetKind.MASK:
         differing = sum(int((a != b).sum()) for a, b in pairs)
         return {"share_of_pixels_that_differ": differing / sum(a.numel() for a, _ in pairs)}
+    if kind is TargetKind.KEYPOINTS:
+        differences = torch.stack([(a - b).abs().amax(dim=0) for a, b in pairs]).amax(dim=0)  # of x, y, score
+        return {"max_score_difference": float(differences[2]), "max_point_difference": float(differences[:2].max())}
     rows = [_compare_boxes(a, b) for a, b in pairs]
     scores, boxes, unmatched = zip(*rows, strict=True)
     return {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.errors import InputError
+from fbnetv5.export.network import DeployedNetwork
 from fbnetv5.heads.deployed import DeployableHead
 from fbnetv5.heads.sizes import Size
 from fbnetv5.model import TaskNet
@@ -70,22 +73,29 @@ def deploy(model: TaskNet, size: Size) -> DeployedModel:
         sizes = [_size(features[path]) if path in features else (0, 0) for path in range(NUM_PATHS)]
         head = model.head.deployed(size, sizes)
     network: Any = model.network
-    return DeployedModel(network, head).eval()
+    return DeployedModel(DeployedNetwork(network) if isinstance(network, MultiPathNet) else network, head).eval()
 
 
 def folded(model: AnyModule) -> AnyModule:
-    """Return a copy of a model in evaluation mode with BN folded into convolutions; activations stay in their place."""
+    """Return a copy of a model in evaluation mode with BN folded into convolutions; activations stay in their place.
+
+    A BN is folded that is the next module after a convolution, plain or transposed, of its width. One that stands
+    elsewhere, such as before a convolution, stays.
+    """
     model = copy.deepcopy(model).eval()
     for parent in list(model.modules()):
-        conv = None
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d):
-                conv = name
-            elif isinstance(child, nn.BatchNorm2d) and conv is not None:
-                setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), child))
-                setattr(parent, name, child.act if isinstance(child, BatchNormAct2d) else nn.Identity())
-                conv = None
+        for (name, conv), (bn_name, bn) in pairwise(list(parent.named_children())):
+            if isinstance(bn, nn.BatchNorm2d) and _is_folded_into(conv, bn):
+                transposed = isinstance(conv, nn.ConvTranspose2d)
+                setattr(parent, name, fuse_conv_bn_eval(cast(Any, conv), bn, transpose=transposed))
+                setattr(parent, bn_name, bn.act if isinstance(bn, BatchNormAct2d) else nn.Identity())
     return model
+
+
+def _is_folded_into(conv: nn.Module, bn: nn.BatchNorm2d) -> bool:
+    if isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1:  # whose weights are not laid out by output channel
+        return False
+    return isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)) and conv.out_channels == bn.num_features
 
 
 def _size(feature: Tensor) -> Size:

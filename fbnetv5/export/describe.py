@@ -23,6 +23,7 @@ MEANINGS = {
     "count": "how many detections there are; the other places are zeros",
     "segmentation": "class ids of the input's pixels",
     "confidence": "how probable the pixel's class is",
+    "keypoints": "x, y in pixels of the input, and the score, of each point; the classes are their names",
 }
 
 

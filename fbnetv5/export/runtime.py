@@ -87,6 +87,9 @@ def decoded(kind: TargetKind, outputs: dict[str, Tensor], covered: Size, stored:
         factors = torch.tensor([stored[1] / covered[1], stored[0] / covered[0]] * 2)
         boxes = clip_boxes_to_image(outputs["boxes"][:count] * factors, stored)
         return {"boxes": boxes, "box_labels": outputs["box_labels"][:count], "scores": outputs["scores"][:count]}
+    if kind is TargetKind.KEYPOINTS:
+        factors = torch.tensor([stored[1] / covered[1], stored[0] / covered[0], 1])
+        return (outputs["keypoints"] * factors).minimum(torch.tensor([stored[1], stored[0], 1]))
     classes = outputs["segmentation"][: covered[0], : covered[1]]
     return F.interpolate(classes[None, None].float(), size=stored, mode="nearest-exact")[0, 0].to(torch.uint8)
 

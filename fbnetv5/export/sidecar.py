@@ -23,8 +23,8 @@ class Sidecar:
     Attributes:
         runtime: executorch, onnx or torchscript.
         precision: fp32 or int8.
-        target: name of what is predicted: label, boxes or segmentation.
-        kind: its form: scalar, boxes or mask.
+        target: name of what is predicted: label, boxes, segmentation or keypoints.
+        kind: its form: scalar, boxes, mask or keypoints.
         classes: names; a class id is a position in them.
         input: ``name``, ``shape`` [1, 3, height, width], ``dtype``, ``colour``, and under ``resize`` how an image
             becomes it: the trained model's sizes, mean and deviation (of RGB in 0..1).

@@ -21,12 +21,13 @@ class DeployableHead(Protocol):
         is padding. Operations have fixed sizes, and no branch depends on a value. By the kind of the head's target the
         module returns
 
-        ======  ==============================================================================================
-        SCALAR  ``scores`` [K], the probability of each class
-        BOXES   ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D] and ``scores`` [D], the best
-                first; ``count`` int64 [1], how many of the D places are used
-        MASK    ``segmentation`` [H, W] of the input's size, class ids
-        ======  ==============================================================================================
+        =========  ===========================================================================================
+        SCALAR     ``scores`` [K], the probability of each class
+        BOXES      ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D] and ``scores`` [D], the best
+                   first; ``count`` int64 [1], how many of the D places are used
+        MASK       ``segmentation`` [H, W] of the input's size, class ids
+        KEYPOINTS  ``keypoints`` [K, 3]: x, y in pixels of the input, and the score
+        =========  ===========================================================================================
 
         Args:
             image_size: (height, width) of the input in pixels.

@@ -94,6 +94,52 @@ def decode(maps: Tensor, image_size: Size, true_size: Size, output_size: Size) -
     )
 
 
+def decode_covered(maps: Tensor, image_size: Size, covered: Tensor) -> Tensor:
+    """Return the keypoints [K, 3] of an image's maps, as :func:`decode` does, in operations of fixed size.
+
+    Positions are floats, which hold them exactly: quantisers and runtimes want no arithmetic on integers.
+
+    Args:
+        maps: [K, h, w].
+        image_size: (height, width) of the padded image, which the maps cover.
+        covered: (height, width) of it that the image covers, float [2]; keypoints lie in it.
+
+    Returns:
+        x, y in pixels of the padded image, and the score.
+    """
+    (height, width), (rows, columns) = image_size, maps.shape[-2:]
+    num_rows = (covered[0] * rows / height).round().clamp(1, rows)
+    num_columns = (covered[1] * columns / width).round().clamp(1, columns)
+    down = torch.arange(rows, dtype=maps.dtype, device=maps.device)
+    across = torch.arange(columns, dtype=maps.dtype, device=maps.device)
+    inside = (down < num_rows)[:, None] & (across < num_columns)  # [h, w]
+    lowest = torch.full((), torch.finfo(maps.dtype).min, dtype=maps.dtype, device=maps.device)
+    scores, cells = torch.where(inside, maps, lowest).flatten(1).max(dim=1)
+    y = (cells.to(maps.dtype) / columns).floor()
+    x = cells.to(maps.dtype) - y * columns
+    slope_x = _rise(maps, 2).flatten(1).gather(1, cells[:, None])[:, 0] * (x < num_columns - 1)
+    slope_y = _rise(maps, 1).flatten(1).gather(1, cells[:, None])[:, 0] * (y < num_rows - 1)
+    pixels_x = (x + SHIFT * slope_x + 0.5) * (width / columns)
+    pixels_y = (y + SHIFT * slope_y + 0.5) * (height / rows)
+    return torch.stack(
+        [torch.minimum(pixels_x, covered[1]), torch.minimum(pixels_y, covered[0]), scores.clamp(0, 1)], dim=1
+    )
+
+
+def _rise(maps: Tensor, dim: int) -> Tensor:
+    """Return the sign of the rise from the cell before to the cell after along ``dim`` 1 or 2; 0 at both ends.
+
+    Args:
+        maps: [K, h, w]; the result has their shape.
+    """
+    length = maps.shape[dim]
+    if length < 3:
+        return torch.zeros_like(maps)
+    rise = (maps.narrow(dim, 2, length - 2) - maps.narrow(dim, 0, length - 2)).sign()
+    end = torch.zeros_like(maps.narrow(dim, 0, 1))
+    return torch.cat([end, rise, end], dim=dim)
+
+
 def _integers(size: Size) -> Size:
     """Return a size as integers, which it is not where the model is traced, as to count its MACs."""
     return int(size[0]), int(size[1])

@@ -10,7 +10,7 @@ from fbnetv5.archs.cost import conv_cost
 from fbnetv5.data.multitask import KEYPOINTS, Target
 from fbnetv5.errors import InputError
 from fbnetv5.heads.head import ascending_paths
-from fbnetv5.heads.heatmaps import SIGMA, decode, heatmap_loss
+from fbnetv5.heads.heatmaps import SIGMA, decode, decode_covered, heatmap_loss
 from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
 from fbnetv5.tasks.task import Features, TargetDict
 
@@ -93,6 +93,10 @@ class SimpleBaseline(nn.Module):
         outputs = stored_sizes(output_sizes, sizes)
         return [decode(one, image_size, *pair) for one, *pair in zip(maps, sizes, outputs, strict=True)]
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what finds one image's keypoints; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        return DeployedBaseline(self, image_size)
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
@@ -111,6 +115,31 @@ class SimpleBaseline(nn.Module):
             height, width = 2 * height, 2 * width
         last = conv_cost(in_channels=maps.in_channels, out_channels=maps.out_channels, size=(height, width))
         return total + last.macs
+
+
+class DeployedBaseline(nn.Module):
+    """SimpleBaseline's inference for one image.
+
+    Args:
+        head: in evaluation mode; its modules are shared.
+        image_size: (height, width) in pixels.
+    """
+
+    def __init__(self, head: SimpleBaseline, image_size: Size) -> None:
+        super().__init__()
+        (self.path,) = head.paths
+        self.image_size = image_size
+        self.deconvs, self.heatmaps = head.deconvs, head.heatmaps
+
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
+        """Return ``keypoints`` [K, 3]: x, y in pixels of the input, and the score.
+
+        Args:
+            features: of one image, ``features[path]`` [1, C, h, w].
+            covered: (height, width) of the input that the image covers, float [2]; keypoints lie in it.
+        """
+        maps = self.heatmaps(self.deconvs(features[self.path]))[0]
+        return {"keypoints": decode_covered(maps, self.image_size, covered)}
 
 
 def _deconv(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
+from fbnetv5.archs.fusion import to_higher_resolution
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.errors import InputError
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.deployed import covered_size, deploy
 from fbnetv5.export.inputs import fitted, input_size
+from fbnetv5.export.network import group_means
 from fbnetv5.export.parts import candidate_parts, is_quantised
 from fbnetv5.export.runtime import decoded
 from tests.export.models import random_model
@@ -49,6 +52,13 @@ def test_it_predicts_what_the_trained_model_does(family: str, task: str):
         assert differences["max_score_difference"] < 1e-4
         if task == "det":
             assert int(outputs["count"]) == len(expected["scores"])
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(7, 3), (12, 4), (5, 4), (10, 7), (3, 5)])
+def test_a_convolution_averages_groups_of_channels(in_channels: int, out_channels: int):
+    x = torch.randn(1, in_channels, 3, 5)
+    expected = to_higher_resolution(x, out_channels, (3, 5))
+    assert torch.allclose(conv2d(x, group_means(in_channels, out_channels)), expected, atol=1e-6)
 
 
 @torch.no_grad()

@@ -72,8 +72,9 @@ def test_executorch_says_what_each_backend_took_over(runs: dict[str, Path], task
     assert macs["XNNPACK"] / sum(macs.values()) >= 0.95
     assert sum(macs.values()) >= found["macs"]
     assert operators["aten.convolution.default"] > 20
-    if precision == "int8":  # the weights of each convolution
-        assert operators["quantized_decomposed.dequantize_per_channel.default"] >= operators["aten.convolution.default"]
+    if precision == "int8":  # the weights of each convolution but those that average channels between paths
+        quantised = operators["quantized_decomposed.dequantize_per_channel.default"]
+        assert operators["aten.convolution.default"] - 4 <= quantised <= operators["aten.convolution.default"] + 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fbnetv5.config_file import CONFIGS, load_config
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.errors import InputError
 from fbnetv5.export.extras import needs_extra
@@ -48,6 +49,14 @@ def test_what_cannot_be_exported_is_refused(run: Path, capsys: pytest.CaptureFix
         run, capsys, "--format", "torchscript", "--precision", "int8"
     )
     assert "unknown key 'export.sizes'" in refused(run, capsys, "export.sizes=[1,2]")
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "export").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_configs_name_the_model_that_their_training_writes(file: Path):
+    config = load_config(file)
+    training = file.read_text().partition("defaults: [/")[2].partition(",")[0]
+    assert config.job == "export"
+    assert config.export.model == load_config(CONFIGS / f"{training}.yaml").output
 
 
 def test_int8_is_calibrated_on_the_models_own_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path):

@@ -17,6 +17,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.fixed_pixels import likeliest_pixels
 from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
 from fbnetv5.tasks.task import Features, TargetDict
 from projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
@@ -126,9 +127,38 @@ class DeepLabV3(nn.Module):
         scores: Tensor = self.scores(self.pyramid(feature))
         return scores.to(at_least_float32(scores.dtype))
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        return DeployedDeepLabV3(self, image_size)
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
+
+
+class DeployedDeepLabV3(nn.Module):
+    """DeepLabv3's inference for one image.
+
+    Args:
+        head: in evaluation mode; its modules are shared.
+        image_size: (height, width) in pixels.
+    """
+
+    def __init__(self, head: DeepLabV3, image_size: Size) -> None:
+        super().__init__()
+        (self.path,) = head.paths
+        self.image_size = image_size
+        self.pyramid, self.scores = head.pyramid, head.scores
+
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
+        """Return ``segmentation`` uint8 [H, W], the likeliest class of each pixel, and ``confidence`` [H, W], how
+        probable it is.
+
+        Args:
+            features: of one image, ``features[path]`` [1, C, h, w].
+            covered: not read; all of the input is segmented.
+        """
+        return likeliest_pixels(self.scores(self.pyramid(features[self.path])), self.image_size)
 
 
 def separable_conv(in_channels: int, out_channels: int, rate: int) -> nn.Sequential:

@@ -89,6 +89,10 @@ class PooledClassifier(nn.Module):
         logits: Tensor = self.classify(self.dropout(self.expand(feature).mean(dim=(2, 3))))
         return logits
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what classifies one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        return DeployedPooledClassifier(self)
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
@@ -99,6 +103,20 @@ class PooledClassifier(nn.Module):
         return pooled_classifier_macs(
             expand.in_channels, classify.out_features, sizes[self.paths[0]], hidden_channels=expand.out_channels
         )
+
+
+class DeployedPooledClassifier(nn.Module):
+    """The classifier's inference for one image."""
+
+    def __init__(self, head: PooledClassifier) -> None:
+        super().__init__()
+        (self.path,) = head.paths
+        self.expand, self.classify = head.expand, head.classify
+
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
+        """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""
+        logits = self.classify(self.expand(features[self.path]).mean(dim=(2, 3)))
+        return {"scores": logits.softmax(dim=1)[0]}
 
 
 def pooled_classifier_macs(

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.fixed_pixels import averaging_weights, grid_averages, likeliest_pixels
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
 from fbnetv5.tasks.task import Features, TargetDict
@@ -36,6 +37,7 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, in_channels: int, pooled_channels: int, bins: Sequence[int]) -> None:
         super().__init__()
+        self.bins = tuple(bins)
         self.out_channels = in_channels + len(bins) * pooled_channels
         self.levels = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(bin_), ConvNormRelu(in_channels, pooled_channels, 1)) for bin_ in bins
@@ -148,9 +150,51 @@ class PSPNet(nn.Module):
             maps.append(whole[:, :height, :width].softmax(dim=0))
         return maps
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        return DeployedPSPNet(self, image_size, feature_sizes[self.path])
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
+
+
+class DeployedPSPNet(nn.Module):
+    """PSPNet's inference for one image, without what deep supervision adds.
+
+    Args:
+        head: in evaluation mode; its modules are shared.
+        image_size: (height, width) in pixels.
+        feature_size: (height, width) of the path that it reads.
+    """
+
+    def __init__(self, head: PSPNet, image_size: Size, feature_size: Size) -> None:
+        super().__init__()
+        self.path, self.image_size = head.path, image_size
+        self.bins = head.pyramid.bins
+        height, width = feature_size
+        self.register_buffer("rows", averaging_weights(height, self.bins), persistent=False)
+        self.register_buffer("columns", averaging_weights(width, self.bins), persistent=False)
+        self.rows: Tensor
+        self.columns: Tensor
+        self.projections = nn.ModuleList(level[1] for level in head.pyramid.levels)
+        self.classify = head.classify
+
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
+        """Return ``segmentation`` uint8 [H, W], the likeliest class of each pixel, and ``confidence`` [H, W], how
+        probable it is.
+
+        Args:
+            features: of one image, ``features[path]`` [1, C, h, w].
+            covered: not read; all of the input is segmented.
+        """
+        feature = features[self.path]
+        averages = grid_averages(feature, self.rows, self.columns, self.bins)
+        pooled = [
+            F.interpolate(project(average), size=feature.shape[-2:], mode="bilinear")
+            for project, average in zip(self.projections, averages, strict=True)
+        ]
+        return likeliest_pixels(self.classify(torch.cat([feature, *pooled], dim=1)), self.image_size)
 
 
 def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
