@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, first_kept, kept_of_each_class
+from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, clipped, first_kept, kept_of_each_class
 from fbnetv5.heads.sizes import Size
 from fbnetv5.tasks.task import Features
 
@@ -64,7 +64,7 @@ class DeployedRCNN(nn.Module):
         hidden, predictor = self.roi.box_head(pooled), self.roi.box_predictor
         scores = predictor.scores(hidden).softmax(dim=1)[:, :-1].T * valid  # [K, R]; the background is last
         boxes = self.roi.box_coder.decode_single(predictor.deltas(hidden), proposals).unflatten(1, (-1, 4))  # [R, K, 4]
-        return self._select(_clipped(boxes, bounds).transpose(0, 1), scores)
+        return self._select(clipped(boxes, bounds).transpose(0, 1), scores)
 
     def _propose(self, feature: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
         """Return the proposals [R, 4] (xyxy pixels), and which of them count, 0 or 1 [R]."""
@@ -74,7 +74,7 @@ class DeployedRCNN(nn.Module):
         _, best = objectness[0].permute(1, 2, 0).flatten().topk(self.num_candidates)
         coder = self.rpn.box_coder
         boxes = coder.decode_single(by_anchor.index_select(0, best), self.anchors.index_select(0, best))
-        boxes = _clipped(boxes, bounds)
+        boxes = clipped(boxes, bounds)
         large = are_large(boxes, self.rpn.min_size)
         return first_kept(boxes, large, threshold=self.rpn.nms_thresh, count=self.num_proposals)
 
@@ -93,8 +93,3 @@ class DeployedRCNN(nn.Module):
             "scores": best_scores,
             "count": is_there.sum(dim=0, keepdim=True),
         }
-
-
-def _clipped(boxes: Tensor, bounds: Tensor) -> Tensor:
-    """Clip boxes [..., 4] (xyxy) to 0 and the largest coordinates [4]."""
-    return torch.minimum(boxes.clamp(min=0), bounds)

@@ -34,20 +34,39 @@ def are_large(boxes: Tensor, min_size: float) -> Tensor:
     return (sides >= min_size).to(boxes.dtype).prod(dim=-1)
 
 
+def clipped(boxes: Tensor, bounds: Tensor) -> Tensor:
+    """Clip boxes [..., 4] (xyxy) to 0 and the largest coordinates [4]."""
+    return torch.minimum(boxes.clamp(min=0), bounds)
+
+
 def first_kept(boxes: Tensor, valid: Tensor, *, threshold: float, count: int) -> tuple[Tensor, Tensor]:
     """Return the first boxes that suppression keeps: greedily, the best that overlaps with no better one that is kept.
 
-    The best box is taken, and what it overlaps is dropped, ``count`` times; the loop has no branches, so that it
-    unrolls, and few operations, as on a device each is a call.
-
     Args:
-        boxes: [n, 4] (xyxy), the best first.
+        boxes: [n, 4] (xyxy), the best first; those that take part have an area.
         valid: [n], 0 where a box does not take part.
         threshold: overlap above which the worse of two boxes is dropped.
         count: boxes to return.
 
     Returns:
         ``count`` boxes [count, 4], and which of them count, 0 or 1 [count]; the others are zeros.
+    """
+    places, counts = first_places(boxes, valid, threshold=threshold, count=count)
+    return boxes.index_select(0, places) * counts[:, None], counts
+
+
+def first_places(
+    boxes: Tensor, valid: Tensor, *, threshold: float, count: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return where the first boxes that suppression keeps are, int64 [count], and which of those count, 0 or 1 [count].
+
+    The best box is taken, and what it overlaps is dropped, ``count`` times; the loop has no branches, so that it
+    unrolls, and few operations, as on a device each is a call.
+
+    Args:
+        boxes, valid, threshold, count: as in :func:`first_kept`.
+        labels: [n], of the same type as the boxes; boxes of different labels do not meet, and a box without area, which
+            overlaps with nothing, may take part.
     """
     signs = torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=boxes.dtype, device=boxes.device)
     extents = (boxes * signs).T.contiguous()  # [4, n]: of two boxes, the smaller numbers bound what they share
@@ -58,13 +77,15 @@ def first_kept(boxes: Tensor, valid: Tensor, *, threshold: float, count: int) ->
         rank, best = remaining.max(dim=0, keepdim=True)  # 0 where no box is left
         shared = torch.minimum(extents, extents.index_select(1, best)).unflatten(0, (2, 2)).sum(dim=0)  # [2, n]
         common = shared.clamp(min=0).prod(dim=0)
+        if labels is not None:
+            common = common * (labels == labels.index_select(0, best))
+            remaining = remaining * (remaining < rank)  # the one taken, which may have no area
         # common / (size + other size - common) <= threshold
         apart = common * (1 + threshold) <= sizes + sizes.index_select(0, best)
         remaining = remaining * apart
         ranks.append(rank)
         taken.append(best)
-    counts = torch.cat(ranks).clamp(max=1)
-    return boxes.index_select(0, torch.cat(taken)) * counts[:, None], counts
+    return torch.cat(taken), torch.cat(ranks).clamp(max=1)
 
 
 def kept_of_each_class(boxes: Tensor, valid: Tensor, *, threshold: float) -> Tensor:

@@ -81,5 +81,5 @@ def random_model(
         model.eval()
         for name, parameter in model.head.named_parameters():
             if name.endswith(("predict.weight", "scores.weight", "deltas.weight", "classify.weight")):
-                nn.init.normal_(parameter, std=0.3)
+                nn.init.normal_(parameter, std=0.1)
     return model

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.boxes import clip_boxes_to_image
 
+from fbnetv5.heads.fixed_boxes import first_places
 from fbnetv5.heads.sizes import Size, stored_sizes
 from fbnetv5.tasks.task import TargetDict
 
@@ -61,6 +62,34 @@ def predictions_of(
         }
         for found, size, stored in zip(detections, sizes, stored_sizes(output_sizes, sizes), strict=True)
     ]
+
+
+def first_detections(
+    boxes: Tensor, labels: Tensor, scores: Tensor, *, score_threshold: float, overlap: float, count: int
+) -> dict[str, Tensor]:
+    """Return the best detections after suppression in each class, in operations of fixed size.
+
+    They are ``boxes`` [count, 4], ``box_labels`` int64 [count] and ``scores`` [count], the best first, zeros where
+    there are no more; and ``count`` int64 [1], how many there are.
+
+    Args:
+        boxes: candidates [n, 4] (xyxy pixels).
+        labels: int64 [n].
+        scores: [n].
+        score_threshold: what is not above it is dropped.
+        overlap: above which the worse of two boxes of a class is dropped.
+        count: detections to return, at most n.
+    """
+    scores, order = scores.topk(len(scores))
+    boxes, labels = boxes.index_select(0, order), labels.index_select(0, order)
+    valid = (scores > score_threshold).to(scores.dtype)
+    places, counts = first_places(boxes, valid, threshold=overlap, count=count, labels=labels.to(boxes.dtype))
+    return {
+        "boxes": boxes.index_select(0, places) * counts[:, None],
+        "box_labels": labels.index_select(0, places) * (counts > 0),
+        "scores": scores.index_select(0, places) * counts,
+        "count": (counts > 0).sum(dim=0, keepdim=True),
+    }
 
 
 def _resized(boxes: Tensor, size: Size, new_size: Size) -> Tensor:

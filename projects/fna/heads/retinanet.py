@@ -25,10 +25,11 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.fixed_boxes import clipped
 from fbnetv5.heads.sizes import Size, unpadded_sizes
 from fbnetv5.tasks.task import Features, TargetDict
 from projects.fna.heads.checks import at_least_float32, check_strides, consecutive_paths
-from projects.fna.heads.detections import images_of_sizes, predictions_of, truth_of
+from projects.fna.heads.detections import first_detections, images_of_sizes, predictions_of, truth_of
 
 _MAX_CONVS = 4  # what torchvision's head has
 _SCALES_PER_OCTAVE = 3
@@ -132,9 +133,87 @@ class RetinaNet(nn.Module):
         dtype = at_least_float32(outputs["cls_logits"].dtype)
         return {name: values.to(dtype) for name, values in outputs.items()}, levels
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what detects in one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`.
+
+        Raises:
+            InputError: the features are not of the paths' nominal strides.
+        """
+        return DeployedRetinaNet(self, image_size, feature_sizes)
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
+
+
+class DeployedRetinaNet(nn.Module):
+    """RetinaNet's inference for one image, whose detections are those of :class:`RetinaNet` up to rounding.
+
+    Args:
+        head: in evaluation mode; its modules are shared.
+        image_size: (height, width) in pixels.
+        feature_sizes: (height, width) of the features, ``feature_sizes[path]``.
+
+    Raises:
+        InputError: the features are not of the paths' nominal strides.
+    """
+
+    def __init__(self, head: RetinaNet, image_size: Size, feature_sizes: Sequence[Size]) -> None:
+        super().__init__()
+        self.paths, detector = head.paths, head.detector
+        self.pyramid, self.predictions, self.box_coder = detector.backbone, detector.head, detector.box_coder
+        sizes = level_sizes("RetinaNet", self.paths, image_size, feature_sizes, num_added=2)
+        levels = [torch.zeros(1, 1, *size) for size in sizes]
+        (anchors,) = detector.anchor_generator(images_of_sizes(levels[0], image_size, [image_size]), levels)
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.anchors: Tensor
+        num_anchors = detector.head.classification_head.num_anchors
+        self.num_anchors = [height * width * num_anchors for height, width in sizes]  # of each level
+        self.num_candidates = detector.topk_candidates  # of each level at most
+        self.num_detections = detector.detections_per_img
+        self.thresholds = {
+            "score": float(detector.score_thresh),
+            "overlap_of_detections": float(detector.nms_thresh),
+        }
+
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
+        """Detect objects.
+
+        Args:
+            features: of one image, ``features[path]`` [1, C, h, w] for all paths.
+            covered: (height, width) of the input that the image covers, float [2]; boxes are clipped to it.
+
+        Returns:
+            ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D], ``scores`` [D], the best first, and
+            ``count`` int64 [1], how many of them there are.
+        """
+        levels = list(self.pyramid(OrderedDict((str(path), features[path]) for path in self.paths)).values())
+        outputs = self.predictions(levels)
+        by_level = (outputs["cls_logits"][0], outputs["bbox_regression"][0], self.anchors)
+        found = map(self._candidates, *(values.split(self.num_anchors) for values in by_level))
+        boxes, labels, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return first_detections(
+            clipped(boxes, covered.flip(0).repeat(2)),
+            labels,
+            scores,
+            score_threshold=self.thresholds["score"],
+            overlap=self.thresholds["overlap_of_detections"],
+            count=min(self.num_detections, len(scores)),
+        )
+
+    def _candidates(self, logits: Tensor, deltas: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the boxes [n, 4], labels [n] and scores [n] of a level that are worth suppression.
+
+        Args:
+            logits: [A, K].
+            deltas: [A, 4].
+            anchors: [A, 4].
+        """
+        num_classes = logits.shape[1]
+        scores, best = logits.sigmoid().flatten().topk(min(self.num_candidates, logits.numel()))
+        places = torch.div(best, num_classes, rounding_mode="floor")
+        boxes = self.box_coder.decode_single(deltas.index_select(0, places), anchors.index_select(0, places))
+        return boxes, torch.remainder(best, num_classes), scores
 
 
 class LevelAnchors(AnchorGenerator):
@@ -167,6 +246,22 @@ def level_strides(paths: Sequence[int], num_added: int = 2) -> list[int]:
     """Return the strides in pixels of ``paths``, and of ``num_added`` further levels of half the size each."""
     strides = [STRIDES[path] for path in paths]
     return strides + [strides[-1] * 2 ** (level + 1) for level in range(num_added)]
+
+
+def level_sizes(
+    framework: str, paths: Sequence[int], image_size: Size, feature_sizes: Sequence[Size], *, num_added: int
+) -> list[Size]:
+    """Return the (height, width) of the levels that :func:`level_strides` has.
+
+    Raises:
+        InputError: the features of the paths are not of their nominal strides.
+    """
+    check_strides(framework, {path: torch.zeros(1, 1, *feature_sizes[path]) for path in paths}, paths, image_size)
+    sizes = [feature_sizes[path] for path in paths]
+    for _ in range(num_added):
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
 
 
 def _head(channels: int, num_anchors: int, num_classes: int, num_convs: int) -> RetinaNetHead:

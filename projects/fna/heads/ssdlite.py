@@ -28,11 +28,12 @@ from torchvision.ops import Conv2dNormActivation, box_iou
 
 from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.fixed_boxes import clipped
 from fbnetv5.heads.sizes import Size, unpadded_sizes
 from fbnetv5.tasks.task import Features, TargetDict
 from projects.fna.heads.checks import at_least_float32, check_batch, check_strides, consecutive_paths
-from projects.fna.heads.detections import images_of_sizes, predictions_of, truth_of
-from projects.fna.heads.retinanet import level_strides
+from projects.fna.heads.detections import first_detections, images_of_sizes, predictions_of, truth_of
+from projects.fna.heads.retinanet import level_sizes, level_strides
 
 _norm = partial(nn.BatchNorm2d, eps=1e-3)
 _INITIAL_STD = 0.03
@@ -161,6 +162,14 @@ class SSDLite(nn.Module):
         dtype = at_least_float32(outputs["cls_logits"].dtype)
         return {name: values.to(dtype) for name, values in outputs.items()}, [level.shape for level in levels]
 
+    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
+        """Return what detects in one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`.
+
+        Raises:
+            InputError: the features are not of the paths' nominal strides.
+        """
+        return DeployedSSDLite(self, image_size, feature_sizes)
+
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""
         return set()
@@ -171,6 +180,65 @@ class SSDLite(nn.Module):
             return torch.full((len(default_boxes),), -1, device=boxes.device)
         matches: Tensor = self.detector.proposal_matcher(box_iou(boxes, default_boxes.to(boxes.dtype)))
         return matches
+
+
+class DeployedSSDLite(nn.Module):
+    """SSDLite's inference for one image, whose detections are those of :class:`SSDLite` up to rounding.
+
+    Args:
+        head: in evaluation mode; its modules are shared.
+        image_size: (height, width) in pixels.
+        feature_sizes: (height, width) of the features, ``feature_sizes[path]``.
+
+    Raises:
+        InputError: the features are not of the paths' nominal strides.
+    """
+
+    def __init__(self, head: SSDLite, image_size: Size, feature_sizes: Sequence[Size]) -> None:
+        super().__init__()
+        self.paths, detector = head.paths, head.detector
+        self.expand, self.extra, self.predictions = head.expand, head.extra, detector.head
+        self.box_coder = detector.box_coder
+        sizes = level_sizes("SSDLite", self.paths, image_size, feature_sizes, num_added=len(head.extra))
+        levels = [torch.zeros(1, 1, *size) for size in sizes]
+        nominal = images_of_sizes(levels[0], (head.size, head.size), [image_size])
+        (default_boxes,) = detector.anchor_generator(nominal, levels)
+        self.register_buffer("default_boxes", default_boxes, persistent=False)
+        self.default_boxes: Tensor
+        self.num_candidates = min(detector.topk_candidates, len(default_boxes))  # of each class
+        self.num_detections = detector.detections_per_img
+        self.thresholds = {
+            "score": float(detector.score_thresh),
+            "overlap_of_detections": float(detector.nms_thresh),
+        }
+
+    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
+        """Detect objects.
+
+        Args:
+            features: of one image, ``features[path]`` [1, C, h, w] for all paths.
+            covered: (height, width) of the input that the image covers, float [2]; boxes are clipped to it.
+
+        Returns:
+            ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D], ``scores`` [D], the best first, and
+            ``count`` int64 [1], how many of them there are.
+        """
+        levels = [layer(features[path]) for layer, path in zip(self.expand, self.paths, strict=True)]
+        for layer in self.extra:
+            levels.append(layer(levels[-1]))
+        outputs = self.predictions(levels)
+        scores = outputs["cls_logits"][0].softmax(dim=1)[:, 1:].T  # [K, A], without the background
+        scores, best = scores.topk(self.num_candidates, dim=1)
+        classes = torch.arange(len(scores), device=scores.device)[:, None].expand(-1, self.num_candidates)
+        boxes = self.box_coder.decode_single(outputs["bbox_regression"][0], self.default_boxes)
+        return first_detections(
+            clipped(boxes, covered.flip(0).repeat(2)).index_select(0, best.flatten()),
+            classes.flatten(),
+            scores.flatten(),
+            score_threshold=self.thresholds["score"],
+            overlap=self.thresholds["overlap_of_detections"],
+            count=min(self.num_detections, scores.numel()),
+        )
 
 
 def extra_level(in_channels: int, out_channels: int) -> nn.Sequential:
