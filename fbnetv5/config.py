@@ -239,7 +239,7 @@ class ExportConfig:
     formats: list[str] = option(lambda: ["executorch"], "executorch, onnx, torchscript, or several of them")
     precisions: list[str] = option(lambda: ["fp32"], "fp32, int8 (not of torchscript), or both")
     size: list[int] | None = option(
-        None, "[height, width] of the input in pixels; null: the crop, or what holds 90 % of the training images"
+        None, "[height, width] of the input in pixels; null: the crop, or what most training images are padded to"
     )
     num_calibration: int = option(128, "int8: training images that the ranges of activations are measured on")
     float_parts: list[str] = option(

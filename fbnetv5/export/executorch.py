@@ -18,6 +18,7 @@ from fbnetv5.heads.sizes import Size
 
 XNNPACK = "XNNPACK"
 PORTABLE = "portable kernels"
+LAYERS = ("aten.conv2d.default", "aten.linear.default")
 LARGE = 2**14  # numbers; smaller results without a product are not worth a call of the backend
 
 
@@ -66,13 +67,24 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
             get_symmetric_quantization_config,
         )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+        from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+    config = get_symmetric_quantization_config(is_per_channel=True)
 
     class LayerQuantizer(XNNPACKQuantizer):
-        """Without concatenation, for which the library does not ask the filter."""
+        """With concatenation in layers alone; the library does not ask the filter for it."""
 
         SUPPORTED_PATTERNS: ClassVar = [p for p in XNNPACKQuantizer.SUPPORTED_PATTERNS if p.name != "cat"]
 
-    quantizer = LayerQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+            """Mark what is quantised."""
+            for node in model.graph.nodes:
+                if node.target is torch.ops.aten.cat.default and is_quantised(_module_of(node), float_parts):
+                    node.meta[Q_ANNOTATION_KEY] = _of_one_scale(node, config.input_activation)
+            annotated: fx.GraphModule = super().annotate(model)
+            return annotated
+
+    quantizer = LayerQuantizer().set_global(config)
     quantizer.set_filter_function(
         lambda node: node.op != "call_function" or is_quantised(_module_of(node), float_parts)
     )
@@ -83,7 +95,19 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
             observed(image)
         converted: fx.GraphModule = convert_pt2e(observed)
     _separate_readers(converted)
+    _separate_biases(converted)
     return converted
+
+
+def _of_one_scale(cat: fx.Node, qspec: Any) -> Any:
+    """Return the annotation of a concatenation: XNNPACK wants its inputs and its output in one scale."""
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, SharedQuantizationSpec
+
+    first, *others = cat.all_input_nodes
+    shared = SharedQuantizationSpec((first, cat))
+    return QuantizationAnnotation(
+        input_qspec_map={first: qspec, **dict.fromkeys(others, shared)}, output_qspec=shared, _annotated=True
+    )
 
 
 def _module_of(node: fx.Node) -> str:
@@ -137,6 +161,25 @@ def _separate_readers(graph: fx.GraphModule) -> None:
             for reader in list(node.users)[1:]:
                 with graph.graph.inserting_before(reader):
                     reader.replace_input_with(node, graph.graph.node_copy(node))
+    graph.recompile()
+
+
+def _separate_biases(graph: fx.GraphModule) -> None:
+    """Give every call of a layer its own copy of the bias.
+
+    XNNPACK puts a bias into the scale of the layer's input, which differs from level to level of a pyramid.
+    """
+    seen = set()
+    for number, node in enumerate(list(graph.graph.nodes)):
+        bias = node.args[2] if operator_name(node) in LAYERS and len(node.args) > 2 else None
+        if not isinstance(bias, fx.Node) or bias.op != "get_attr":
+            continue
+        if bias.target in seen:
+            name = f"bias_{number}"
+            graph.register_buffer(name, graph.get_parameter(str(bias.target)).detach().clone())
+            with graph.graph.inserting_before(node):
+                node.update_arg(2, graph.graph.get_attr(name))
+        seen.add(bias.target)
     graph.recompile()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -17,11 +18,8 @@ from fbnetv5.heads.sizes import Size
 LARGEST = 8192  # pixels on a side
 
 
-COVERED = 0.9  # share of the images that a size is to hold as large as the trained model sees them
-
-
 def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size] = ()) -> Size:
-    """Return the (height, width) to export at: what is wanted; or the crop, or what holds most images unshrunken.
+    """Return the (height, width) to export at: what is wanted; or the crop, or the size that most images are padded to.
 
     Args:
         spec: of the trained model.
@@ -35,8 +33,8 @@ def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size]
         if spec.crop is not None or not stored:
             return spec.nominal_size()
         seen = [resized_size(height, width, spec.short_side, spec.long_side) for height, width in stored]
-        height, width = (sorted(sides)[int(COVERED * (len(seen) - 1))] for sides in zip(*seen, strict=True))
-        return round_up(height, spec.multiple), round_up(width, spec.multiple)
+        padded = Counter((round_up(height, spec.multiple), round_up(width, spec.multiple)) for height, width in seen)
+        return padded.most_common(1)[0][0]
     if len(wanted) != 2 or not all(32 <= side <= LARGEST for side in wanted):
         raise InputError(f"export.size={wanted} should be [height, width] in pixels, each 32 to {LARGEST}")
     size = (wanted[0], wanted[1])
@@ -45,6 +43,15 @@ def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size]
     if any(side % spec.multiple for side in size):
         raise InputError(f"export.size={wanted}: both sides should be multiples of {spec.multiple}")
     return size
+
+
+def check_padding(spec: InputSpec) -> None:
+    """Raise InputError if a pixel can be the mean colour: an exported detector could not tell it from padding."""
+    if all(abs(255 * mean - round(255 * mean)) < 1e-3 for mean in spec.mean):
+        raise InputError(
+            f"input.mean {list(spec.mean)} is a colour that pixels can have, so that padding cannot be recognised; "
+            "train with a mean that is no whole number of 255 in one channel, such as ImageNet's"
+        )
 
 
 def fitted(image: Tensor, spec: InputSpec, size: Size) -> tuple[Tensor, Size]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-_CONVOLUTIONS = ("aten.convolution.", "aten.conv2d.", "aten.conv_transpose2d.")
+_CONVOLUTION = "aten.convolution.default"
 _LAYERS = ("aten.linear.default", "aten.addmm.default")
 _PRODUCTS = ("aten.mm.default", "aten.bmm.default", "aten.matmul.default")
 
@@ -54,7 +54,7 @@ def operator_name(node: fx.Node) -> str:
 def node_macs(node: fx.Node) -> int:
     """Return the multiply-adds of one call: of a convolution, a linear layer or a matrix product; else 0."""
     name = operator_name(node)
-    if name.startswith(_CONVOLUTIONS):
+    if name == _CONVOLUTION:
         weight = _shape(node.args[1])
         is_transposed = len(node.args) > 6 and bool(node.args[6])
         size = _shape(node.args[0]) if is_transposed else _shape(node)

@@ -78,11 +78,17 @@ def quantised_onnx(proto: Any, images: Sequence[Tensor], float_parts: Sequence[s
             image = next(self._images, None)
             return None if image is None else {INPUT: image.numpy()}
 
-    left_out = [node.name for node in proto.graph.node if not is_quantised(_module_of(node), float_parts)]
+    constants = {initializer.name for initializer in proto.graph.initializer}
+    left_out = [
+        node.name
+        for node in proto.graph.node
+        if not is_quantised(_module_of(node), float_parts)
+        or (node.op_type == "MatMul" and not constants.intersection(node.input))  # attention, and masks from pixels
+    ]
     with tempfile.TemporaryDirectory() as folder:
         source, prepared, result = (str(Path(folder) / f"{name}.onnx") for name in ("source", "prepared", "int8"))
         onnx.save(proto, source)
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             result,

@@ -1,4 +1,4 @@
-"""The metrics of a model, trained or exported, image by image; and how far the two are from each other."""
+"""The metrics of a model, trained or exported, image by image."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,13 @@ from fbnetv5.heads.sizes import Size
 from fbnetv5.model import as_pixels
 
 Runner = Callable[[Tensor], Sequence[Tensor]]
+
+
+class Opened(NamedTuple):
+    """A file in its runtime: what runs it; and where it tells, its input's shape and the number of its outputs."""
+
+    runner: Runner
+    interface: tuple[list[int], int] | None
 
 
 class ExportedModel:
@@ -105,13 +112,22 @@ def load_exported(path: str | os.PathLike[str], *, threads: int | None = None) -
         InputError: the file or its sidecar is missing or damaged, or its runtime is not installed.
     """
     file = Path(path)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads={threads} should be at least 1")
     sidecar = read_sidecar(file)
     if sidecar.runtime not in RUNTIMES:
         raise InputError(f"{file}: runtime '{sidecar.runtime}' is none of {', '.join(RUNTIMES)}")
-    return ExportedModel(sidecar, RUNTIMES[sidecar.runtime](file, threads))
+    opened = RUNTIMES[sidecar.runtime](file, threads)
+    expected = (sidecar.input["shape"], len(sidecar.outputs))
+    if opened.interface not in (None, expected):
+        raise InputError(
+            f"{file} takes an image of {opened.interface[0]} and returns {opened.interface[1]} tensors; its sidecar "
+            f"says {expected[0]} and {expected[1]}: export it again"
+        )
+    return ExportedModel(sidecar, opened.runner)
 
 
-def _executorch(file: Path, threads: int | None) -> Runner:
+def _executorch(file: Path, threads: int | None) -> Opened:
     with needs_extra("running a .pte file"):
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
@@ -122,11 +138,13 @@ def _executorch(file: Path, threads: int | None) -> Runner:
         program.load_method("forward")
     except RuntimeError as error:
         raise InputError(f"{file} cannot be loaded by ExecuTorch: {error}") from error
+    metadata = program.metadata("forward")
+    interface = (list(metadata.input_tensor_meta(0).sizes()), metadata.num_outputs())
     # the program holds what its method points into
-    return lambda image: program.load_method("forward").execute([image])
+    return Opened(lambda image: program.load_method("forward").execute([image]), interface)
 
 
-def _onnx(file: Path, threads: int | None) -> Runner:
+def _onnx(file: Path, threads: int | None) -> Opened:
     with needs_extra("running an .onnx file"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -136,10 +154,13 @@ def _onnx(file: Path, threads: int | None) -> Runner:
         session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base of their own
         raise InputError(f"{file} cannot be loaded by onnxruntime: {error}") from error
-    return lambda image: [torch.from_numpy(output) for output in session.run(None, {INPUT: image.numpy()})]
+    interface = (list(session.get_inputs()[0].shape), len(session.get_outputs()))
+    return Opened(
+        lambda image: [torch.from_numpy(output) for output in session.run(None, {INPUT: image.numpy()})], interface
+    )
 
 
-def _torchscript(file: Path, threads: int | None) -> Runner:
+def _torchscript(file: Path, threads: int | None) -> Opened:
     if threads is not None:
         torch.set_num_threads(threads)
     try:
@@ -152,10 +173,10 @@ def _torchscript(file: Path, threads: int | None) -> Runner:
             outputs: Sequence[Tensor] = module(image)
         return outputs
 
-    return run
+    return Opened(run, None)
 
 
-RUNTIMES: dict[str, Callable[[Path, int | None], Runner]] = {
+RUNTIMES: dict[str, Callable[[Path, int | None], Opened]] = {
     "executorch": _executorch,
     "onnx": _onnx,
     "torchscript": _torchscript,

@@ -16,8 +16,8 @@ from fbnetv5.export.parts import candidate_parts
 def rank_parts(model: DeployedModel, images: Sequence[Tensor]) -> list[tuple[str, float]]:
     """Return the parts of a model with the error that int8 brings to each alone, the worst first.
 
-    The error is that of the head's inputs or, for a part of the head, of its own output: noise over signal, the mean
-    square of the difference over that of the output.
+    The error is that of the outputs that are real numbers, such as scores, boxes and confidence: noise over signal, the
+    mean square of the difference over that of the output.
 
     Args:
         model: for one image.

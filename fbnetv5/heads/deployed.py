@@ -25,7 +25,7 @@ class DeployableHead(Protocol):
         SCALAR     ``scores`` [K], the probability of each class
         BOXES      ``boxes`` [D, 4] (xyxy pixels of the input), ``box_labels`` int64 [D] and ``scores`` [D], the best
                    first; ``count`` int64 [1], how many of the D places are used
-        MASK       ``segmentation`` [H, W] of the input's size, class ids
+        MASK       ``segmentation`` uint8 [H, W] of the input's size, class ids; ``confidence`` [H, W], how probable
         KEYPOINTS  ``keypoints`` [K, 3]: x, y in pixels of the input, and the score
         =========  ===========================================================================================
 

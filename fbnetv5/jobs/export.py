@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,31 @@ from torch import Tensor
 from fbnetv5 import __version__
 from fbnetv5.config import RunConfig
 from fbnetv5.config_file import saved_yaml
-from fbnetv5.data.multitask import Source
+from fbnetv5.data.multitask import Source, TargetKind, UndecodableImageError
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.distributed import start_world
-from fbnetv5.errors import InputError
+from fbnetv5.errors import InputError, nearest
 from fbnetv5.export.agreement import agreement
-from fbnetv5.export.convert import PRECISIONS, SUFFIXES, convert
+from fbnetv5.export.convert import PRECISIONS, SUFFIXES, check_support, convert
 from fbnetv5.export.deployed import DeployedModel, deploy
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
-from fbnetv5.export.inputs import fitted, input_size
+from fbnetv5.export.inputs import check_padding, fitted, input_size
 from fbnetv5.export.lowered import Lowered
+from fbnetv5.export.parts import candidate_parts
 from fbnetv5.export.rating import Fitted, Predictor, main_metric, rate
 from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sensitivity import rank_parts
-from fbnetv5.export.sidecar import Sidecar, write_sidecar
-from fbnetv5.files import atomic_path, write_text
+from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
+from fbnetv5.files import atomic_path, reported, write_text
 from fbnetv5.heads.sizes import Size
 from fbnetv5.model import TaskNet
 from fbnetv5.model_folder import load
 
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
+LARGE_DROP = 2  # points that the fixed size may cost before the export says so
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -89,15 +92,25 @@ def build_export(config: RunConfig) -> Export:
         raise InputError("export.model is missing: the folder of a trained model")
     _check_choices("export.formats", options.formats, tuple(SUFFIXES))
     _check_choices("export.precisions", options.precisions, PRECISIONS)
+    for runtime in options.formats:
+        for precision in options.precisions:
+            check_support(runtime, precision)
     model = load(options.model)
-    target = model.head.target.name
-    images = _training_images(config, model)
-    size = input_size(model.spec.input, options.size, [(image.shape[1], image.shape[2]) for image in images])
+    spec, target = model.spec.input, model.head.target
+    if target.kind is TargetKind.BOXES:
+        check_padding(spec)
+    train_source = _training_source(config, model)
+    needs_sizes = options.size is None and spec.crop is None and train_source is not None
+    size = input_size(spec, options.size, _sizes(config, train_source) if needs_sizes and train_source else ())
     deployed = deploy(model, size)
-    calibration = [fitted(image, model.spec.input, size)[0] for image in images if "int8" in options.precisions]
-    val_source = build_val_source(config.data, {target: model.spec.classes})
-    rows = [] if val_source is None else list(val_source.labelled(target))
+    _check_parts(deployed, options.float_parts)
+    calibration = []
+    if "int8" in options.precisions and train_source is not None:
+        calibration = [fitted(image, spec, size)[0] for image in _images(config, train_source)]
+    val_source = build_val_source(config.data, {target.name: model.spec.classes})
+    rows = [] if val_source is None else list(val_source.labelled(target.name))
     if val_source is None or not rows:
+        print("no image of data.val is labelled: files are written without being rated beside the trained model")
         return Export(config, model, deployed, size, None, calibration)
     source = Subset(val_source, _spread(rows, options.num_evaluated))
     print(f"rating the trained model on {len(source)} images ...", flush=True)
@@ -111,8 +124,21 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
     Raises:
         InputError: the runtime's packages are missing, or a file cannot be written.
     """
-    options = export.config.export
     file = folder / f"model_{precision}{SUFFIXES[runtime]}"
+    partial = file.with_name(f".{file.name}")
+    try:
+        _export_partial(export, runtime, precision, partial)
+        with reported(file):
+            partial.replace(file)
+            sidecar_path(partial).replace(sidecar_path(file))
+    finally:
+        partial.unlink(missing_ok=True)
+        sidecar_path(partial).unlink(missing_ok=True)
+    print(f"written: {file}")
+
+
+def _export_partial(export: Export, runtime: str, precision: str, file: Path) -> None:
+    options = export.config.export
     calibration = export.calibration if precision == "int8" else None
     float_parts = list(options.float_parts) if precision == "int8" else []
     ranked: list[str] | None = None
@@ -120,7 +146,7 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
         print(f"{runtime} {precision}: exporting ...", flush=True)
         lowered = convert(export.deployed, runtime, export.size, calibration, float_parts)
         sidecar = _write(export, runtime, precision, file, lowered, float_parts)
-        _say(file, sidecar, lowered)
+        _say(sidecar, lowered)
         drop = sidecar.metrics.get("drop_in_points", 0.0)
         if precision == "fp32" or options.max_drop is None or drop <= options.max_drop:
             return
@@ -129,9 +155,9 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
             ranked = [part for part, _ in rank_parts(export.deployed, export.calibration[:NUM_RANKED])]
         left = [part for part in ranked if part not in float_parts]
         if len(left) <= 1:
-            print("  nothing but one part is left in int8; the drop stays")
+            print("  but one part is left in int8; the drop stays")
             return
-        float_parts += left[: max(1, len(float_parts))]
+        float_parts += left[: min(max(1, len(float_parts)), len(left) - 1)]
         print(f"  in float32 from now on: {', '.join(float_parts)}")
 
 
@@ -182,20 +208,52 @@ def _metrics(export: Export, source: Source, exported: Predictor) -> dict[str, A
     }
 
 
-def _training_images(config: RunConfig, model: TaskNet) -> list[Tensor]:
-    """Return images of the training split, evenly spaced: what int8 is calibrated on, and what sizes there are."""
-    source = build_source(config.data)
+def _training_source(config: RunConfig, model: TaskNet) -> Source | None:
+    """Open the training split, for calibration and the images' sizes; None if it is of other classes, without int8.
+
+    Raises:
+        InputError: int8 is wanted, and the classes are not the model's.
+    """
     target = model.head.target.name
+    needed = "int8" in config.export.precisions
+    if not needed and (config.export.size is not None or model.spec.input.crop is not None):
+        return None
+    source = build_source(config.data)
     found = tuple(source.classes.get(target, ()))
     if found == model.spec.classes:
-        return [source.load(row, ()).image for row in _spread(range(len(source)), config.export.num_calibration)]
-    if "int8" not in config.export.precisions:
-        return []
+        return source
     names = f"{', '.join(found[:3]) or 'none'} ... instead of {', '.join(model.spec.classes[:3])} ..."
-    raise InputError(
-        f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the model's "
-        f"({names}): give the data that the model was trained on"
-    )
+    if needed:
+        raise InputError(
+            f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the model's "
+            f"({names}): give the data that the model was trained on"
+        )
+    print(f"the classes of data.train are not the model's ({names}): the input has the model's nominal size")
+    return None
+
+
+def _sizes(config: RunConfig, source: Source) -> list[Size]:
+    return [(image.shape[1], image.shape[2]) for image in _images(config, source)]
+
+
+def _images(config: RunConfig, source: Source) -> Iterator[Tensor]:
+    """Yield images of a source, evenly spaced; ``data.undecodable`` says what becomes of those that cannot be read."""
+    for row in _spread(range(len(source)), config.export.num_calibration):
+        try:
+            yield source.load(row, ()).image
+        except UndecodableImageError as error:
+            if config.data.undecodable == "error":
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+
+
+def _check_parts(deployed: DeployedModel, parts: Sequence[str]) -> None:
+    known = dict(deployed.named_modules())
+    for part in parts:
+        if part not in known:
+            raise InputError(
+                f"export.float_parts: the model has no part '{part}'{nearest(part, candidate_parts(deployed))}"
+            )
 
 
 def _spread(rows: Sequence[int], count: int) -> list[int]:
@@ -212,9 +270,9 @@ def _check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> N
         raise InputError(f"{key} is empty; choose from {', '.join(choices)}")
 
 
-def _say(file: Path, sidecar: Sidecar, lowered: Lowered) -> None:
-    """Print what was written, and how it compares."""
-    print(f"{file}: {sidecar.num_bytes / 1e6:.2f} MB, input {sidecar.size[0]}x{sidecar.size[1]}")
+def _say(sidecar: Sidecar, lowered: Lowered) -> None:
+    """Print what a file is, and how it compares."""
+    print(f"  {sidecar.num_bytes / 1e6:.2f} MB, input {sidecar.size[0]}x{sidecar.size[1]}")
     if lowered.macs:
         print(f"  {XNNPACK} computes {lowered.share(XNNPACK):.1%} of the multiply-adds")
     for backend, operators in lowered.operators.items():
@@ -229,3 +287,7 @@ def _say(file: Path, sidecar: Sidecar, lowered: Lowered) -> None:
             f"  {name} on {metrics['num_images']} images: {trained:.2f} trained, {at_size:.2f} at this size, "
             f"{found:.2f} in this file: a drop of {metrics['drop_in_points']:.2f} points"
         )
+        if metrics["drop_by_size_in_points"] > LARGE_DROP:
+            print(
+                "  the fixed size costs much of the metric: export.size=[height,width] sets one that suits your images"
+            )

@@ -152,7 +152,7 @@ def _answer(connection: Connection) -> Sequence[float]:
 def _serve(connection: Connection, file: ExportedFile, threads: int) -> None:
     """Load a file, answer with nothing, then answer each number of seconds with what :func:`turn` returns."""
     try:
-        run = RUNTIMES[file.runtime](Path(file.path), threads)
+        run = RUNTIMES[file.runtime](Path(file.path), threads).runner
         image = torch.randn(1, 3, file.height, file.width, generator=torch.Generator().manual_seed(0))
         run(image)
         connection.send(())

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from fbnetv5.archs.fusion import to_higher_resolution
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.data.multitask import TargetKind
 from fbnetv5.errors import InputError
 from fbnetv5.export.agreement import agreement
-from fbnetv5.export.deployed import covered_size, deploy
-from fbnetv5.export.inputs import fitted, input_size
+from fbnetv5.export.deployed import covered_size, deploy, folded
+from fbnetv5.export.inputs import check_padding, fitted, input_size
 from fbnetv5.export.network import group_means
 from fbnetv5.export.parts import candidate_parts, is_quantised
 from fbnetv5.export.runtime import decoded
@@ -71,6 +73,50 @@ def test_places_of_detections_that_are_not_used_are_zeros():
     assert (outputs["scores"][:count].diff() <= 0).all()
 
 
+@torch.no_grad()
+def test_keypoints_come_back_in_stored_pixels():
+    outputs = {"keypoints": torch.tensor([[40.0, 10, 0.5], [80, 60, 1]])}
+    found = decoded(TargetKind.KEYPOINTS, outputs, (60, 80), (120, 240))
+    assert found.tolist() == [[120, 20, 0.5], [240, 120, 1]]
+    other = found + torch.tensor([1.0, -3, 0.25])
+    differences = agreement(TargetKind.KEYPOINTS, [found, found], [found, other])
+    assert differences == {"max_score_difference": 0.25, "max_point_difference": 3}
+
+
+class Layers(nn.Module):
+    """BN wherever it may stand: before, after, and not next to a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.BatchNorm2d(3)
+        self.up = nn.ConvTranspose2d(3, 6, 4, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.conv = nn.Conv2d(6, 4, 3, groups=2)
+        self.activation = nn.ReLU()
+        self.after = nn.BatchNorm2d(4)
+        self.last = nn.Sequential(nn.Conv2d(4, 4, 1), BatchNormAct2d(4, act_layer=nn.ReLU6))
+        self.grouped = nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=2), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(self.norm(self.up(self.before(x))))
+        return self.grouped(self.last(self.after(self.activation(x))))
+
+
+@torch.no_grad()
+def test_batch_normalisation_is_folded_where_it_follows_a_convolution():
+    torch.manual_seed(0)
+    layers = Layers().eval()
+    for module in layers.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                tensor.uniform_(0.5, 2)
+    x = torch.randn(2, 3, 9, 7)
+    result = folded(layers)
+    torch.testing.assert_close(result(x), layers(x))
+    left = {name for name, module in result.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert left == {"before", "after", "grouped.1"}
+
+
 def test_padding_is_recognised():
     assert covered_size(torch.ones(1, 3, 7, 9)).tolist() == [7, 9]
     image = torch.zeros(1, 3, 7, 9)
@@ -83,6 +129,12 @@ def test_no_pixel_of_an_image_looks_like_padding():
     values = torch.arange(256, dtype=torch.uint8).expand(3, 2, 256).clone()
     prepared, _ = fitted(values, InputSpec(short_side=2), (2, 256))
     assert (prepared != 0).all()
+
+
+def test_a_mean_that_pixels_can_have_is_refused():
+    check_padding(InputSpec(short_side=64, mean=(0.4, 0.2, 0.406)))
+    with pytest.raises(InputError, match="is a colour that pixels can have"):
+        check_padding(InputSpec(short_side=64, mean=(0.4, 0.2, 0.0)))
 
 
 def test_images_are_fitted_as_the_trained_model_sees_them_or_smaller():
@@ -98,6 +150,7 @@ def test_images_are_fitted_as_the_trained_model_sees_them_or_smaller():
 def test_sizes_that_the_model_does_not_see_are_refused():
     spec = InputSpec(short_side=64, multiple=32)
     assert input_size(spec, None) == (64, 64)
+    assert input_size(spec, None, [(100, 140), (100, 141), (140, 100)]) == (64, 96)  # what most are padded to
     assert input_size(spec, [96, 64]) == (96, 64)
     for wanted, message in (([64], "should be"), ([64, 65], "multiples of 32"), ([16, 64], "each 32 to")):
         with pytest.raises(InputError, match=message):

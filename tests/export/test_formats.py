@@ -113,6 +113,12 @@ def test_files_that_cannot_be_used_are_refused(runs: dict[str, Path], tmp_path: 
         file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(InputError, match="checksums differ"):
             load_exported(file)
+        file.write_bytes(data)
+        Path(f"{file}.json").write_text(description.replace("96", "64"))
+        with pytest.raises(
+            InputError, match=r"takes an image of \[1, 3, 96, 96\] .* its sidecar says \[1, 3, 64, 64\]"
+        ):
+            load_exported(file)
         Path(f"{file}.json").write_text(description[:100])
         with pytest.raises(InputError, match="is not JSON"):
             read_sidecar(file)

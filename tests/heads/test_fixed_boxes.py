@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, nms, roi_align
 
-from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, first_kept, kept_of_each_class, overlaps
+from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, first_kept, first_places, kept_of_each_class, overlaps
 
 
 def random_boxes(*shape: int, seed: int = 0) -> Tensor:
@@ -38,6 +38,17 @@ def test_boxes_that_are_not_valid_neither_are_kept_nor_drop_others():
     kept, counts = first_kept(boxes, torch.tensor([0.0, 1, 1]), threshold=0.5, count=3)
     assert torch.equal(kept, torch.stack([boxes[1], boxes[2], torch.zeros(4)]))
     assert counts.tolist() == [1, 1, 0]
+
+
+def test_the_first_places_of_labelled_boxes_are_those_of_batched_nms():
+    boxes = random_boxes(120)
+    boxes[[3, 40, 41], 2] = boxes[[3, 40, 41], 0]  # without area: they overlap with nothing
+    labels = torch.randint(3, (120,), generator=torch.Generator().manual_seed(2))
+    expected = batched_nms(boxes, torch.arange(120, 0, -1).float(), labels, 0.4)
+    places, counts = first_places(boxes, torch.ones(120), threshold=0.4, count=110, labels=labels.float())
+    assert {3, 40, 41} <= set(expected.tolist())
+    assert counts.tolist() == [1] * len(expected) + [0] * (110 - len(expected))
+    assert torch.equal(places[: len(expected)], expected)
 
 
 def test_suppression_by_class_is_batched_nms():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fbnetv5.heads.heatmaps import decode, gaussian_maps, heatmap_loss
+from fbnetv5.heads.heatmaps import decode, decode_covered, gaussian_maps, heatmap_loss
 from fbnetv5.heads.simple_baseline import SimpleBaseline
 from fbnetv5.seeding import generator
 
@@ -97,3 +97,21 @@ def test_the_head_of_the_paper():
     assert head.macs([(64, 64), (32, 32), (16, 16), (8, 8)]) == deconvs + 64 * 64 * 256 * 16
     # MobileNetV2 without its last layers has 1.81 M parameters: 5.23 M in FNA++, Table 6
     assert 1.812 + sum(p.numel() for p in head.parameters()) / 1e6 == pytest.approx(5.23, abs=0.01)
+
+
+@pytest.mark.parametrize("true_size", [SIZE, (37, 96), (64, 50), (3, 2)])
+@pytest.mark.parametrize("levels", [4, None])  # as int8 has them: many cells are as high as the highest
+def test_keypoints_are_decoded_in_fixed_sizes_as_they_are_otherwise(true_size: tuple[int, int], levels: int | None):
+    maps = torch.randn(200, *MAPS, generator=generator(3))
+    if levels is not None:
+        maps = (maps * levels).round() / levels
+    expected = decode(maps, SIZE, true_size, true_size)
+    found = decode_covered(maps, SIZE, torch.tensor(true_size).float())
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("map_size", [(1, 1), (2, 7), (5, 2)])
+def test_small_maps_are_decoded_in_fixed_sizes(map_size: tuple[int, int]):
+    maps = torch.rand(50, *map_size, generator=generator(4))
+    found = decode_covered(maps, SIZE, torch.tensor(SIZE).float())
+    torch.testing.assert_close(found, decode(maps, SIZE, SIZE, SIZE))

@@ -49,6 +49,9 @@ def test_what_cannot_be_exported_is_refused(run: Path, capsys: pytest.CaptureFix
         run, capsys, "--format", "torchscript", "--precision", "int8"
     )
     assert "unknown key 'export.sizes'" in refused(run, capsys, "export.sizes=[1,2]")
+    message = refused(run, capsys, "export.size=[96,64]", "export.float_parts=[network.trunk.9]")
+    assert "the model has no part 'network.trunk.9'; did you mean 'network.trunk." in message
+    assert not list(run.glob("export/*.p*"))
 
 
 @pytest.mark.parametrize("file", sorted((CONFIGS / "export").glob("*.yaml")), ids=lambda file: file.stem)
@@ -91,6 +94,7 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
     for arguments, message in (
         ([str(images / "cut.jpg")], "no image could be read"),
         ([str(tmp_path / "none")], "there is no such image or folder"),
+        ([str(images / "0.png"), "--threads", "0"], "threads=0 should be at least 1"),
     ):
         with pytest.raises(SystemExit):
             run_exported.main([str(file), *arguments, "--output", str(tmp_path / "no")])
@@ -125,5 +129,5 @@ def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.Monke
     monkeypatch.setattr(export, "rank_parts", lambda *arguments: ranked)
     options = SimpleNamespace(float_parts=["given"], max_drop=1.0)
     made = SimpleNamespace(config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1])
-    export.export_one(made, "onnx", "int8", tmp_path)  # type: ignore[arg-type]
-    assert tried == [["given"], ["given", "worst"], ["given", "worst", "third", "last"]]
+    export._export_partial(made, "onnx", "int8", tmp_path / "model")  # type: ignore[arg-type]
+    assert tried == [["given"], ["given", "worst"], ["given", "worst", "third"]]  # one part stays in int8

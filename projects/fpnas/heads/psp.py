@@ -177,7 +177,7 @@ class DeployedPSPNet(nn.Module):
         self.register_buffer("columns", averaging_weights(width, self.bins), persistent=False)
         self.rows: Tensor
         self.columns: Tensor
-        self.projections = nn.ModuleList(level[1] for level in head.pyramid.levels)
+        self.projections = nn.ModuleList(level.get_submodule("1") for level in head.pyramid.levels)
         self.classify = head.classify
 
     def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,66 @@
+"""Layers that ExecuTorch's int8 has to be told more about than others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.export.executorch import quantised_pt2e, to_executorch
+from fbnetv5.export.runtime import RUNTIMES
+
+pytest.importorskip("executorch", reason="the export extra is not installed")
+SIZE = (16, 24)
+
+
+class Levels(nn.Module):
+    """One convolution with a bias, on two levels of a pyramid whose values differ in size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.shared = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        fine = self.stem(image)
+        coarse = 0.1 * F.avg_pool2d(fine, 2)
+        return {"fine": self.shared(fine), "coarse": self.shared(coarse)}
+
+
+class Halves(nn.Module):
+    """Half of the channels pass by a convolution and are set beside its result, whose values are larger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.half, self.last = (nn.Conv2d(*pair, 3, padding=1) for pair in ((3, 8), (4, 4), (8, 8)))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        feature = self.stem(image)
+        return {"feature": self.last(torch.cat([feature[:, 4:], self.half(feature[:, :4])], dim=1))}
+
+
+class Whole(nn.Module):
+    """A part of a model by the name that is quantised."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.network = nn.ModuleList([part])
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = self.network[0](image)
+        return outputs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [Levels, Halves])
+@torch.no_grad()
+def test_int8_is_close_to_float(part: type[nn.Module], tmp_path: Path):
+    torch.manual_seed(0)
+    model = Whole(part()).eval()
+    image, file = torch.randn(1, 3, *SIZE), tmp_path / "model.pte"
+    quantised = quantised_pt2e(model, [image], [])
+    file.write_bytes(to_executorch(quantised, SIZE).data)
+    for expected, found in zip(model(image).values(), RUNTIMES["executorch"](file, 1)(image), strict=True):
+        assert 0 < (found - expected).abs().mean() < 0.1 * expected.std()
