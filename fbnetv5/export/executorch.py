@@ -79,7 +79,8 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
         def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
             """Mark what is quantised."""
             for node in model.graph.nodes:
-                if node.target is torch.ops.aten.cat.default and is_quantised(_module_of(node), float_parts):
+                is_cat = node.target is torch.ops.aten.cat.default and node.meta["val"].is_floating_point()
+                if is_cat and is_quantised(_module_of(node), float_parts):
                     node.meta[Q_ANNOTATION_KEY] = _of_one_scale(node, config.input_activation)
             annotated: fx.GraphModule = super().annotate(model)
             return annotated

@@ -106,7 +106,7 @@ class BoundedSpace:
         return tuple(_pick(range(count), draws) for count in self.num_types)
 
     def draw_near(self, target: float, tolerance: float, draws: torch.Generator, *, attempts: int = 10_000) -> Choices:
-        """Draw a network whose MACs differ from ``target`` by at most the share ``tolerance`` of it.
+        """Draw a network below the bound whose MACs differ from ``target`` by at most the share ``tolerance`` of it.
 
         A random network is moved towards the target, one random position at a time, which may go on from a new one.
 
@@ -116,7 +116,7 @@ class BoundedSpace:
         choices = self.draw_any(draws)
         for attempt in range(attempts):
             away = abs(self.macs(choices) - target)
-            if away <= tolerance * target:
+            if away <= tolerance * target and self.is_within(choices):
                 return choices
             if attempt % 200 == 199:  # stuck, as one change at a time can be
                 choices = self.draw_any(draws)
@@ -126,7 +126,8 @@ class BoundedSpace:
             if abs(self.macs(moved) - target) < away:
                 choices = moved
         raise InputError(
-            f"no network of {target:,.0f} MACs was found, give or take {tolerance:.1%}; raise the tolerance"
+            f"no network of {target:,.0f} MACs was found, give or take {tolerance:.1%}, below project.bound="
+            f"{self.bound:,.0f}; raise the tolerance"
         )
 
 

@@ -19,15 +19,18 @@ from fbnetv5.seeding import Purpose, forked, generator
 from projects.fpnas import search
 from projects.fpnas.architecture import Architecture
 from projects.fpnas.compare_table import Measured, markdown
-from projects.fpnas.config import SearchConfig, check_search
+from projects.fpnas.config import SearchConfig, check_search, check_training
 from projects.fpnas.fit import accuracy, fit
-from projects.fpnas.images import load_split, read_images, save_split
+from projects.fpnas.images import ImageSet, check_batches, load_split, read_images, save_split
 from projects.fpnas.problem import NETWORK, Problem, model_macs, model_spec
 from projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
 from projects.fpnas.work import IMAGES, build_problem, move_model
 from projects.fpnas.workers import ProgressLine, Workers
 
 RESULTS, TABLE, TRAININGS = "compare.json", "compare.md", "trainings"
+FREE = tuple(  # keys that may change when a run goes on: results are known by the network and the seed that they are of
+    f"project.{key}" for key in ("seeds", "num_random", "tolerance", "mobilenet_strides", "shufflenet_strides")
+)
 
 
 @dataclass
@@ -86,7 +89,8 @@ def run(config: RunConfig, folder: Path) -> None:
     check_compare(config, options)
     train, test, classes = read_images(config.data)
     problem = build_problem(search_config(config, folder, 0), classes)
-    search.claim_folder(config, folder)
+    check_searches(config, options, problem, train)
+    search.claim_folder(config, folder, FREE)
     for seed in options.seeds:
         searched = search_config(config, folder, seed)
         if not (Path(searched.output) / search.RESULT).exists():
@@ -94,7 +98,7 @@ def run(config: RunConfig, folder: Path) -> None:
     save_split(folder / IMAGES, train, test)
     trainings = [one for seed in options.seeds for one in plan(config, options, problem, folder, seed)]
     train_all(config, options, trainings, folder, classes)
-    (folder / IMAGES).unlink()
+    (folder / IMAGES).unlink()  # before the table, with which the comparison is done
     write_table(options, trainings, folder, (len(train), len(test)))
 
 
@@ -106,6 +110,22 @@ def check_compare(config: RunConfig, options: CompareConfig) -> None:
     for key in ("num_random", "train_epochs"):
         if getattr(options, key) < 1:
             raise InputError(f"project.{key}={getattr(options, key)} is too small: at least 1")
+    if not 0 < options.tolerance < 1:
+        raise InputError(f"project.tolerance={options.tolerance} is not between 0 and 1")
+    for key, count in (("mobilenet_strides", 5), ("shufflenet_strides", 2)):
+        strides = getattr(options, key)
+        if len(strides) != count or not set(strides) <= {1, 2}:
+            raise InputError(f"project.{key}={strides} should be {count} numbers, each 1 or 2")
+    check_training(config, "train_final_lr", options.train_final_lr)
+
+
+def check_searches(config: RunConfig, options: CompareConfig, problem: Problem, train: ImageSet) -> None:
+    """Raise InputError for what would else stop a search, or the comparison after all searches."""
+    space = problem.space(options.bound)
+    search.build_method(config, options, space)
+    search.split_images(train, config, options)
+    check_batches(len(train), config.search.batch_size)
+    references(options, problem, min(options.bound, space.dearest))
 
 
 def search_config(config: RunConfig, folder: Path, seed: int) -> RunConfig:
@@ -133,16 +153,28 @@ def plan(config: RunConfig, options: CompareConfig, problem: Problem, folder: Pa
         draws = generator(seed, Purpose.ABLATION, number)
         drawn = problem.architecture(space.draw_near(target, options.tolerance, draws)).as_dict()
         trainings.append(Training("random", seed, number, {"_target_": NETWORK, "architecture": drawn}))
+    for name, network in references(options, problem, target).items():
+        trainings.append(Training(name, seed, 0, network))
+    return trainings
+
+
+def references(options: CompareConfig, problem: Problem, target: float) -> dict[str, dict[str, Any]]:
+    """Return class and options of MobileNetV2 and ShuffleNetV2 at ``target`` MACs, by their names.
+
+    Raises:
+        InputError: one of them has no width of so many MACs below the bound.
+    """
+    networks = {}
     strides = {MobileNetV2: options.mobilenet_strides, ShuffleNetV2: options.shufflenet_strides}
     for reference, given in strides.items():
         entry = {"_target_": f"{reference.__module__}.{reference.__name__}", "strides": list(given)}
 
         def macs(width: float, entry: dict[str, Any] = entry) -> int:
-            return model_macs(build_model(model_spec({**entry, "width": width}, problem)), side)
+            return model_macs(build_model(model_spec({**entry, "width": width}, problem)), problem.data.crop or 0)
 
-        width = width_for(target, macs, tolerance=options.tolerance)
-        trainings.append(Training(reference.__name__, seed, 0, {**entry, "width": width}))
-    return trainings
+        width = width_for(target, macs, tolerance=options.tolerance, bound=options.bound)
+        networks[reference.__name__] = {**entry, "width": width}
+    return networks
 
 
 def train_all(

@@ -56,7 +56,8 @@ def markdown(
     text += (
         f"A search ({searches[0]['method']}) took {searches[0]['epochs']} epochs of "
         f"{searches[0]['training_images']:,} images, {searches[0]['image_passes']:,} in all, and "
-        f"{clock(statistics.mean(seconds))} (h:mm:ss, mean of {len(seconds)}).\n"
+        f"{clock(statistics.mean(seconds))} (h:mm:ss, seconds summed over trainings, which may run at "
+        f"the same time; mean of {len(seconds)}).\n"
     )
     return text
 

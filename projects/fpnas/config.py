@@ -39,23 +39,42 @@ class SearchConfig:
         return Budget(self.iterations, self.shared_epochs, self.epochs, self.num_candidates)
 
 
-MINIMA = {"iterations": 1, "shared_epochs": 1, "epochs": 1, "num_candidates": 1, "jobs": 1, "final_lr": 0}
+AT_LEAST_1 = ("iterations", "shared_epochs", "epochs", "num_candidates", "jobs")
 
 
 def check_search(config: RunConfig, project: SearchConfig) -> None:
     """Raise InputError for a key of a search that is out of range, or has no effect."""
-    for key, minimum in MINIMA.items():
-        if (value := getattr(project, key)) is not None and value < minimum:
-            raise InputError(f"project.{key}={value} is too small: at least {minimum}")
+    for key in AT_LEAST_1:
+        if (value := getattr(project, key)) is not None and value < 1:
+            raise InputError(f"project.{key}={value} is too small: at least 1")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "start FPNAS without torchrun: it trains several networks at a time, project.jobs says how many"
         )
     if not 0 < project.validation_share < 1:
         raise InputError(f"project.validation_share={project.validation_share} is not between 0 and 1")
+    check_training(config, "final_lr", project.final_lr)
+
+
+def check_training(config: RunConfig, key: str, final_lr: float) -> None:
+    """Raise InputError for a key of the core that ``fit`` cannot use, or for a rate that does not fall.
+
+    Args:
+        config: of the run.
+        key: of ``project``, that ``final_lr`` was given by.
+        final_lr: what the rate falls to.
+    """
     if config.search.batch_size < 2:
         raise InputError(f"search.batch_size={config.search.batch_size}: batch normalisation needs at least 2 images")
-    if config.optimizer.backbone_factor != 1 or config.optimizer.schedule.name != "constant":
-        raise InputError(
-            "optimizer.backbone_factor and optimizer.schedule have no effect on an FPNAS search; remove them"
-        )
+    optimizer = config.optimizer
+    unused = {
+        "optimizer.backbone_factor": optimizer.backbone_factor != 1,
+        "optimizer.clip_norm": optimizer.clip_norm is not None,
+        "optimizer.schedule": optimizer.schedule.name != "constant",
+        "search.steps": config.search.steps is not None,
+        "search.epochs": config.search.epochs is not None,
+    }
+    if given := [name for name, is_given in unused.items() if is_given]:
+        raise InputError(f"remove what has no effect on FPNAS: {', '.join(given)}")
+    if not 0 <= final_lr <= optimizer.lr:
+        raise InputError(f"project.{key}={final_lr} is not between 0 and optimizer.lr={optimizer.lr}")

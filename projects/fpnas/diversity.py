@@ -28,8 +28,9 @@ from fbnetv5.files import atomic_path, csv_lines, write_text
 from fbnetv5.launch import main
 from fbnetv5.model import ModelSpec, build_model
 from fbnetv5.seeding import Purpose, forked
+from projects.fpnas.config import check_training
 from projects.fpnas.fit import accuracy, fit
-from projects.fpnas.images import check_data, load_split, read_images, save_split
+from projects.fpnas.images import check_batches, check_data, load_split, read_images, save_split
 from projects.fpnas.search import claim_folder
 from projects.fpnas.small_network import adapted_width, model_macs, network_entry, network_ids, types_of
 from projects.fpnas.workers import Workers
@@ -99,10 +100,12 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault, or a training failed; the message says which.
     """
     options = read_project(config.project, DiversityConfig)
-    for key in ("epochs", "repeats", "hidden_channels"):
-        if getattr(options, key) < 1:
-            raise InputError(f"project.{key}={getattr(options, key)} is too small: at least 1")
+    for key in ("epochs", "repeats", "hidden_channels", "jobs"):
+        if (value := getattr(options, key)) is not None and value < 1:
+            raise InputError(f"project.{key}={value} is too small: at least 1")
+    check_training(config, "final_lr", options.final_lr)
     train, val, classes = read_images(config.data)
+    check_batches(len(train), config.search.batch_size)
     widths = adapted_widths(config, len(classes))
     claim_folder(config, folder)
     save_split(folder / IMAGES, train, val)
@@ -118,9 +121,9 @@ def run(config: RunConfig, folder: Path) -> None:
         macs = model_macs(types_of(number), width, (side, side), len(classes), options.hidden_channels)
         results = [read_result(folder, Job(number, repeat)) for repeat in range(options.repeats)]
         rows.append(Row(number, width, macs, tuple(result for result in results if result is not None)))
+    (folder / IMAGES).unlink()
     write_text(folder / TABLE, "".join(csv_lines(table(rows))))
     plot(rows, folder / PLOT)
-    (folder / IMAGES).unlink()
     print(f"table: {folder / TABLE}\nplot: {folder / PLOT}")
 
 

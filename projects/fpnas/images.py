@@ -140,6 +140,15 @@ def num_batches(num_images: int, batch_size: int) -> int:
     return math.ceil(num_images / batch_size)
 
 
+def check_batches(num_images: int, batch_size: int) -> None:
+    """Raise InputError if a batch would have a single image, of which BN has no statistics."""
+    if num_images // num_batches(num_images, batch_size) < 2:
+        raise InputError(
+            f"{num_images} images in batches of search.batch_size={batch_size} leave a batch of a single one, and "
+            "batch normalisation needs at least 2; use more images or larger batches"
+        )
+
+
 def val_batches(images: ImageSet, batch_size: int, *, crop: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every image once, cut in the middle: float32 [b, 3, c, c], with labels int64 [b]."""
     for rows in torch.arange(len(images)).tensor_split(num_batches(len(images), batch_size)):

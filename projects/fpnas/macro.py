@@ -60,11 +60,7 @@ class Macro:
         Raises:
             InputError: the image is smaller than the network's stride.
         """
-        if min(size) < self.strides[-1]:
-            raise InputError(
-                f"an image of {size[0]} x {size[1]} pixels is smaller than the network's stride of {self.strides[-1]}; "
-                "use larger images, or an architecture with fewer strides of 2"
-            )
+        check_size(size, self.strides[-1])
         sizes = [_reduced(_reduced(size, self.stem), self.first)]
         for place in self.places[:-1]:
             sizes.append(_reduced(sizes[-1], place))
@@ -120,6 +116,15 @@ class Macro:
             if place.stride == 1:
                 places[-1] = places[-1]._replace(dilation=dilation)
         return replace(self, places=tuple(places))
+
+
+def check_size(size: Size, stride: int) -> None:
+    """Raise InputError if an image of ``size`` (height, width) is smaller than a network's stride."""
+    if min(size) < stride:
+        raise InputError(
+            f"an image of {size[0]} x {size[1]} pixels is smaller than the network's stride of {stride}; "
+            "use larger images, or an architecture with fewer strides of 2"
+        )
 
 
 def _reduced(size: Size, place: Place) -> Size:

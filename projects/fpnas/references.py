@@ -85,13 +85,14 @@ class ShuffleNetV2(nn.Module):
         return {3: self.stages(self.pool(self.stem(images)))}
 
 
-def width_for(target: float, macs: Callable[[float], int], *, tolerance: float) -> float:
-    """Return a width at which a network has about ``target`` MACs, by bisection.
+def width_for(target: float, macs: Callable[[float], int], *, tolerance: float, bound: float) -> float:
+    """Return a width at which a network has about ``target`` MACs, and fewer than ``bound``, by bisection.
 
     Args:
         target: MACs.
         macs: of a width; they do not fall as it grows.
         tolerance: share of the target by which the MACs may differ from it.
+        bound: that the MACs stay below.
 
     Raises:
         InputError: no width comes so close.
@@ -99,20 +100,18 @@ def width_for(target: float, macs: Callable[[float], int], *, tolerance: float) 
     low, high = 0.0, 0.125
     while macs(high) < target:
         low, high = high, 2 * high
-    nearest, away = high, float("inf")
+    nearest, closest, away = high, 0, float("inf")
     for _ in range(MAX_HALVINGS):
         middle = (low + high) / 2
         found = macs(middle)
-        if abs(found - target) < away:
-            nearest, away = middle, abs(found - target)
+        if found < bound and abs(found - target) < away:
+            nearest, closest, away = middle, found, abs(found - target)
         if away <= CLOSE * tolerance * target:
             break
         low, high = (middle, high) if found < target else (low, middle)
     if away > tolerance * target:
-        raise InputError(
-            f"no width gives {target:,.0f} MACs within {tolerance:.1%}: the nearest has {macs(nearest):,}; raise "
-            "project.tolerance"
-        )
+        least = f"the nearest below {bound:,.0f} has {closest:,}" if closest else f"all have {bound:,.0f} or more"
+        raise InputError(f"no width gives {target:,.0f} MACs within {tolerance:.1%}: {least}; raise project.tolerance")
     return nearest
 
 

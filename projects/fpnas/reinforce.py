@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +14,17 @@ from projects.fpnas.bound import BoundedSpace, Choices
 from projects.fpnas.methods import Budget, Found, Trainer, best_of, from_scratch, num_networks
 
 MAX_BARREN = 1000  # batches in a row without a network below the bound
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the context torch takes one thread: how many it has else depends on the number of processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Controller(nn.Module):
@@ -58,7 +72,7 @@ class Reinforce:
     """REINFORCE: a controller draws networks, each is trained from scratch, and the controller learns from the rewards.
 
     The advantage of a network is its reward (eq. 2) less the moving average of all rewards before it. Networks that are
-    not below the bound are rewarded with -1 and not trained; they cost no images.
+    not below the bound are rewarded with -1 and not trained; they cost no images, and the history does not have them.
 
     Args:
         epochs: that each network is trained for.
@@ -117,10 +131,12 @@ class Reinforce:
             num_trained, iteration = num_trained + len(jobs), iteration + 1
         return best
 
+    @one_thread()
     def _draw(self, iteration: int, count: int) -> list[Choices]:
         keys = [(Purpose.ARCHITECTURES, iteration, number) for number in range(count)]
         return [self.controller.draw(generator(self.seed, *key)) for key in keys]
 
+    @one_thread()
     def learn(self, choices: list[Choices], rewards: list[float]) -> None:
         """Take a step up the gradient of the expected reward, and move the moving average."""
         advantages = []

@@ -4,19 +4,23 @@ What the paper leaves open is read like this:
 
 - T = 16 iterations of P + Q E epochs make the 704 epochs of Section 3.3, so an iteration optimises one of the N = 16
   blocks.
-- The first network is drawn uniformly below the bound.
+- The first network is drawn uniformly below the bound, by rejection; where 1,000 draws find none there, the last one is
+  made cheaper, one random block after the other.
 - Stage one trains one type a step, in rounds that have each type once, in random order. The types of the block start
   anew, so that none is ahead; the other blocks have the weights of the network that the last iteration ended with. A
   type is judged with BN's statistics of each validation batch, as the running ones are a mix over all types.
 - Stage two goes on from the weights of stage one, each network on its own. "One run" of the cosine is Q epochs long: a
   period of T0 = 10 would not reach 1e-5 within Q = 4. It starts at the rate of stage one.
 - The weights of the network that is chosen are those that the next iteration starts from.
-- Images are judged on the central crop.
+- Images are normalised by ImageNet's mean and deviation, and judged on the central crop. Weight decay spares biases and
+  BN's weights.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,7 @@ from projects.fpnas.config import SearchConfig, check_search
 from projects.fpnas.crew import Crew
 from projects.fpnas.drawing import draw_architecture
 from projects.fpnas.history import HISTORY, History
-from projects.fpnas.images import ImageSet, class_names, decode, save_split, split
+from projects.fpnas.images import ImageSet, check_batches, class_names, decode, save_split, split
 from projects.fpnas.methods import Found, Method
 from projects.fpnas.problem import Problem
 from projects.fpnas.work import IMAGES, build_problem
@@ -50,13 +54,15 @@ IDENTITY = "identity.json"
 def run(config: RunConfig, folder: Path) -> None:
     """Search the blocks of a network that has fewer MACs than ``project.bound``; see ``SearchConfig`` for the keys.
 
-    Writes to ``folder``: config.yaml, history.csv (every network), metrics.jsonl, jobs/ (the result of every training),
-    and at the end architecture.yaml and .svg, model.safetensors (its weights), search.json (what it took) and
-    report.html. ``resume=true`` goes on after the last finished training.
+    Writes to ``folder``: config.yaml, history.csv (every network that was trained), metrics.jsonl, jobs/ (the result of
+    every training), and at the end architecture.yaml and .svg, model.safetensors (its weights), search.json (what it
+    took: the seconds of all trainings summed, and those from start to end of the last run) and report.html.
+    ``resume=true`` goes on after the last finished training.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
+    begin = time.perf_counter()
     search = prepare(config)
     claim_folder(config, folder)
     save_split(folder / IMAGES, search.train, search.val)
@@ -66,8 +72,9 @@ def run(config: RunConfig, folder: Path) -> None:
         found = search.method.search(crew)
     check_passes(search, history)
     write_found(search, folder, found)
-    write_text(folder / RESULT, json.dumps(summary(search, history, found), indent=2) + "\n")
-    (folder / IMAGES).unlink()
+    (folder / IMAGES).unlink()  # before the result, with which the search is done
+    record = {**summary(search, history, found), "last_run_seconds": round(time.perf_counter() - begin, 1)}
+    write_text(folder / RESULT, json.dumps(record, indent=2) + "\n")
     print(f"found: {folder / ARCHITECTURE}\nall networks: {folder / HISTORY}\nwhat it took: {folder / RESULT}")
     try_report(folder)
 
@@ -104,21 +111,35 @@ def prepare(config: RunConfig) -> Search:
     source = build_source(config.data)
     problem = build_problem(config, class_names(source))
     space = problem.space(project.bound)
-    method: Method = build_target("project.method", project.method, space, project.budget, seed=config.seed)
-    train, val = split(decode(source, config.data.short_side), project.validation_share, config.seed)
+    method = build_method(config, project, space)
+    train, val = split_images(decode(source, config.data.short_side), config, project)
     return Search(config, project, problem, space, method, train, val)
 
 
-def claim_folder(config: RunConfig, folder: Path) -> None:
-    """Claim the folder of a run, which a resumed run finds as it left it.
+def build_method(config: RunConfig, project: SearchConfig, space: BoundedSpace) -> Method:
+    """Return how ``space`` is searched. Raises InputError if ``project.method`` or the budget is wrong."""
+    method: Method = build_target("project.method", project.method, space, project.budget, seed=config.seed)
+    return method
+
+
+def split_images(images: ImageSet, config: RunConfig, project: SearchConfig) -> tuple[ImageSet, ImageSet]:
+    """Return the images to train on and to judge on. Raises InputError if either are too few for BN."""
+    parts = split(images, project.validation_share, config.seed)
+    for part in parts:
+        check_batches(len(part), config.search.batch_size)
+    return parts
+
+
+def claim_folder(config: RunConfig, folder: Path, free: Collection[str] = ()) -> None:
+    """Claim the folder of a run, which a resumed run finds as it left it, but for project.jobs and keys in ``free``.
 
     Raises:
         InputError: it holds a run and ``resume`` was not asked for, or a run of another configuration.
     """
-    own = {key: value for key, value in identity(config).items() if key != "project.jobs"}
-    own = json.loads(json.dumps(own))
+    own = _without(json.loads(json.dumps(identity(config))), {"project.jobs", *free})
     if config.resume and (folder / IDENTITY).exists():
-        check_identity(own, json.loads((folder / IDENTITY).read_text(encoding="utf-8")), folder)
+        then = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+        check_identity(own, _without(then, free), folder)
     open_run_folder(config, folder, World(rank=0, size=1, device=torch.device("cpu")))
     write_text(folder / IDENTITY, json.dumps(own, indent=1) + "\n")
 
@@ -171,3 +192,8 @@ def summary(search: Search, history: History, found: Found) -> dict[str, Any]:
         "validation_passes": history.num_val_images,
         "training_seconds": round(history.seconds, 1),
     }
+
+
+def _without(keys: dict[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """Return the keys that are neither in ``free`` nor below one that is."""
+    return {key: value for key, value in keys.items() if not any(f"{key}.".startswith(f"{one}.") for one in free)}

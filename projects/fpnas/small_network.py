@@ -21,10 +21,12 @@ from fbnetv5.archs.cost import Size, conv_cost
 from fbnetv5.errors import InputError
 from projects.fpnas.blocks import build_block
 from projects.fpnas.heads.classifier import pooled_classifier_macs
+from projects.fpnas.macro import check_size
 from projects.fpnas.space import BlockType, Position, block_type
 
 DIGITS = ("add k3e6", "split-concat k3e6", "split-add-concat k3e6")  # 0 shortcut, 1 split, 2 both
 NUM_VARIED = 3
+STRIDE = 8
 WIDEST = 1024
 
 
@@ -56,7 +58,7 @@ class SmallNetwork(nn.Module):
         super().__init__()
         self.types = _valid(types, width)
         self.channels = (0, 0, 0, width)
-        self.strides = (1, 1, 1, 8)
+        self.strides = (1, 1, 1, STRIDE)
         self.first = DepthwiseSeparableConv(3, width, stride=2, noskip=True, act_layer=nn.ReLU6)
         self.blocks = nn.ModuleList(build_block(chosen, Position(width, width)) for chosen in self.types)
         efficientnet_init_weights(self)
@@ -74,7 +76,12 @@ class SmallNetwork(nn.Module):
 
 
 def small_macs(types: Sequence[BlockType], width: int, size: Size) -> int:
-    """Return the MACs of a ``SmallNetwork`` for images of ``size`` (height, width)."""
+    """Return the MACs of a ``SmallNetwork`` for images of ``size`` (height, width).
+
+    Raises:
+        InputError: the image is smaller than the network's stride.
+    """
+    check_size(size, STRIDE)
     at = (-(-size[0] // 2), -(-size[1] // 2))
     cost = conv_cost(in_channels=3, out_channels=3, size=at, kernel=3, groups=3)
     cost += conv_cost(in_channels=3, out_channels=width, size=at)
@@ -106,9 +113,9 @@ def adapted_width(macs: Callable[[int], int], target: float, tolerance: float) -
 
 def model_macs(types: Sequence[str], width: int, size: Size, num_classes: int, hidden_channels: int) -> int:
     """Return the MACs of a small network with its classifier, for images of ``size`` (height, width)."""
+    network = small_macs(_valid(types, width), width, size)
     out_size = (-(-size[0] // 2) // 4, -(-size[1] // 2) // 4)
-    head = pooled_classifier_macs(width, num_classes, out_size, hidden_channels=hidden_channels)
-    return small_macs(_valid(types, width), width, size) + head
+    return network + pooled_classifier_macs(width, num_classes, out_size, hidden_channels=hidden_channels)
 
 
 def network_entry(types: Sequence[str], width: int) -> dict[str, Any]:

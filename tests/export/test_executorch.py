@@ -34,11 +34,11 @@ class Halves(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.half, self.last = (nn.Conv2d(*pair, 3, padding=1) for pair in ((3, 8), (4, 4), (8, 8)))
+        self.stem, self.left, self.last = (nn.Conv2d(*pair, 3, padding=1) for pair in ((3, 8), (4, 4), (8, 8)))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         feature = self.stem(image)
-        return {"feature": self.last(torch.cat([feature[:, 4:], self.half(feature[:, :4])], dim=1))}
+        return {"feature": self.last(torch.cat([feature[:, 4:], self.left(feature[:, :4])], dim=1))}
 
 
 class Whole(nn.Module):
@@ -62,5 +62,5 @@ def test_int8_is_close_to_float(part: type[nn.Module], tmp_path: Path):
     image, file = torch.randn(1, 3, *SIZE), tmp_path / "model.pte"
     quantised = quantised_pt2e(model, [image], [])
     file.write_bytes(to_executorch(quantised, SIZE).data)
-    for expected, found in zip(model(image).values(), RUNTIMES["executorch"](file, 1)(image), strict=True):
+    for expected, found in zip(model(image).values(), RUNTIMES["executorch"](file, 1).runner(image), strict=True):
         assert 0 < (found - expected).abs().mean() < 0.1 * expected.std()

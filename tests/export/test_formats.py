@@ -114,7 +114,9 @@ def test_files_that_cannot_be_used_are_refused(runs: dict[str, Path], tmp_path: 
         with pytest.raises(InputError, match="checksums differ"):
             load_exported(file)
         file.write_bytes(data)
-        Path(f"{file}.json").write_text(description.replace("96", "64"))
+        changed = json.loads(description)
+        changed["input"]["shape"] = [1, 3, 64, 64]
+        Path(f"{file}.json").write_text(json.dumps(changed))
         with pytest.raises(
             InputError, match=r"takes an image of \[1, 3, 96, 96\] .* its sidecar says \[1, 3, 64, 64\]"
         ):

@@ -103,6 +103,31 @@ def test_a_study_of_another_configuration_is_not_gone_on_with(tmp_path: Path, mo
         diversity.run(load_config(CONFIG, (*TINY, "project.epochs=2", "resume=true")), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.clip_norm=1", "remove what has no effect on FPNAS: optimizer.clip_norm"),
+        ("optimizer.schedule.name=cosine", "remove what has no effect on FPNAS: optimizer.schedule"),
+        ("search.batch_size=1", "batch normalisation needs at least 2"),
+        ("project.final_lr=0.1", "project.final_lr=0.1 is not between 0 and optimizer.lr=0.05"),
+        ("project.jobs=0", "project.jobs=0 is too small: at least 1"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(tmp_path: Path, override: str, message: str):
+    with pytest.raises(InputError, match=message):
+        diversity.run(load_config(CONFIG, (*TINY, override)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_smaller_than_the_stride_is_one_clear_sentence():
+    config = load_config(CONFIG)
+    config.data.crop = 7
+    with pytest.raises(InputError, match="an image of 7 x 7 pixels is smaller than the network's stride of 8"):
+        diversity.adapted_widths(config, num_classes=10)
+    with pytest.raises(InputError, match="an image of 3 x 32 pixels is smaller than the network's stride of 8"):
+        SmallNetwork(types_of("000"), 8).macs((3, 32))
+
+
 def test_wrong_options_are_said(tmp_path: Path):
     with pytest.raises(InputError, match=r"project\.repeats=0 is too small: at least 1"):
         diversity.run(load_config(CONFIG, (*TINY, "project.repeats=0")), tmp_path)

@@ -61,7 +61,7 @@ def run(deployed: DeployedModel, runtime: str, calibration: list[Tensor] | None,
     pytest.importorskip(runtime, reason="the export extra is not installed")
     file = folder / "model"
     file.write_bytes(convert(deployed, runtime, SIZE, calibration, []).data)
-    return dict(zip(deployed(image()), RUNTIMES[runtime](file, 1)(image()), strict=True))
+    return dict(zip(deployed(image()), RUNTIMES[runtime](file, 1).runner(image()), strict=True))
 
 
 @pytest.mark.parametrize("macro", MACROS)

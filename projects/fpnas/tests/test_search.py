@@ -34,7 +34,7 @@ def search(config: RunConfig) -> Path:
 def results(folder: Path) -> dict[str, object]:
     """What came out of a search, without times."""
     summary = json.loads((folder / "search.json").read_text())
-    del summary["training_seconds"]
+    del summary["training_seconds"], summary["last_run_seconds"]
     architecture = Architecture.load(folder / "architecture.yaml")
     return {"summary": summary, "history": (folder / "history.csv").read_text(), "architecture": architecture}
 
@@ -44,6 +44,7 @@ def test_a_search_writes_what_it_found_and_what_it_took(tmp_path, capsys):
     folder = search(config)
     summary = json.loads((folder / "search.json").read_text())
     assert summary["training_images"] == 18
+    assert summary["last_run_seconds"] >= summary["training_seconds"] > 0  # one training at a time
     assert summary["epochs"] == 3 * (2 + 1 * 3)
     assert summary["image_passes"] == 3 * (2 + 1 * 3) * 18  # T (P + Q E) epochs
     rows = list(csv.DictReader((folder / "history.csv").open()))
@@ -144,7 +145,12 @@ def test_the_methods_to_compare_with_take_as_many_images(tmp_path, target):
         (["project.multiplier=0"], "project.multiplier=0.0 is not above 0"),
         (["project.boundd=1"], r"unknown key 'project.boundd'; did you mean 'project.bound'\?"),
         (["search.batch_size=1"], "search.batch_size=1: batch normalisation needs at least 2 images"),
-        (["optimizer.schedule.name=cosine"], "optimizer.schedule have no effect"),
+        (["optimizer.schedule.name=cosine"], "what has no effect on FPNAS: optimizer.schedule"),
+        (["optimizer.clip_norm=1", "search.epochs=2"], "no effect on FPNAS: optimizer.clip_norm, search.epochs"),
+        (["project.final_lr=0.06"], "project.final_lr=0.06 is not between 0 and optimizer.lr=0.05"),
+        (["project.final_lr=-1"], "project.final_lr=-1.0 is not between 0 and optimizer.lr=0.05"),
+        (["project.validation_share=0.05"], "1 images in batches of search.batch_size=8 leave a batch of a single one"),
+        (["search.batch_size=2", "project.validation_share=0.2"], "19 images in batches of search.batch_size=2 leave"),
     ],
 )
 def test_what_is_wrong_is_one_clear_sentence(tmp_path, overrides, message):

@@ -9,7 +9,7 @@ import torch
 
 from fbnetv5.errors import InputError
 from fbnetv5.model import build_model
-from projects.fpnas import compare, references
+from projects.fpnas import compare, references, search
 from projects.fpnas.compare_table import Measured, differences, markdown
 from projects.fpnas.problem import Problem, model_macs, model_spec, read_macro
 from projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
@@ -46,10 +46,13 @@ def test_mobilenet_v2_costs_what_fpnas_does_with_its_blocks(tmp_path):
 
 
 def test_a_width_is_found_by_bisection():
-    assert width_for(800, lambda width: round(800 * width**2), tolerance=0.01) == pytest.approx(1, abs=1e-3)
-    assert width_for(8, lambda width: round(800 * width**2), tolerance=0.01) == pytest.approx(0.1, abs=0.01)
-    with pytest.raises(InputError, match=r"no width gives 150 MACs within 1.0%: the nearest has 100"):
-        width_for(150, lambda width: 100 if width < 0.7 else 300, tolerance=0.01)
+    def square(width: float) -> int:
+        return round(800 * width**2)
+
+    assert width_for(800, square, tolerance=0.01, bound=900) == pytest.approx(1, abs=1e-3)
+    assert width_for(8, square, tolerance=0.01, bound=900) == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(InputError, match=r"no width gives 150 MACs within 1.0%: the nearest below 900 has 100"):
+        width_for(150, lambda width: 100 if width < 0.7 else 300, tolerance=0.01, bound=900)
     with pytest.raises(InputError, match="2 numbers, each 1 or 2"):
         ShuffleNetV2(strides=(1, 3))
 
@@ -63,12 +66,68 @@ def test_the_table_has_means_spreads_and_paired_differences():
         Measured("random", 1, 2_000_000, 90_000, 0.50, 60),
     ]
     assert differences(measured, "FPNAS", "random") == pytest.approx([8, 4])
-    search = {"method": "CoordinateDescent", "epochs": 80, "training_images": 10, "image_passes": 800}
-    text = markdown(measured, [{**search, "training_seconds": 100 + 40 * seed} for seed in (0, 1)], 15, (12, 4))
+    taken = {"method": "CoordinateDescent", "epochs": 80, "training_images": 10, "image_passes": 800}
+    text = markdown(measured, [{**taken, "training_seconds": 100 + 40 * seed} for seed in (0, 1)], 15, (12, 4))
     assert "| FPNAS | 1.990 | 0.100 | 52.00 ± 2.83 | 2 | 0:01:05 |" in text
     assert "| random | 2.000 | 0.090 | 44.67 ± 5.03 | 3 | 0:01:00 |" in text
     assert "FPNAS less random, seed by seed: 6.00 ± 2.83 points." in text
-    assert "took 80 epochs of 10 images, 800 in all, and 0:02:00" in text
+    assert "took 80 epochs of 10 images, 800 in all, and 0:02:00 (h:mm:ss, seconds summed over trainings" in text
+
+
+@pytest.mark.parametrize("target", range(500, 800, 37))
+def test_a_width_never_has_as_many_macs_as_the_bound(target):
+    def steps(width: float) -> int:
+        return 40 * round(20 * width)
+
+    bound = target + 1
+    assert 0.9 * target <= steps(width_for(target, steps, tolerance=0.1, bound=bound)) < bound
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("project.bound=1e4", "project.bound=10,000 MACs is met by no network"),
+        ("project.num_candidates=22", "project.num_candidates=22 is more than the 21 types"),
+        ("project.method={_target_: projects.fpnas.methods.RandomSearch, epochs: 4}", "does not divide the 15 epochs"),
+        ("project.tolerance=0", "project.tolerance=0.0 is not between 0 and 1"),
+        ("project.tolerance=1e-6", r"no width gives 250,000 MACs .* raise project.tolerance"),
+        ("project.mobilenet_strides=[2,1]", r"project.mobilenet_strides=\[2, 1\] should be 5 numbers, each 1 or 2"),
+        ("project.shufflenet_strides=[1,3]", r"project.shufflenet_strides=\[1, 3\] should be 2 numbers, each 1 or 2"),
+        ("project.train_final_lr=1", "project.train_final_lr=1.0 is not between 0 and optimizer.lr=0.05"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_folder_is_claimed(tmp_path, monkeypatch, override, message):
+    monkeypatch.setattr(references, "MAX_HALVINGS", 3)
+    write_images(tmp_path / "data" / "test", count=3)
+    write_images(tmp_path / "data" / "train")
+    (tmp_path / "macro.yaml").write_text(MACRO)
+    config = tiny_search(tmp_path, override, config=CONFIG.with_name("compare.yaml"))
+    with pytest.raises(InputError, match=message):
+        compare.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_smaller_than_the_stride_is_said_before_the_folder_is_claimed(tmp_path):
+    config = tiny_search(tmp_path, config=CONFIG.with_name("compare.yaml"))
+    write_images(tmp_path / "data" / "test", count=3)
+    config.data.crop = 4
+    with pytest.raises(InputError, match="an image of 4 x 4 pixels is smaller than the network's stride of 8"):
+        compare.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_may_go_on_with_another_tolerance(tmp_path):
+    config = tiny_search(tmp_path, config=CONFIG.with_name("compare.yaml"))
+    search.claim_folder(config, tmp_path / "run", compare.FREE)
+    free = ("project.tolerance=0.5", "project.seeds=[0, 7]", "project.mobilenet_strides=[1, 2, 1, 2, 1]")
+    changed = tiny_search(tmp_path, "resume=true", *free, config=CONFIG.with_name("compare.yaml"))
+    search.claim_folder(changed, tmp_path / "run", compare.FREE)
+    with pytest.raises(InputError, match=r"project\.train_epochs was 15, is now 3"):
+        search.claim_folder(
+            tiny_search(tmp_path, "resume=true", "project.train_epochs=3", config=CONFIG.with_name("compare.yaml")),
+            tmp_path / "run",
+            compare.FREE,
+        )
 
 
 @pytest.mark.slow
@@ -107,5 +166,6 @@ def test_a_comparison_from_its_config_to_its_table_goes_on_where_it_was_interrup
         (3, method) for method in ("FPNAS", "random", "MobileNetV2", "ShuffleNetV2")
     ]
     assert all(abs(one["macs"] - own[0]["macs"]) <= 0.2 * own[0]["macs"] for one in own)
-    assert own[0]["macs"] < 250e3
+    assert all(one["macs"] < 250e3 for one in own)
+    assert not list(folder.rglob("images.safetensors"))
     assert (folder / "compare.md").read_text() in capsys.readouterr().out

@@ -153,6 +153,24 @@ def test_reinforce_comes_to_draw_what_is_rewarded():
     assert float(method.controller(best).exp()) > 0.5
 
 
+def test_the_controller_learns_on_one_thread_however_many_there_are():
+    landscapes, before = [], torch.get_num_threads()
+    for count in (1, 3):
+        landscape = Landscape(SCORES)
+        torch.set_num_threads(count)
+        try:
+            method = Reinforce(BoundedSpace(MACS, 0, 9), BUDGET, seed=0, epochs=3)
+            used: list[int] = []
+            method.controller.score.register_forward_hook(lambda *_, used=used: used.append(torch.get_num_threads()))
+            method.search(landscape)
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(before)
+        assert set(used) == {1}
+        landscapes.append(landscape)
+    assert landscapes[0].jobs == landscapes[1].jobs
+
+
 def test_reinforce_punishes_networks_over_the_bound_without_training_them():
     method = Reinforce(BoundedSpace(MACS, 0, 5), BUDGET, seed=0, epochs=3)
     method.baseline = 0.0

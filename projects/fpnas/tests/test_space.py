@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fbnetv5.archs.cost import measured_macs
 from fbnetv5.errors import InputError
 from projects.fpnas.blocks import build_block
+from projects.fpnas.small_network import DIGITS
 from projects.fpnas.space import BLOCK_TYPES, GRAPHS, BlockType, Edge, Graph, Position, block_type, valid_types
 
 SAME = Position(16, 16)
@@ -143,7 +144,8 @@ def test_there_are_21_types_and_4_where_the_shape_changes():
 
 
 def test_the_study_of_block_diversity_has_its_topologies():
-    assert {"add k3e6", "split-concat k3e6", "split-add-concat k3e6"} < {chosen.name for chosen in BLOCK_TYPES}
+    assert set(DIGITS) < {chosen.name for chosen in BLOCK_TYPES}
+    assert [block_type(name).topology for name in DIGITS] == ["add", "split-concat", "split-add-concat"]
 
 
 def test_odd_widths_split_unevenly_and_cannot_be_added_across():
