@@ -103,7 +103,8 @@ def files(root: Path, **changed: str | None) -> list[str]:
         ("model.family=AC", "unknown family 'AC'; did you mean 'A_C'?"),
         (
             "job=serch",
-            "job=serch is unknown; choose from search, pretrain, train, evaluate, label, export; did you mean 'search'?",
+            "job=serch is unknown; choose from search, pretrain, train, evaluate, label, export; "
+            "did you mean 'search'?",
         ),
         ("search.batch_size=30", "search.batch_size=30 must be a multiple of search.num_samples=8"),
         ("search.epochs=2", "give one of search.steps and search.epochs"),
