@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def test_a_page_loads_nothing_and_runs_nothing(tmp_path, write):
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     policies = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
-    assert "http" not in (tmp_path / REPORT).read_text(encoding="utf-8").replace("http-equiv", "")
+    text = re.sub(r"base64,[^\"']+", "", (tmp_path / REPORT).read_text(encoding="utf-8"))  # any letters may meet there
+    assert "http" not in text.replace("http-equiv", "")
 
 
 def test_pictures_say_what_they_show(tmp_path):
