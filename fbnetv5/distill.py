@@ -20,7 +20,7 @@ from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD
 from fbnetv5.data.multitask import LABEL
 from fbnetv5.engine.checkpoint import load_by_name
 from fbnetv5.errors import InputError, nearest
-from fbnetv5.heads.classifier import TEACHER_LABEL
+from fbnetv5.heads.label_head import TEACHER_LABEL
 from fbnetv5.model_folder import CONFIG, load
 from fbnetv5.tasks.task import TargetDict
 

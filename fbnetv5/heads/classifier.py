@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from timm.models._efficientnet_blocks import ConvBnAct
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fbnetv5.archs.cost import conv_cost
-from fbnetv5.data.multitask import LABEL, Target
-from fbnetv5.errors import InputError
 from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.label_head import LabelHead
 from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features, TargetDict
-
-TEACHER_LABEL = "teacher_label"  # int: the class that a teacher sees in the image
+from fbnetv5.tasks.task import Features
 
 
 class MBPoolClassifier(nn.Module):
@@ -51,7 +46,7 @@ class MBPoolClassifier(nn.Module):
         return embedding
 
 
-class Classifier(nn.Module):
+class Classifier(LabelHead):
     """Classification: a class an image.
 
     Args:
@@ -64,8 +59,6 @@ class Classifier(nn.Module):
         label_smoothing: share of a label that is spread over all classes, below 1.
     """
 
-    target: Target = LABEL
-
     def __init__(
         self,
         channels: Sequence[int],
@@ -77,54 +70,20 @@ class Classifier(nn.Module):
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing={label_smoothing} is not in [0, 1)")
+        super().__init__(label_smoothing)
         self.paths = ascending_paths(path)
-        self.label_smoothing = label_smoothing
         self.classifier = MBPoolClassifier(channels[path], num_classes, expansion, hidden_channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[Tensor]:
-        """Return the losses (training), or the probabilities of the classes, float [K], an image (evaluation).
-
-        Where the targets hold ``teacher_label``, label and teacher weigh half each (hard distillation; DeiT,
-        2012.12877, with one classifier for both), and labels alone are smoothed.
-
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
-            targets: n dicts with ``label``, and all or none with ``teacher_label``; both int, 0..K-1.
-            image_size, true_sizes, output_sizes: not read; a class has no size.
-
-        Raises:
-            ValueError: targets are missing in training.
-        """
+    def logits(self, features: Features) -> Tensor:
+        """Return the classes' logits, [n, K]."""
         (path,) = self.paths
-        logits = self.classifier.classify(self.dropout(self.classifier.embed(features[path])))  # [n, K]
-        if not self.training:
-            return list(logits.softmax(dim=1))
-        if targets is None:
-            raise ValueError("training needs targets")
-        loss = F.cross_entropy(logits, _classes(targets, LABEL.name, logits), label_smoothing=self.label_smoothing)
-        if TEACHER_LABEL not in targets[0]:
-            return {"loss_label": loss}
-        teacher = F.cross_entropy(logits, _classes(targets, TEACHER_LABEL, logits))
-        return {"loss_label": 0.5 * loss, "loss_teacher": 0.5 * teacher}
+        logits: Tensor = self.classifier.classify(self.dropout(self.classifier.embed(features[path])))
+        return logits
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what classifies one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
         return DeployedClassifier(self)
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
@@ -147,7 +106,3 @@ class DeployedClassifier(nn.Module):
     def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""
         return {"scores": self.classifier(features[self.path]).softmax(dim=1)[0]}
-
-
-def _classes(targets: list[TargetDict], name: str, logits: Tensor) -> Tensor:
-    return torch.tensor([target[name] for target in targets], device=logits.device)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.head_cost import pixel_decoder_macs, segmentation_module_macs, transformer_decoder_macs
-from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
-from fbnetv5.errors import InputError
 from fbnetv5.heads.deployed_maskformer import DeployedMaskFormer
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.mask_losses import MaskLossWeights, mask_losses
 from fbnetv5.heads.maskformer_layers import PixelDecoder, SegmentationModule, TransformerDecoder
+from fbnetv5.heads.segmentation_head import SegmentationHead
 from fbnetv5.heads.semantic import semantic_map
 from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.tasks.task import Features
 
 
-class LiteMaskFormer(nn.Module):
+class LiteMaskFormer(SegmentationHead):
     """Segmentation: pixels from path 1, segments from path 3.
 
     Args:
@@ -33,8 +31,6 @@ class LiteMaskFormer(nn.Module):
         dropout: of the transformer.
     """
 
-    target: Target = SEGMENTATION
-
     def __init__(
         self,
         channels: Sequence[int],
@@ -47,9 +43,7 @@ class LiteMaskFormer(nn.Module):
         hidden_channels: int = 2048,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        if num_classes > IGNORE:
-            raise InputError(f"{num_classes} classes do not fit a map of class ids; there are at most {IGNORE}")
+        super().__init__(num_classes)
         self.paths = ascending_paths(pixel_path, segment_path)
         self.pixel_path, self.segment_path = pixel_path, segment_path
         self.pixel_decoder = PixelDecoder(channels[pixel_path], embedding_channels)
@@ -58,33 +52,10 @@ class LiteMaskFormer(nn.Module):
         )
         self.segmentation_module = SegmentationModule(embedding_channels, num_classes)
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[Tensor]:
-        """Return three losses (training), or a map of class ids, uint8 [H, W], an image (evaluation).
-
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w] for both paths.
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
-            true_sizes: what the images measured before they were padded; the maps are cropped to it.
-            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
-
-        Raises:
-            ValueError: the sizes do not fit the images, or targets are missing in training.
-        """
-        if not self.training:
-            return [classes for classes, _ in self.classify(features, image_size, true_sizes, output_sizes)]
-        if targets is None:
-            raise ValueError("training needs targets")
+    def losses(self, features: Features, image_size: Size, masks: Tensor) -> dict[str, Tensor]:
+        """Return MaskFormer's three losses."""
         class_logits, mask_logits = self.segments(features)
-        segmentations = torch.stack([target[SEGMENTATION.name] for target in targets])
-        return mask_losses(class_logits, mask_logits, segmentations, MaskLossWeights())
+        return mask_losses(class_logits, mask_logits, masks, MaskLossWeights())
 
     def classify(
         self,
@@ -93,13 +64,6 @@ class LiteMaskFormer(nn.Module):
         true_sizes: Sequence[Size] | None = None,
         output_sizes: Sequence[Size] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return the likeliest class of every pixel, uint8 [H, W], and its probability, [H, W], an image.
-
-        The arguments are those of :meth:`forward`.
-
-        Raises:
-            ValueError: the sizes do not fit the images.
-        """
         class_logits, mask_logits = self.segments(features)
         sizes = unpadded_sizes(true_sizes, image_size, len(class_logits))
         outputs = zip(class_logits, mask_logits, sizes, stored_sizes(output_sizes, sizes), strict=True)

@@ -15,17 +15,18 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.ops import Conv2dNormActivation
 
-from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
+from fbnetv5.data.multitask import IGNORE
 from fbnetv5.errors import InputError
 from fbnetv5.heads.fixed_pixels import likeliest_pixels
+from fbnetv5.heads.segmentation_head import SegmentationHead
 from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.tasks.task import Features
 from projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
 
 CHUNK_BYTES = 2**27  # of class scores at the stored image's size that are held at a time
 
 
-class DeepLabV3(nn.Module):
+class DeepLabV3(SegmentationHead):
     """Segmentation: a class for every pixel, from the network's last feature.
 
     Args:
@@ -38,8 +39,6 @@ class DeepLabV3(nn.Module):
         dropout: of the pyramid's output, in training.
     """
 
-    target: Target = SEGMENTATION
-
     def __init__(
         self,
         channels: Sequence[int],
@@ -51,9 +50,7 @@ class DeepLabV3(nn.Module):
         separable: bool = True,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        if num_classes > IGNORE:
-            raise InputError(f"{num_classes} classes do not fit a map of class ids; there are at most {IGNORE}")
+        super().__init__(num_classes)
         if not rates or min(rates) < 1:
             raise InputError(f"model.head.rates={list(rates)}: DeepLabv3 needs dilations of at least 1")
         self.paths = consecutive_paths("DeepLabv3", channels, [path])
@@ -65,36 +62,14 @@ class DeepLabV3(nn.Module):
         self.scores = nn.Conv2d(hidden_channels, num_classes, 1)
         nn.init.normal_(self.scores.weight, std=0.01)
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[Tensor]:
-        """Return one loss (training), or a map of class ids, uint8 [H, W], an image (evaluation).
-
-        The loss is the mean over the images of each one's mean cross-entropy over the pixels that are not 255.
-
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
-            true_sizes: what the images measured before they were padded; the maps are cropped to it.
-            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
+    def losses(self, features: Features, image_size: Size, masks: Tensor) -> dict[str, Tensor]:
+        """Return the mean over the images of each one's mean cross-entropy over the pixels that are not 255.
 
         Raises:
-            InputError: a batch of one image, in training.
-            ValueError: the sizes do not fit the images, or targets are missing in training.
+            InputError: a batch of one image.
         """
-        if not self.training:
-            return [classes for classes, _ in self.classify(features, image_size, true_sizes, output_sizes)]
-        if targets is None:
-            raise ValueError("training needs targets")
-        masks = torch.stack([target[SEGMENTATION.name] for target in targets]).long()  # [n, H, W]
         scores = F.interpolate(self.logits(features), size=image_size, mode="bilinear", align_corners=False)
-        losses = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
+        losses = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
         return {"loss_pixel": (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()}
 
     def classify(
@@ -104,13 +79,6 @@ class DeepLabV3(nn.Module):
         true_sizes: Sequence[Size] | None = None,
         output_sizes: Sequence[Size] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return the likeliest class of every pixel, uint8 [H, W], and its probability, [H, W], an image.
-
-        The arguments are those of :meth:`forward`.
-
-        Raises:
-            ValueError: the sizes do not fit the images.
-        """
         logits = self.logits(features)
         sizes = unpadded_sizes(true_sizes, image_size, len(logits))
         outputs = zip(logits, sizes, stored_sizes(output_sizes, sizes), strict=True)
@@ -130,10 +98,6 @@ class DeepLabV3(nn.Module):
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
         return DeployedDeepLabV3(self, image_size)
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
 
 class DeployedDeepLabV3(nn.Module):

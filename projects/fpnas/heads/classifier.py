@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from timm.models._efficientnet_blocks import ConvBnAct
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fbnetv5.archs.cost import Size, conv_cost
-from fbnetv5.data.multitask import LABEL, Target
-from fbnetv5.errors import InputError
-from fbnetv5.heads.classifier import TEACHER_LABEL
 from fbnetv5.heads.head import ascending_paths
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.heads.label_head import LabelHead
+from fbnetv5.tasks.task import Features
 
 HIDDEN_CHANNELS = 1280
 
 
-class PooledClassifier(nn.Module):
+class PooledClassifier(LabelHead):
     """Classification: a class an image.
 
     Args:
@@ -32,8 +28,6 @@ class PooledClassifier(nn.Module):
         label_smoothing: share of a label that is spread over all classes, below 1.
     """
 
-    target: Target = LABEL
-
     def __init__(
         self,
         channels: Sequence[int],
@@ -44,58 +38,22 @@ class PooledClassifier(nn.Module):
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing={label_smoothing} is not in [0, 1)")
+        super().__init__(label_smoothing)
         self.paths = ascending_paths(path)
-        self.label_smoothing = label_smoothing
         self.expand = ConvBnAct(channels[path], hidden_channels, 1, act_layer=nn.ReLU6)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(hidden_channels, num_classes)
         efficientnet_init_weights(self)
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[Tensor]:
-        """Return the losses (training), or the probabilities of the classes, float [K], an image (evaluation).
-
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
-            targets: n dicts with ``label``, and all or none with ``teacher_label``; both int, 0..K-1. Label and teacher
-                weigh half each.
-            image_size, true_sizes, output_sizes: not read; a class has no size.
-
-        Raises:
-            ValueError: targets are missing in training.
-        """
-        logits = self.logits(features[self.paths[0]])
-        if not self.training:
-            return list(logits.softmax(dim=1))
-        if targets is None:
-            raise ValueError("training needs targets")
-        loss = F.cross_entropy(logits, _classes(targets, LABEL.name, logits), label_smoothing=self.label_smoothing)
-        if TEACHER_LABEL not in targets[0]:
-            return {"loss_label": loss}
-        teacher = F.cross_entropy(logits, _classes(targets, TEACHER_LABEL, logits))
-        return {"loss_label": 0.5 * loss, "loss_teacher": 0.5 * teacher}
-
-    def logits(self, feature: Tensor) -> Tensor:
-        """Map [n, channels[path], h, w] to the classes' logits, [n, K]."""
-        logits: Tensor = self.classify(self.dropout(self.expand(feature).mean(dim=(2, 3))))
+    def logits(self, features: Features) -> Tensor:
+        """Return the classes' logits, [n, K]."""
+        (path,) = self.paths
+        logits: Tensor = self.classify(self.dropout(self.expand(features[path]).mean(dim=(2, 3))))
         return logits
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what classifies one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
         return DeployedPooledClassifier(self)
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
@@ -125,7 +83,3 @@ def pooled_classifier_macs(
     """Return the MACs of a ``PooledClassifier`` on a feature of ``size`` (height, width)."""
     expand = conv_cost(in_channels=in_channels, out_channels=hidden_channels, size=size)
     return (expand + conv_cost(in_channels=hidden_channels, out_channels=num_classes, size=(1, 1))).macs
-
-
-def _classes(targets: list[TargetDict], name: str, logits: Tensor) -> Tensor:
-    return torch.tensor([target[name] for target in targets], device=logits.device)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
+from fbnetv5.data.multitask import IGNORE
 from fbnetv5.errors import InputError
 from fbnetv5.heads.fixed_pixels import averaging_weights, grid_averages, likeliest_pixels
 from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.segmentation_head import SegmentationHead
 from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.tasks.task import Features
 
 CHUNK_BYTES = 2**27  # of class probabilities that are resized at a time
 
@@ -50,7 +51,7 @@ class PyramidPooling(nn.Module):
         return torch.cat([feature, *pooled], dim=1)
 
 
-class PSPNet(nn.Module):
+class PSPNet(SegmentationHead):
     """Segmentation: a class a pixel.
 
     Losses are computed at the feature's size, with the labels of the nearest pixels.
@@ -66,8 +67,6 @@ class PSPNet(nn.Module):
         dropout: of channels before the classes.
     """
 
-    target: Target = SEGMENTATION
-
     def __init__(
         self,
         channels: Sequence[int],
@@ -80,56 +79,42 @@ class PSPNet(nn.Module):
         bins: Sequence[int] = (1, 2, 3, 6),
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        if num_classes > IGNORE:
-            raise InputError(f"{num_classes} classes do not fit a map of class ids; there are at most {IGNORE}")
+        super().__init__(num_classes)
         if not bins or min(bins) < 1:
             raise InputError(f"bins={list(bins)} should be sides of grids, such as [1, 2, 3, 6]")
         self.path, self.aux_path, self.aux_weight = path, aux_path, aux_weight
         self.paths = ascending_paths(path) if aux_path is None else ascending_paths(path, aux_path)
         self.pyramid = PyramidPooling(channels[path], hidden_channels, bins)
-        self.classify = _pixel_classifier(self.pyramid.out_channels, hidden_channels, num_classes, dropout)
-        self.aux_classify: nn.Module | None = None
+        self.scores = _pixel_classifier(self.pyramid.out_channels, hidden_channels, num_classes, dropout)
+        self.aux_scores: nn.Module | None = None
         if aux_path is not None:
             aux_channels = max(1, channels[path] // 4)
-            self.aux_classify = _pixel_classifier(channels[aux_path], aux_channels, num_classes, dropout)
+            self.aux_scores = _pixel_classifier(channels[aux_path], aux_channels, num_classes, dropout)
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[Tensor]:
-        """Return the losses (training), or a map of class ids, uint8 [H, W], an image (evaluation).
-
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
-            true_sizes: what the images measured before they were padded; the maps are cropped to it.
-            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
+    def losses(self, features: Features, image_size: Size, masks: Tensor) -> dict[str, Tensor]:
+        """Return the mean cross-entropy of the classes, and that of the auxiliary ones, weighted.
 
         Raises:
             InputError: batch normalisation would see one value, of one image averaged over all of it.
-            ValueError: the sizes do not fit the images, or targets are missing in training.
         """
-        if not self.training:
-            probabilities = self.probabilities(features, image_size, true_sizes)
-            sizes = [(image.shape[-2], image.shape[-1]) for image in probabilities]
-            wanted = stored_sizes(output_sizes, sizes)
-            return [likeliest(image, size)[0] for image, size in zip(probabilities, wanted, strict=True)]
-        if targets is None:
-            raise ValueError("training needs targets")
-        if len(features[self.path]) == 1 and not any(isinstance(m, nn.SyncBatchNorm) for m in self.modules()):
+        if len(masks) == 1 and not any(isinstance(m, nn.SyncBatchNorm) for m in self.modules()):
             raise InputError("PSPNet learns from two images at a time or more; raise train.batch_size")
-        masks = torch.stack([target[SEGMENTATION.name] for target in targets])
-        losses = {"loss_pixels": pixel_loss(self.classify(self.pyramid(features[self.path])), masks)}
-        if self.aux_classify is not None and self.aux_path is not None:
-            aux_logits = self.aux_classify(features[self.aux_path])
-            losses["loss_aux"] = self.aux_weight * pixel_loss(aux_logits, masks)
+        losses = {"loss_pixels": pixel_loss(self.logits(features), masks)}
+        if self.aux_scores is not None and self.aux_path is not None:
+            losses["loss_aux"] = self.aux_weight * pixel_loss(self.aux_scores(features[self.aux_path]), masks)
         return losses
+
+    def classify(
+        self,
+        features: Features,
+        image_size: Size,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        probabilities = self.probabilities(features, image_size, true_sizes)
+        sizes = [(image.shape[-2], image.shape[-1]) for image in probabilities]
+        wanted = stored_sizes(output_sizes, sizes)
+        return [likeliest(image, size) for image, size in zip(probabilities, wanted, strict=True)]
 
     def probabilities(
         self, features: Features, image_size: Size, true_sizes: Sequence[Size] | None = None
@@ -142,7 +127,7 @@ class PSPNet(nn.Module):
         Raises:
             ValueError: the sizes do not fit the images.
         """
-        logits = self.classify(self.pyramid(features[self.path]))
+        logits = self.logits(features)
         sizes = unpadded_sizes(true_sizes, image_size, len(logits))
         maps = []
         for image, (height, width) in zip(logits, sizes, strict=True):
@@ -150,13 +135,14 @@ class PSPNet(nn.Module):
             maps.append(whole[:, :height, :width].softmax(dim=0))
         return maps
 
+    def logits(self, features: Features) -> Tensor:
+        """Return the logits of the classes, [n, K, h, w], at the feature's size."""
+        logits: Tensor = self.scores(self.pyramid(features[self.path]))
+        return logits
+
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
         return DeployedPSPNet(self, image_size, feature_sizes[self.path])
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
 
 class DeployedPSPNet(nn.Module):
@@ -178,7 +164,7 @@ class DeployedPSPNet(nn.Module):
         self.rows: Tensor
         self.columns: Tensor
         self.projections = nn.ModuleList(level.get_submodule("1") for level in head.pyramid.levels)
-        self.classify = head.classify
+        self.scores = head.scores
 
     def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Return ``segmentation`` uint8 [H, W], the likeliest class of each pixel, and ``confidence`` [H, W], how
@@ -194,7 +180,7 @@ class DeployedPSPNet(nn.Module):
             F.interpolate(project(average), size=feature.shape[-2:], mode="bilinear")
             for project, average in zip(self.projections, averages, strict=True)
         ]
-        return likeliest_pixels(self.classify(torch.cat([feature, *pooled], dim=1)), self.image_size)
+        return likeliest_pixels(self.scores(torch.cat([feature, *pooled], dim=1)), self.image_size)
 
 
 def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:

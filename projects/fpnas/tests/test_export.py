@@ -27,6 +27,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "classifier": {"_target_": "projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 32},
     "psp": {"_target_": "projects.fpnas.heads.psp.PSPNet", "hidden_channels": 8},
 }
+LAST_LAYERS = {"classifier": "classify", "psp": "scores"}
 
 
 def model(name: str) -> TaskNet:
@@ -46,7 +47,7 @@ def model(name: str) -> TaskNet:
     )
     with forked(0):
         built = build_model(spec)
-        for parameter in built.head.classify.parameters():
+        for parameter in built.head.get_submodule(LAST_LAYERS[name]).parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.1)
     return randomise(built).eval()

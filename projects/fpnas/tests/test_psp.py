@@ -90,7 +90,7 @@ def test_deep_supervision_weighs_less():
     losses = psp(seen, (24, 20), targets)
     assert set(losses) == {"loss_pixels", "loss_aux"}
     masks = torch.stack([target["segmentation"] for target in targets])
-    torch.testing.assert_close(losses["loss_aux"], 0.4 * pixel_loss(psp.aux_classify(seen[2]), masks))
+    torch.testing.assert_close(losses["loss_aux"], 0.4 * pixel_loss(psp.aux_scores(seen[2]), masks))
     assert set(head(aux_path=None)(seen, (24, 20), targets)) == {"loss_pixels"}
 
 
