@@ -10,25 +10,23 @@ pixel's shift.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops.boxes import clip_boxes_to_image
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.archs.head_cost import roi_macs, rpn_macs
-from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.heads.anchors import ExactAnchors
 from fbnetv5.heads.deployed_rcnn import DeployedRCNN
+from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.rcnn_layers import LiteBoxHead, LiteBoxPredictor, LiteRPNHead, PathRoIAlign
 from fbnetv5.heads.rcnn_losses import L1RegionProposals, L1RoIHeads
-from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.heads.sizes import Size
+from fbnetv5.tasks.task import Features
 
 
-class LiteRCNN(nn.Module):
+class LiteRCNN(DetectionHead):
     """Detection: proposals from path 1, and a class and a better box for each of them.
 
     Args:
@@ -43,8 +41,6 @@ class LiteRCNN(nn.Module):
         num_sampled_anchors: anchors an image that the proposals are learnt from, half of them objects at most.
         score_threshold: detections below it are dropped.
     """
-
-    target: Target = BOXES
 
     def __init__(
         self,
@@ -89,55 +85,31 @@ class LiteRCNN(nn.Module):
             detections_per_img=100,
         )
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Return four losses (training), or a dict an image (evaluation).
+    def losses(
+        self, features: Features, image_size: Size, sizes: list[Size], truth: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return four losses. Anchors and proposals are sampled from torch's global generator: the caller seeds it."""
+        _, losses = self._detect(features, sizes, truth)
+        return losses
 
-        Anchors and proposals are sampled from torch's global generator, so the caller seeds it.
+    def detections(self, features: Features, image_size: Size, sizes: list[Size]) -> list[dict[str, Tensor]]:
+        found, _ = self._detect(features, sizes, None)
+        return found
 
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``boxes`` [m, 4] (xyxy pixels) and ``box_labels`` int64 [m] (0..K-1).
-            true_sizes: what the images measured before they were padded; boxes are clipped to it.
-            output_sizes: what the stored images measure, in whose pixels boxes are; by default the true sizes.
-
-        Returns:
-            the losses, by name; or for each image ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] and
-            ``scores`` [m] (0..1), the best first.
-
-        Raises:
-            ValueError: the sizes do not fit the images, or targets are missing in training.
-        """
+    def _detect(
+        self, features: Features, sizes: list[Size], truth: list[dict[str, Tensor]] | None
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         (path,) = self.paths
         feature = features[path]
-        # Of the images only the sizes are read.
-        images = ImageList(feature, unpadded_sizes(true_sizes, image_size, len(feature)))
-        truth = [_as_in_torchvision(target) for target in targets] if self.training and targets is not None else None
+        images = ImageList(feature, sizes)  # of the images only the sizes are read
         proposals, rpn_losses = self.rpn(images, {"0": feature}, truth)
-        detections, roi_losses = self.roi({"0": feature}, proposals, images.image_sizes, truth)
-        if self.training:
-            return {**rpn_losses, **roi_losses}
-        sizes = zip(images.image_sizes, stored_sizes(output_sizes, images.image_sizes), strict=True)
-        return [
-            {"boxes": _resized(d["boxes"], *size), "box_labels": d["labels"] - 1, "scores": d["scores"]}
-            for d, size in zip(detections, sizes, strict=True)
-        ]
+        found, roi_losses = self.roi({"0": feature}, proposals, sizes, truth)
+        return found, {**rpn_losses, **roi_losses}
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what detects in one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
         (path,) = self.paths
         return DeployedRCNN(self, image_size, feature_sizes[path])
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image of as many proposals as there may be, for features of ``sizes[path]``."""
@@ -145,15 +117,3 @@ class LiteRCNN(nn.Module):
         proposals = rpn_macs(self.in_channels, sizes[path], num_anchors=self.rpn.head.num_anchors)
         refinement = roi_macs(self.in_channels, num_proposals=self.num_proposals, num_classes=self.num_classes)
         return proposals + refinement
-
-
-def _resized(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
-    """Scale boxes [m, 4] (xyxy pixels) of an image of ``size`` (height, width) to ``new_size``, and clip them to it."""
-    factors = [new_size[1] / size[1], new_size[0] / size[0]]
-    resized: Tensor = clip_boxes_to_image(boxes * boxes.new_tensor(factors * 2), new_size)
-    return resized
-
-
-def _as_in_torchvision(target: TargetDict) -> dict[str, Tensor]:
-    """Our target in torchvision's terms: class 0 is the background."""
-    return {"boxes": target["boxes"].float(), "labels": target["box_labels"] + 1}

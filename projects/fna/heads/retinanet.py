@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +22,19 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.fixed_boxes import clipped
-from fbnetv5.heads.sizes import Size, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.heads.sizes import Size
+from fbnetv5.tasks.task import Features
 from projects.fna.heads.checks import at_least_float32, check_strides, consecutive_paths
-from projects.fna.heads.detections import first_detections, images_of_sizes, predictions_of, truth_of
+from projects.fna.heads.detections import first_detections, images_of_sizes
 
 _MAX_CONVS = 4  # what torchvision's head has
 _SCALES_PER_OCTAVE = 3
 
 
-class RetinaNet(nn.Module):
+class RetinaNet(DetectionHead):
     """Detection: at every position of every level, for nine anchors, a score for each class and a better box.
 
     Args:
@@ -50,7 +49,7 @@ class RetinaNet(nn.Module):
         num_detections: of an image at most.
     """
 
-    target: Target = BOXES
+    first_label = 0
 
     def __init__(
         self,
@@ -85,48 +84,41 @@ class RetinaNet(nn.Module):
             detections_per_img=num_detections,
         )
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Return two losses (training), or a dict an image (evaluation).
-
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w] for all of ``paths``.
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``boxes`` [m, 4] (xyxy pixels) and ``box_labels`` int64 [m] (0..K-1).
-            true_sizes: what the images measured before they were padded; boxes are clipped to it.
-            output_sizes: what the stored images measure, in whose pixels boxes are; by default the true sizes.
-
-        Returns:
-            the losses, by name; or for each image ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] and
-            ``scores`` [m] (0..1), the best first.
+    def losses(
+        self, features: Features, image_size: Size, sizes: list[Size], truth: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return two losses.
 
         Raises:
             InputError: the features are not of the paths' nominal strides.
-            ValueError: the sizes do not fit the images, or targets are missing in training.
         """
-        check_strides("RetinaNet", features, self.paths, image_size)
-        sizes = unpadded_sizes(true_sizes, image_size, len(features[self.paths[0]]))
-        outputs, levels = self.predict_levels(features)
-        anchors = self.detector.anchor_generator(images_of_sizes(levels[0], image_size, sizes), levels)
-        if self.training:
-            losses = self.detector.compute_loss(truth_of(targets, first_label=0), outputs, anchors)
-            return {"loss_classifier": losses["classification"], "loss_box_reg": losses["bbox_regression"]}
+        outputs, levels = self.predict_levels(features, image_size)
+        losses = self.detector.compute_loss(truth, outputs, self._anchors(levels, image_size, sizes))
+        return {"loss_classifier": losses["classification"], "loss_box_reg": losses["bbox_regression"]}
+
+    def detections(self, features: Features, image_size: Size, sizes: list[Size]) -> list[dict[str, Tensor]]:
+        """Return torchvision's detections.
+
+        Raises:
+            InputError: the features are not of the paths' nominal strides.
+        """
+        outputs, levels = self.predict_levels(features, image_size)
         counts = [len(level[0, 0].flatten()) * self.detector.head.classification_head.num_anchors for level in levels]
         by_level = {name: list(values.split(counts, dim=1)) for name, values in outputs.items()}
-        found = self.detector.postprocess_detections(by_level, [list(rows.split(counts)) for rows in anchors], sizes)
-        return predictions_of(found, sizes, output_sizes, first_label=0)
+        anchors = [list(rows.split(counts)) for rows in self._anchors(levels, image_size, sizes)]
+        found: list[dict[str, Tensor]] = self.detector.postprocess_detections(by_level, anchors, sizes)
+        return found
 
-    def predict_levels(self, features: Features) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def _anchors(self, levels: list[Tensor], image_size: Size, sizes: list[Size]) -> list[Tensor]:
+        anchors: list[Tensor] = self.detector.anchor_generator(images_of_sizes(levels[0], image_size, sizes), levels)
+        return anchors
+
+    def predict_levels(self, features: Features, image_size: Size) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return ``cls_logits`` [n, A, K] and ``bbox_regression`` [n, A, 4] of all levels' anchors, and the levels.
 
         The levels are [n, hidden_channels, h, w] each, the finest first; the predictions are at least float32.
         """
+        check_strides("RetinaNet", features, self.paths, image_size)
         named = OrderedDict((str(path), features[path]) for path in self.paths)
         levels = list(self.detector.backbone(named).values())
         outputs = self.detector.head(levels)
@@ -140,10 +132,6 @@ class RetinaNet(nn.Module):
             InputError: the features are not of the paths' nominal strides.
         """
         return DeployedRetinaNet(self, image_size, feature_sizes)
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
 
 class DeployedRetinaNet(nn.Module):

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,20 +25,20 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import Conv2dNormActivation, box_iou
 
-from fbnetv5.data.multitask import BOXES, Target
 from fbnetv5.errors import InputError
+from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.fixed_boxes import clipped
-from fbnetv5.heads.sizes import Size, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.heads.sizes import Size
+from fbnetv5.tasks.task import Features
 from projects.fna.heads.checks import at_least_float32, check_batch, check_strides, consecutive_paths
-from projects.fna.heads.detections import first_detections, images_of_sizes, predictions_of, truth_of
+from projects.fna.heads.detections import first_detections, images_of_sizes
 from projects.fna.heads.retinanet import level_sizes, level_strides
 
 _norm = partial(nn.BatchNorm2d, eps=1e-3)
 _INITIAL_STD = 0.03
 
 
-class SSDLite(nn.Module):
+class SSDLite(DetectionHead):
     """Detection: at every position of six levels, for four or six default boxes, a class and a better box.
 
     Args:
@@ -55,8 +54,6 @@ class SSDLite(nn.Module):
         score_threshold: detections below it are dropped.
         num_detections: of an image at most.
     """
-
-    target: Target = BOXES
 
     def __init__(
         self,
@@ -105,48 +102,42 @@ class SSDLite(nn.Module):
             detections_per_img=num_detections,
         )
 
-    def forward(
-        self,
-        features: Features,
-        image_size: Size,
-        targets: list[TargetDict] | None = None,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
-    ) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Return two losses (training), or a dict an image (evaluation).
+    def losses(
+        self, features: Features, image_size: Size, sizes: list[Size], truth: list[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return two losses.
 
         Three of the hardest background boxes are learnt for each that an object matches, an image; one without objects
         therefore adds nothing to the losses.
 
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w] for all of ``paths``.
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``boxes`` [m, 4] (xyxy pixels) and ``box_labels`` int64 [m] (0..K-1).
-            true_sizes: what the images measured before they were padded; boxes are clipped to it.
-            output_sizes: what the stored images measure, in whose pixels boxes are; by default the true sizes.
+        Raises:
+            InputError: the features are not of the paths' nominal strides, or there is one image alone.
+        """
+        outputs, boxes = self._predict(features, image_size, sizes)
+        matches = [self._match(target["boxes"], rows) for target, rows in zip(truth, boxes, strict=True)]
+        losses = self.detector.compute_loss(truth, outputs, boxes, matches)
+        return {"loss_classifier": losses["classification"], "loss_box_reg": losses["bbox_regression"]}
 
-        Returns:
-            the losses, by name; or for each image ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] and
-            ``scores`` [m] (0..1), the best first.
+    def detections(self, features: Features, image_size: Size, sizes: list[Size]) -> list[dict[str, Tensor]]:
+        """Return torchvision's detections.
 
         Raises:
-            InputError: the features are not of the paths' nominal strides, or a batch of one image in training.
-            ValueError: the sizes do not fit the images, or targets are missing in training.
+            InputError: the features are not of the paths' nominal strides.
         """
+        outputs, boxes = self._predict(features, image_size, sizes)
+        found: list[dict[str, Tensor]] = self.detector.postprocess_detections(outputs, boxes, sizes)
+        return found
+
+    def _predict(
+        self, features: Features, image_size: Size, sizes: list[Size]
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return what :meth:`predict_levels` does, and the default boxes [A, 4] of each image."""
         check_strides("SSDLite", features, self.paths, image_size)
-        sizes = unpadded_sizes(true_sizes, image_size, len(features[self.paths[0]]))
         outputs, levels = self.predict_levels(features)
         # Told of square images of the nominal size, the generator leaves its boxes in those pixels.
         nominal = images_of_sizes(outputs["cls_logits"], (self.size, self.size), sizes)
         anything = outputs["cls_logits"].new_zeros(())  # of the levels only the sizes are read
-        boxes = self.detector.anchor_generator(nominal, [anything.expand(level) for level in levels])
-        if self.training:
-            truth = truth_of(targets, first_label=1)
-            matches = [self._match(target["boxes"], rows) for target, rows in zip(truth, boxes, strict=True)]
-            losses = self.detector.compute_loss(truth, outputs, boxes, matches)
-            return {"loss_classifier": losses["classification"], "loss_box_reg": losses["bbox_regression"]}
-        found = self.detector.postprocess_detections(outputs, boxes, sizes)
-        return predictions_of(found, sizes, output_sizes, first_label=1)
+        return outputs, self.detector.anchor_generator(nominal, [anything.expand(level) for level in levels])
 
     def predict_levels(self, features: Features) -> tuple[dict[str, Tensor], list[torch.Size]]:
         """Return ``cls_logits`` [n, A, K + 1] and ``bbox_regression`` [n, A, 4] of all default boxes; levels' shapes.
@@ -169,10 +160,6 @@ class SSDLite(nn.Module):
             InputError: the features are not of the paths' nominal strides.
         """
         return DeployedSSDLite(self, image_size, feature_sizes)
-
-    def no_weight_decay(self) -> set[str]:
-        """Return no names: all weights are decayed."""
-        return set()
 
     def _match(self, boxes: Tensor, default_boxes: Tensor) -> Tensor:
         """Return for each of A default boxes the position of its object in ``boxes`` [m, 4], or -1: int64 [A]."""
