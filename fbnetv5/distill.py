@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.data import resolve_model_data_config
 from timm.models import load_state_dict
 from torch import Tensor, nn
@@ -18,7 +16,7 @@ from torch.nn import functional as F
 from fbnetv5.config import TeacherConfig
 from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD
 from fbnetv5.data.multitask import LABEL
-from fbnetv5.engine.checkpoint import load_by_name
+from fbnetv5.engine.checkpoint import UNREADABLE, load_by_name
 from fbnetv5.errors import InputError, nearest
 from fbnetv5.heads.label_head import TEACHER_LABEL
 from fbnetv5.model_folder import CONFIG, load
@@ -134,7 +132,7 @@ def _timm_model(config: TeacherConfig, name: str, num_classes: int) -> nn.Module
         weights = load_state_dict(str(path), weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"train.teacher.weights: there is no file {path}") from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise InputError(f"train.teacher.weights: cannot read {path}: {' '.join(str(error).split())}") from error
     if not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"train.teacher.weights: {path} holds no weights of a model by name")

@@ -21,6 +21,7 @@ from fbnetv5.errors import InputError, nearest
 from fbnetv5.heads.classifier import Classifier
 from fbnetv5.heads.lite_maskformer import LiteMaskFormer
 from fbnetv5.heads.lite_rcnn import LiteRCNN
+from fbnetv5.heads.simple_baseline import SimpleBaseline
 from fbnetv5.jobs import evaluate, export, label, pretrain, search, train
 from fbnetv5.labeling import teachers
 from fbnetv5.search.algorithms import MultitaskReinforce, RandomSampling
@@ -31,11 +32,12 @@ from fbnetv5.sweep.run import run_sweep
 from fbnetv5.targets import find_function
 from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection
+from fbnetv5.tasks.keypoints import Keypoints
 from fbnetv5.tasks.segmentation import Segmentation
 
-TASKS = (Classification, Detection, Segmentation)
+TASKS = (Classification, Detection, Segmentation, Keypoints)
 METHODS = (MultitaskReinforce, SingleTask, TaskByTask, SharedForward, RandomSampling)
-HEADS = (Classifier, LiteRCNN, LiteMaskFormer)
+HEADS = (Classifier, LiteRCNN, LiteMaskFormer, SimpleBaseline)
 TEACHERS = tuple(getattr(teachers, name) for name in teachers.__all__)
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 JOBS = {

@@ -193,7 +193,7 @@ def _build_searched(spec: ModelSpec, topology_name: str) -> tuple[Network, Head]
     assert spec.family is not None
     assert spec.topology is not None
     family = get_family(spec.family)
-    head = _build_head(spec.head, family.channels, len(spec.classes))
+    head = build_head(spec.head, family.channels, len(spec.classes))
     if any(path not in spec.topology.outputs for path in head.paths):
         raise InputError(
             f"topology{' ' if topology_name else ''}{topology_name} returns {_paths(spec.topology.outputs)}, the head "
@@ -210,7 +210,7 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
     returned = [path for path, channels in enumerate(network.channels) if channels]
     advice = "choose another path for the head, or another network"
     try:
-        head = _build_head(spec.head, network.channels, len(spec.classes))
+        head = build_head(spec.head, network.channels, len(spec.classes))
     except ZeroDivisionError as error:  # the first weights of a layer without channels
         raise InputError(
             f"model.network {spec.network_name} returns {_paths(returned)}, the head reads another; {advice}"
@@ -223,7 +223,12 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
     return network, head
 
 
-def _build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int) -> Head:
+def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int) -> Head:
+    """Build the head that ``model.head`` chooses, for features of ``channels``, one number a path.
+
+    Raises:
+        InputError: its class cannot be found or is no head, or an option is wrong.
+    """
     chosen = find_class("model.head", entry)
     _require(chosen, ("target", "no_weight_decay"), entry)
     try:

@@ -7,18 +7,17 @@ partitions, but the order of the layers is the same. Only paddings differ, and t
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
 import timm
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from fbnetv5.archs.families import Family
 from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.engine.checkpoint import UNREADABLE
 from fbnetv5.errors import InputError
 
 TIMM_MODEL = "fbnetv3_b"
@@ -96,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"cannot read weights {path}: {reason}") from error
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.config import add_fbnetv5_config
 from fbnetv5.d2.rcnn_config import to_config, to_spec
-from fbnetv5.engine.checkpoint import WEIGHTS, load_by_name, read_weights
+from fbnetv5.engine.checkpoint import UNREADABLE, WEIGHTS, load_by_name, read_weights
 from fbnetv5.errors import InputError
 from fbnetv5.files import atomic_path, write_text
 from fbnetv5.model import build_model
@@ -166,7 +165,7 @@ def _categories(file: Path) -> list[str]:
 def _read_checkpoint(file: Path) -> tuple[dict[str, Tensor], bool]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot read {file}: {' '.join(str(error).split())}") from error
     average = content.get("ema_state") if isinstance(content, dict) else None
     state = average or content.get("model", content) if isinstance(content, dict) else None

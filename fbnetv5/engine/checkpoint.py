@@ -21,6 +21,8 @@ from fbnetv5.files import atomic_folder, atomic_path
 
 WEIGHTS = "model.safetensors"
 STATE = "state.pt"
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError)
+"""What torch and safetensors raise for a file that holds no weights."""
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -130,7 +132,7 @@ class Checkpointer:
         folder = folders[-1]
         try:
             stored = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except UNREADABLE as error:
             raise InputError(f"cannot read {folder / STATE}: {error}; delete {folder} to use the one before") from error
         check_identity(self.identity, json.loads(stored["identity"]), folder)
         try:

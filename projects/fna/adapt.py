@@ -23,9 +23,9 @@ from fbnetv5.jobs.train import Training, build_training, train
 from fbnetv5.model_folder import save_model
 from fbnetv5.report.html import try_report
 from projects.fna.methods import SearchResult, read_result
+from projects.fna.network import network_entry
 from projects.fna.options import ADAPT_STARTS, AdaptOptions, check_choice
 from projects.fna.problem import strategy
-from projects.fna.random_search import network_entry
 from projects.fna.remap import collect_from_super_network, remap_network
 from projects.fna.seeds import load_seed
 
@@ -67,7 +67,7 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     check_choice("project.start", options.start, ADAPT_STARTS)
     result = read_result(Path(options.search))
     weights = first_weights(options, result)
-    if weights is not None and world.is_main and (config.resume or not (folder / CONFIG).exists()):
+    if weights is not None and world.is_main and not ((folder / CONFIG).exists() and (folder / START).exists()):
         save_weights(folder / START, weights)
     world.barrier()
     entry = network_entry(result.architecture, result.info["output_stride"])
@@ -123,5 +123,5 @@ def _from_super_network(file: Path, result: SearchResult) -> dict[str, Tensor]:
     weights = read_weights(file)
     of_network = {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
     of_head = {name: w for name, w in weights.items() if name.startswith("head.")}
-    collected = collect_from_super_network(of_network, result.space, result.choices)
+    collected = collect_from_super_network(of_network, result.space, result.choices, origin=file)
     return {f"network.{name}": tensor for name, tensor in collected.items()} | of_head

@@ -71,7 +71,7 @@ class Architecture:
         if self.activation not in ("relu", "relu6"):
             raise ValueError(f"activation: expected relu or relu6, got {self.activation!r}")
         if not isinstance(self.bn_epsilon, float) or not 0 < self.bn_epsilon < 1:
-            raise ValueError(f"bn_epsilon: expected a number between 0 and 1, got {self.bn_epsilon!r}")
+            raise ValueError(f"bn_epsilon: expected a number between 0 and 1, such as 1.0e-3, got {self.bn_epsilon!r}")
         if not any(self.stages):
             raise ValueError("stages: there is no block")
         families = {spec.kind in RESIDUAL_KINDS for stage in self.stages for spec in stage}

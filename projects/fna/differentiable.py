@@ -21,7 +21,8 @@ class Differentiable:
     """Differentiable search; the defaults are those that FNA++ prints for pose (Sec. 4.3).
 
     Args:
-        cost_weight: lambda of eq. 8.
+        cost_weight: lambda of eq. 8, in units of the head's loss. The default is the printed 3e-5 times 652, what our
+            loss of heatmaps is to SimpleBaseline's.
         lr, betas, weight_decay: of Adam on the architecture parameters.
         clip_norm: the norm that their gradient is clipped to, if any.
         weights_first: share of the iterations in which the weights learn alone.
@@ -34,7 +35,7 @@ class Differentiable:
     def __init__(
         self,
         *,
-        cost_weight: float = 3e-5,
+        cost_weight: float = 0.0196,
         lr: float = 3e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
@@ -47,8 +48,13 @@ class Differentiable:
                 raise InputError(f"project.method.{name}={value} is too small: at least 0")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise InputError(f"project.method.betas={list(betas)} should be two numbers from 0 to below 1")
-        if not 0 <= weights_first <= 1:
-            raise InputError(f"project.method.weights_first={weights_first} is a share of the run, from 0 to 1")
+        if clip_norm is not None and clip_norm <= 0:
+            raise InputError(f"project.method.clip_norm={clip_norm} should be above 0, or null: gradients as they are")
+        if not 0 <= weights_first < 1:
+            raise InputError(
+                f"project.method.weights_first={weights_first} is a share of the run, from 0 to below 1: after it the "
+                "architecture learns"
+            )
         if weight_steps < 1:
             raise InputError(f"project.method.weight_steps={weight_steps} is too small: at least 1")
         self.cost_weight = cost_weight

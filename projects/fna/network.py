@@ -11,6 +11,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.archs.cost import Cost, Size
 from fbnetv5.archs.families import STRIDES
@@ -103,7 +104,7 @@ class FNANetwork(nn.Module):
         super().train(mode)
         if self.freeze_bn:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, _BatchNorm):  # of one process or synchronised
                     module.eval()
                     module.requires_grad_(False)
         return self
@@ -119,6 +120,15 @@ class FNANetwork(nn.Module):
     def macs(self, size: Size) -> int:
         """Return the MACs of one image of ``size`` (height, width) in pixels."""
         return architecture_cost(self.architecture, size, self.output_stride).macs
+
+
+def network_entry(architecture: Architecture, output_stride: int) -> dict[str, Any]:
+    """Return ``model.network`` of a final model."""
+    return {
+        "_target_": f"{FNANetwork.__module__}.{FNANetwork.__name__}",
+        "architecture": architecture.to_dict(),
+        "output_stride": output_stride,
+    }
 
 
 def architecture_cost(architecture: Architecture, size: Size, output_stride: int = 32) -> Cost:

@@ -21,7 +21,8 @@ class RemapOptions:
     width: str = option("first", "first channels, those of largest bn, std or l1 (algorithm 1), or net2wider")
     kernel: str = option("centre", "centre (eq. 5, 6) or dilate (eq. 11)")
     depth: str = option("last", "last block of the stage for new ones (eq. 1), or net2deeper")
-    seed: int = option(0, "of the random choices of Net2Net")
+    noise: float = option(0.0, "deviation of the weights of added channels, so that they learn; 0 as in the paper")
+    seed: int = option(0, "of the random choices of Net2Net and of the noise")
 
 
 @dataclass
@@ -53,7 +54,7 @@ class AdaptOptions:
     seed_weights: str | None = option(None, "file of the seed's weights; null: as for the search")
     remap: RemapOptions = option(RemapOptions, "how parameters are remapped from the seed")
     calibration_steps: int = option(
-        0, "batches that BN's statistics are recalculated on first, as for ResNet-50 (200), whose BN is then frozen"
+        0, "batches that BN's statistics are recalculated on first; model.network.freeze_bn keeps them as they are then"
     )
 
 

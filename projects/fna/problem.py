@@ -130,8 +130,23 @@ def build_problem(config: RunConfig, world: World) -> SearchProblem:
         splits=split_source(source, target.name, options.architecture_share, config.seed),
     )
     if options.start == "seed":
-        _ = problem.seed  # so that a seed that cannot be read ends the run before it began
+        check_widths(problem.space, problem.seed)
     return problem
+
+
+def check_widths(space: Space, seed: Seed) -> None:
+    """Raise InputError where stages of the space are wider than the seed's: what remapping adds there never learns."""
+    theirs, ours = seed.architecture, space.largest
+    widths = [("stem", theirs.stem.channels, ours.stem.channels)]
+    for number, (old, new) in enumerate(zip(theirs.stages, ours.stages, strict=False)):
+        if old and new:
+            widths.append((f"stage {number}", old[-1].channels, new[-1].channels))
+    for name, old_width, new_width in widths:
+        if new_width > old_width:
+            raise InputError(
+                f"the {name} of project.space={space.name} has {new_width} channels, that of the seed {seed.origin} "
+                f"{old_width}: the space is made for {space.seed}; choose one that is no wider than the seed"
+            )
 
 
 def check_search(config: RunConfig, world: World) -> None:
@@ -167,5 +182,6 @@ def strategy(options: RemapOptions) -> Strategy:
         width=options.width,  # type: ignore[arg-type]  # checked above
         kernel=options.kernel,  # type: ignore[arg-type]
         depth=options.depth,  # type: ignore[arg-type]
+        noise=options.noise,
         seed=options.seed,
     )

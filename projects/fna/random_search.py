@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from fbnetv5.config import RunConfig
+from fbnetv5.config_file import identity
 from fbnetv5.data.loader import build_eval_loader
-from fbnetv5.engine.checkpoint import save_weights
+from fbnetv5.engine.checkpoint import check_identity, save_weights
 from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.errors import InputError
 from fbnetv5.files import write_text
@@ -21,7 +22,7 @@ from fbnetv5.metrics.evaluator import build_evaluator
 from fbnetv5.seeding import Purpose, generator
 from projects.fna.architecture import Architecture
 from projects.fna.methods import Found
-from projects.fna.network import FNANetwork, architecture_cost
+from projects.fna.network import architecture_cost, network_entry
 from projects.fna.problem import SearchProblem
 from projects.fna.relaxation import cost_table
 
@@ -49,8 +50,8 @@ class RandomSampling:
 
     def find(self, problem: SearchProblem, folder: Path) -> Found:
         """Draw an architecture; the run's seed decides which. Raises InputError where none is found."""
-        open_run_folder(problem.config, folder, problem.world)
         (choices,) = sample_matched(problem, 1, self.target_macs(problem), self.tolerance)
+        open_run_folder(problem.config, folder, problem.world)
         return Found(choices)
 
     def target_macs(self, problem: SearchProblem) -> int:
@@ -90,8 +91,8 @@ class RandomSearch(RandomSampling):
         Raises:
             InputError: there are not enough architectures of the cost, or a training fails.
         """
-        open_run_folder(problem.config, folder, problem.world)
         drawn = sample_matched(problem, self.num_architectures, self.target_macs(problem), self.tolerance)
+        open_run_folder(problem.config, folder, problem.world)
         scores = [
             self.rate(problem, choices, folder / "candidates" / f"{number:02d}") for number, choices in enumerate(drawn)
         ]
@@ -102,10 +103,12 @@ class RandomSearch(RandomSampling):
         """Train one architecture from the remapped seed, and return its main metric on the architecture's split.
 
         Raises:
-            InputError: the folder holds the result of another architecture, or the training fails.
+            InputError: the folder holds the result of another architecture or configuration, or the training fails.
         """
+        searched_with = identity(problem.config)
         done = _read_result(folder / RESULT)
         if done is not None:
+            check_identity(searched_with, done.get("identity", {}), folder)
             if tuple(done["choices"]) != choices:
                 raise InputError(f"{folder} is of another architecture: delete it, or choose another output folder")
             return float(done["score"])
@@ -115,7 +118,7 @@ class RandomSearch(RandomSampling):
         name, score = rate_model(training, problem)
         if problem.world.is_main:
             record = {"choices": list(choices), "macs": problem.macs(choices), "metric": name, "score": score}
-            write_text(folder / RESULT, json.dumps(record) + "\n")
+            write_text(folder / RESULT, json.dumps(record | {"identity": searched_with}) + "\n")
             print(f"{folder.name}: {name} {score:.4f} at {problem.macs(choices) / 1e6:,.1f} M MACs", flush=True)
         problem.world.barrier()
         return score
@@ -138,15 +141,6 @@ class RandomSearch(RandomSampling):
             model=model,
             train=replace(problem.config.train, steps=None, epochs=self.epochs),
         )
-
-
-def network_entry(architecture: Architecture, output_stride: int) -> dict[str, Any]:
-    """Return ``model.network`` of a final model."""
-    return {
-        "_target_": f"{FNANetwork.__module__}.{FNANetwork.__name__}",
-        "architecture": architecture.to_dict(),
-        "output_stride": output_stride,
-    }
 
 
 def sample_matched(problem: SearchProblem, count: int, macs: float, tolerance: float) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def remap_to_super_network(
 
 
 def collect_from_super_network(
-    weights: Mapping[str, Tensor], space: Space, choices: Sequence[int]
+    weights: Mapping[str, Tensor], space: Space, choices: Sequence[int], origin: str | Path = "the super network"
 ) -> dict[str, Tensor]:
     """Return the state dict of ``FNANetwork(space.decode(choices))``, the chosen candidates' tensors (Sec. 3.2.3).
 
@@ -62,6 +63,7 @@ def collect_from_super_network(
         weights: of the super network, by name; others may be among them.
         space: of the super network.
         choices: of each slot its candidate.
+        origin: of the weights, for messages.
 
     Raises:
         InputError: entries are missing or misshapen.
@@ -80,7 +82,7 @@ def collect_from_super_network(
         theirs |= {f"{block.name}.{name}": f"{prefix}.{name}" for name in block_shapes(block.spec, block.in_channels)}
     shapes = network_shapes(target)
     needed = {theirs.get(name, name): shape for name, shape in shapes.items()}  # the stem's names are the same
-    selected = select_weights(weights, needed, "the super network")
+    selected = select_weights(weights, needed, origin)
     return {name: selected[theirs.get(name, name)].clone() for name in shapes}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fbnetv5.errors import InputError
 from fbnetv5.heads.head import Head
 from fbnetv5.heads.sizes import Size
-from fbnetv5.targets import build_target
+from fbnetv5.model import build_head as build_final_head
 from fbnetv5.tasks.task import TargetDict
 from projects.fna.super_network import SuperNetwork
 
@@ -58,13 +59,13 @@ class SearchModel(nn.Module):
         return losses
 
 
-def build_head(entry: dict[str, object], channels: Sequence[int], num_classes: int) -> Head:
+def build_head(entry: dict[str, Any], channels: Sequence[int], num_classes: int) -> Head:
     """Build the head that ``model.head`` chooses, for features of ``channels``, one number a path.
 
     Raises:
         InputError: it needs a path that the network does not have, or its class or an option is wrong.
     """
-    head: Head = build_target("model.head", entry, tuple(channels), num_classes)
+    head = build_final_head(entry, tuple(channels), num_classes)
     for path in head.paths:
         if not channels[path]:
             raise InputError(f"model.head reads path {path}, which the search space's network does not have")

@@ -15,12 +15,14 @@ from fbnetv5.engine.checkpoint import WEIGHTS, read_weights
 from fbnetv5.errors import InputError
 from fbnetv5.model_folder import CONFIG
 from projects.fna.architecture import Architecture
+from projects.fna.blocks import block_convs
 from projects.fna.network import get_architecture
 from projects.fna.weights import network_shapes, select_weights
 
 TIMM_SEEDS = ("mobilenetv2_100", "resnet18", "resnet50", "fbnetc_100")  # those that timm has weights of
 NETWORK_CLASS = "projects.fna.network.FNANetwork"
 _CLASSIFIERS = ("conv_head", "bn2", "classifier", "fc")  # timm's, after the last block
+_PROXYLESS_CONVS = ("inverted_bottleneck", "depth_conv", "point_linear")
 _MAX_LISTED = 5
 
 
@@ -45,8 +47,8 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
     Args:
         name: an architecture of ``architectures/`` (mobilenetv2_100, resnet18, resnet50, fbnetc_100, ...), an
             architecture's YAML file, or the folder of a trained model whose network is an ``FNANetwork``.
-        weights: a checkpoint of the architecture, with timm's names (safetensors, or a torch file of which only
-            tensors are read); without it timm's pretrained ones, or for a folder its own.
+        weights: a checkpoint of the architecture, with timm's names or those of ProxylessNAS (safetensors, or a torch
+            file of which only tensors are read); without it timm's pretrained ones, or for a folder its own.
 
     Raises:
         InputError: no such seed, weights that are missing or cannot be read, or entries that are missing, misshapen or
@@ -56,9 +58,11 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
         if weights is not None:
             raise InputError(f"the seed {name} is a trained model with weights of its own; leave out {weights}")
         return _from_folder(Path(name))
+    if len(Path(name).parts) > 1 and Path(name).suffix not in (".yaml", ".yml"):
+        raise InputError(f"the seed {name}: there is no such folder; train it first, or give the name of a seed")
     architecture = get_architecture(name)
     if weights is not None:
-        given, origin = read_checkpoint(Path(weights)), weights
+        given, origin = _with_timms_names(read_checkpoint(Path(weights)), architecture, weights), weights
     elif name in TIMM_SEEDS:
         given, origin = _download(name), f"timm's pretrained {name}"
     else:
@@ -73,6 +77,33 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
         more = f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else ""
         raise InputError(f"{origin} holds what the architecture {name} does not have: {listed}{more}")
     return Seed(architecture, selected, origin)
+
+
+def _with_timms_names(weights: dict[str, Tensor], architecture: Architecture, origin: str) -> dict[str, Tensor]:
+    """Rename the entries of a checkpoint of ProxylessNAS; others are returned as they are.
+
+    There, a layer that is skipped has a number, but no convolutions.
+    """
+    if "first_conv.conv.weight" not in weights:
+        return weights
+    layers = [f"blocks.{number}.mobile_inverted_conv" for number in range(len(weights))]
+    layers = [layer for layer in layers if f"{layer}.depth_conv.conv.weight" in weights]
+    blocks = list(architecture.blocks())
+    if len(layers) != len(blocks):
+        raise InputError(f"{origin} has {len(layers)} blocks, the architecture {len(blocks)}")
+    prefixes = {"conv_stem": "first_conv.conv", "bn1": "first_conv.bn"}
+    for block, layer in zip(blocks, layers, strict=True):
+        convs = block_convs(block.spec, block.in_channels)
+        for conv, part in zip(convs, _PROXYLESS_CONVS[-len(convs) :], strict=True):
+            prefixes[f"{block.name}.{conv.name}"] = f"{layer}.{part}.conv"
+            prefixes[f"{block.name}.{conv.bn}"] = f"{layer}.{part}.bn"
+    renamed = {}
+    for name in network_shapes(architecture):
+        module, _, entry = name.rpartition(".")
+        theirs = f"{prefixes[module]}.{entry}"
+        if theirs in weights:
+            renamed[name] = weights[theirs]
+    return renamed
 
 
 def _from_folder(folder: Path) -> Seed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fbnetv5.errors import InputError
@@ -58,7 +59,7 @@ def select_weights(weights: Mapping[str, Tensor], shapes: Mapping[str, Shape], o
     for name, shape in shapes.items():
         tensor = weights.get(name)
         if tensor is None and name.endswith(f".{BN_COUNTER}"):
-            tensor = next(iter(weights.values())).new_zeros(()).long()
+            tensor = torch.zeros((), dtype=torch.int64)
         if tensor is None:
             problems.append(f"{name} {list(shape)} is missing")
         elif tuple(tensor.shape) != shape:

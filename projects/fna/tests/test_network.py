@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.archs.cost import measured_macs
 from projects.fna.architecture import Architecture
@@ -106,6 +108,13 @@ def test_frozen_batch_normalisation_stays_as_it_is():
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert frozen == {name for name, parameter in network.named_parameters() if parameter.ndim == 1}
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_batch_normalisation_stays_frozen_when_it_is_synchronised():
+    network = convert_sync_batchnorm(FNANetwork("resnet18", freeze_bn=True)).train()
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    assert len(norms) == 20
+    assert not any(norm.training for norm in norms)
 
 
 def test_gradients_reach_every_parameter():

@@ -11,13 +11,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fbnetv5.engine.checkpoint import save_weights
 from fbnetv5.errors import InputError
 from fbnetv5.launch import run_job
 from projects.fna import search_loop
 from projects.fna.architecture import Architecture
 from projects.fna.methods import read_result
-from projects.fna.network import architecture_cost
-from projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, search_config, use_tiny_space
+from projects.fna.network import FNANetwork, architecture_cost
+from projects.fna.problem import strategy
+from projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, problem, search_config, use_tiny_space
 
 METHOD = {"_target_": DIFFERENTIABLE, "lr": 0.1, "weights_first": 0.34}
 
@@ -127,6 +129,20 @@ def test_what_does_not_fit_is_refused(tmp_path, override, message):
         run_job(search_config(tmp_path, override, method=METHOD))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "search").exists()
+
+
+def test_a_seed_that_is_narrower_than_the_space_is_refused(tmp_path):
+    weights = FNANetwork("mobilenetv2_035").state_dict()
+    save_weights(tmp_path / "seed.safetensors", weights)
+    seed = {"seed": "mobilenetv2_035", "seed_weights": str(tmp_path / "seed.safetensors"), "start": "seed"}
+    message = r"the stem of project\.space=mobilenetv2_seg has 32 channels, .*seed\.safetensors 16: .* mobilenetv2_100"
+    with pytest.raises(InputError, match=message):
+        run_job(search_config(tmp_path, method=METHOD, space="mobilenetv2_seg", **seed))
+
+
+def test_the_noise_of_added_channels_is_a_key(tmp_path):
+    given = problem(tmp_path, remap={"noise": 0.1})
+    assert strategy(given.options.remap).noise == 0.1
 
 
 def test_the_result_is_yaml_that_a_person_can_read(tmp_path):

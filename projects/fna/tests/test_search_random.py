@@ -79,6 +79,24 @@ def test_random_search_trains_each_once_and_keeps_the_best(tmp_path, monkeypatch
     assert capsys.readouterr().out.count("mIoU") == 1, "the others are not trained again"
 
 
+def test_what_another_configuration_found_is_no_result(tmp_path):
+    seed = write_seed(tmp_path)
+    method = {"_target_": SEARCH, "num_architectures": 1, "epochs": 0.25, "tolerance": 0.5}
+    run_job(search_config(tmp_path, method=method, **seed))
+    changed = search_config(tmp_path, "resume=true", "optimizer.lr=0.5", method=method, **seed)
+    with pytest.raises(InputError, match=r"written under another configuration: optimizer.* was 0\.\d+, is now 0\.5"):
+        run_job(changed)
+
+
+def test_a_tolerance_that_is_too_small_leaves_no_folder_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(random_search, "NUM_DRAWN", 10_000)
+    seed = write_seed(tmp_path)
+    for name in (SAMPLING, SEARCH):
+        with pytest.raises(InputError, match=r"0 of 10,000 random architectures of tiny"):
+            run_job(search_config(tmp_path, method={"_target_": name, "tolerance": 0.0}, **seed))
+    assert not (tmp_path / "search" / "config.yaml").exists()
+
+
 @pytest.mark.parametrize("option", [{"tolerance": -1.0}, {"num_architectures": 0}, {"epochs": 0.0}])
 def test_options_out_of_their_range_are_refused(tmp_path, option):
     with pytest.raises(InputError, match=rf"project\.method\..*{next(iter(option))}="):

@@ -22,6 +22,7 @@ from projects.fna.seeds import NETWORK_CLASS, load_seed
 from projects.fna.spaces import get_space
 from projects.fna.super_network import SuperNetwork
 from projects.fna.tests.networks import images, mobile
+from projects.fna.weights import network_shapes
 
 
 def timm_weights(name: str) -> dict[str, Tensor]:
@@ -124,3 +125,42 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
         load_seed("proxyless_mobile")
     with pytest.raises(InputError, match="unknown architecture 'resnet_18'"):
         load_seed("resnet_18")
+    with pytest.raises(InputError, match=r"the seed runs/seed: there is no such folder; train it first"):
+        load_seed("runs/seed")
+
+
+@pytest.mark.parametrize("content", ["", "Quota exceeded for this file", "stem: {channels: 32}", "not a checkpoint"])
+def test_files_that_hold_no_weights_are_refused(content: str, tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"cannot read weights .*weights\.pth"):
+        load_seed("mobilenetv2_035", str(path))
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(InputError, match=r"conv_stem.weight \[16, 3, 3, 3\] is missing"):
+        load_seed("mobilenetv2_035", str(path))
+
+
+def test_a_checkpoint_of_proxylessnas(tmp_path: Path):
+    """Its blocks are numbered with gaps, where a layer is skipped, and its classifier has other names."""
+    architecture = get_architecture("proxyless_mobile")
+    expected = {name: torch.randn(shape) for name, shape in network_shapes(architecture).items()}
+    mbconv = {"conv_pw": "inverted_bottleneck.conv", "conv_dw": "depth_conv.conv", "conv_pwl": "point_linear.conv"}
+    mbconv |= {"bn1": "inverted_bottleneck.bn", "bn2": "depth_conv.bn", "bn3": "point_linear.bn"}
+    separable = {"conv_dw": "depth_conv.conv", "bn1": "depth_conv.bn"}
+    separable |= {"conv_pw": "point_linear.conv", "bn2": "point_linear.bn"}
+    given = {"classifier.linear.bias": torch.zeros(1000)}
+    for name, tensor in expected.items():
+        if name.startswith("conv_stem"):
+            given["first_conv.conv.weight"] = tensor
+        elif name.startswith("bn1"):
+            given[f"first_conv.bn.{name.split('.')[-1]}"] = tensor
+        else:
+            _, stage, index, module, entry = name.split(".")
+            part = (separable if stage == "0" else mbconv)[module]
+            given[f"blocks.{int(stage) * 5 + int(index)}.mobile_inverted_conv.{part}.{entry}"] = tensor
+    torch.save({"state_dict": given}, tmp_path / "proxyless.pth.tar")
+    seed = load_seed("proxyless_mobile", str(tmp_path / "proxyless.pth.tar"))
+    assert seed.weights.keys() == expected.keys()
+    assert all(torch.equal(seed.weights[name], tensor) for name, tensor in expected.items())
+    with pytest.raises(InputError, match=r"has 20 blocks, the architecture 17"):
+        load_seed("mobilenetv2_100", str(tmp_path / "proxyless.pth.tar"))
