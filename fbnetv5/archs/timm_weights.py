@@ -44,7 +44,7 @@ def load_timm_weights(network: MultiPathNet, path: str | os.PathLike[str] | None
             f"timm's {TIMM_MODEL} fits the families {' and '.join(FAMILY_NAMES)}, not {network.family.name}"
         )
     source = f"timm's pretrained {TIMM_MODEL}" if path is None else str(path)
-    weights = _download() if path is None else read_checkpoint(Path(path))
+    weights = pretrained_weights(TIMM_MODEL) if path is None else read_checkpoint(Path(path))
     prefixes = _timm_prefixes(network.family)
     own = network.trunk.state_dict()
     timm_names = {name: _timm_name(name, prefixes) for name in own}
@@ -76,12 +76,17 @@ def _timm_name(name: str, prefixes: Mapping[str, str]) -> str:
     return prefixes[prefix] + name.removeprefix(prefix)
 
 
-def _download() -> dict[str, Tensor]:
+def pretrained_weights(model: str) -> dict[str, Tensor]:
+    """Return timm's pretrained weights of a model, downloaded or from its cache.
+
+    Raises:
+        InputError: they can be had from neither.
+    """
     try:
-        weights: dict[str, Tensor] = timm.create_model(TIMM_MODEL, pretrained=True).state_dict()
-    except (OSError, RuntimeError) as error:
-        hint = "pass a local checkpoint instead"
-        raise InputError(f"timm could not load its pretrained {TIMM_MODEL} ({error}); {hint}") from error
+        weights: dict[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
+    except (OSError, RuntimeError, ValueError) as error:  # no network, or not the file that timm expects
+        reason = " ".join(str(error).split())
+        raise InputError(f"timm could not load its pretrained {model} ({reason}); give a local file instead") from error
     return weights
 
 

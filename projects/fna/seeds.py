@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import Tensor
 
-from fbnetv5.archs.timm_weights import read_checkpoint
+from fbnetv5.archs.timm_weights import pretrained_weights, read_checkpoint
 from fbnetv5.engine.checkpoint import WEIGHTS, read_weights
 from fbnetv5.errors import InputError
 from fbnetv5.model_folder import CONFIG
@@ -64,7 +63,7 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
     if weights is not None:
         given, origin = _with_timms_names(read_checkpoint(Path(weights)), architecture, weights), weights
     elif name in TIMM_SEEDS:
-        given, origin = _download(name), f"timm's pretrained {name}"
+        given, origin = pretrained_weights(name), f"timm's pretrained {name}"
     else:
         raise InputError(
             f"there are no pretrained weights of {name} to download (there are of {', '.join(TIMM_SEEDS)}): give a file"
@@ -130,12 +129,3 @@ def _folder_architecture(path: Path) -> Architecture:
         return get_architecture(network["architecture"])
     except InputError as error:
         raise InputError(f"{path}: network.architecture: {error}") from error
-
-
-def _download(name: str) -> dict[str, Tensor]:
-    try:
-        weights: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"timm could not load its pretrained {name} ({reason}); give a local file instead") from error
-    return weights

@@ -86,7 +86,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm_weights.timm, "create_model", fail)
-    with pytest.raises(InputError, match=r"no route to host\); pass a local checkpoint instead"):
+    with pytest.raises(InputError, match=r"no route to host\); give a local file instead"):
         load_timm_weights(MultiPathNet(FAMILIES["A"], LINEAR))
 
 

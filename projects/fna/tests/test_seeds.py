@@ -15,7 +15,6 @@ from fbnetv5.data.inputs import InputSpec
 from fbnetv5.errors import InputError
 from fbnetv5.model import ModelSpec, build_model
 from fbnetv5.model_folder import load, save_model
-from projects.fna import seeds
 from projects.fna.network import FNANetwork, get_architecture
 from projects.fna.remap import remap_to_super_network
 from projects.fna.seeds import NETWORK_CLASS, load_seed
@@ -46,7 +45,7 @@ def test_a_file_of_timms_weights(suffix: str, tmp_path: Path):
 def test_timms_own_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch):
     asked = []
     model = timm.create_model("fbnetc_100")
-    monkeypatch.setattr(seeds.timm, "create_model", lambda *args, **kwargs: asked.append((args, kwargs)) or model)
+    monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: asked.append((args, kwargs)) or model)
     seed = load_seed("fbnetc_100")
     assert asked == [(("fbnetc_100",), {"pretrained": True})]
     assert seed.origin == "timm's pretrained fbnetc_100"
@@ -57,7 +56,7 @@ def test_a_download_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch):
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(seeds.timm, "create_model", fail)
+    monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(InputError, match=r"pretrained resnet18 \(no route to host\); give a local file instead"):
         load_seed("resnet18")
 
