@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.lowered import Lowered, count_nodes, node_macs, operator_name
 from fbnetv5.export.parts import is_quantised, part_of
+from fbnetv5.export.xnnpack import for_xnnpack
 from fbnetv5.heads.sizes import Size
 
 XNNPACK = "XNNPACK"
@@ -42,7 +43,8 @@ def to_executorch(model: nn.Module, size: Size) -> Lowered:
             def generate_partitions(self, ep: Any) -> list[Any]:
                 return [part for part in super().generate_partitions(ep) if _is_worthwhile(part.nodes)]
 
-    program = torch.export.export(model, (torch.zeros(1, 3, *size),))
+    form = model if isinstance(model, fx.GraphModule) else for_xnnpack(model)
+    program = torch.export.export(form, (torch.zeros(1, 3, *size),))
     with _quiet():
         edge = to_edge_transform_and_lower(program, partitioner=[WorthwhilePartitioner()])
         lowered = _described(edge.exported_program().graph_module)  # before the next line changes the graph
@@ -90,7 +92,7 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
         lambda node: node.op != "call_function" or is_quantised(_module_of(node), float_parts)
     )
     with _quiet(), torch.no_grad():
-        graph = torch.export.export(model, (images[0],)).module()
+        graph = torch.export.export(for_xnnpack(model), (images[0],)).module()
         observed = prepare_pt2e(graph, quantizer)
         for image in images:
             observed(image)

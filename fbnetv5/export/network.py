@@ -33,7 +33,11 @@ class DeployedNetwork(MultiPathNet):
         """Bring a feature [N, C, H, W] of path ``source`` to path ``target``, of ``size`` (height, width)."""
         if source < target:
             return super().resample(x, source, target, size)
-        return F.interpolate(F.conv2d(x, getattr(self, _name(source, target))), size=size, mode="nearest")
+        return self.enlarge(F.conv2d(x, getattr(self, _name(source, target))), source, target, size)
+
+    def enlarge(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+        """Enlarge a feature [N, C, H, W] of path ``source`` to ``size`` (height, width) by repeating pixels."""
+        return F.interpolate(x, size=size, mode="nearest")
 
 
 def group_means(in_channels: int, out_channels: int) -> Tensor:

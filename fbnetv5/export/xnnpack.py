@@ -1,0 +1,72 @@
+"""The same functions in operations that XNNPACK has."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from timm.models._efficientnet_blocks import SqueezeExcite
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.export.network import DeployedNetwork
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+def for_xnnpack(model: AnyModule) -> AnyModule:
+    """Return a copy of a model in evaluation mode that computes the same and leaves XNNPACK less often.
+
+    Features are enlarged as :class:`XNNPACKNetwork` does. The hard sigmoid of squeeze-and-excitation, which ExecuTorch
+    takes apart to additions and divisions by constants that it copies in every call, becomes a clamp: its scale and
+    shift go into the convolution before it.
+    """
+    model = copy.deepcopy(model)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is DeployedNetwork:
+                setattr(parent, name, XNNPACKNetwork(child).eval())
+            if isinstance(child, SqueezeExcite) and isinstance(child.gate, nn.Hardsigmoid):
+                _fold_gate(child)
+    return model
+
+
+class XNNPACKNetwork(DeployedNetwork):
+    """A network that enlarges by transposed convolution, as XNNPACK has no enlarging by the nearest pixel.
+
+    The kernel of stride and size f has the identity at each of its f x f places, so that every pixel is repeated.
+
+    Args:
+        network: its modules are shared.
+    """
+
+    def __init__(self, network: DeployedNetwork) -> None:
+        super().__init__(network)
+        for source in range(NUM_PATHS):
+            for target in range(source):
+                factor, channels = 2 ** (source - target), self.channels[target]
+                kernel = torch.eye(channels)[:, :, None, None].expand(-1, -1, factor, factor)
+                self.register_buffer(_name(source, target), kernel.contiguous(), persistent=False)
+
+    def enlarge(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+        """Enlarge a feature [N, C, H, W] of path ``source`` to ``size`` (height, width) by repeating pixels."""
+        factor = 2 ** (source - target)
+        if size != (x.shape[-2] * factor, x.shape[-1] * factor):  # of an odd size
+            return super().enlarge(x, source, target, size)
+        return F.conv_transpose2d(x, getattr(self, _name(source, target)), stride=factor)
+
+
+def _name(source: int, target: int) -> str:
+    return f"repeat_{source}_{target}"
+
+
+def _fold_gate(module: SqueezeExcite) -> None:
+    """Replace the hard sigmoid, clamp(x / 6 + 1 / 2, 0, 1), by the clamp."""
+    conv = module.conv_expand
+    assert conv.bias is not None
+    with torch.no_grad():
+        conv.weight.div_(6)
+        conv.bias.div_(6).add_(0.5)
+    module.gate = nn.Hardtanh(0.0, 1.0)
