@@ -19,20 +19,21 @@ def agreement(kind: TargetKind, expected: Sequence[Any], found: Sequence[Any]) -
 
     Args:
         kind: what is predicted.
-        expected: predictions of the trained model, one an image; ``metrics.evaluator`` describes them.
+        expected: predictions of the trained model, one an image; ``metrics.evaluator`` describes them. Of masks, the
+            classes uint8 [H, W] and their probabilities [H, W], in pixels of the input.
         found: of the exported model.
 
     Returns:
         SCALAR: ``max_score_difference``. BOXES: that, ``max_box_difference`` in pixels, of boxes of one class that
-        overlap, and how many have no partner, ``unmatched_boxes``. MASK: ``share_of_pixels_that_differ``.
-        KEYPOINTS: ``max_score_difference``, and ``max_point_difference`` in pixels, of either coordinate.
+        overlap, and how many have no partner, ``unmatched_boxes``. MASK: ``max_score_difference``, of pixels of one
+        class, and ``share_of_pixels_that_differ``. KEYPOINTS: ``max_score_difference``, and ``max_point_difference``
+        in pixels, of either coordinate.
     """
     pairs = list(zip(expected, found, strict=True))
     if kind is TargetKind.SCALAR:
         return {"max_score_difference": max(float((a - b).abs().max()) for a, b in pairs)}
     if kind is TargetKind.MASK:
-        differing = sum(int((a != b).sum()) for a, b in pairs)
-        return {"share_of_pixels_that_differ": differing / sum(a.numel() for a, _ in pairs)}
+        return _compare_maps(pairs)
     if kind is TargetKind.KEYPOINTS:
         differences = torch.stack([(a - b).abs().amax(dim=0) for a, b in pairs]).amax(dim=0)  # of x, y, score
         return {"max_score_difference": float(differences[2]), "max_point_difference": float(differences[:2].max())}
@@ -43,6 +44,16 @@ def agreement(kind: TargetKind, expected: Sequence[Any], found: Sequence[Any]) -
         "max_box_difference": max(boxes),
         "unmatched_boxes": float(sum(unmatched)),
     }
+
+
+def _compare_maps(pairs: Sequence[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]) -> dict[str, float]:
+    differing, score = 0, 0.0
+    for (classes, scores), (found_classes, found_scores) in pairs:
+        same = classes == found_classes
+        differing += int((~same).sum())
+        score = max(score, float(((scores - found_scores).abs() * same).max()))
+    share = differing / sum(classes.numel() for (classes, _), _ in pairs)
+    return {"max_score_difference": score, "share_of_pixels_that_differ": share}
 
 
 def _compare_boxes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[float, float, int]:

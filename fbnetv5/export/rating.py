@@ -43,6 +43,14 @@ class Fitted:
         (prediction,) = self.model(prepared, true_sizes=[covered], output_sizes=[stored])
         return prediction
 
+    @torch.no_grad()
+    def pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class of every pixel of the input, uint8 [H, W], and its probability, for uint8 [3, H', W']."""
+        prepared, covered = fitted(image, self.model.spec.input, self.size)
+        head: Any = self.model.head  # of segmentation
+        ((classes, scores),) = head.classify(self.model.network(prepared), self.size, [covered])
+        return classes, scores
+
 
 @torch.no_grad()
 def rate(model: TaskNet, source: Source, predictor: Predictor) -> dict[str, float]:

@@ -77,6 +77,12 @@ class ExportedModel:
         prepared, covered = fitted(pixels, self.sidecar.input_spec, self.sidecar.size)
         return decoded(self.sidecar.target_kind, self.run(prepared), covered, (pixels.shape[1], pixels.shape[2]))
 
+    def pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class of every pixel of the input, uint8 [H, W], and its probability, for uint8 [3, H', W']."""
+        prepared, (height, width) = fitted(image, self.sidecar.input_spec, self.sidecar.size)
+        outputs = self.run(prepared)
+        return outputs["segmentation"][:height, :width], outputs["confidence"][:height, :width]
+
 
 def decoded(kind: TargetKind, outputs: dict[str, Tensor], covered: Size, stored: Size) -> Any:
     """Return an exported model's outputs as a prediction in the pixels of the stored image.

@@ -27,10 +27,11 @@ from fbnetv5.export.inputs import check_padding, fitted, input_size
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
 from fbnetv5.export.rating import Fitted, Predictor, main_metric, rate
-from fbnetv5.export.runtime import load_exported
+from fbnetv5.export.runtime import ExportedModel, load_exported
 from fbnetv5.export.sensitivity import rank_parts
 from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
 from fbnetv5.files import atomic_path, reported, write_text
+from fbnetv5.heads.head import PixelHead
 from fbnetv5.heads.sizes import Size
 from fbnetv5.model import TaskNet
 from fbnetv5.model_folder import load
@@ -186,11 +187,14 @@ def _write(
     return sidecar
 
 
-def _agreement(export: Export, source: Source, exported: Predictor) -> dict[str, float]:
+def _agreement(export: Export, source: Source, exported: ExportedModel) -> dict[str, float]:
     images = [source.load(row, ()).image for row in _spread(range(len(source)), NUM_COMPARED)]
-    trained = Fitted(export.model, export.size)
-    expected = [trained.predict(image) for image in images]
-    return agreement(export.model.head.target.kind, expected, [exported.predict(image) for image in images])
+    trained, head = Fitted(export.model, export.size), export.model.head
+    if head.target.kind is TargetKind.MASK:
+        if not isinstance(head, PixelHead):
+            return {}
+        return agreement(head.target.kind, [*map(trained.pixels, images)], [*map(exported.pixels, images)])
+    return agreement(head.target.kind, [*map(trained.predict, images)], [*map(exported.predict, images)])
 
 
 def _metrics(export: Export, source: Source, exported: Predictor) -> dict[str, Any]:
