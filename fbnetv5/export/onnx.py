@@ -99,7 +99,11 @@ def quantised_onnx(proto: Any, images: Sequence[Tensor], float_parts: Sequence[s
             op_types_to_quantize=QUANTISED,
             nodes_to_exclude=left_out,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+            extra_options={
+                "ActivationSymmetric": False,
+                "WeightSymmetric": True,
+                "CalibMovingAverage": True,  # the mean of the images' ranges, see ``executorch.RANGE_SHARE``
+            },
         )
         return onnx.load(result)
 

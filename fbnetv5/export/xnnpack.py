@@ -34,9 +34,9 @@ def for_xnnpack(model: AnyModule) -> AnyModule:
 
 
 class XNNPACKNetwork(DeployedNetwork):
-    """A network that enlarges by transposed convolution, as XNNPACK has no enlarging by the nearest pixel.
+    """A network that enlarges by transposed convolutions, as XNNPACK has no enlarging by the nearest pixel.
 
-    The kernel of stride and size f has the identity at each of its f x f places, so that every pixel is repeated.
+    Each doubles the size: its kernel of 2 x 2 and stride 2 has the identity at every place, which repeats pixels.
 
     Args:
         network: its modules are shared.
@@ -44,22 +44,18 @@ class XNNPACKNetwork(DeployedNetwork):
 
     def __init__(self, network: DeployedNetwork) -> None:
         super().__init__(network)
-        for source in range(NUM_PATHS):
-            for target in range(source):
-                factor, channels = 2 ** (source - target), self.channels[target]
-                kernel = torch.eye(channels)[:, :, None, None].expand(-1, -1, factor, factor)
-                self.register_buffer(_name(source, target), kernel.contiguous(), persistent=False)
+        for path in range(NUM_PATHS - 1):
+            kernel = torch.eye(self.channels[path])[:, :, None, None].expand(-1, -1, 2, 2)
+            self.register_buffer(f"repeat_{path}", kernel.contiguous(), persistent=False)
 
     def enlarge(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
         """Enlarge a feature [N, C, H, W] of path ``source`` to ``size`` (height, width) by repeating pixels."""
         factor = 2 ** (source - target)
         if size != (x.shape[-2] * factor, x.shape[-1] * factor):  # of an odd size
             return super().enlarge(x, source, target, size)
-        return F.conv_transpose2d(x, getattr(self, _name(source, target)), stride=factor)
-
-
-def _name(source: int, target: int) -> str:
-    return f"repeat_{source}_{target}"
+        for _ in range(source - target):
+            x = F.conv_transpose2d(x, getattr(self, f"repeat_{target}"), stride=2)
+        return x
 
 
 def _fold_gate(module: SqueezeExcite) -> None:
