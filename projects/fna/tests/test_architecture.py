@@ -52,7 +52,7 @@ def test_defaults_need_not_be_written(tmp_path: Path):
         ("stem: {channels: 8}", "stem: 8", "stem: expected a mapping with the keys channels"),
         ("stem: {channels: 8}", "activation: relu", "the key 'stem' is missing"),
         ("stem:", "activation: tanh\nstem:", "activation: expected relu or relu6, got 'tanh'"),
-        ("stem:", "bn_epsilon: 1\nstem:", "bn_epsilon: expected a number between 0 and 1, got 1"),
+        ("stem:", "bn_epsilon: 1\nstem:", "bn_epsilon: expected a number between 0 and 1, such as 1.0e-3, got 1"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(old: str, new: str, message: str, tmp_path: Path):
