@@ -21,11 +21,6 @@ from fbnetv5.heads.sizes import Size
 XNNPACK = "XNNPACK"
 PORTABLE = "portable kernels"
 LAYERS = ("aten.conv2d.default", "aten.linear.default")
-RANGE_SHARE = 0.05
-"""What an image of the calibration counts in the range of activations, a moving average of the images' ranges.
-
-The range of all images would be that of the strangest one: values beyond 100 times the others', where a channel that
-hardly ever varies is normalised, took 10 to 20 points of top-1."""
 SMALLEST_SCALE = 2**-12  # the smallest that XNNPACK takes
 LARGE = 2**14  # numbers; smaller results without a product are not worth a call of the backend
 
@@ -80,7 +75,23 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
         from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
     config = get_symmetric_quantization_config(is_per_channel=True)
-    observer = MovingAverageMinMaxObserver.with_args(averaging_constant=RANGE_SHARE, eps=SMALLEST_SCALE)
+
+    class MeanRangeObserver(MovingAverageMinMaxObserver):
+        """The mean of the images' ranges.
+
+        That of all images would be the strangest one's: values beyond 100 times the others', where a channel that
+        hardly ever varies is normalised, took 10 to 20 points of top-1.
+        """
+
+        num_images = 0
+
+        def forward(self, activation: Tensor) -> Tensor:
+            self.num_images += 1
+            self.averaging_constant = 1 / self.num_images
+            same: Tensor = super().forward(activation)
+            return same
+
+    observer = MeanRangeObserver.with_args(eps=SMALLEST_SCALE)
     activations = replace(config.input_activation, observer_or_fake_quant_ctr=observer)
     config = replace(config, input_activation=activations, output_activation=activations)
 

@@ -102,7 +102,7 @@ def quantised_onnx(proto: Any, images: Sequence[Tensor], float_parts: Sequence[s
             extra_options={
                 "ActivationSymmetric": False,
                 "WeightSymmetric": True,
-                "CalibMovingAverage": True,  # the mean of the images' ranges, see ``executorch.RANGE_SHARE``
+                "CalibMovingAverage": True,  # the mean of the images' ranges, as for ExecuTorch
             },
         )
         return onnx.load(result)

@@ -64,3 +64,16 @@ def test_int8_is_close_to_float(part: type[nn.Module], tmp_path: Path):
     file.write_bytes(to_executorch(quantised, SIZE).data)
     for expected, found in zip(model(image).values(), RUNTIMES["executorch"](file, 1).runner(image), strict=True):
         assert 0 < (found - expected).abs().mean() < 0.1 * expected.std()
+
+
+@pytest.mark.parametrize("place", [0, 15, 31])
+@torch.no_grad()
+def test_one_strange_image_does_not_set_the_ranges(place: int):
+    torch.manual_seed(0)
+    model = Whole(Levels()).eval()
+    images = [torch.randn(1, 3, *SIZE) for _ in range(32)]
+    image = images[7]
+    images[place] = 100 * images[place]
+    quantised = quantised_pt2e(model, images, [])
+    for expected, found in zip(model(image).values(), quantised(image).values(), strict=True):
+        assert (found - expected).abs().mean() < 0.1 * expected.std()
