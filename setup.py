@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "base" / "version.py").read_text()).group(1)
 
 LABEL = ["transformers>=5.0"]  # teachers from the hub
 EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]

@@ -5,7 +5,7 @@ import warnings
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
 
-from fbnetv5.launch import main  # noqa: E402
+from fbnetv5.cli.launch import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

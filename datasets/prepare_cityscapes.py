@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path
 from fbnetv5.data.images import DECODER_ERRORS
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path
 
 SPLITS = ("train", "val")
 SOURCE, TARGET = "gtFine", "gtFine_trainIds"

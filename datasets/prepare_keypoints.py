@@ -22,10 +22,10 @@ from pathlib import Path
 
 from rich.progress import track
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
 from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
 from fbnetv5.data.people import PADDING, Cut, people_content, read_coco_cuts, write_pictures
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
 
 
 def read_cuts(path: Path, heads: Path | None) -> tuple[tuple[str, ...], list[Cut]]:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fbnetv5.model import TaskNet
+    from fbnetv5.model.task_net import TaskNet
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -24,6 +24,6 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
     Raises:
         InputError: a file is missing or damaged, the two do not fit each other, or the head is not of this package.
     """
-    from fbnetv5 import model_folder  # here, so that importing the package does not import torch
+    from fbnetv5.model.folder import load as load_model  # here, so that importing the package does not import torch
 
-    return model_folder.load(path, device, trust_code=trust_code)
+    return load_model(path, device, trust_code=trust_code)

@@ -1,6 +1,6 @@
 """Compare random, single-task and multitask search on trained networks, as Table 5 of FBNetV5 does.
 
-    python scripts/ablation.py                                  the shapes world with NANO: under an hour on two cores
+    python scripts/ablation.py                                  shapes with NANO: under an hour on two cores
     python scripts/ablation.py --resume                         go on; what has finished is not repeated
     python scripts/ablation.py --seeds 0 --num-topologies 2     a smaller one
     python scripts/ablation.py --config configs/ablation/pets.yaml data.root=FOLDER
@@ -22,10 +22,10 @@ from pathlib import Path
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
 
-from fbnetv5.ablation.config import load_ablation  # noqa: E402
-from fbnetv5.ablation.run import run_ablation  # noqa: E402
-from fbnetv5.config_file import CONFIGS  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.config.read import CONFIGS  # noqa: E402
+from fbnetv5.projects.table5.options import load_ablation  # noqa: E402
+from fbnetv5.projects.table5.run import run_ablation  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

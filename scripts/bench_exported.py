@@ -33,9 +33,9 @@ from benchmarks.exported_table import latency_text  # noqa: E402
 from benchmarks.exported_timing import measure, on_busy_machine  # noqa: E402
 from benchmarks.processes import yielded_by  # noqa: E402
 
-from fbnetv5.errors import InputError, nearest  # noqa: E402
-from fbnetv5.export.convert import PRECISIONS, SUFFIXES  # noqa: E402
-from fbnetv5.files import write_text  # noqa: E402
+from fbnetv5.base.errors import InputError, nearest  # noqa: E402
+from fbnetv5.base.files import write_text  # noqa: E402
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES  # noqa: E402
 from fbnetv5.latency.measure import device_name  # noqa: E402
 
 RUNTIMES = ("executorch", "onnx")

@@ -30,12 +30,12 @@ from benchmarks.timing import table  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from fbnetv5.config import LabelConfig, RunConfig, RuntimeConfig  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.cli.launch import run_job  # noqa: E402
+from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig  # noqa: E402
 from fbnetv5.labeling.shards import SHARDS, TALLY  # noqa: E402
 from fbnetv5.labeling.tally import Tally  # noqa: E402
 from fbnetv5.labeling.teacher import Boxes, Pixels  # noqa: E402
-from fbnetv5.launch import run_job  # noqa: E402
 
 FOLDER_SIZE = 1000  # images a folder
 

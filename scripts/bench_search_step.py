@@ -27,10 +27,10 @@ from benchmarks.memory import measure_memory, memory_text
 from benchmarks.runs import build, still_config
 from benchmarks.task_counts import measure_task_counts, task_counts_text
 
-from fbnetv5.config import RunConfig
-from fbnetv5.engine.distributed import World, start_world
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
+from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.config.schema import RunConfig
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
 
-from fbnetv5.errors import InputError, nearest  # noqa: E402
-from fbnetv5.files import write_text  # noqa: E402
-from fbnetv5.sweep.gather import Row, differing, find_runs, read_run  # noqa: E402
-from fbnetv5.sweep.pareto import Series, draw_fronts, pareto_front  # noqa: E402
+from fbnetv5.base.errors import InputError, nearest  # noqa: E402
+from fbnetv5.base.files import write_text  # noqa: E402
+from fbnetv5.runs.gather import Row, differing, find_runs, read_run  # noqa: E402
+from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front  # noqa: E402
 
 COSTS = ("macs", "params", "latency_ms")
 NO_SCORE = (*COSTS, "blocks", "num_images", "seconds")

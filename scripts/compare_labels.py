@@ -22,10 +22,10 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torchvision.ops import box_iou  # noqa: E402
 
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.base.types import BOXES, IGNORE, SEGMENTATION, Target  # noqa: E402
 from fbnetv5.data.images import read_mask  # noqa: E402
 from fbnetv5.data.index import Index  # noqa: E402
-from fbnetv5.data.multitask import BOXES, IGNORE, SEGMENTATION, Target  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
 
 MIN_IOU = 0.5
 

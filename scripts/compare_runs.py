@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 Probabilities = dict[str, list[float]]
 

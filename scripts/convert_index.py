@@ -17,9 +17,9 @@ from pathlib import Path
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
 
-from fbnetv5.data.convert import export_index, import_index  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
 from fbnetv5.data.index import Index  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
+from fbnetv5.data.interchange import export_index, import_index  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from published import DETECTION, RESIZE_SIDES, TABLES, Printed, PrintedTable
 
-from fbnetv5.archs.cost import Size, classifier_cost, feature_sizes, network_cost
+from fbnetv5.archs.cost import classifier_cost, feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.head_cost import (
     pixel_decoder_macs,
@@ -33,8 +33,9 @@ from fbnetv5.archs.head_cost import (
     transformer_decoder_macs,
 )
 from fbnetv5.archs.topology import Topology
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.base.types import Size
 
 TOPOLOGIES = Path(__file__).resolve().parents[1] / "configs" / "topologies"
 PADDING = 32

@@ -19,12 +19,12 @@ from pathlib import Path
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
 
-from fbnetv5.config import RunConfig  # noqa: E402
-from fbnetv5.config_file import load_config, path_override  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
-from fbnetv5.export.convert import PRECISIONS, SUFFIXES  # noqa: E402
-from fbnetv5.jobs.folder import CONFIG  # noqa: E402
-from fbnetv5.launch import run_job  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.cli.launch import run_job  # noqa: E402
+from fbnetv5.config.read import load_config, path_override  # noqa: E402
+from fbnetv5.config.schema import RunConfig  # noqa: E402
+from fbnetv5.engine.run_folder import CONFIG  # noqa: E402
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

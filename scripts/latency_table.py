@@ -29,10 +29,11 @@ from fbnetv5.archs.cost import network_cost  # noqa: E402
 from fbnetv5.archs.families import Family, get_family  # noqa: E402
 from fbnetv5.archs.network import MultiPathNet  # noqa: E402
 from fbnetv5.archs.topology import Topology, TopologySpace  # noqa: E402
-from fbnetv5.engine.distributed import pick_device  # noqa: E402
+from fbnetv5.base.distributed import pick_device  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.base.files import write_text  # noqa: E402
+from fbnetv5.base.seeding import Purpose, generator  # noqa: E402
 from fbnetv5.engine.precision import autocast  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
-from fbnetv5.files import write_text  # noqa: E402
 from fbnetv5.latency.cache import cache_file, cache_folder, keep  # noqa: E402
 from fbnetv5.latency.measure import (  # noqa: E402
     Call,
@@ -43,7 +44,6 @@ from fbnetv5.latency.measure import (  # noqa: E402
     table_of,
 )
 from fbnetv5.latency.table import LatencyTable  # noqa: E402
-from fbnetv5.seeding import Purpose, generator  # noqa: E402
 
 ESTIMATES = {
     "sum_ms": "trunk + sum over blocks",
@@ -161,8 +161,8 @@ def table_text(table: LatencyTable, num_stages: int) -> str:
     for source, row in enumerate(table.fusion_ms):
         lines.append(f"{f'fusion from path {source}':<28}" + "".join(f"{ms:9.3f}" if ms else f"{'-':>9}" for ms in row))
     for stage in range(num_stages):
-        prices = charged[4 * stage : 4 * stage + 4]
-        lines.append(f"{f'block of stage {stage + 1}, charged':<28}" + "".join(f"{ms:9.3f}" for ms in prices))
+        costs = charged[4 * stage : 4 * stage + 4]
+        lines.append(f"{f'block of stage {stage + 1}, charged':<28}" + "".join(f"{ms:9.3f}" for ms in costs))
     lines.append(f"trunk {table.trunk_ms:.3f}, all blocks {sum(charged):.3f}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Write images of the shapes world to a folder with their true labels: an example of how data of one's own is laid out.
+"""Write images of shapes to a folder with their true labels: an example of how data of one's own is laid out.
 
     python scripts/make_shapes.py shapes --num 200
 
@@ -19,12 +19,12 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated") 
 
 from PIL import Image  # noqa: E402
 
-from fbnetv5.data.convert import write_annotations  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.base.files import atomic_folder  # noqa: E402
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION  # noqa: E402
 from fbnetv5.data.index import Index  # noqa: E402
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION  # noqa: E402
+from fbnetv5.data.interchange import write_annotations  # noqa: E402
 from fbnetv5.data.shapes import ShapesSource  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
-from fbnetv5.files import atomic_folder  # noqa: E402
 from fbnetv5.report.colours import class_colours, palette  # noqa: E402
 
 FIRST = 2 * 10**9  # runs see images from 0 and, in validation, from 10**9
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="what to make")
     parser.add_argument("--num", type=int, default=200, help="images (%(default)s)")
     parser.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the world (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (%(default)s)")
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the images (%(default)s)")
     options = parser.parse_args(arguments)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fbnetv5.archs.cost import Size
+from fbnetv5.base.types import Size
 
 
 @dataclass(frozen=True)

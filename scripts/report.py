@@ -15,7 +15,7 @@ from pathlib import Path
 
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
 
-from fbnetv5.errors import InputError  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
 from fbnetv5.report.html import write_report  # noqa: E402
 
 

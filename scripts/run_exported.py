@@ -25,13 +25,13 @@ import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 
+from fbnetv5.base.distributed import World  # noqa: E402
+from fbnetv5.base.errors import InputError  # noqa: E402
+from fbnetv5.base.files import atomic_path  # noqa: E402
+from fbnetv5.base.types import Sample, Target, TargetKind, UndecodableImageError  # noqa: E402
 from fbnetv5.data.images import read_image  # noqa: E402
-from fbnetv5.data.multitask import Sample, Target, TargetKind, UndecodableImageError  # noqa: E402
 from fbnetv5.data.sources import build_folder_source  # noqa: E402
-from fbnetv5.engine.distributed import World  # noqa: E402
-from fbnetv5.errors import InputError  # noqa: E402
 from fbnetv5.export.runtime import ExportedModel, load_exported  # noqa: E402
-from fbnetv5.files import atomic_path  # noqa: E402
 from fbnetv5.report.pictures import draw_prediction  # noqa: E402
 from fbnetv5.report.predictions import PredictionWriter, mask_paths  # noqa: E402
 

@@ -19,7 +19,7 @@ import torch
 import torch.multiprocessing as mp
 from torch.distributed import TCPStore
 
-from fbnetv5 import launch as command_line
+from fbnetv5.cli import launch as command_line
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["pytest", "tests.processes"])  # only imported there: no thread, no device, no seed

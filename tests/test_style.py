@@ -37,35 +37,3 @@ def test_functions_are_short():
     lengths = function_lengths()
     assert {name: n for name, n in lengths.items() if n > 60} == {}
     assert sum(n < 40 for n in lengths.values()) > 0.9 * len(lengths)
-
-
-def imported(path: Path) -> set[str]:
-    modules: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            modules.add(node.module or "")
-    return modules
-
-
-def test_projects_import_the_core_and_never_the_reverse():
-    for path in FILES:
-        if "projects" not in path.relative_to(ROOT).parts:
-            assert not [m for m in imported(path) if m.split(".")[0] == "projects"], path
-
-
-def test_the_core_never_imports_the_detectron2_layer():
-    for path in FILES:
-        if (ROOT / "fbnetv5" / "d2") in path.parents:
-            continue
-        modules = imported(path)
-        assert not [m for m in modules if m.split(".")[0] in ("detectron2", "d2go", "mobile_cv")], path
-        assert not [m for m in modules if m.startswith("fbnetv5.d2")], path
-
-
-def test_search_knows_nothing_of_networks_or_data():
-    for path in (ROOT / "fbnetv5" / "search").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fbnetv5."):
-                assert node.module.split(".")[1] in ("search", "errors", "seeding"), f"{path}: {node.module}"

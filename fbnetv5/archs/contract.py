@@ -8,10 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from fbnetv5.archs.cost import Size
 from fbnetv5.archs.families import NUM_PATHS
-from fbnetv5.errors import InputError
-from fbnetv5.targets import build_target, find_class
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.config.targets import build_target, find_class
 
 
 class Network(Protocol):

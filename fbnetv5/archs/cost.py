@@ -16,8 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from fbnetv5.archs.families import NUM_PATHS, STRIDES, Family, Layer
 from fbnetv5.archs.topology import Topology
-
-Size = tuple[int, int]
+from fbnetv5.base.types import Size
 
 
 @dataclass(frozen=True)

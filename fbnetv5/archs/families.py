@@ -13,7 +13,7 @@ from typing import Literal
 
 from timm.layers import make_divisible
 
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest
 
 STRIDES = (4, 8, 16, 32)
 NUM_PATHS = len(STRIDES)

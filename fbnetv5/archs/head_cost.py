@@ -6,8 +6,9 @@ feature. The classifier's cost is ``fbnetv5.archs.cost.classifier_cost``.
 
 from __future__ import annotations
 
-from fbnetv5.archs.cost import Size, conv_cost, layers_cost
+from fbnetv5.archs.cost import conv_cost, layers_cost
 from fbnetv5.archs.families import Layer
+from fbnetv5.base.types import Size
 
 
 def rpn_layers(in_channels: int, *, channels: int = 96, num_layers: int = 3) -> tuple[Layer, ...]:

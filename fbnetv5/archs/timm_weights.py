@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fbnetv5.archs.families import Family
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.engine.checkpoint import UNREADABLE
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import UNREADABLE
 
 TIMM_MODEL = "fbnetv3_b"
 FAMILY_NAMES = ("A", "B")

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from fbnetv5.archs.families import NUM_PATHS
-from fbnetv5.errors import InputError, nearest
-from fbnetv5.files import write_text
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.files import write_text
 
 Block = tuple[int, int]
 ALL_PATHS = tuple(range(NUM_PATHS))

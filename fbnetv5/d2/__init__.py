@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 DETECTRON2_MODULES = ("detection", "data")  # that add to a registry
 D2GO_MODULES = ("export", "segmentation", "classification", "supernet")

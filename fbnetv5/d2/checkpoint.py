@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from fbnetv5.engine.checkpoint import read_weights, save_weights
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path
+from fbnetv5.base.weights import read_weights, save_weights
 from fbnetv5.labeling.teachers.weights import read_state
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import fbnetv5.d2
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import LABEL
 from fbnetv5.d2.export import folded
 from fbnetv5.d2.task_model import TaskModel, export_config
-from fbnetv5.data.multitask import LABEL
-from fbnetv5.errors import InputError
 from fbnetv5.heads.classifier import Classifier
 
 try:

@@ -21,14 +21,14 @@ import torch
 import yaml
 from torch import Tensor
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path, write_text
+from fbnetv5.base.weights import UNREADABLE, WEIGHTS, load_by_name, read_weights
 from fbnetv5.d2 import not_installed
-from fbnetv5.d2.config import add_fbnetv5_config
+from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.rcnn_config import to_config, to_spec
-from fbnetv5.engine.checkpoint import UNREADABLE, WEIGHTS, load_by_name, read_weights
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path, write_text
-from fbnetv5.model import build_model
-from fbnetv5.model_folder import CONFIG, load, save_model
+from fbnetv5.model.folder import CONFIG, load, save_model
+from fbnetv5.model.task_net import build_model
 
 PREFIXES = {  # ours: Detectron2's
     "network.": "backbone.network.",

@@ -26,9 +26,9 @@ from typing import Any
 
 import fbnetv5.d2
 import fbnetv5.d2.mapper  # adds our mapper to D2Go's registry
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import BOXES, IGNORE, LABEL, SEGMENTATION, Target
-from fbnetv5.errors import InputError
 
 try:
     from detectron2.data import DatasetCatalog, MetadataCatalog

@@ -15,11 +15,11 @@ from torch import Tensor
 from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config import ModelConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import ModelConfig
 from fbnetv5.d2 import not_installed
-from fbnetv5.errors import InputError
-from fbnetv5.heads.rcnn_layers import LiteBoxHead, LiteRPNHead
-from fbnetv5.jobs.final_model import find_topology
+from fbnetv5.heads.lite_rcnn.layers import LiteBoxHead, LiteRPNHead
+from fbnetv5.model.build import find_topology
 
 try:
     from detectron2.layers import ShapeSpec

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import fbnetv5.d2
+from fbnetv5.base.types import IGNORE
 from fbnetv5.data.images import read_image, read_mask
-from fbnetv5.data.multitask import IGNORE
 
 try:
     from detectron2.data import detection_utils, transforms

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.config import ModelConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import ModelConfig
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.jobs.final_model import find_topology
-from fbnetv5.model import ModelSpec
+from fbnetv5.model.build import find_topology
+from fbnetv5.model.task_net import ModelSpec
 
 TARGET = f"{LiteRCNN.__module__}.{LiteRCNN.__qualname__}"
 NO_LIMIT = sys.maxsize  # the long side of images that have no limit, as in Detectron2's ResizeShortestEdge

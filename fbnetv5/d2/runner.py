@@ -15,7 +15,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import distributed as dist
 
 import fbnetv5.d2
-from fbnetv5.d2.config import add_fbnetv5_config
+from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_runner import SearchRunner
 from fbnetv5.jobs.train import SYNC_BN_BELOW

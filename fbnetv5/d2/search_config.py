@@ -24,9 +24,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import CONFIGS, load_config, path_override
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import CONFIGS, load_config, path_override
+from fbnetv5.config.schema import RunConfig
 
 SHARED = (  # D2Go's key, ours, and D2Go's value that says "not set"; D2Go's own defaults would pass for settings
     ("SOLVER.MAX_ITER", "search.steps", 0),

@@ -10,12 +10,12 @@ from typing import Any
 from torch import Tensor
 
 import fbnetv5.d2
-from fbnetv5.config_file import identity
+from fbnetv5.config.read import identity
 from fbnetv5.d2.supernet import FBNetV5Supernet, Passed
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import check_identity
+from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.log import RunLog
-from fbnetv5.jobs.checks import clip_gradient
 from fbnetv5.jobs.supernet import select_probabilities
 from fbnetv5.jobs.supernet_extend import require_same_network
 from fbnetv5.jobs.supernet_step import gather_losses, learn

@@ -14,20 +14,20 @@ import torch
 from torch import optim
 
 import fbnetv5.d2
-from fbnetv5 import __version__
-from fbnetv5.config_file import saved_yaml
-from fbnetv5.d2.config import add_fbnetv5_config
+from fbnetv5.base.files import write_text
+from fbnetv5.base.types import Batch
+from fbnetv5.base.version import __version__
+from fbnetv5.base.weights import WEIGHTS, save_weights
+from fbnetv5.config.read import saved_yaml
+from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read_search_config, set_search_defaults
 from fbnetv5.d2.search_hook import SearchHook
 from fbnetv5.d2.supernet import FBNetV5Supernet
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.multitask import Batch
-from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
-from fbnetv5.files import write_text
-from fbnetv5.jobs.pricing import keep_prices
 from fbnetv5.jobs.search import write_topologies
 from fbnetv5.jobs.supernet_step import SupernetRun
+from fbnetv5.latency.block_costs import keep_latencies
 
 try:
     from d2go.config import temp_defrost
@@ -105,7 +105,7 @@ class SearchRunner(Detectron2GoRunner):
         """
         folder, run = Path(cfg.OUTPUT_DIR), supernet_run(model)
         self._search = SearchHook(_unwrapped(model), folder, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.DATASETS.TRAIN)
-        keep_prices(run.latency, folder, run.world)
+        keep_latencies(run.latency, folder, run.world)
         if run.world.is_main:
             header = f"fbnetv5 {__version__} in D2Go's training loop\n{run.world.size} process(es)"
             write_text(folder / CONFIG, saved_yaml(run.config, header))

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fbnetv5.d2
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE, SEGMENTATION
 from fbnetv5.d2.export import folded
 from fbnetv5.d2.task_model import TaskModel, export_config
-from fbnetv5.data.multitask import IGNORE, SEGMENTATION
-from fbnetv5.errors import InputError
-from fbnetv5.heads.lite_maskformer import LiteMaskFormer
+from fbnetv5.heads.lite_maskformer.head import LiteMaskFormer
 
 try:
     from d2go.modeling.meta_arch.semantic_seg import PostprocessFunc

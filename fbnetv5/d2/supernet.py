@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 import fbnetv5.d2
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Batch, Source
 from fbnetv5.d2.data import source_from_catalog
 from fbnetv5.d2.search_config import read_search_config
-from fbnetv5.data.multitask import Batch, Source
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
 from fbnetv5.jobs.supernet import build_run
 from fbnetv5.jobs.supernet_step import Iteration, SupernetRun, begin_iteration, joint_losses, loss_vector, share
 

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 import fbnetv5.d2
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.config import ModelConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Features
+from fbnetv5.config.schema import ModelConfig
 from fbnetv5.d2.export import folded
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
 from fbnetv5.heads.head import Head
-from fbnetv5.jobs.final_model import find_topology
-from fbnetv5.model import ModelSpec, build_model
-from fbnetv5.tasks.task import Features
+from fbnetv5.model.build import find_topology
+from fbnetv5.model.task_net import ModelSpec, build_model
 
 try:
     from d2go.export.api import PredictorExportConfig

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, optim
 
 import fbnetv5.d2
-from fbnetv5.config import ScheduleConfig
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import LABEL
+from fbnetv5.config.schema import ScheduleConfig
 from fbnetv5.d2.runner import FBNetV5Runner
-from fbnetv5.data.multitask import LABEL
-from fbnetv5.engine.distributed import World
 from fbnetv5.engine.optim import rate_factor
 from fbnetv5.metrics.accuracy import Accuracy
 

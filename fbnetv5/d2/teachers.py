@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from yaml import YAMLError
 from yaml.constructor import ConstructorError
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.d2.weights import load_weights
-from fbnetv5.errors import InputError
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, check_num_classes, label_by_size
 from fbnetv5.labeling.teachers.pixels import likeliest

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from fbnetv5.config import DataConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Target, TargetKind
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.keypoints import mirror_order
-from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.data.transforms import JointTransform, train_transform
-from fbnetv5.errors import InputError
 
 
 def build_augmentation(
@@ -81,4 +81,22 @@ def check_augmentation(config: DataConfig, targets: Sequence[Target]) -> None:
         raise InputError(
             f"data.color=randaugment also moves pixels, which {', '.join(placed)} would not follow; "
             "use data.color=photometric"
+        )
+
+
+def crop_side(data: DataConfig) -> int:
+    """Return ``data.crop``. Raises InputError where there is none and batches of whole images are not possible."""
+    if data.crop is None:
+        raise InputError("data.crop=null: a supernet is trained on crops of one size; give its side in pixels")
+    if data.crop_width is not None:
+        raise InputError(f"data.crop_width={data.crop_width}: a supernet is trained on squares; remove it")
+    return data.crop
+
+
+def check_crop(data: DataConfig) -> None:
+    """Raise InputError for a crop that no image would fill."""
+    if data.crop is not None and data.area is None and data.scale is None and data.crop > data.short_side:
+        raise InputError(
+            f"data.crop={data.crop} is larger than data.short_side={data.short_side}: images would be padded. Raise "
+            "data.short_side or lower data.crop"
         )

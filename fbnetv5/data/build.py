@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.types import BOXES, DEPTH, KEYPOINTS, LABEL, SEGMENTATION, Target
 from fbnetv5.data.coco import CocoImage, read_coco
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
 from fbnetv5.data.images import image_size
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import read_keypoints
-from fbnetv5.data.multitask import BOXES, DEPTH, KEYPOINTS, LABEL, SEGMENTATION, Target
-from fbnetv5.errors import InputError, nearest
 
 
 def build_index(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fbnetv5.data.multitask import IGNORE, Batch, Item, LeftOut, LoadFailure, Target, TargetKind
+from fbnetv5.base.types import IGNORE, Batch, Item, LeftOut, LoadFailure, Target, TargetKind
 
 UNKNOWN = {TargetKind.MASK: IGNORE, TargetKind.DENSE: float("nan")}  # what maps are padded with
 

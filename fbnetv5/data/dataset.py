@@ -8,10 +8,10 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Item, KeyedIndex, LeftOut, LoadFailure, Sample, Source, Target, UndecodableImageError
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import Draw, Item, LeftOut, LoadFailure, Sample, Source, Target, UndecodableImageError
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, forked
 
 Undecodable = Literal["error", "skip"]
 Transform = Callable[[Tensor, dict[str, Any], Sequence[Target]], tuple[Tensor, dict[str, Any]]]
@@ -52,10 +52,10 @@ class MultitaskDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, draw: Draw | int) -> Item | LoadFailure:
+    def __getitem__(self, draw: KeyedIndex | int) -> Item | LoadFailure:
         """Load one item; a plain index is augmented with the index as its key."""
         if isinstance(draw, int):
-            draw = Draw(draw, (draw,))
+            draw = KeyedIndex(draw, (draw,))
         try:
             sample, skipped = self._load(draw.index)
         except InputError as error:

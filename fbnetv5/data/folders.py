@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.images import IMAGE_SUFFIXES
-from fbnetv5.errors import InputError
 
 MASK_SUFFIX = ".png"
 

@@ -15,8 +15,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from fbnetv5.data.multitask import IGNORE
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fbnetv5.data.multitask import IGNORE, UndecodableImageError
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE, UndecodableImageError
 
 # what damaged bytes lead PIL's decoders to; a lack of memory or a fault of ours is neither
 DECODER_ERRORS = (

@@ -33,11 +33,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path
+from fbnetv5.base.types import Sample, Target, TargetKind
 from fbnetv5.data import index_checks
 from fbnetv5.data.images import read_depth, read_image, read_mask
-from fbnetv5.data.multitask import Sample, Target, TargetKind
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"fbnetv5"

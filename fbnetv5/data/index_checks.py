@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fbnetv5.data.multitask import Target, TargetKind
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Target, TargetKind
 
 BORDER_TOLERANCE = 0.5  # pixels that a box may reach over the border of its image; loading clips them
 

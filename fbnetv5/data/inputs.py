@@ -11,9 +11,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.collate import round_up
 from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, Resize, normalised
-from fbnetv5.errors import InputError
 
 
 @dataclass(frozen=True)

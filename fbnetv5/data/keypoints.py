@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.coco import read_json
-from fbnetv5.errors import InputError
 
 HALF_PIXEL = 0.5
 SIDES = ("left", "right")  # in names of keypoints

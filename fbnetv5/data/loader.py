@@ -9,16 +9,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.config import RunConfig
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Batch, Source, Target, checked
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.collate import collate
 from fbnetv5.data.dataset import MultitaskDataset, PreparedDataset
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import Batch, Source, Target, checked
 from fbnetv5.data.sampler import StepSampler
 from fbnetv5.data.subset import Subset
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
 
 
 def build_loader(

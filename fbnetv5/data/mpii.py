@@ -15,9 +15,9 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.keypoints import Point
 from fbnetv5.data.people import Cut
-from fbnetv5.errors import InputError
 
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
+from fbnetv5.base.files import atomic_path
 from fbnetv5.data.geometry import OUTSIDE
 from fbnetv5.data.images import read_image
 from fbnetv5.data.keypoints import Point, coco_points, person_box, read_people
-from fbnetv5.files import atomic_path
 
 PADDING = 1.25
 QUALITY = 95  # of the pictures' JPEGs

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
-from fbnetv5.data.multitask import Draw
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, generator
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.types import KeyedIndex
 
 
-class StepSampler(Sampler[list[Draw]]):
+class StepSampler(Sampler[list[KeyedIndex]]):
     """Yields, step by step, this rank's share of the global batch; pass it as ``batch_sampler`` to a DataLoader.
 
     The images are an endless sequence of epochs, each a permutation of its own, and a batch is the next ``batch_size``
@@ -58,11 +58,13 @@ class StepSampler(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return max(0, self.num_steps - self.start_step)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[KeyedIndex]]:
         share = self.batch_size // self.world_size
         positions = range(self.rank * share, (self.rank + 1) * share)
         for step in range(self.start_step, self.num_steps):
-            yield [Draw(self._image(step * self.batch_size + position), (step, position)) for position in positions]
+            yield [
+                KeyedIndex(self._image(step * self.batch_size + position), (step, position)) for position in positions
+            ]
 
     def _image(self, position: int) -> int:
         epoch, place = divmod(position, self.num_images)

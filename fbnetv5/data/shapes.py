@@ -1,4 +1,4 @@
-"""Shapes: a procedural world for all tasks at once, drawn on the fly; the data set that comes with the package.
+"""Shapes: a procedural data set for all tasks at once, drawn on the fly; the data set that comes with the package.
 
 Each task needs something else, so that searched topologies have a reason to differ:
 
@@ -16,10 +16,10 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 
-from fbnetv5.data.multitask import Sample
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, derive_seed
+from fbnetv5.base.types import Sample
 from fbnetv5.data.shapes_drawing import OBJECTS, SCENES, SURFACES, render
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, derive_seed
 
 
 class ShapesSource:
@@ -33,9 +33,9 @@ class ShapesSource:
 
     def __init__(self, num_images: int, size: int, seed: int, *, first: int = 0) -> None:
         if num_images < 1:
-            raise InputError(f"the shapes world needs at least one image, not {num_images}")
+            raise InputError(f"the shapes data set needs at least one image, not {num_images}")
         if size < 32:
-            raise InputError(f"an image of the shapes world needs at least 32 pixels, not {size}")
+            raise InputError(f"an image of the shapes data set needs at least 32 pixels, not {size}")
         self.num_images = num_images
         self.size = size
         self.seed = seed
@@ -60,7 +60,7 @@ class ShapesSource:
     def load(self, index: int, names: Collection[str] | None = None) -> Sample:
         """Render image ``index`` and those of its targets that ``names`` holds (all by default)."""
         number = self.first + index
-        picture = render(self.size, derive_seed(self.seed, Purpose.WORLD, number))
+        picture = render(self.size, derive_seed(self.seed, Purpose.SHAPES, number))
         target = {
             "label": picture.scene,
             "boxes": torch.from_numpy(picture.boxes),

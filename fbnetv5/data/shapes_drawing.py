@@ -1,4 +1,4 @@
-"""Draws one picture of the shapes world with all that is known about it; ``shapes`` says what the world is for.
+"""Draws one picture of the shapes data set with all that is known about it; ``shapes`` says what it is for.
 
 Everything is drawn through distances: a pixel belongs to a shape if its centre lies inside, and the colour of a shape
 fades over the one pixel around its border. Coordinates are pixels; the centre of the first pixel is 0.5.

@@ -6,8 +6,8 @@ import sys
 
 import torch
 
-from fbnetv5.data.multitask import Batch
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import Batch
 
 
 class SkippedImages:

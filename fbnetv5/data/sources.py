@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fbnetv5.config import DataConfig, FilesConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Source
+from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import Source
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.errors import InputError
 
-FIRST_VAL_SHAPE = 10**9  # number of the shapes world's first validation image, whatever its training split holds
+FIRST_VAL_SHAPE = 10**9  # number of the shapes data set's first validation image, whatever its training split holds
 
 
 def build_source(config: DataConfig) -> Source:
-    """Open the training split: your files under ``data.root``, or the shapes world where that is null.
+    """Open the training split: your files under ``data.root``, or the shapes data set where that is null.
 
     Raises:
         InputError: a file or folder is missing, or its content is wrong.
@@ -31,7 +31,7 @@ def build_val_source(config: DataConfig, classes: Mapping[str, tuple[str, ...]])
     """Open the validation split; None where ``data.val`` names no files under ``data.root``.
 
     Args:
-        config: says where it is; where ``data.root`` is null, it is the shapes world's own validation split.
+        config: says where it is; where ``data.root`` is null, it is the shapes data set's own validation split.
         classes: the class names of the training split, by target; class ids are positions in them.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from fbnetv5.data.multitask import Sample, Source
+from fbnetv5.base.types import Sample, Source
 
 
 class Subset:

@@ -16,9 +16,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE, Target, TargetKind
 from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, Mirror, PadTo, Resize, Turn, normalised
-from fbnetv5.data.multitask import IGNORE, Target, TargetKind
-from fbnetv5.errors import InputError
 
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
 MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,65 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_folder, atomic_path
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_folder, atomic_path
+from fbnetv5.base.weights import UNREADABLE, WEIGHTS, read_weights, save_weights
 
-WEIGHTS = "model.safetensors"
 STATE = "state.pt"
-UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError)
-"""What torch and safetensors raise for a file that holds no weights."""
-
-
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write tensors by name as safetensors, atomically."""
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        InputError: it is missing, truncated or not a safetensors file.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read weights from {path}: {error}") from error
-
-
-def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str | None, origin: Path) -> list[str]:
-    """Load weights into the entries of the same name; those under the prefix ``optional``, if any, need not agree.
-
-    Returns:
-        the names under ``optional`` that kept their initial values.
-
-    Raises:
-        InputError: other entries are missing, surplus or of another shape; the message names the first few.
-    """
-    own = module.state_dict()
-    fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
-    left = [name for name in own if name not in fitting]
-    surplus = [name for name in weights if name not in own]
-    wrong = [name for name in (*left, *surplus) if optional is None or not name.startswith(optional)]
-    if wrong:
-        described = ", ".join(_difference(name, own.get(name), weights.get(name)) for name in wrong[:3])
-        raise InputError(f"{origin} does not fit the model: {described}{' and more' if len(wrong) > 3 else ''}")
-    module.load_state_dict(fitting, strict=False)
-    return left
-
-
-def _difference(name: str, own: Tensor | None, given: Tensor | None) -> str:
-    if given is None:
-        return f"{name} is missing"
-    if own is None:
-        return f"{name} is not in the model"
-    return f"{name} has shape {tuple(given.shape)} instead of {tuple(own.shape)}"
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fbnetv5.data.multitask import Batch
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import Batch, Size
 from fbnetv5.metrics.evaluator import Evaluator
-from fbnetv5.model import TaskNet
-from fbnetv5.report.predictions import PredictionWriter
+from fbnetv5.model.task_net import TaskNet
 
-Item = TypeVar("Item")
+
+class Writer(Protocol):
+    """What takes predictions, such as ``report.predictions.PredictionWriter``."""
+
+    def add(self, names: Sequence[str], predictions: Sequence[Any], sizes: Sequence[Size]) -> None:
+        """Take one prediction an image, with the image's name and its stored (height, width)."""
+
+    def close(self) -> None:
+        """Finish what was written."""
 
 
 @torch.no_grad()
@@ -27,7 +34,7 @@ def evaluate(
     *,
     num_images: int,
     evaluator: Evaluator | None = None,
-    writer: PredictionWriter | None = None,
+    writer: Writer | None = None,
 ) -> dict[str, float]:
     """Predict every image of this rank's batches; compare with the labels, write predictions, or both.
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from fbnetv5.errors import InputError
-from fbnetv5.files import append_line, keep_lines, reported
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import append_line, keep_lines, reported
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"

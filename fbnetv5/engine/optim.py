@@ -8,7 +8,8 @@ from collections.abc import Collection
 
 from torch import nn, optim
 
-from fbnetv5.config import OptimizerConfig, ScheduleConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import OptimizerConfig, ScheduleConfig
 
 BACKBONE = "network."  # what the names of the backbone's parameters start with; the others are the heads'
 
@@ -84,3 +85,9 @@ def _share_of_cycle(position: float, cycle: float, growth: float) -> float:
         position -= cycle
         cycle *= growth
     return position / cycle
+
+
+def check_optimizer(optimizer: OptimizerConfig) -> None:
+    """Raise InputError for options that contradict each other."""
+    if optimizer.nesterov and (optimizer.momentum == 0 or optimizer.name != "sgd"):
+        raise InputError("optimizer.nesterov=true needs optimizer.name=sgd and optimizer.momentum above 0")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from fbnetv5.data.multitask import TargetKind
+from fbnetv5.base.types import TargetKind
 
 SAME_BOX = 0.5  # overlap from which two boxes of a class are taken to be of the same object
 

@@ -13,11 +13,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
 from fbnetv5.export.network import DeployedNetwork
 from fbnetv5.heads.deployed import DeployableHead
-from fbnetv5.heads.sizes import Size
-from fbnetv5.model import TaskNet
+from fbnetv5.model.task_net import TaskNet
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 

@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from fbnetv5 import __version__
+from fbnetv5.base.types import Size
+from fbnetv5.base.version import __version__
 from fbnetv5.export.deployed import DeployedModel
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.sidecar import Sidecar
-from fbnetv5.heads.sizes import Size
-from fbnetv5.model import TaskNet
+from fbnetv5.model.task_net import TaskNet
 
 LIBRARIES = ("torch", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
 MEANINGS = {

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx, nn
 
+from fbnetv5.base.types import Size
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.lowered import Lowered, count_nodes, node_macs, operator_name
 from fbnetv5.export.parts import is_quantised, part_of
 from fbnetv5.export.xnnpack import for_xnnpack
-from fbnetv5.heads.sizes import Size
 
 XNNPACK = "XNNPACK"
 PORTABLE = "portable kernels"
@@ -70,29 +70,12 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
         )
-        from torchao.quantization.pt2e import MovingAverageMinMaxObserver
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
     config = get_symmetric_quantization_config(is_per_channel=True)
 
-    class MeanRangeObserver(MovingAverageMinMaxObserver):
-        """The mean of the images' ranges.
-
-        That of all images would be the strangest one's: values beyond 100 times the others', where a channel that
-        hardly ever varies is normalised, took 10 to 20 points of top-1.
-        """
-
-        num_images = 0
-
-        def forward(self, activation: Tensor) -> Tensor:
-            self.num_images += 1
-            self.averaging_constant = 1 / self.num_images
-            same: Tensor = super().forward(activation)
-            return same
-
-    observer = MeanRangeObserver.with_args(eps=SMALLEST_SCALE)
-    activations = replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+    activations = replace(config.input_activation, observer_or_fake_quant_ctr=_mean_range_observer())
     config = replace(config, input_activation=activations, output_activation=activations)
 
     class LayerQuantizer(XNNPACKQuantizer):
@@ -122,6 +105,28 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
     _separate_readers(converted)
     _separate_biases(converted)
     return converted
+
+
+def _mean_range_observer() -> Any:
+    """Return what makes the observers of activations."""
+    from torchao.quantization.pt2e import MovingAverageMinMaxObserver
+
+    class MeanRangeObserver(MovingAverageMinMaxObserver):
+        """The mean of the images' ranges.
+
+        That of all images would be the strangest one's: values beyond 100 times the others', where a channel that
+        hardly ever varies is normalised, took 10 to 20 points of top-1.
+        """
+
+        num_images = 0
+
+        def forward(self, activation: Tensor) -> Tensor:
+            self.num_images += 1
+            self.averaging_constant = 1 / self.num_images
+            same: Tensor = super().forward(activation)
+            return same
+
+    return MeanRangeObserver.with_args(eps=SMALLEST_SCALE)
 
 
 def _of_one_scale(cat: fx.Node, qspec: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 
 @contextlib.contextmanager

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
 from fbnetv5.data.collate import round_up
 from fbnetv5.data.geometry import normalised, resized_size
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
-from fbnetv5.heads.sizes import Size
 
 LARGEST = 8192  # pixels on a side
 

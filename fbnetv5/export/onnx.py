@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fbnetv5.base.types import Size
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import is_quantised, part_of
-from fbnetv5.heads.sizes import Size
 
 INPUT = "image"
 OPSET = 20

@@ -8,12 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fbnetv5.data.multitask import Source
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import Size, Source
 from fbnetv5.export.inputs import fitted
-from fbnetv5.heads.sizes import Size
 from fbnetv5.metrics.evaluator import build_evaluator
-from fbnetv5.model import TaskNet
+from fbnetv5.model.task_net import TaskNet
 
 
 class Predictor(Protocol):
@@ -24,7 +23,7 @@ class Predictor(Protocol):
 
 
 @dataclass
-class Fitted:
+class FixedSizeModel:
     """A trained model on images as its exported form sees them: resized and padded to one size.
 
     Attributes:

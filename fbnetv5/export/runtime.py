@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops.boxes import clip_boxes_to_image
 
-from fbnetv5.data.multitask import TargetKind
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.inputs import fitted
 from fbnetv5.export.onnx import INPUT
 from fbnetv5.export.sidecar import Sidecar, read_sidecar
-from fbnetv5.heads.sizes import Size
-from fbnetv5.model import as_pixels
+from fbnetv5.model.task_net import as_pixels
 
 Runner = Callable[[Tensor], Sequence[Tensor]]
 

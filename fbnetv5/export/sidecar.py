@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.base.types import TargetKind
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import TargetKind
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
 
 FORMAT = 1  # raised when older versions cannot read it any more
 

@@ -8,8 +8,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from fbnetv5.base.types import Size
 from fbnetv5.export.lowered import Lowered
-from fbnetv5.heads.sizes import Size
 
 
 def to_torchscript(model: nn.Module, size: Size) -> Lowered:

@@ -9,10 +9,9 @@ from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 
 from fbnetv5.archs.cost import conv_cost
+from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.label_head import LabelHead
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features
 
 
 class MBPoolClassifier(nn.Module):

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from fbnetv5.heads.sizes import Size
+from fbnetv5.base.types import Size
 
 
 @runtime_checkable

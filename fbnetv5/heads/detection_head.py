@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torchvision.ops.boxes import clip_boxes_to_image
 
-from fbnetv5.data.multitask import BOXES, Target
-from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.types import BOXES, Features, Size, Target, TargetDict
+from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 
 
 class DetectionHead(nn.Module, ABC):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fbnetv5.heads.sizes import Size
+from fbnetv5.base.types import Size
 
 CHUNK_BYTES = 2**27  # of class scores at the input's size that are held at a time
 

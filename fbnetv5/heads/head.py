@@ -8,10 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from fbnetv5.archs.families import NUM_PATHS
-from fbnetv5.data.multitask import Target
-from fbnetv5.errors import InputError
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Features, Size, Target, TargetDict
 
 
 class Head(Protocol):

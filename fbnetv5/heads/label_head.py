@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import LABEL, Target
-from fbnetv5.errors import InputError
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import LABEL, Features, Size, Target, TargetDict
 
 TEACHER_LABEL = "teacher_label"  # int: the class that a teacher sees in the image
 

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
-from fbnetv5.errors import InputError
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
 
 
 class SegmentationHead(nn.Module, ABC):

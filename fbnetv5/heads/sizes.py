@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Size = tuple[int, int]
+from fbnetv5.base.types import Size
 
 
 def unpadded_sizes(true_sizes: Sequence[Size] | None, image_size: Size, count: int) -> list[Size]:

@@ -10,19 +10,19 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.config import RunConfig
+from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path, write_text
+from fbnetv5.base.types import Source, Target, TargetKind
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_eval_loader
-from fbnetv5.data.multitask import Source, Target, TargetKind
 from fbnetv5.data.sources import build_folder_source, build_val_source
 from fbnetv5.data.subset import Subset
-from fbnetv5.engine.distributed import World, start_world
 from fbnetv5.engine.evaluate import evaluate
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path, write_text
-from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.metrics.evaluator import build_evaluator
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import load
+from fbnetv5.model.folder import load
+from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
 from fbnetv5.report.pictures import contact_sheet, draw_prediction
 from fbnetv5.report.predictions import PredictionWriter

@@ -10,31 +10,30 @@ from typing import Any
 
 from torch import Tensor
 
-from fbnetv5 import __version__
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import saved_yaml
-from fbnetv5.data.multitask import Source, TargetKind, UndecodableImageError
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.files import atomic_path, reported, write_text
+from fbnetv5.base.types import Size, Source, TargetKind, UndecodableImageError
+from fbnetv5.base.version import __version__
+from fbnetv5.config.read import saved_yaml
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
-from fbnetv5.engine.distributed import start_world
-from fbnetv5.errors import InputError, nearest
 from fbnetv5.export.agreement import agreement
-from fbnetv5.export.convert import PRECISIONS, SUFFIXES, check_support, convert
 from fbnetv5.export.deployed import DeployedModel, deploy
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_support, convert
 from fbnetv5.export.inputs import check_padding, fitted, input_size
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
-from fbnetv5.export.rating import Fitted, Predictor, main_metric, rate
+from fbnetv5.export.rating import FixedSizeModel, Predictor, main_metric, rate
 from fbnetv5.export.runtime import ExportedModel, load_exported
 from fbnetv5.export.sensitivity import rank_parts
 from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
-from fbnetv5.files import atomic_path, reported, write_text
 from fbnetv5.heads.head import PixelHead
-from fbnetv5.heads.sizes import Size
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import load
+from fbnetv5.model.folder import load
+from fbnetv5.model.task_net import TaskNet
 
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
@@ -115,7 +114,7 @@ def build_export(config: RunConfig) -> Export:
         return Export(config, model, deployed, size, None, calibration)
     source = Subset(val_source, _spread(rows, options.num_evaluated))
     print(f"rating the trained model on {len(source)} images ...", flush=True)
-    metrics = {"trained": rate(model, source, model), "fitted": rate(model, source, Fitted(model, size))}
+    metrics = {"trained": rate(model, source, model), "fitted": rate(model, source, FixedSizeModel(model, size))}
     return Export(config, model, deployed, size, source, calibration, metrics)
 
 
@@ -189,7 +188,7 @@ def _write(
 
 def _agreement(export: Export, source: Source, exported: ExportedModel) -> dict[str, float]:
     images = [source.load(row, ()).image for row in _spread(range(len(source)), NUM_COMPARED)]
-    trained, head = Fitted(export.model, export.size), export.model.head
+    trained, head = FixedSizeModel(export.model, export.size), export.model.head
     if head.target.kind is TargetKind.MASK:
         if not isinstance(head, PixelHead):
             return {}

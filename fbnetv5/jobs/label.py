@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fbnetv5.config import LabelConfig, RunConfig
-from fbnetv5.config_file import identity
-from fbnetv5.engine.distributed import World, start_world
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
-from fbnetv5.jobs.folder import CONFIG, open_run_folder
+from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.config.read import identity
+from fbnetv5.config.schema import LabelConfig, RunConfig
+from fbnetv5.config.targets import build_target
+from fbnetv5.engine.run_folder import CONFIG, open_run_folder
 from fbnetv5.labeling.labeler import Labeler, check_teachers
 from fbnetv5.labeling.loading import Loaded, load_batches
 from fbnetv5.labeling.plan import Plan, read_plan, write_plan
@@ -31,7 +32,6 @@ from fbnetv5.labeling.shards import (
     write_shard,
 )
 from fbnetv5.labeling.tally import summary, summary_text
-from fbnetv5.targets import build_target
 
 PLAN, SUMMARY, DRAWN = "plan", "summary.json", "drawn.png"
 WRITTEN = (CONFIG, PLAN, INDEX, UNREADABLE, SUMMARY, DRAWN)

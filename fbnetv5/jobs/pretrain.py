@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fbnetv5.config import RunConfig
-from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
-from fbnetv5.engine.distributed import start_world
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.weights import WEIGHTS, save_weights
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.jobs.supernet import build_run, train_supernet
 from fbnetv5.report.html import try_report
 

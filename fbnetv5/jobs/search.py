@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config import RunConfig
-from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
-from fbnetv5.engine.distributed import start_world
-from fbnetv5.jobs.checks import crop_side
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.weights import WEIGHTS, save_weights
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.supernet import build_run, train_supernet
 from fbnetv5.jobs.supernet_step import SupernetRun
 from fbnetv5.report.draw import Panel, draw_topologies
@@ -100,7 +100,7 @@ def _info(
 
 
 def _cost_text(run: SupernetRun, cost: Cost, latency_ms: float | None) -> str:
-    """The MACs of a network, and what else its blocks were priced in."""
+    """The MACs of a network, and what else its blocks were counted in."""
     macs = f"{cost.macs / 1e6:.1f} M MACs"
     if latency_ms is not None:
         return f"{macs}, {latency_ms:.2f} ms"

@@ -8,29 +8,31 @@ from typing import Any
 
 import torch
 
-from fbnetv5.archs.families import get_family
+from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.config import RunConfig
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Batch, Source
+from fbnetv5.base.weights import load_by_name, read_weights
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.targets import build_target
+from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.data.sources import build_source
-from fbnetv5.engine.checkpoint import Checkpoint, load_by_name, read_weights
-from fbnetv5.engine.distributed import World
+from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
-from fbnetv5.engine.optim import build_optimizer
+from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.jobs.checks import check_labels, check_sizes
-from fbnetv5.jobs.folder import open_run_folder
-from fbnetv5.jobs.pricing import UNITS, keep_prices, price_blocks
+from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.jobs.supernet_extend import freeze_network, read_finished, require_same_network, task_names
 from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
-from fbnetv5.seeding import Purpose, forked
-from fbnetv5.targets import build_target
-from fbnetv5.tasks.build import build_tasks
+from fbnetv5.latency.block_costs import UNITS, find_block_costs, keep_latencies
+from fbnetv5.tasks.build import build_tasks, check_labels
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 
 
@@ -58,8 +60,8 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
         _load_initial_weights(model, config, world)
     model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
     model.to(memory_format=torch.channels_last)
-    prices = price_blocks(config, family, world, folder)
-    space = TopologySpace(config.model.num_stages, prices.block_costs)
+    costs = find_block_costs(config, family, world, folder)
+    space = TopologySpace(config.model.num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     algorithm = build_target(
         "search.algorithm",
@@ -69,7 +71,7 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
         num_samples=config.search.num_samples,
         seed=config.seed,
     )
-    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, prices.latency)
+    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency)
 
 
 def train_supernet(run: SupernetRun, folder: Path) -> None:
@@ -80,7 +82,7 @@ def train_supernet(run: SupernetRun, folder: Path) -> None:
     """
     config, world = run.config, run.world
     checkpointer, checkpoint = open_run_folder(config, folder, world)
-    keep_prices(run.latency, folder, world)
+    keep_latencies(run.latency, folder, world)
     start_step = checkpoint.step if checkpoint else 0
     log = RunLog(
         folder if world.is_main else None,
@@ -174,3 +176,29 @@ def _load_initial_weights(model: MultitaskNet, config: RunConfig, world: World) 
         heads = sorted({name.split(".")[1] for name in fresh})
         if heads and world.is_main:
             print(f"{path}: no weights for the heads of {', '.join(heads)}; they start afresh", file=sys.stderr)
+
+
+def check_sizes(config: RunConfig, world: World) -> None:
+    """Raise InputError unless steps, batch, samples and processes fit together."""
+    search = config.search
+    if (search.steps is None) == (search.epochs is None):
+        raise InputError("give one of search.steps and search.epochs")
+    check_optimizer(config.optimizer)
+    if search.num_samples % world.size:
+        raise InputError(f"search.num_samples={search.num_samples} cannot be shared by {world.size} processes")
+    if search.batch_size % search.num_samples:
+        raise InputError(
+            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
+            "each architecture sees an equal share of the images"
+        )
+    crop = crop_side(config.data)
+    check_crop(config.data)
+    side = crop // STRIDES[-1]
+    if search.batch_size // search.num_samples * side * side < 2:
+        raise InputError(
+            f"one image of {crop} pixels an architecture leaves batch normalisation a single value on "
+            "path 3; raise search.batch_size or data.crop"
+        )
+    unknown = set(search.task_weights) - set(config.tasks)
+    if unknown:
+        raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")

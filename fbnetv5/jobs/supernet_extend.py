@@ -19,10 +19,10 @@ import yaml
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fbnetv5.config import RunConfig
-from fbnetv5.engine.checkpoint import WEIGHTS, load_by_name, read_weights
-from fbnetv5.errors import InputError
-from fbnetv5.jobs.folder import CONFIG
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.tasks.multitask import MultitaskNet
 
 NETWORK = "network."

@@ -25,16 +25,16 @@ from torch import Tensor, nn, optim
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.config import RunConfig
-from fbnetv5.data.multitask import Batch, Source
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Batch, Source
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.divergence import DIVERGED, clip_gradient, require_finite_losses
 from fbnetv5.engine.optim import rate_factor, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.errors import InputError
-from fbnetv5.jobs.checks import DIVERGED, clip_gradient, require_finite_losses
 from fbnetv5.latency.table import LatencyTable
 from fbnetv5.search.algorithms import Draw, SearchAlgorithm
-from fbnetv5.seeding import Purpose, forked
 from fbnetv5.tasks.multitask import MultitaskNet
 
 

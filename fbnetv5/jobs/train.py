@@ -13,26 +13,29 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
-from fbnetv5.config import RunConfig
+from fbnetv5.archs.families import STRIDES
+from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Batch, Source
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.augmentation import check_crop
 from fbnetv5.data.loader import build_train_loader
-from fbnetv5.data.multitask import Batch, Source
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.data.sources import build_source, build_val_source
-from fbnetv5.distill import Teacher, build_teacher
 from fbnetv5.engine.checkpoint import Checkpoint
-from fbnetv5.engine.distributed import World, start_world
+from fbnetv5.engine.divergence import clip_gradient, require_finite
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
-from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
+from fbnetv5.engine.optim import build_optimizer, check_optimizer, rate_factor, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.jobs.checks import check_train_sizes, clip_gradient, require_finite
+from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on, format_metrics
-from fbnetv5.jobs.final_model import build_final_model
-from fbnetv5.jobs.folder import open_run_folder
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.build import build_final_model
+from fbnetv5.model.distill import Teacher, build_teacher
+from fbnetv5.model.folder import save_model
+from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
-from fbnetv5.seeding import Purpose, forked
 
 SYNC_BN_BELOW = 16  # images at a time on a GPU, which BN's statistics are too noisy for
 
@@ -258,3 +261,31 @@ def _restore(run: Training, log: RunLog, checkpoint: Checkpoint) -> None:
     if run.ema is not None:
         run.ema.module.load_state_dict(checkpoint.state["ema"])
     log.load_state_dict(checkpoint.state["log"])
+
+
+def check_train_sizes(config: RunConfig, world: World) -> None:
+    """Raise InputError unless steps, batch, accumulation and processes of a training fit together."""
+    train = config.train
+    if (train.steps is None) == (train.epochs is None):
+        raise InputError("give one of train.steps and train.epochs")
+    if train.batch_size % (world.size * train.accumulate):
+        raise InputError(
+            f"train.batch_size={train.batch_size} must be a multiple of {world.size} process(es) x "
+            f"train.accumulate={train.accumulate}"
+        )
+    if train.ema is not None and train.ema >= 1:
+        raise InputError(f"train.ema={train.ema} would never move: it is a decay below 1, such as 0.9998")
+    check_optimizer(config.optimizer)
+    check_crop(config.data)
+    images = train.batch_size // (world.size * train.accumulate)
+    if config.data.crop is not None and images * (config.data.crop // STRIDES[-1]) ** 2 < 2:
+        raise InputError(
+            f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
+            "raise train.batch_size or data.crop, or lower train.accumulate"
+        )
+    shortest = config.data.short_side * (config.data.scale or [1.0])[0]
+    if config.data.crop is None and images == 1 and shortest <= STRIDES[-1]:
+        raise InputError(
+            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; raise "
+            "train.batch_size or data.short_side, or lower train.accumulate"
+        )

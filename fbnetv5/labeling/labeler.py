@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fbnetv5.data.multitask import BOXES, IGNORE, LABEL, SEGMENTATION, Target
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
 from fbnetv5.labeling.loading import Loaded
 from fbnetv5.labeling.teacher import Boxes, BoxTeacher, Pixels, PixelTeacher
 

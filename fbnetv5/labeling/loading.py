@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import UndecodableImageError
 from fbnetv5.data.images import read_image
-from fbnetv5.data.multitask import UndecodableImageError
-from fbnetv5.errors import InputError
 from fbnetv5.labeling.plan import Entry, Plan
 
 MAX_ASPECT = 50  # long side / short side; of what is beyond that, teachers make images without a pixel, or gigabytes

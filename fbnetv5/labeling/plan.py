@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_folder
 from fbnetv5.data.folders import class_folders, class_order, read_labels, walk_images
 from fbnetv5.data.images import IMAGE_SUFFIXES
 from fbnetv5.engine.checkpoint import check_identity
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_folder
 
 IMAGES, PLAN = "images.parquet", "plan.json"
 NUM_SHOWN = 5  # names of classes in a message

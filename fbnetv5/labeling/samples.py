@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path
+from fbnetv5.base.types import Sample
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import Sample
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path
 from fbnetv5.labeling.shards import INDEX, shard_folder
 from fbnetv5.report.pictures import contact_sheet, draw_labels
 

@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 from torch import Tensor
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_folder, atomic_path, csv_lines
+from fbnetv5.base.types import SEGMENTATION, Target
 from fbnetv5.data.images import MACHINE_ERRORS
 from fbnetv5.data.index import METADATA_KEY, Index
-from fbnetv5.data.multitask import SEGMENTATION, Target
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_folder, atomic_path, csv_lines
 from fbnetv5.labeling.labeler import Labeler
 from fbnetv5.labeling.loading import Loaded
 from fbnetv5.labeling.tally import Tally

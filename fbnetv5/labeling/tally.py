@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fbnetv5.data.multitask import BOXES, IGNORE, LABEL, SEGMENTATION, Target
+from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
 from fbnetv5.engine.log import clock
 from fbnetv5.labeling.labeler import Labelled
 

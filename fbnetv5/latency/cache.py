@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from fbnetv5.archs.families import Family
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.latency.measure import Clock, measure_latency
 from fbnetv5.latency.table import Conditions, LatencyTable
 

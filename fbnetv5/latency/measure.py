@@ -13,13 +13,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fbnetv5.archs.cost import Size
 from fbnetv5.archs.families import NUM_PATHS, Family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Size
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.latency.table import Conditions, LatencyTable
-from fbnetv5.seeding import Purpose, forked
 
 Call = Callable[[], object]
 Clock = Callable[[], float]

@@ -16,8 +16,8 @@ from typing import Any
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import Topology
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
 
 NUM_VALUES = NUM_PATHS * (2 + NUM_PATHS)
 
@@ -86,7 +86,7 @@ class LatencyTable:
         edge from the trunk (into stage 1) or to one of the four outputs (from the last stage) is the block's alone. So
         trunk and sum are :meth:`network_ms` of the supernet and of the network without blocks, and at least that of
         any other with four outputs: a_i / 2 + a_j / 2 >= a_i a_j. Where all blocks are as likely as not, no other
-        prices and constant have a smaller squared error (but for a constant: 1 / 4 of each shared edge too much).
+        costs and constant have a smaller squared error (but for a constant: 1 / 4 of each shared edge too much).
         """
         received = [sum(row[path] for row in self.fusion_ms) for path in range(NUM_PATHS)]
         sent = [sum(row) for row in self.fusion_ms]

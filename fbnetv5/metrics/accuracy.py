@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fbnetv5.data.multitask import Target
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Target
 from fbnetv5.metrics.gather import sum_counts
 
 TOP = 5

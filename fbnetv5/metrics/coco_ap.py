@@ -10,9 +10,9 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from torch import Tensor
 
-from fbnetv5.data.multitask import Target
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Target
 from fbnetv5.metrics.coco_truth import CocoTruth, TrueBox, common_prefix, read_coco_truth
 from fbnetv5.metrics.gather import gather_list
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest
 
 
 @dataclass(frozen=True)

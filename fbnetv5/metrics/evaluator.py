@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from fbnetv5.data.multitask import Target, TargetKind
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.metrics.accuracy import Accuracy
 from fbnetv5.metrics.coco_ap import CocoAP
 from fbnetv5.metrics.keypoints import KeypointMetrics

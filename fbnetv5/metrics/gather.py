@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch.distributed as dist
 from torch import Tensor
 
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
 
 T = TypeVar("T")
 

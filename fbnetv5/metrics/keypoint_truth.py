@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.keypoints import PersonImage, person_box, read_keypoints
-from fbnetv5.errors import InputError
 from fbnetv5.metrics.coco_truth import common_prefix
 
 

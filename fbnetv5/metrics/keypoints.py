@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from fbnetv5.data.multitask import Target
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Target
 from fbnetv5.metrics.gather import gather_list
 from fbnetv5.metrics.keypoint_ap import FoundPerson, keypoint_ap, sigmas_of
 from fbnetv5.metrics.keypoint_truth import Place, person_of, read_keypoint_truth

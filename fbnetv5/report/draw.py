@@ -22,8 +22,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path as Curve
 
 from fbnetv5.archs.topology import ALL_PATHS, Block, Edge, Topology
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path
 
 State = Literal["used", "unused", "skipped", "output"]
 Kind = Literal["path", "trunk", "down", "up"]

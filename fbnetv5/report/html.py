@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from fbnetv5.files import write_text
+from fbnetv5.base.files import write_text
 from fbnetv5.report.curves import SETTLING, chart_groups, overall, series
 from fbnetv5.report.run_folder import RunFolder, read_run
 from fbnetv5.report.svg import counted

@@ -12,7 +12,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from fbnetv5.data.multitask import BOXES, IGNORE, KEYPOINTS, LABEL, SEGMENTATION, Target, TargetKind
+from fbnetv5.base.types import BOXES, IGNORE, KEYPOINTS, LABEL, SEGMENTATION, Target, TargetKind
 from fbnetv5.report.colours import Colour, class_colours, ink_on
 from fbnetv5.report.skeletons import with_keypoints
 

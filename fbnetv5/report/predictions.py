@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fbnetv5.data.multitask import Target, TargetKind
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
-from fbnetv5.files import reported, write_text
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import reported, write_text
+from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.metrics.coco_truth import read_coco_truth
 from fbnetv5.metrics.gather import gather_list
 from fbnetv5.metrics.keypoint_truth import read_keypoint_truth

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from fbnetv5.archs.topology import ALL_PATHS, Topology
-from fbnetv5.engine.checkpoint import WEIGHTS
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.engine.log import METRICS, PROBABILITIES
-from fbnetv5.errors import InputError
 from fbnetv5.report.history import History
 
 CONFIG = "config.yaml"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.report.curves import VALIDATION, overall, series, validations
 from fbnetv5.report.history import History
 from fbnetv5.report.run_folder import RunFolder
@@ -33,7 +33,7 @@ class Found:
     """What a search found for one task; ``is_final`` where it was derived, else it is the likeliest so far.
 
     ``seen`` are the blocks that reach the path of the search head, and ``cost`` is theirs and the trunk's, as is
-    ``latency_ms``, which a search that was priced in it leaves.
+    ``latency_ms``, which a search that was counted in it leaves.
     """
 
     task: str

@@ -16,11 +16,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import LossHistory, importance_weights, reinforce_gradient, weighted_mean
 from fbnetv5.search.space import SearchSpace, relative_costs
-from fbnetv5.seeding import Purpose, generator
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Draw:
 class SearchAlgorithm(Protocol):
     """A search method, built as ``Method(space, num_tasks=T, num_samples=N, seed=seed, **options)``.
 
-    Draws are keyed by (seed, step, sample), see ``fbnetv5.seeding``, so that all processes and resumed runs agree.
+    Draws are keyed by (seed, step, sample), see ``fbnetv5.base.seeding``, so that all processes and resumed runs agree.
     """
 
     distribution: ArchitectureDistribution

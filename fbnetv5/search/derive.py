@@ -7,7 +7,7 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.space import SearchSpace
 
@@ -22,7 +22,7 @@ def most_likely_within(probabilities: Tensor, space: SearchSpace, budget: float)
 
     Args:
         probabilities: of one task, [B, O].
-        space: prices the options; every chosen option counts, also of blocks that pruning would drop.
+        space: costs the options; every chosen option counts, also of blocks that pruning would drop.
         budget: in the unit of the space's costs.
 
     Raises:

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.algorithms import Draw, check_options, draw_proxy
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import LossHistory, importance_weights, through_softmax, weighted_mean
 from fbnetv5.search.space import SearchSpace, relaxed_costs
-from fbnetv5.seeding import Purpose, generator
 
 
 class Differentiable(ABC):

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from fbnetv5.archs.families import NUM_PATHS
-from fbnetv5.errors import InputError
-from fbnetv5.targets import build_target
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Source
+from fbnetv5.config.targets import build_target
 from fbnetv5.tasks.task import Task
 
 
@@ -32,3 +33,13 @@ def _build_task(name: str, entry: Any) -> Task:
     if task.path not in range(NUM_PATHS):
         raise InputError(f"tasks.{name}.path={task.path} is no path: 0 to {NUM_PATHS - 1}")
     return task
+
+
+def check_labels(tasks: Mapping[str, Task], source: Source) -> None:
+    """Raise InputError for a task that no image of the training split is labelled for."""
+    for name, task in tasks.items():
+        if source.num_labelled(task.target.name) == 0:
+            raise InputError(
+                f"task '{name}' needs '{task.target.name}', and no image of the training split is labelled with it; "
+                f"give its labels under data.train or remove tasks.{name}"
+            )

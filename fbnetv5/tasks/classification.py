@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import LABEL, Target
+from fbnetv5.base.types import LABEL, Features, Target, TargetDict
 from fbnetv5.heads.classifier import MBPoolClassifier
-from fbnetv5.tasks.task import Features, TargetDict
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,10 @@ class Classification:
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given classes."""
-        return ClassificationHead(self, channels[self.path], len(classes))
+        return ClassificationSearchHead(self, channels[self.path], len(classes))
 
 
-class ClassificationHead(nn.Module):
+class ClassificationSearchHead(nn.Module):
     """MBPool + FC, and its loss."""
 
     def __init__(self, task: Classification, in_channels: int, num_classes: int) -> None:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import DEPTH, Target
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.types import DEPTH, Features, Target, TargetDict
 
 LEAST_DEVIATION = 1e-6  # of a map, in its own unit; a map of a single depth stays 0
 
@@ -32,10 +31,10 @@ class Depth:
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels; depth has no classes."""
-        return DepthHead(self, channels[self.path])
+        return DepthSearchHead(self, channels[self.path])
 
 
-class DepthHead(nn.Module):
+class DepthSearchHead(nn.Module):
     """One convolution to a map, upsampled to the image, on a normalised feature (as in segmentation)."""
 
     def __init__(self, task: Depth, in_channels: int) -> None:

@@ -15,9 +15,8 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.data.multitask import BOXES, Target
+from fbnetv5.base.types import BOXES, Features, Target, TargetDict
 from fbnetv5.heads.anchors import NominalStrideAnchors
-from fbnetv5.tasks.task import Features, TargetDict
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ class Detection:
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given classes."""
-        return DetectionHead(self, channels[self.path], len(classes))
+        return DetectionSearchHead(self, channels[self.path], len(classes))
 
 
-class DetectionHead(nn.Module):
+class DetectionSearchHead(nn.Module):
     """Faster R-CNN without a backbone, from torchvision's parts, on a normalised feature (as in segmentation)."""
 
     def __init__(self, task: Detection, in_channels: int, num_classes: int) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import KEYPOINTS, Target
-from fbnetv5.heads.heatmaps import SIGMA, decode, heatmap_loss
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.types import KEYPOINTS, Features, Target, TargetDict
+from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, decode, heatmap_loss
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ class Keypoints:
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given keypoints."""
-        return KeypointsHead(self, channels[self.path], len(classes))
+        return KeypointsSearchHead(self, channels[self.path], len(classes))
 
 
-class KeypointsHead(nn.Module):
+class KeypointsSearchHead(nn.Module):
     """One convolution to heatmaps, brought to their stride, on a normalised feature (as in segmentation)."""
 
     def __init__(self, task: Keypoints, in_channels: int, num_points: int) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.data.multitask import Source
-from fbnetv5.tasks.task import TargetDict, Task
+from fbnetv5.base.types import Source, TargetDict
+from fbnetv5.tasks.task import Task
 
 
 class MultitaskNet(nn.Module):

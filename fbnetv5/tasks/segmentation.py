@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import IGNORE, SEGMENTATION, Target
-from fbnetv5.tasks.task import Features, TargetDict
+from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Target, TargetDict
 
 
 @dataclass(frozen=True)
@@ -23,10 +22,10 @@ class Segmentation:
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given classes."""
-        return SegmentationHead(self, channels[self.path], len(classes))
+        return SegmentationSearchHead(self, channels[self.path], len(classes))
 
 
-class SegmentationHead(nn.Module):
+class SegmentationSearchHead(nn.Module):
     """One convolution to class scores, upsampled to the image.
 
     Batch normalisation goes before it: every fusion adds up to four features, so that the scale of what arrives differs

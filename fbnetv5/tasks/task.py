@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
-from fbnetv5.data.multitask import Target
-
-TargetDict = dict[str, Any]
-Features = Mapping[int, Tensor]
+from fbnetv5.base.types import Target
 
 
 class Task(Protocol):

@@ -8,26 +8,26 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import read_project
+from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Batch
+from fbnetv5.base.weights import WEIGHTS, read_weights, save_weights
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
-from fbnetv5.data.multitask import Batch
 from fbnetv5.engine.calibrate import recalibrate_bn
-from fbnetv5.engine.checkpoint import WEIGHTS, read_weights, save_weights
-from fbnetv5.engine.distributed import World, start_world
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.errors import InputError
+from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.jobs.evaluate import evaluate_and_report
-from fbnetv5.jobs.folder import CONFIG
 from fbnetv5.jobs.train import Training, build_training, train
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.folder import save_model
+from fbnetv5.projects.fna.methods import SearchResult, read_result
+from fbnetv5.projects.fna.network import network_entry
+from fbnetv5.projects.fna.options import ADAPT_STARTS, AdaptOptions, check_choice
+from fbnetv5.projects.fna.problem import strategy
+from fbnetv5.projects.fna.remap import collect_from_super_network, remap_network
+from fbnetv5.projects.fna.seeds import load_seed
 from fbnetv5.report.html import try_report
-from projects.fna.methods import SearchResult, read_result
-from projects.fna.network import network_entry
-from projects.fna.options import ADAPT_STARTS, AdaptOptions, check_choice
-from projects.fna.problem import strategy
-from projects.fna.remap import collect_from_super_network, remap_network
-from projects.fna.seeds import load_seed
 
 START = "start.safetensors"  # the remapped parameters
 CHECKPOINTS = "checkpoints"
@@ -36,9 +36,9 @@ CHECKPOINTS = "checkpoints"
 def run(config: RunConfig, folder: Path) -> None:
     """Train the architecture that a search found, and evaluate it.
 
-    ``project`` has the keys of :class:`projects.fna.options.AdaptOptions`. The network and its first weights come from
-    the search; options of the network, such as ``freeze_bn``, stand under ``model.network``. Other keys are as for the
-    job ``train``.
+    ``project`` has the keys of :class:`~fbnetv5.projects.fna.options.AdaptOptions`. The network and its first weights
+    come from the search; options of the network, such as ``freeze_bn``, stand under ``model.network``. Other keys are
+    as for the job ``train``.
 
     Writes to ``folder``: start.safetensors, the remapped parameters, and what the job ``train`` writes.
 

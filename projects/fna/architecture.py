@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from fbnetv5.archs.families import NUM_PATHS, STRIDES
-from fbnetv5.errors import InputError, nearest
-from fbnetv5.files import write_text
-from projects.fna.block_spec import MOBILE_KINDS, RESIDUAL_KINDS, BlockSpec, Stem, dilate_block
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.files import write_text
+from fbnetv5.projects.fna.block_spec import MOBILE_KINDS, RESIDUAL_KINDS, BlockSpec, Stem, dilate_block
 
 OUTPUT_STRIDES = (8, 16, 32)
 

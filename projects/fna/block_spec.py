@@ -8,7 +8,7 @@ from typing import Any
 
 from timm.layers import make_divisible
 
-from fbnetv5.errors import nearest
+from fbnetv5.base.errors import nearest
 
 MOBILE_KINDS = ("separable", "mbconv")
 RESIDUAL_KINDS = ("basic", "bottleneck")

@@ -14,8 +14,9 @@ from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedRes
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
-from fbnetv5.archs.cost import Cost, Size, bn_cost, conv_cost
-from projects.fna.block_spec import MOBILE_KINDS, BlockSpec, Stem
+from fbnetv5.archs.cost import Cost, bn_cost, conv_cost
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fna.block_spec import MOBILE_KINDS, BlockSpec, Stem
 
 Width = Literal["input", "inner", "output"]
 

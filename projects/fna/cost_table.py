@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.archs.cost import Cost, Size, measured_macs
+from fbnetv5.archs.cost import Cost, measured_macs
+from fbnetv5.base.types import Size
+from fbnetv5.config.targets import build_target
 from fbnetv5.heads.head import CountedHead, Head
-from fbnetv5.targets import build_target
-from projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.network import FNANetwork
 
 WIDTH = 110
 DETECTION_SIZE = (800, 1088)  # the paper's 1088 x 800 has the width first
@@ -47,9 +48,9 @@ class Framework:
     output_stride: int = 32
 
 
-DEEPLAB = Framework("DeepLabv3", "projects.fna.heads.deeplab.DeepLabV3", 19, (1024, 2048), 16)
-RETINANET = Framework("RetinaNet", "projects.fna.heads.retinanet.RetinaNet", 80, DETECTION_SIZE)
-SSDLITE = Framework("SSDLite", "projects.fna.heads.ssdlite.SSDLite", 80, (320, 320))
+DEEPLAB = Framework("DeepLabv3", "fbnetv5.projects.fna.heads.deeplab.DeepLabV3", 19, (1024, 2048), 16)
+RETINANET = Framework("RetinaNet", "fbnetv5.projects.fna.heads.retinanet.RetinaNet", 80, DETECTION_SIZE)
+SSDLITE = Framework("SSDLite", "fbnetv5.projects.fna.heads.ssdlite.SSDLite", 80, (320, 320))
 SIMPLE_BASELINE = Framework("SimpleBaseline", "fbnetv5.heads.simple_baseline.SimpleBaseline", 16, (256, 256))
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from fbnetv5.engine.checkpoint import WEIGHTS, save_weights
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS, save_weights
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.errors import InputError
-from projects.fna.methods import Found
-from projects.fna.problem import SearchProblem
-from projects.fna.relaxation import ArchitectureParameters
-from projects.fna.search_loop import train_super_network
-from projects.fna.search_step import Schedule, SearchRun
+from fbnetv5.projects.fna.methods import Found
+from fbnetv5.projects.fna.problem import SearchProblem
+from fbnetv5.projects.fna.relaxation import ArchitectureParameters
+from fbnetv5.projects.fna.search_loop import train_super_network
+from fbnetv5.projects.fna.search_step import Schedule, SearchRun
 
 
 class Differentiable:

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from fbnetv5.files import atomic_path
+from fbnetv5.base.files import atomic_path
+from fbnetv5.projects.fna.architecture import Architecture, PlacedBlock
+from fbnetv5.projects.fna.space import candidate_name
 from fbnetv5.report.draw import FAINT, GREY, INK, PATH_COLOURS, RC
-from projects.fna.architecture import Architecture, PlacedBlock
-from projects.fna.space import candidate_name
 
 KERNEL_COLOURS = dict(zip((3, 5, 7), PATH_COLOURS, strict=False))
 WIDTH = 9.0  # of the figure, in inches

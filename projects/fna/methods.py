@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import yaml
 
-from fbnetv5.errors import InputError
-from projects.fna.architecture import Architecture
-from projects.fna.drawing import draw_architecture
-from projects.fna.network import FNANetwork
-from projects.fna.problem import SearchProblem
-from projects.fna.space import Space
-from projects.fna.spaces import get_space
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.drawing import draw_architecture
+from fbnetv5.projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.problem import SearchProblem
+from fbnetv5.projects.fna.space import Space
+from fbnetv5.projects.fna.spaces import get_space
 
 ARCHITECTURE = "architecture.yaml"
 

@@ -13,12 +13,13 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fbnetv5.archs.cost import Cost, Size
+from fbnetv5.archs.cost import Cost
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.errors import InputError, nearest
-from projects.fna.architecture import Architecture
-from projects.fna.block_spec import Stem
-from projects.fna.blocks import block_cost, build_block, stem_cost
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.block_spec import Stem
+from fbnetv5.projects.fna.blocks import block_cost, build_block, stem_cost
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from fbnetv5.config import option
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.config.option import option
 
 SEARCH_STARTS = ("seed", "random")
 ADAPT_STARTS = ("super", "seed", "random")
@@ -16,7 +16,7 @@ ADAPT_STARTS = ("super", "seed", "random")
 
 @dataclass
 class RemapOptions:
-    """How parameters are remapped; see :class:`projects.fna.remap.Strategy`."""
+    """How parameters are remapped; see :class:`fbnetv5.projects.fna.remap.Strategy`."""
 
     width: str = option("first", "first channels, those of largest bn, std or l1 (algorithm 1), or net2wider")
     kernel: str = option("centre", "centre (eq. 5, 6) or dilate (eq. 11)")
@@ -37,7 +37,7 @@ class SearchOptions:
     architecture_share: float = option(0.5, "share of the training images that the architecture is judged on")
     remap: RemapOptions = option(RemapOptions, "how parameters are remapped")
     method: dict[str, Any] = option(
-        lambda: {"_target_": "projects.fna.differentiable.Differentiable"},
+        lambda: {"_target_": "fbnetv5.projects.fna.differentiable.Differentiable"},
         "{_target_: class, its options}: the search method",
     )
 

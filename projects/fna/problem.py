@@ -8,27 +8,26 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fbnetv5.config import DataConfig, RunConfig
-from fbnetv5.config_file import read_project
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Size, Target, TargetKind
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import DataConfig, RunConfig
+from fbnetv5.config.targets import find_class
 from fbnetv5.data.augmentation import check_augmentation
-from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.data.sources import build_source
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
-from fbnetv5.heads.sizes import Size
-from fbnetv5.jobs.checks import check_train_sizes
-from fbnetv5.jobs.final_model import input_spec
-from fbnetv5.seeding import Purpose, forked
-from fbnetv5.targets import find_class
-from projects.fna.architecture import Architecture
-from projects.fna.options import SEARCH_STARTS, RemapOptions, SearchOptions, check_choice
-from projects.fna.remap import Strategy, remap_network, remap_to_super_network
-from projects.fna.search_model import SearchModel, build_head
-from projects.fna.seeds import Seed, load_seed
-from projects.fna.space import Space
-from projects.fna.spaces import get_space
-from projects.fna.splits import Splits, split_source
-from projects.fna.super_network import SuperNetwork
+from fbnetv5.jobs.train import check_train_sizes
+from fbnetv5.model.build import input_spec
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.options import SEARCH_STARTS, RemapOptions, SearchOptions, check_choice
+from fbnetv5.projects.fna.remap import Strategy, remap_network, remap_to_super_network
+from fbnetv5.projects.fna.search_model import SearchModel, build_head
+from fbnetv5.projects.fna.seeds import Seed, load_seed
+from fbnetv5.projects.fna.space import Space
+from fbnetv5.projects.fna.spaces import get_space
+from fbnetv5.projects.fna.splits import Splits, split_source
+from fbnetv5.projects.fna.super_network import SuperNetwork
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,23 @@ from typing import Any
 
 import torch
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import identity
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.weights import save_weights
+from fbnetv5.config.read import identity
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_eval_loader
-from fbnetv5.engine.checkpoint import check_identity, save_weights
+from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.evaluate import evaluate
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
-from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.jobs.train import Training, build_training, train
 from fbnetv5.metrics.evaluator import build_evaluator
-from fbnetv5.seeding import Purpose, generator
-from projects.fna.architecture import Architecture
-from projects.fna.methods import Found
-from projects.fna.network import architecture_cost, network_entry
-from projects.fna.problem import SearchProblem
-from projects.fna.relaxation import cost_table
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.methods import Found
+from fbnetv5.projects.fna.network import architecture_cost, network_entry
+from fbnetv5.projects.fna.problem import SearchProblem
+from fbnetv5.projects.fna.relaxation import cost_table
 
 NUM_DRAWN = 1_000_000  # architectures that are drawn at most, to find those of the cost that is asked for
 CHUNK = 10_000

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
+from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.derive import most_likely
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import through_softmax
-from fbnetv5.seeding import Purpose, generator
 
 
 def cost_table(costs: Sequence[Sequence[float]]) -> Tensor:

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fbnetv5.errors import InputError
-from projects.fna.block_spec import BlockSpec
-from projects.fna.blocks import ConvSpec, block_convs
-from projects.fna.remap_tensors import (
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.block_spec import BlockSpec
+from fbnetv5.projects.fna.blocks import ConvSpec, block_convs
+from fbnetv5.projects.fna.remap_tensors import (
     ChannelMap,
     KernelMode,
     first_channels,
@@ -23,7 +23,7 @@ from projects.fna.remap_tensors import (
     replicated_channels,
     top_channels,
 )
-from projects.fna.weights import BN_COUNTER, BN_TENSORS
+from fbnetv5.projects.fna.weights import BN_COUNTER, BN_TENSORS
 
 # What a batch normalisation of a new channel holds. As the channel's convolution is 0 and the mean and shift are 0, so
 # is its output, whatever the scale; the activations used here keep 0.

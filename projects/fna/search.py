@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fbnetv5.config import RunConfig
-from fbnetv5.engine.distributed import start_world
+from fbnetv5.base.distributed import start_world
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.targets import build_target
+from fbnetv5.projects.fna.methods import Method, write_result
+from fbnetv5.projects.fna.problem import build_problem
 from fbnetv5.report.html import try_report
-from fbnetv5.targets import build_target
-from projects.fna.methods import Method, write_result
-from projects.fna.problem import build_problem
 
 
 def run(config: RunConfig, folder: Path) -> None:
     """Search the architecture of a backbone for the task of ``model.head``.
 
-    ``project`` has the keys of :class:`projects.fna.options.SearchOptions`; ``train`` and ``optimizer`` say how weights
-    are trained, and an epoch is a pass over the images that the weights learn from.
+    ``project`` has the keys of :class:`~fbnetv5.projects.fna.options.SearchOptions`; ``train`` and ``optimizer`` say
+    how weights are trained, and an epoch is a pass over the images that the weights learn from.
 
     Writes to ``folder``: config.yaml, what the method logs, and architecture.yaml and .png; the differentiable search
     also the super network's model.safetensors, which a parameter adaptation can start from.

@@ -9,8 +9,8 @@ from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loop import run_loop
-from fbnetv5.jobs.folder import open_run_folder
-from projects.fna.search_step import Batches, SearchRun, architecture_step, search_batches, weight_step
+from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.projects.fna.search_step import Batches, SearchRun, architecture_step, search_batches, weight_step
 
 
 def train_super_network(run: SearchRun, folder: Path) -> None:

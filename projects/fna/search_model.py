@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size, TargetDict
 from fbnetv5.heads.head import Head
-from fbnetv5.heads.sizes import Size
-from fbnetv5.model import build_head as build_final_head
-from fbnetv5.tasks.task import TargetDict
-from projects.fna.super_network import SuperNetwork
+from fbnetv5.model.task_net import build_head as build_final_head
+from fbnetv5.projects.fna.super_network import SuperNetwork
 
 
 class SearchModel(nn.Module):

@@ -9,16 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, optim
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, derive_seed, forked
+from fbnetv5.base.types import Batch
 from fbnetv5.data.loader import build_train_loader
-from fbnetv5.data.multitask import Batch
+from fbnetv5.engine.divergence import DIVERGED, clip_gradient, require_finite
 from fbnetv5.engine.optim import rate_factor, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.errors import InputError
-from fbnetv5.jobs.checks import DIVERGED, clip_gradient, require_finite
-from fbnetv5.seeding import Purpose, derive_seed, forked
-from projects.fna.problem import SearchProblem
-from projects.fna.relaxation import ArchitectureParameters
-from projects.fna.search_model import SearchModel, weights_at_rest
+from fbnetv5.projects.fna.problem import SearchProblem
+from fbnetv5.projects.fna.relaxation import ArchitectureParameters
+from fbnetv5.projects.fna.search_model import SearchModel, weights_at_rest
 
 OF_ARCHITECTURE = 1  # part of keys, beside the step
 

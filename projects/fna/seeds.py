@@ -10,16 +10,16 @@ from typing import Any
 from torch import Tensor
 
 from fbnetv5.archs.timm_weights import pretrained_weights, read_checkpoint
-from fbnetv5.engine.checkpoint import WEIGHTS, read_weights
-from fbnetv5.errors import InputError
-from fbnetv5.model_folder import CONFIG
-from projects.fna.architecture import Architecture
-from projects.fna.blocks import block_convs
-from projects.fna.network import get_architecture
-from projects.fna.weights import network_shapes, select_weights
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS, read_weights
+from fbnetv5.model.folder import CONFIG
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.blocks import block_convs
+from fbnetv5.projects.fna.network import get_architecture
+from fbnetv5.projects.fna.weights import network_shapes, select_weights
 
 TIMM_SEEDS = ("mobilenetv2_100", "resnet18", "resnet50", "fbnetc_100")  # those that timm has weights of
-NETWORK_CLASS = "projects.fna.network.FNANetwork"
+NETWORK_CLASS = "fbnetv5.projects.fna.network.FNANetwork"
 _CLASSIFIERS = ("conv_head", "bn2", "classifier", "fc")  # timm's, after the last block
 _PROXYLESS_CONVS = ("inverted_bottleneck", "depth_conv", "point_linear")
 _MAX_LISTED = 5

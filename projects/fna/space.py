@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fbnetv5.archs.cost import Size
-from projects.fna.architecture import Architecture
-from projects.fna.block_spec import BlockSpec, Stem, dilate_block
-from projects.fna.blocks import block_cost, has_shortcut, stem_cost
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.block_spec import BlockSpec, Stem, dilate_block
+from fbnetv5.projects.fna.blocks import block_cost, has_shortcut, stem_cost
 
 Candidate = BlockSpec | None
 Layer = tuple[Candidate, ...]
@@ -148,8 +148,8 @@ class Space:
         for layers in self.dilated(output_stride).stages:
             for candidates in layers:
                 costs = [block_cost(block, in_channels, size) if block else None for block in candidates]
-                macs.append(tuple(priced[0].macs if priced else 0 for priced in costs))
-                size = next(priced[1] for priced in costs if priced)
+                macs.append(tuple(counted[0].macs if counted else 0 for counted in costs))
+                size = next(counted[1] for counted in costs if counted)
                 in_channels = next(block.channels for block in candidates if block)
         return macs
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from timm.layers import make_divisible
 
-from fbnetv5.errors import InputError, nearest
-from projects.fna.block_spec import BlockSpec, Stem
-from projects.fna.space import Layer, Space
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.projects.fna.block_spec import BlockSpec, Stem
+from fbnetv5.projects.fna.space import Layer, Space
 
 Row = tuple[int, int, int]
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 
-from fbnetv5.data.multitask import Source
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.types import Source
 from fbnetv5.data.subset import Subset
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, generator
 
 
 class Splits(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.families import STRIDES
-from projects.fna.blocks import build_block
-from projects.fna.network import add_module, add_stem, init_weights, run_stem
-from projects.fna.space import Candidate, Space
+from fbnetv5.projects.fna.blocks import build_block
+from fbnetv5.projects.fna.network import add_module, add_stem, init_weights, run_stem
+from fbnetv5.projects.fna.space import Candidate, Space
 
 
 class CandidateLayer(nn.Module):
@@ -63,7 +63,7 @@ class SuperNetwork(nn.Module):
     Attributes:
         space: with its nominal strides.
         output_stride: of the network.
-        channels, strides: of the four paths; as those of :class:`~projects.fna.network.FNANetwork`.
+        channels, strides: of the four paths; as those of :class:`~fbnetv5.projects.fna.network.FNANetwork`.
 
     Raises:
         InputError: another output stride.

@@ -19,12 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fbnetv5.ablation.pool import WorkerPool
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
 from fbnetv5.engine.log import clock
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
-from projects.fna.table13_plan import Part, Table13Config, do_part, is_done, load_table, plan, record_end
-from projects.fna.table13_results import gather, markdown
+from fbnetv5.projects.fna.table13_plan import Part, Table13Config, do_part, is_done, load_table, plan, record_end
+from fbnetv5.projects.fna.table13_results import gather, markdown
+from fbnetv5.projects.table5.pool import WorkerPool
 
 RESULTS = "table13.json"
 TABLE = "table13.md"

@@ -11,13 +11,13 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fbnetv5.ablation.config import RunEntry, TrainEntry, find_config
-from fbnetv5.config import option
-from fbnetv5.config_file import load_config, path_override
-from fbnetv5.errors import InputError
-from fbnetv5.launch import run_job
-from fbnetv5.sweep.outcome import ended, is_finished
-from fbnetv5.sweep.plan import SweepJob
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.option import option
+from fbnetv5.config.read import load_config, path_override
+from fbnetv5.projects.table5.options import RunEntry, TrainEntry, find_config
+from fbnetv5.runs.outcome import ended, is_finished
+from fbnetv5.runs.plan import SweepJob
 
 SEED_NETWORK = "seed_network"
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fbnetv5.ablation.results import logged_time
-from fbnetv5.ablation.table import NOTHING, spread
-from fbnetv5.ablation.work import read_json
+from fbnetv5.base.errors import InputError
 from fbnetv5.engine.log import METRICS as LOGGED
-from fbnetv5.errors import InputError
 from fbnetv5.jobs.evaluate import METRICS
-from projects.fna.methods import read_result
-from projects.fna.table13_plan import ROWS, SEED_NETWORK, Part, Table13Config, adapt_name, search_name
+from fbnetv5.projects.fna.methods import read_result
+from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Part, Table13Config, adapt_name, search_name
+from fbnetv5.projects.table5.results import logged_time
+from fbnetv5.projects.table5.table import NOTHING, spread
+from fbnetv5.projects.table5.work import read_json
 
 
 def gather(config: Table13Config, parts: Mapping[str, Part], errors: Mapping[str, str]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fbnetv5.errors import InputError
-from projects.fna.architecture import Architecture
-from projects.fna.block_spec import BlockSpec
-from projects.fna.blocks import block_convs
-from projects.fna.network import stem_conv_name
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.block_spec import BlockSpec
+from fbnetv5.projects.fna.blocks import block_convs
+from fbnetv5.projects.fna.network import stem_conv_name
 
 Shape = tuple[int, ...]
 BN_TENSORS = ("weight", "bias", "running_mean", "running_var")

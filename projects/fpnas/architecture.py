@@ -10,11 +10,12 @@ from typing import Any
 
 import yaml
 
-from fbnetv5.archs.cost import Cost, Size
-from fbnetv5.errors import InputError, nearest
-from fbnetv5.files import write_text
-from projects.fpnas.macro import Macro, Place
-from projects.fpnas.space import BlockType, block_type, valid_types
+from fbnetv5.archs.cost import Cost
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.files import write_text
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fpnas.macro import Macro, Place
+from fbnetv5.projects.fpnas.space import BlockType, block_type, valid_types
 
 HEADER = "# An FPNAS network: the layers before the blocks, then each block's type, output channels and stride.\n"
 LARGEST_MULTIPLIER = 64.0

@@ -6,7 +6,7 @@ import torch
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
 
-from projects.fpnas.space import BlockType, Position
+from fbnetv5.projects.fpnas.space import BlockType, Position
 
 
 class Add(nn.Module):

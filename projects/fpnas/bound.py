@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 Choices = tuple[int, ...]
 OVER_BOUND = -1.0

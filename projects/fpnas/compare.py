@@ -9,23 +9,24 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fbnetv5.config import RunConfig, option
-from fbnetv5.config_file import read_project
-from fbnetv5.engine.distributed import start_world
-from fbnetv5.errors import InputError
-from fbnetv5.files import write_text
-from fbnetv5.model import TaskNet, build_model
-from fbnetv5.seeding import Purpose, forked, generator
-from projects.fpnas import search
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.compare_table import Measured, markdown
-from projects.fpnas.config import SearchConfig, check_search, check_training
-from projects.fpnas.fit import accuracy, fit
-from projects.fpnas.images import ImageSet, check_batches, load_split, read_images, save_split
-from projects.fpnas.problem import NETWORK, Problem, model_macs, model_spec
-from projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
-from projects.fpnas.work import IMAGES, build_problem, move_model
-from projects.fpnas.workers import ProgressLine, Workers
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.base.seeding import Purpose, forked, generator
+from fbnetv5.config.option import option
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.model.task_net import TaskNet, build_model
+from fbnetv5.projects.fpnas import search
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.compare_table import Measured, markdown
+from fbnetv5.projects.fpnas.fit import accuracy, fit
+from fbnetv5.projects.fpnas.images import ImageSet, check_batches, load_split, read_images, save_split
+from fbnetv5.projects.fpnas.options import SearchConfig, check_search, check_training
+from fbnetv5.projects.fpnas.problem import NETWORK, Problem, model_macs, model_spec
+from fbnetv5.projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
+from fbnetv5.projects.fpnas.work import IMAGES, build_problem, move_model
+from fbnetv5.projects.fpnas.workers import ProgressLine, Workers
 
 RESULTS, TABLE, TRAININGS = "compare.json", "compare.md", "trainings"
 FREE = tuple(  # keys that may change when a run goes on: results are known by the network and the seed that they are of

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fbnetv5.config import RunConfig
-from fbnetv5.errors import InputError
-from projects.fpnas.bound import BoundedSpace, Choices
-from projects.fpnas.history import History
-from projects.fpnas.jobs import FOLDER, Job, Result, read_result
-from projects.fpnas.work import Work, do_job
-from projects.fpnas.workers import ProgressLine, Workers
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
+from fbnetv5.projects.fpnas.history import History
+from fbnetv5.projects.fpnas.jobs import FOLDER, Job, Result, read_result
+from fbnetv5.projects.fpnas.work import Work, do_job
+from fbnetv5.projects.fpnas.workers import ProgressLine, Workers
 
 
 class Crew:

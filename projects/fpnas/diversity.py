@@ -18,22 +18,23 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from fbnetv5.config import RunConfig, option
-from fbnetv5.config_file import read_project
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path, csv_lines, write_text
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.cli.launch import main
+from fbnetv5.config.option import option
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.engine.distributed import start_world
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path, csv_lines, write_text
-from fbnetv5.launch import main
-from fbnetv5.model import ModelSpec, build_model
-from fbnetv5.seeding import Purpose, forked
-from projects.fpnas.config import check_training
-from projects.fpnas.fit import accuracy, fit
-from projects.fpnas.images import check_batches, check_data, load_split, read_images, save_split
-from projects.fpnas.search import claim_folder
-from projects.fpnas.small_network import adapted_width, model_macs, network_entry, network_ids, types_of
-from projects.fpnas.workers import Workers
+from fbnetv5.model.task_net import ModelSpec, build_model
+from fbnetv5.projects.fpnas.fit import accuracy, fit
+from fbnetv5.projects.fpnas.images import check_batches, check_data, load_split, read_images, save_split
+from fbnetv5.projects.fpnas.options import check_training
+from fbnetv5.projects.fpnas.search import claim_folder
+from fbnetv5.projects.fpnas.small_network import adapted_width, model_macs, network_entry, network_ids, types_of
+from fbnetv5.projects.fpnas.workers import Workers
 
 IMAGES = "images.safetensors"
 TABLE, PLOT, JOBS = "diversity.csv", "diversity.svg", "jobs"
@@ -153,7 +154,7 @@ def do_job(work: Work) -> None:
         family=None,
         topology=None,
         head={
-            "_target_": "projects.fpnas.heads.classifier.PooledClassifier",
+            "_target_": "fbnetv5.projects.fpnas.heads.classifier.PooledClassifier",
             "hidden_channels": options.hidden_channels,
         },
         classes=work.classes,

@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from fbnetv5.errors import InputError
-from fbnetv5.files import atomic_path
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.space import BlockType, Half, Position
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import atomic_path
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.space import BlockType, Half, Position
 
 NodeKind = Literal["input", "output", "add", "concat", "split", "conv"]
 

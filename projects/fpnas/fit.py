@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fbnetv5.config import OptimizerConfig, RunConfig
-from fbnetv5.data.multitask import LABEL
+from fbnetv5.base.seeding import Purpose, forked, generator
+from fbnetv5.base.types import LABEL
+from fbnetv5.config.schema import OptimizerConfig, RunConfig
 from fbnetv5.engine.optim import build_optimizer, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.model import TaskNet
-from fbnetv5.seeding import Purpose, forked, generator
-from projects.fpnas.images import ImageSet, check_data, epoch_batches, num_batches, val_batches
+from fbnetv5.model.task_net import TaskNet
+from fbnetv5.projects.fpnas.images import ImageSet, check_data, epoch_batches, num_batches, val_batches
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitHistory:
     """What a training went through: the mean loss of each epoch, and how many images in all."""
 
     losses: list[float]
@@ -38,7 +38,7 @@ def fit(
     final_lr: float | None,
     key: tuple[int, ...],
     device: torch.device,
-) -> Fitted:
+) -> FitHistory:
     """Train for whole epochs.
 
     Args:
@@ -77,7 +77,7 @@ def fit(
             num_images += len(labels)
             step += 1
         losses.append(float(total) / len(images))
-    return Fitted(losses, num_images)
+    return FitHistory(losses, num_images)
 
 
 @torch.no_grad()

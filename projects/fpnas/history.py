@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.engine.log import METRICS
-from fbnetv5.files import csv_lines, write_text
-from projects.fpnas.bound import OVER_BOUND, BoundedSpace, Choices, swap
-from projects.fpnas.jobs import Job, Result, Shared
+from fbnetv5.projects.fpnas.bound import OVER_BOUND, BoundedSpace, Choices, swap
+from fbnetv5.projects.fpnas.jobs import Job, Result, Shared
 
 HISTORY = "history.csv"
 

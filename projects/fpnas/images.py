@@ -15,13 +15,13 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from fbnetv5.config import DataConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.types import LABEL, Source
+from fbnetv5.base.weights import read_weights, save_weights
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.geometry import Resize, normalised
-from fbnetv5.data.multitask import LABEL, Source
 from fbnetv5.data.sources import build_source, build_val_source
-from fbnetv5.engine.checkpoint import read_weights, save_weights
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, generator
 
 
 @dataclass(frozen=True)

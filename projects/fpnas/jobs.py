@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fbnetv5.files import write_text
-from projects.fpnas.bound import Choices, swap
+from fbnetv5.base.files import write_text
+from fbnetv5.projects.fpnas.bound import Choices, swap
 
 FOLDER = "jobs"
 

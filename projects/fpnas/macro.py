@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from timm.layers import make_divisible
 
-from fbnetv5.archs.cost import Cost, Size, bn_cost, conv_cost
-from fbnetv5.errors import InputError
-from projects.fpnas.space import Position, valid_types
+from fbnetv5.archs.cost import Cost, bn_cost, conv_cost
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fpnas.space import Position, valid_types
 
 
 class Place(NamedTuple):

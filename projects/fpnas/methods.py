@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, generator
-from projects.fpnas.bound import BoundedSpace, Choices
-from projects.fpnas.jobs import Independent, Job, Result, Shared
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
+from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared
 
 
 @dataclass(frozen=True)

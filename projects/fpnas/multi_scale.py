@@ -17,20 +17,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import resize
 
-from fbnetv5.config import RunConfig, option
-from fbnetv5.config_file import read_project
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Features, Size, TargetDict
+from fbnetv5.config.option import option
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.geometry import resized_size
 from fbnetv5.data.sources import build_folder_source, build_val_source
-from fbnetv5.engine.distributed import start_world
-from fbnetv5.errors import InputError
-from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
+from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 from fbnetv5.jobs.evaluate import evaluate_and_report
-from fbnetv5.jobs.folder import open_run_folder
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import load
+from fbnetv5.model.folder import load
+from fbnetv5.model.task_net import TaskNet
+from fbnetv5.projects.fpnas.heads.psp import likeliest
 from fbnetv5.report.html import try_report
-from fbnetv5.tasks.task import Features, TargetDict
-from projects.fpnas.heads.psp import likeliest
 
 
 @dataclass

@@ -12,12 +12,12 @@ from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 
-from fbnetv5.archs.cost import Size
 from fbnetv5.archs.families import NUM_PATHS
-from fbnetv5.errors import InputError
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.blocks import build_block
-from projects.fpnas.space import BlockType
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.blocks import build_block
+from fbnetv5.projects.fpnas.space import BlockType
 
 
 class FPNASNetwork(nn.Module):

@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.config import DataConfig
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError, nearest
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.bound import BoundedSpace, Choices
-from projects.fpnas.images import check_data
-from projects.fpnas.macro import MACROS, Macro
-from projects.fpnas.network import FPNASNetwork
-from projects.fpnas.space import BlockType, valid_types
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
+from fbnetv5.projects.fpnas.images import check_data
+from fbnetv5.projects.fpnas.macro import MACROS, Macro
+from fbnetv5.projects.fpnas.network import FPNASNetwork
+from fbnetv5.projects.fpnas.space import BlockType, valid_types
 
 NETWORK = f"{FPNASNetwork.__module__}.{FPNASNetwork.__name__}"
 

@@ -14,7 +14,7 @@ from torchvision.models import MobileNetV2 as TorchvisionMobileNetV2
 from torchvision.models import ShuffleNetV2 as TorchvisionShuffleNetV2
 from torchvision.models.mobilenetv2 import InvertedResidual
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 MOBILENET_STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 SHUFFLENET_CHANNELS = (24, 116, 232, 464)  # of the 1x network: the stem and three stages

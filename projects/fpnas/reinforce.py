@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import Purpose, forked, generator
-from projects.fpnas.bound import BoundedSpace, Choices
-from projects.fpnas.methods import Budget, Found, Trainer, best_of, from_scratch, num_networks
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked, generator
+from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
+from fbnetv5.projects.fpnas.methods import Budget, Found, Trainer, best_of, from_scratch, num_networks
 
 MAX_BARREN = 1000  # batches in a row without a network below the bound
 

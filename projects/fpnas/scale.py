@@ -12,11 +12,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fbnetv5.archs.cost import Size
-from fbnetv5.errors import InputError
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.heads.classifier import HIDDEN_CHANNELS, pooled_classifier_macs
-from projects.fpnas.macro import MACROS
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.heads.classifier import HIDDEN_CHANNELS, pooled_classifier_macs
+from fbnetv5.projects.fpnas.macro import MACROS
 
 
 def classifier_macs(

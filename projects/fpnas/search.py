@@ -27,24 +27,25 @@ from typing import Any
 
 import torch
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import identity, read_project
+from fbnetv5.base.distributed import World
+from fbnetv5.base.files import write_text
+from fbnetv5.base.weights import WEIGHTS, read_weights, save_weights
+from fbnetv5.config.read import identity, read_project
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.targets import build_target
 from fbnetv5.data.sources import build_source
-from fbnetv5.engine.checkpoint import WEIGHTS, check_identity, read_weights, save_weights
-from fbnetv5.engine.distributed import World
-from fbnetv5.files import write_text
-from fbnetv5.jobs.folder import open_run_folder
+from fbnetv5.engine.checkpoint import check_identity
+from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.projects.fpnas.bound import BoundedSpace
+from fbnetv5.projects.fpnas.crew import Crew
+from fbnetv5.projects.fpnas.drawing import draw_architecture
+from fbnetv5.projects.fpnas.history import HISTORY, History
+from fbnetv5.projects.fpnas.images import ImageSet, check_batches, class_names, decode, save_split, split
+from fbnetv5.projects.fpnas.methods import Found, Method
+from fbnetv5.projects.fpnas.options import SearchConfig, check_search
+from fbnetv5.projects.fpnas.problem import Problem
+from fbnetv5.projects.fpnas.work import IMAGES, build_problem
 from fbnetv5.report.html import try_report
-from fbnetv5.targets import build_target
-from projects.fpnas.bound import BoundedSpace
-from projects.fpnas.config import SearchConfig, check_search
-from projects.fpnas.crew import Crew
-from projects.fpnas.drawing import draw_architecture
-from projects.fpnas.history import HISTORY, History
-from projects.fpnas.images import ImageSet, check_batches, class_names, decode, save_split, split
-from projects.fpnas.methods import Found, Method
-from projects.fpnas.problem import Problem
-from projects.fpnas.work import IMAGES, build_problem
 
 ARCHITECTURE = "architecture.yaml"
 RESULT = "search.json"

@@ -17,12 +17,13 @@ from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.archs.cost import Size, conv_cost
-from fbnetv5.errors import InputError
-from projects.fpnas.blocks import build_block
-from projects.fpnas.heads.classifier import pooled_classifier_macs
-from projects.fpnas.macro import check_size
-from projects.fpnas.space import BlockType, Position, block_type
+from fbnetv5.archs.cost import conv_cost
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fpnas.blocks import build_block
+from fbnetv5.projects.fpnas.heads.classifier import pooled_classifier_macs
+from fbnetv5.projects.fpnas.macro import check_size
+from fbnetv5.projects.fpnas.space import BlockType, Position, block_type
 
 DIGITS = ("add k3e6", "split-concat k3e6", "split-add-concat k3e6")  # 0 shortcut, 1 split, 2 both
 NUM_VARIED = 3

@@ -39,8 +39,9 @@ from typing import Literal, NamedTuple
 
 from timm.layers import make_divisible
 
-from fbnetv5.archs.cost import Cost, Size, bn_cost, conv_cost
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.archs.cost import Cost, bn_cost, conv_cost
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.types import Size
 
 KERNELS = (3, 5)
 EXPANSIONS = (6, 8)

@@ -10,19 +10,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import read_project
-from fbnetv5.engine.checkpoint import load_by_name, read_weights, save_weights
-from fbnetv5.engine.distributed import start_world
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked, generator
+from fbnetv5.base.weights import load_by_name, read_weights, save_weights
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.errors import InputError
-from fbnetv5.model import TaskNet
-from fbnetv5.seeding import Purpose, forked, generator
-from projects.fpnas.config import SearchConfig
-from projects.fpnas.fit import Fitted, accuracy, accuracy_by_batch, fit
-from projects.fpnas.images import ImageSet, load_split
-from projects.fpnas.jobs import Independent, Job, Result, Shared, weights_file, write_result
-from projects.fpnas.problem import Problem, SharedModels, read_macro
+from fbnetv5.model.task_net import TaskNet
+from fbnetv5.projects.fpnas.fit import FitHistory, accuracy, accuracy_by_batch, fit
+from fbnetv5.projects.fpnas.images import ImageSet, load_split
+from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared, weights_file, write_result
+from fbnetv5.projects.fpnas.options import SearchConfig
+from fbnetv5.projects.fpnas.problem import Problem, SharedModels, read_macro
 
 IMAGES = "images.safetensors"
 
@@ -88,7 +88,7 @@ def type_at(step: int, num_types: int, seed: int, key: tuple[int, ...]) -> int:
 class _Outcome(NamedTuple):
     weights: dict[str, Tensor]
     accuracies: list[float]
-    fitted: Fitted
+    fitted: FitHistory
 
 
 def _train_shared(work: Work, job: Shared, problem: Problem, images: Images, device: torch.device) -> _Outcome:

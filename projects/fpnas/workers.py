@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from fbnetv5.ablation.pool import WorkerPool
-from fbnetv5.config import RuntimeConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import RuntimeConfig
 from fbnetv5.engine.log import clock
-from fbnetv5.errors import InputError
-from fbnetv5.sweep.processes import num_cores, visible_gpus
+from fbnetv5.projects.table5.pool import WorkerPool
+from fbnetv5.runs.processes import num_cores, visible_gpus
 
 
 class Workers:

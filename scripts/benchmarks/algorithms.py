@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from benchmarks.runs import build, load_batches, with_num_tasks
 from benchmarks.task_counts import heads_trial, network_trial, step_trial
 from benchmarks.timing import median_seconds, table
-from fbnetv5.config import RunConfig
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.config.schema import RunConfig
 
 METHODS = {
     2: "fbnetv5.search.differentiable.TaskByTask",

@@ -15,11 +15,11 @@ from benchmarks.timing import Trial, median_seconds, seconds_by_round, table
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.data.multitask import Batch
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.types import Batch
+from fbnetv5.data.augmentation import crop_side
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.jobs.checks import crop_side
 from fbnetv5.jobs.supernet_step import SupernetRun
-from fbnetv5.seeding import Purpose, generator
 
 NUM_GROUPS = 5
 

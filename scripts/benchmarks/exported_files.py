@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.exported_models import Built, Candidate, sources_digest
-from fbnetv5.export.convert import SUFFIXES, convert
-from fbnetv5.files import atomic_path, write_text
+from fbnetv5.base.files import atomic_path, write_text
+from fbnetv5.export.formats import SUFFIXES, convert
 
 LIBRARIES = ("torch", "torchvision", "timm", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
 NUM_CALIBRATION = 4  # random images: latency does not depend on what they show

@@ -20,16 +20,16 @@ from benchmarks.exported_peers import (
     classifier,
     faster_rcnn_macs,
 )
-from fbnetv5.archs.cost import Size, measured_macs
+from fbnetv5.archs.cost import measured_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Size, TargetKind
+from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import TargetKind
-from fbnetv5.engine.checkpoint import WEIGHTS
 from fbnetv5.export.deployed import DeployedModel, deploy, folded
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.model_folder import CONFIG, load
-from fbnetv5.seeding import Purpose, forked
+from fbnetv5.model.folder import CONFIG, load
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (

@@ -17,7 +17,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops.boxes import clip_boxes_to_image
 
-from fbnetv5.archs.cost import Size, measured_macs
+from fbnetv5.archs.cost import measured_macs
+from fbnetv5.base.types import Size
 from fbnetv5.export.deployed import DeployedModel
 from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, kept_of_each_class
 

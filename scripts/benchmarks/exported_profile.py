@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.exported_files import ExportedFile
 from benchmarks.processes import yielded_by
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.onnx import INPUT
 

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.exported_files import ExportedFile
 from benchmarks.processes import CONTEXT
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.runtime import RUNTIMES, Runner
 

@@ -17,11 +17,11 @@ from fbnetv5.archs.cost import block_macs, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.data.multitask import Batch
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import Batch
+from fbnetv5.data.augmentation import crop_side
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.engine.distributed import World
 from fbnetv5.engine.optim import build_optimizer
-from fbnetv5.jobs.checks import crop_side
 from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import build_multitask_net
@@ -41,7 +41,7 @@ class Throughput:
 
 
 class FullSizeShapes(ShapesSource):
-    """The procedural world, with as many classes as the paper's data sets have."""
+    """The procedural data set, with as many classes as the paper's data sets have."""
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
@@ -77,7 +77,7 @@ def measure_full_size(world: World, *, micro_batch: int, num_samples: int | None
 
 
 def _build(world: World, micro_batch: int, num_samples: int | None) -> SupernetRun:
-    """Build fbnetv5_a's search on the procedural world, with heads for the classes of the paper's data sets."""
+    """Build fbnetv5_a's search on the procedural data set, with heads for the classes of the paper's data sets."""
     config = still_config(CONFIG, ["data.root=null"])
     num_samples = num_samples or config.search.num_samples
     search = replace(config.search, num_samples=num_samples, batch_size=num_samples * micro_batch)

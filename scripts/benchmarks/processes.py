@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 # a fork has the imported packages already; the process that forks must have no threads
 CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")

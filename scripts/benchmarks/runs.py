@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Batch, Source
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.multitask import Batch, Source
-from fbnetv5.engine.distributed import World
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.errors import InputError
 from fbnetv5.jobs.supernet import build_run
 from fbnetv5.jobs.supernet_step import SupernetRun
 from fbnetv5.search.algorithms import MultitaskReinforce

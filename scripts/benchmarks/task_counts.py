@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from benchmarks.runs import architectures, autocast, backward_from_features, build, load_batches, with_num_tasks
 from benchmarks.timing import Trial, median_seconds, table
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config import RunConfig
-from fbnetv5.data.multitask import Batch
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import Batch
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
 from fbnetv5.tasks.multitask import MultitaskNet
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from fbnetv5.archs.families import FAMILIES, NUM_PATHS, STRIDES, Layer, get_family
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 
 def test_family_a_is_listing_1_of_the_paper():

@@ -13,7 +13,7 @@ from fbnetv5.archs.families import FAMILIES, Family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, named_topology
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 LINEAR = named_topology("linear", 1)
 

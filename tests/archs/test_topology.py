@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fbnetv5.archs.topology import Edge, Topology, TopologySpace, named_topology
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 # Fig. 5: the drawings' edges, and those that the rule adds (all trunk partitions into a block of stage 1). Stage 0 is
 # the trunk; outputs are left out.

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from fbnetv5.archs.topology import Topology, named_topology
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 
 
 @pytest.mark.parametrize("seed", range(20))

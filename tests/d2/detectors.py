@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config import ModelConfig
+from fbnetv5.base.seeding import forked
+from fbnetv5.config.schema import ModelConfig
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.jobs.final_model import find_topology
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.seeding import forked
+from fbnetv5.model.build import find_topology
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 from tests.labeling.teachers.pictures import pictures
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def images() -> list[Tensor]:
 def d2_config(file: Path | str | None = None, *, d2go: bool = False) -> Any:
     """Read a config file over the defaults of Detectron2, or of our runner in D2Go, for the CPU."""
     import fbnetv5.d2
-    from fbnetv5.d2.config import add_fbnetv5_config
+    from fbnetv5.d2.cfg_node import add_fbnetv5_config
 
     fbnetv5.d2.register()
     if d2go:

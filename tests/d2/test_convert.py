@@ -12,15 +12,15 @@ from PIL import Image
 from torch.nn import functional as F
 
 import fbnetv5
-from fbnetv5.config_file import load_config
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import read_weights
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.read import load_config
 from fbnetv5.d2.convert import PREFIXES, from_detectron2, main, to_detectron2, write_detectron2
 from fbnetv5.d2.rcnn_config import to_config
 from fbnetv5.data.geometry import resized_size
-from fbnetv5.engine.checkpoint import read_weights
-from fbnetv5.errors import InputError
-from fbnetv5.launch import run_job
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.folder import save_model
+from fbnetv5.model.task_net import TaskNet
 from tests.d2.detectors import ROOT, d2_config, d2_model, detector, images, needs_detectron2, spec
 
 CLASSIFIER = {"_target_": "fbnetv5.heads.classifier.Classifier"}

@@ -19,12 +19,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, transforms
 from detectron2.data.datasets import load_sem_seg, register_coco_instances
 from detectron2.structures import BoxMode
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.d2.data import register_datasets, register_index, source_from_catalog
 from fbnetv5.d2.mapper import MultitaskDatasetMapper
 from fbnetv5.d2.search_runner import SearchRunner
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import IndexSource
-from fbnetv5.errors import InputError
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
 

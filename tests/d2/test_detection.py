@@ -15,14 +15,14 @@ from fbnetv5.archs.cost import feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.head_cost import roi_macs, rpn_macs
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config_file import load_config
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import load_config
 from fbnetv5.d2.convert import to_detectron2, write_detectron2
 from fbnetv5.d2.rcnn_config import to_config, to_spec
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.errors import InputError
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.jobs.final_model import find_topology, input_spec
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.build import find_topology, input_spec
+from fbnetv5.model.folder import save_model
 from tests.d2.detectors import DET, ROOT, d2_config, d2_model, detector, images, needs_detectron2, topology
 
 CONFIGS = ROOT / "configs" / "d2go"
@@ -49,7 +49,7 @@ def test_registering_twice_changes_nothing():
 
 
 def test_the_config_gets_six_keys_once():
-    from fbnetv5.d2.config import add_fbnetv5_config
+    from fbnetv5.d2.cfg_node import add_fbnetv5_config
 
     cfg = d2_config()
     cfg.MODEL.FBNETV5.FAMILY = "A"

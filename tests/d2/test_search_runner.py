@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from fbnetv5.config_file import load_config
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS, read_weights
+from fbnetv5.config.read import load_config
 from fbnetv5.data.build import build_index
-from fbnetv5.engine.checkpoint import WEIGHTS, read_weights
-from fbnetv5.errors import InputError
 from fbnetv5.jobs import search
 from tests.d2.detectors import ROOT, needs_detectron2
 from tests.data.conftest import Folder

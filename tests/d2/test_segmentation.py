@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.base.types import IGNORE
 from fbnetv5.data.geometry import normalised
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import IGNORE
-from fbnetv5.errors import InputError
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.seeding import forked
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 from tests.d2.detectors import needs_detectron2
 
 pytestmark = needs_detectron2

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from fbnetv5.config_file import load_config
+from fbnetv5.base.weights import read_weights, save_weights
+from fbnetv5.config.read import load_config
 from fbnetv5.d2.checkpoint import main as move
 from fbnetv5.data.build import build_index
-from fbnetv5.engine.checkpoint import read_weights, save_weights
 from tests.d2.detectors import ROOT, needs_detectron2
 from tests.data.conftest import Folder
 

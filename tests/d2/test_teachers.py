@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
 from fbnetv5.d2.teachers import NEEDED, Detectron2Boxes, Detectron2Pixels, read_config
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import forked
 from tests.labeling.teachers.pictures import pictures
 
 INSTALLED = importlib.util.find_spec("detectron2") is not None

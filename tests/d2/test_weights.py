@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.d2.weights import load_weights
-from fbnetv5.errors import InputError
 
 
 class Renamed(nn.Linear):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.folder import save_model
 from tests.d2.detectors import detector
 from tests.processes import run
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from fbnetv5.config import DataConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation, check_augmentation
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION
-from fbnetv5.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import LoadFailure
 from fbnetv5.data.build import BOXES, LABEL, SEGMENTATION, build_index
 from fbnetv5.data.dataset import MultitaskDataset
 from fbnetv5.data.index import IndexSource
-from fbnetv5.data.multitask import LoadFailure
 from fbnetv5.data.transforms import eval_transform
-from fbnetv5.errors import InputError
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
 PETS = Path(__file__).parents[2] / ".." / "shared" / "data" / "pets"

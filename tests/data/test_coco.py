@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.coco import read_coco
-from fbnetv5.errors import InputError
 from tests.data.conftest import Folder
 
 

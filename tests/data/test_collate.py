@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from fbnetv5.base.types import Item, LeftOut, LoadFailure, Target, TargetKind
 from fbnetv5.data.collate import collate
-from fbnetv5.data.multitask import Item, LeftOut, LoadFailure, Target, TargetKind
 
 BOXES = Target("boxes", TargetKind.BOXES)
 MASK = Target("segmentation", TargetKind.MASK)

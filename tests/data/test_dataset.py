@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fbnetv5.data.collate import collate
-from fbnetv5.data.dataset import MultitaskDataset, PreparedDataset
-from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import (
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import (
     Batch,
-    Draw,
     Item,
+    KeyedIndex,
     LeftOut,
     LoadFailure,
     Sample,
@@ -22,10 +20,12 @@ from fbnetv5.data.multitask import (
     UndecodableImageError,
     checked,
 )
+from fbnetv5.data.collate import collate
+from fbnetv5.data.dataset import MultitaskDataset, PreparedDataset
+from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.sampler import StepSampler
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.transforms import eval_transform, train_transform
-from fbnetv5.errors import InputError
 
 LABEL = Target("label", TargetKind.SCALAR)
 BOXES = Target("boxes", TargetKind.BOXES)
@@ -84,14 +84,14 @@ def test_items_do_not_depend_on_the_number_of_workers() -> None:
 
 def test_an_item_depends_on_its_draw_alone() -> None:
     dataset = shapes(BOXES)
-    first = dataset[Draw(3, (7, 2))]
+    first = dataset[KeyedIndex(3, (7, 2))]
     torch.manual_seed(99)
-    dataset[Draw(4, (7, 3))]
-    again = dataset[Draw(3, (7, 2))]
+    dataset[KeyedIndex(4, (7, 3))]
+    again = dataset[KeyedIndex(3, (7, 2))]
     assert isinstance(first, Item)
     assert isinstance(again, Item)
     assert torch.equal(first.image, again.image)
-    views = {tuple(dataset[Draw(3, (step, 0))].image.flatten()[:50].tolist()) for step in range(8)}  # type: ignore[union-attr]
+    views = {tuple(dataset[KeyedIndex(3, (step, 0))].image.flatten()[:50].tolist()) for step in range(8)}  # type: ignore[union-attr]
     assert len(views) > 4
 
 

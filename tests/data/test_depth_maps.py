@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fbnetv5.config import DataConfig, FilesConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import DEPTH
+from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.build import build_index
 from fbnetv5.data.images import read_depth
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import DEPTH
 from fbnetv5.data.sources import build_source
-from fbnetv5.errors import InputError
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
 VALUES = np.array([[0, 256, 384], [20480, 65535, 1]], np.uint16)

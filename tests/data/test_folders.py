@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
-from fbnetv5.errors import InputError
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.geometry import Resize, resized_size
-from fbnetv5.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import UndecodableImageError
 from fbnetv5.data.images import image_size, read_image, read_mask
-from fbnetv5.data.multitask import UndecodableImageError
-from fbnetv5.errors import InputError
 
 RED = np.zeros((4, 6, 3), np.uint8) + np.array([200, 30, 10], np.uint8)
 

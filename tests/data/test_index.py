@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.build import BOXES, LABEL, SEGMENTATION, build_index
 from fbnetv5.data.index import METADATA_KEY, Index, IndexSource
-from fbnetv5.errors import InputError
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
 CLASSES = {"label": ("cat", "dog"), "boxes": ("head",), "segmentation": ("background", "animal")}

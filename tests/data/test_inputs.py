@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, resized_size
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.transforms import eval_transform, train_transform
-from fbnetv5.errors import InputError
 
 SPEC = InputSpec(short_side=800, long_side=1333, multiple=32, mean=(0.5, 0.5, 0.25), std=(0.5, 0.25, 1.0))
 SIZES = [(48, 64), (65, 48), (20, 24), (1, 1), (8, 300)]

@@ -13,17 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
-from fbnetv5.config import DataConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.base.types import BOXES, KEYPOINTS
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.build import build_index
-from fbnetv5.data.convert import export_index, import_index
 from fbnetv5.data.geometry import OUTSIDE, Mirror, Turn
 from fbnetv5.data.index import Index, IndexSource
+from fbnetv5.data.interchange import export_index, import_index
 from fbnetv5.data.keypoints import coco_points, mirror_order, parse_points, read_keypoints
-from fbnetv5.data.multitask import BOXES, KEYPOINTS
 from fbnetv5.data.transforms import JointTransform, train_transform
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import forked
 
 NAMES = ("nose", "left_hand", "right_hand")
 WIDTH, HEIGHT = 20, 12

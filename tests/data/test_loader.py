@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from fbnetv5.config import DataConfig, RunConfig, RuntimeConfig, SearchConfig, ShapesConfig, TrainConfig
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch, Source, Target
+from fbnetv5.config.schema import DataConfig, RunConfig, RuntimeConfig, SearchConfig, ShapesConfig, TrainConfig
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Batch, Source, Target
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.sources import build_folder_source, build_source
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
 WHOLE = InputSpec(short_side=32, long_side=96, multiple=32)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fbnetv5.data.multitask import Batch, Target, TargetKind
+from fbnetv5.base.types import Batch, Target, TargetKind
 
 
 def batch_of(count: int) -> Batch:

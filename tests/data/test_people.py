@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
 from fbnetv5.data.people import Cut, Region, cut_out, people_content, person_region, picture_name
-from fbnetv5.errors import InputError
 
 MEAN = [124, 116, 104]  # ImageNet's mean colour
 

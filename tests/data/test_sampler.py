@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from fbnetv5.data.multitask import Draw
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import KeyedIndex
 from fbnetv5.data.sampler import StepSampler
-from fbnetv5.errors import InputError
 
 
-def draws(num_images: int = 10, batch_size: int = 8, num_steps: int = 6, **kwargs: int) -> list[list[Draw]]:
+def draws(num_images: int = 10, batch_size: int = 8, num_steps: int = 6, **kwargs: int) -> list[list[KeyedIndex]]:
     return list(StepSampler(num_images, batch_size, num_steps=num_steps, seed=kwargs.pop("seed", 3), **kwargs))
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data import shapes_drawing
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.shapes_drawing import OBJECTS, SCENES, SURFACES, render
-from fbnetv5.errors import InputError
 
 BACKGROUND, OBJECT, WIRE = range(3)
 SIZE = 128

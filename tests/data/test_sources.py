@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from fbnetv5.config import DataConfig, FilesConfig, ShapesConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import DataConfig, FilesConfig, ShapesConfig
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import IndexSource
 from fbnetv5.data.sources import build_folder_source, build_source, build_val_source
-from fbnetv5.errors import InputError
 from tests.data.conftest import Folder
 
 CLASSES = {"label": ("cat", "dog"), "boxes": ("head", "tail"), "segmentation": ("background", "animal")}

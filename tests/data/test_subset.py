@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from fbnetv5.base.types import LABEL
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import LABEL
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.subset import Subset
 

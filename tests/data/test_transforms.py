@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, PadTo, Resize
-from fbnetv5.data.multitask import Target, TargetKind
 from fbnetv5.data.transforms import JointTransform, OnImage, eval_transform, train_transform
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import forked
 
 LABEL = Target("label", TargetKind.SCALAR)
 BOXES = Target("boxes", TargetKind.BOXES)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.folders import find_masks, list_images
-from fbnetv5.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "datasets" / "prepare_cityscapes.py"

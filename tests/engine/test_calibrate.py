@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.base.seeding import forked, generator
 from fbnetv5.engine.calibrate import recalibrate_bn, recalibrated_bn
 from fbnetv5.heads.classifier import MBPoolClassifier
-from fbnetv5.seeding import forked, generator
 
 
 def images(count: int = 3, size: int = 6) -> list[Tensor]:

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from fbnetv5.config import OptimizerConfig, ScheduleConfig
-from fbnetv5.engine.checkpoint import Checkpointer, load_by_name, read_weights, save_weights
-from fbnetv5.engine.distributed import World, pick_device
+from fbnetv5.base.distributed import World, pick_device
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import append_line, atomic_folder, atomic_path, keep_lines, write_text
+from fbnetv5.base.weights import load_by_name, read_weights, save_weights
+from fbnetv5.config.schema import OptimizerConfig, ScheduleConfig
+from fbnetv5.engine.checkpoint import Checkpointer
 from fbnetv5.engine.log import RunLog, clock
 from fbnetv5.engine.loop import run_loop
 from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
-from fbnetv5.errors import InputError
-from fbnetv5.files import append_line, atomic_folder, atomic_path, keep_lines, write_text
 from tests.processes import run
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config_file import CONFIGS
+from fbnetv5.base.seeding import forked
+from fbnetv5.config.read import CONFIGS
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.seeding import forked
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 FEW_BLOCKS = {  # exporting takes seconds a block
     "cls": Topology(1, frozenset({(1, 3)})),

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from fbnetv5.archs.fusion import to_higher_resolution
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import TargetKind
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import TargetKind
-from fbnetv5.errors import InputError
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.deployed import covered_size, deploy, folded
 from fbnetv5.export.inputs import check_padding, fitted, input_size

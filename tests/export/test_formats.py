@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.errors import InputError
 from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import read_sidecar
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.folder import save_model
 from scripts.export import main
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
 
@@ -29,7 +29,7 @@ CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder of a training for each task, on the shapes world, and all formats of it beside."""
+    """The folder of a training for each task, on the shapes data set, and all formats of it beside."""
     root = tmp_path_factory.mktemp("runs")
     folders = {}
     for task, target in CLASSES.items():

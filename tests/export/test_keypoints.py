@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from fbnetv5.base.seeding import forked
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.export.convert import convert
 from fbnetv5.export.deployed import deploy
 from fbnetv5.export.describe import describe
-from fbnetv5.export.rating import Fitted
+from fbnetv5.export.formats import convert
+from fbnetv5.export.rating import FixedSizeModel
 from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import write_sidecar
-from fbnetv5.model import ModelSpec, build_model
-from fbnetv5.seeding import forked
+from fbnetv5.model.task_net import ModelSpec, build_model
 from scripts.run_exported import main
 from tests.export.models import FEW_BLOCKS
 from tests.export.test_deployed import photo
@@ -50,7 +50,9 @@ def test_a_file_finds_the_same_keypoints_and_they_are_drawn(tmp_path: Path):
         describe(model, deployed, SIZE, lowered, runtime="onnx", precision="fp32", num_calibration=0, float_parts=()),
     )
     exported, image = load_exported(file), photo(90, 70)  # upright: padded on the right
-    torch.testing.assert_close(exported.predict(image), Fitted(model, SIZE).predict(image), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        exported.predict(image), FixedSizeModel(model, SIZE).predict(image), rtol=1e-4, atol=1e-3
+    )
     (output,) = exported.sidecar.outputs
     assert (output["name"], output["shape"]) == ("keypoints", [3, 3])
     assert output["meaning"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config_file import CONFIGS
+from fbnetv5.config.read import CONFIGS
 from fbnetv5.export.deployed import deploy
 from fbnetv5.export.executorch import PORTABLE, to_executorch
 from fbnetv5.export.xnnpack import XNNPACKNetwork, for_xnnpack

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from fbnetv5.archs.cost import classifier_cost, feature_sizes, measured_macs
 from fbnetv5.archs.families import get_family
-from fbnetv5.data.multitask import LABEL
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import LABEL
 from fbnetv5.heads.classifier import Classifier, MBPoolClassifier
 
 CHANNELS = (4, 6, 8, 10)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fbnetv5.base.seeding import generator
 from fbnetv5.heads import fixed_pixels
 from fbnetv5.heads.fixed_pixels import averaging_weights, grid_averages, likeliest_pixels
-from fbnetv5.seeding import generator
 
 BINS = (1, 2, 3, 6)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fbnetv5.heads.heatmaps import decode, decode_covered, gaussian_maps, heatmap_loss
-from fbnetv5.heads.simple_baseline import SimpleBaseline
-from fbnetv5.seeding import generator
+from fbnetv5.base.seeding import generator
+from fbnetv5.heads.simple_baseline.head import SimpleBaseline
+from fbnetv5.heads.simple_baseline.heatmaps import decode, decode_covered, gaussian_maps, heatmap_loss
 
 SIZE = (64, 96)  # height, width in pixels; maps of stride 4 have 16 x 24 cells
 MAPS = (16, 24)

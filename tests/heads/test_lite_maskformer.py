@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from fbnetv5.archs.cost import feature_sizes, measured_macs
 from fbnetv5.archs.families import get_family
-from fbnetv5.errors import InputError
-from fbnetv5.heads.lite_maskformer import LiteMaskFormer
-from fbnetv5.seeding import forked
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.heads.lite_maskformer.head import LiteMaskFormer
 
 CHANNELS = (4, 6, 8, 10)
 

@@ -10,9 +10,9 @@ from torchvision.ops import box_iou
 
 from fbnetv5.archs.cost import feature_sizes, measured_macs
 from fbnetv5.archs.families import get_family
+from fbnetv5.base.seeding import forked
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.heads.rcnn_layers import LiteBoxPredictor, PathRoIAlign
-from fbnetv5.seeding import forked
+from fbnetv5.heads.lite_rcnn.layers import LiteBoxPredictor, PathRoIAlign
 
 CHANNELS = (4, 6, 8, 10)
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}

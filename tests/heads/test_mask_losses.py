@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torchvision.ops import sigmoid_focal_loss
 
-from fbnetv5.heads.mask_losses import (
+from fbnetv5.heads.lite_maskformer.losses import (
     MaskLossWeights,
     dice_loss,
     focal_loss,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from fbnetv5.base.seeding import forked
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.heads.rcnn_losses import L1RegionProposals, L1RoIHeads
-from fbnetv5.seeding import forked
+from fbnetv5.heads.lite_rcnn.losses import L1RegionProposals, L1RoIHeads
 
 
 def proposals(num_asked: int) -> L1RegionProposals:

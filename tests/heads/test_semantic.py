@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fbnetv5.heads import semantic
-from fbnetv5.heads.semantic import semantic_map
+from fbnetv5.heads.lite_maskformer import semantic
+from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 20_000, 2**27])

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.errors import InputError
-from fbnetv5.heads.heatmaps import gaussian_maps
-from fbnetv5.heads.simple_baseline import SimpleBaseline
-from fbnetv5.seeding import forked, generator
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked, generator
+from fbnetv5.heads.simple_baseline.head import SimpleBaseline
+from fbnetv5.heads.simple_baseline.heatmaps import gaussian_maps
 
 CHANNELS = (4, 6, 8, 10)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fbnetv5.heads.transformer import Attention, DecoderLayer, sine_positions
+from fbnetv5.heads.lite_maskformer.transformer import Attention, DecoderLayer, sine_positions
 
 C, HEADS, HIDDEN = 32, 4, 48
 

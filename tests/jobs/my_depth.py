@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import Target, TargetKind
+from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.search.algorithms import MultitaskReinforce
 
 
@@ -23,10 +23,10 @@ class Depth:
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         assert classes == ()
-        return DepthHead(self, channels[self.path])
+        return DepthSearchHead(self, channels[self.path])
 
 
-class DepthHead(nn.Module):
+class DepthSearchHead(nn.Module):
     def __init__(self, task: Depth, in_channels: int) -> None:
         super().__init__()
         self.task = task

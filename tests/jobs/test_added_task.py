@@ -18,10 +18,10 @@ from torch import Tensor
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config_file import load_config
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import load_config
 from fbnetv5.data.loader import build_loader
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
 from fbnetv5.jobs import pretrain, search, supernet
 from fbnetv5.jobs.supernet import build_run
 from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step

@@ -15,12 +15,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Batch, Target, TargetKind
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.multitask import Batch, Target, TargetKind
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
 from fbnetv5.jobs.supernet import build_run, train_supernet
 from fbnetv5.jobs.supernet_step import SupernetRun, gated_passes, joint_passes, supernet_step
 from fbnetv5.search.algorithms import Draw

@@ -12,9 +12,9 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from fbnetv5 import launch
-from fbnetv5.config_file import load_config
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli import launch
+from fbnetv5.config.read import load_config
 from tests.jobs.runs import ROOT, TINY, metrics
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"

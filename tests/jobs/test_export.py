@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fbnetv5.config_file import CONFIGS, load_config
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import CONFIGS, load_config
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.errors import InputError
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.jobs import export
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.folder import save_model
 from scripts import run_exported
 from scripts.export import main
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
@@ -25,7 +25,7 @@ from tests.export.models import CONFIG, FEW_BLOCKS, random_model
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training of a detector on the shapes world, whose name has a quote."""
+    """The folder of a training of a detector on the shapes data set, whose name has a quote."""
     folder = tmp_path_factory.mktemp("runs") / "it's mine"
     model = random_model("det", topology=FEW_BLOCKS["det"], classes=ShapesSource(1, 64, 0).classes["boxes"])
     save_model(folder, model, model.spec)

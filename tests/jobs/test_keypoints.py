@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import fbnetv5
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.jobs import search, train
 from tests.jobs.runs import ROOT, TINY
 

@@ -6,10 +6,10 @@ import inspect
 
 import pytest
 
-from fbnetv5.config_file import load_config
-from fbnetv5.errors import InputError
-from fbnetv5.launch import JOBS, run_job
-from fbnetv5.targets import find_class
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import JOBS, run_job
+from fbnetv5.config.read import load_config
+from fbnetv5.config.targets import find_class
 from tests.jobs.runs import ROOT
 
 CONFIGS = sorted((ROOT / "configs" / "label").glob("*.yaml"))

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 import fbnetv5
 import projects  # noqa: F401
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.config import RunConfig, option
-from fbnetv5.config_file import identity, load_config, read_project
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import main, run_job
+from fbnetv5.config.option import option
+from fbnetv5.config.read import identity, load_config, read_project
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.d2.rcnn_config import to_config
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
-from fbnetv5.launch import main, run_job
-from fbnetv5.model import ModelSpec, build_model
-from fbnetv5.model_folder import save_model
+from fbnetv5.model.folder import save_model
+from fbnetv5.model.task_net import ModelSpec, build_model
 from fbnetv5.report.html import write_report
 
 HERE = __name__
@@ -111,7 +112,7 @@ def config_file(folder: Path, **keys: Any) -> Path:
 
 
 def training(folder: Path, *overrides: str) -> RunConfig:
-    """Two steps on the shapes world."""
+    """Two steps on the shapes data set."""
     (folder / "widths.yaml").write_text("[4, 8]")
     file = config_file(
         folder,
@@ -215,7 +216,7 @@ def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"TinyNet returns paths 0, 1, the head reads another; choose another path"):
         build_model(spec(network(), head={**HEAD, "path": 3}))
     with pytest.raises(InputError, match=r"TinyNet returns paths 0, 1, the head MeanHead reads paths 0, 2; choose"):
-        build_model(spec(network(), head={"_target_": "tests.test_model.MeanHead"}))
+        build_model(spec(network(), head={"_target_": "tests.model.test_task_net.MeanHead"}))
     with pytest.raises(InputError, match="this model's is TinyNet"):
         to_config(spec(network(), head={"_target_": "fbnetv5.heads.lite_rcnn.LiteRCNN"}), topology="", weights="")
     with pytest.raises(InputError, match="a family and a topology, or another network; give one of the two"):
@@ -231,7 +232,7 @@ def test_parts_that_do_not_fit_are_refused():
         ("model.trunk_weights=timm", r"model\.trunk_weights=timm is for a family's network"),
         ("model.network=null", r"model\.network: field 'model\.network' is not Optional"),
         ("model.network.kernl=5", r"model\.network\.kernl is no option of .*; did you mean 'kernel'"),
-        ("job=projects.fna.serch.run", r"job=projects\.fna\.serch\.run cannot be imported: "),
+        ("job=fbnetv5.projects.fna.serch.run", r"job=projects\.fna\.serch\.run cannot be imported: "),
         (f"job={HERE}.rum", r"test_project\.rum cannot be imported: "),
         (f"job={HERE}.TinyNet", "is a type, not a function"),
         ("job=trian", "job=trian is unknown; choose from search, .*; did you mean 'train'"),

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import fbnetv5
-from fbnetv5 import launch as command_line
+from fbnetv5.cli import launch as command_line
 from tests.jobs.runs import ROOT, arguments, environment, launch, metrics
 from tests.processes import command_line_of, start
 
@@ -177,7 +177,7 @@ def test_mixed_precision_trains_all_heads(tmp_path):
     [
         (("model.topology=configs/topologies/cls.yaml",), "path"),
         (("model.topology=nowhere.yaml",), "nowhere.yaml"),
-        (("model.head._target_=fbnetv5.heads.lite_rcnn.LiteRCN",), "LiteRCN"),
+        (("model.head._target_=fbnetv5.heads.lite_rcnn.head.LiteRCN",), "LiteRCN"),
         (("model.head.anchors=[1]",), "model.head.anchors is no option"),
         (("train.epochs=1",), "one of train.steps and train.epochs"),
         (("train.batch_size=7", "train.accumulate=2"), "multiple"),

@@ -9,10 +9,10 @@ import torch
 
 from fbnetv5.archs.cost import feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
-from fbnetv5.config_file import load_config
-from fbnetv5.data.multitask import TargetKind
-from fbnetv5.jobs.final_model import find_topology, input_spec
-from fbnetv5.model import ModelSpec, build_model
+from fbnetv5.base.types import TargetKind
+from fbnetv5.config.read import load_config
+from fbnetv5.model.build import find_topology, input_spec
+from fbnetv5.model.task_net import ModelSpec, build_model
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ("small", "imagenet", "coco", "ade20k")  # for others to build on

@@ -12,7 +12,7 @@ from timm.layers import convert_sync_batchnorm
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.model import ModelSpec, build_model
+from fbnetv5.model.task_net import ModelSpec, build_model
 from tests.jobs.runs import launch
 from tests.jobs.test_train import BRIEF
 

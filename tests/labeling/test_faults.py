@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fbnetv5.config_file import load_config
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import load_config
 from fbnetv5.data.index import Index
-from fbnetv5.errors import InputError
 from fbnetv5.labeling import shards
 from fbnetv5.labeling.loading import ImageFiles
 from fbnetv5.labeling.plan import Entry

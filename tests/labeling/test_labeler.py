@@ -13,19 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
-from fbnetv5.config_file import load_config
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.read import load_config
 from fbnetv5.data.images import read_image, read_mask
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import IGNORE
 from fbnetv5.data.sources import build_source
-from fbnetv5.errors import InputError
 from fbnetv5.labeling import shards
 from fbnetv5.labeling.labeler import Labeler, keep_boxes, keep_pixels
 from fbnetv5.labeling.loading import Loaded
 from fbnetv5.labeling.plan import Entry
 from fbnetv5.labeling.samples import _shares
 from fbnetv5.labeling.teacher import Boxes, Pixels
-from fbnetv5.launch import run_job
 from tests.jobs.runs import launch
 from tests.labeling.fakes import Brightness, MeanBoxes
 

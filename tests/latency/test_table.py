@@ -7,16 +7,16 @@ import random
 import pytest
 
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.latency.table import LatencyTable
 from tests.latency.tables import random_table
 
 
 def charged(table: LatencyTable, topology: Topology) -> float:
     """The trunk's latency and what the selected blocks are charged with."""
-    prices = table.block_latencies(topology.num_stages)
-    choices = TopologySpace(topology.num_stages, prices).encode(topology)
-    return table.trunk_ms + sum(price * choice for price, choice in zip(prices, choices, strict=True))
+    costs = table.block_latencies(topology.num_stages)
+    choices = TopologySpace(topology.num_stages, costs).encode(topology)
+    return table.trunk_ms + sum(price * choice for price, choice in zip(costs, choices, strict=True))
 
 
 def random_blocks(seed: int, num_stages: int) -> Topology:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from fbnetv5.data.multitask import LABEL
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import LABEL
 from fbnetv5.metrics.accuracy import Accuracy
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

@@ -14,9 +14,9 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fbnetv5.data.multitask import BOXES, LABEL
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, LABEL
 from fbnetv5.metrics.coco_ap import NUMBERS, CocoAP
 from fbnetv5.metrics.coco_truth import common_prefix, read_coco_truth
 from fbnetv5.metrics.evaluator import build_evaluator

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Target
-from fbnetv5.engine.distributed import World
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Target
 from fbnetv5.metrics.evaluator import build_evaluator
 from tests.metrics.test_coco_ap import ALONE, random_images, targets_of
 from tests.processes import two_ranks

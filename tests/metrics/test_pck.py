@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fbnetv5.data.multitask import KEYPOINTS
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import KEYPOINTS
 from fbnetv5.metrics.evaluator import build_evaluator
 from fbnetv5.metrics.keypoint_truth import TruePerson, person_of, read_keypoint_truth
 from fbnetv5.metrics.pck import correct_keypoints, pck, torso_size

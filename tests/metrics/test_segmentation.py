@@ -6,9 +6,9 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 
-from fbnetv5.data.multitask import SEGMENTATION
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import SEGMENTATION
 from fbnetv5.metrics.segmentation import SegmentationIoU, confusion_matrix
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))

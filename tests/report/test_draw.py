@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from fbnetv5.archs.topology import ALL_PATHS, Edge, Topology, named_topology
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.report.draw import WIDTH, Grid, Panel, box_states, draw_topologies, lines
 
 

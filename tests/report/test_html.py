@@ -11,7 +11,7 @@ from PIL import Image
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.report import html
 from fbnetv5.report.html import REPORT, duration, elapsed, try_report, write_report
 from fbnetv5.report.run_folder import read_run

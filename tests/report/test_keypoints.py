@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from fbnetv5.base.distributed import World
+from fbnetv5.base.types import KEYPOINTS, TargetKind
 from fbnetv5.data.keypoints import read_keypoints
-from fbnetv5.data.multitask import KEYPOINTS, TargetKind
-from fbnetv5.engine.distributed import World
 from fbnetv5.report.pictures import draw_prediction
 from fbnetv5.report.predictions import PredictionWriter
 from fbnetv5.report.skeletons import LEFT, RIGHT

@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Target, TargetKind
 from fbnetv5.data.coco import read_coco
 from fbnetv5.data.folders import find_masks, read_labels
 from fbnetv5.data.images import read_mask
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION, Target, TargetKind
-from fbnetv5.engine.distributed import World
-from fbnetv5.errors import InputError
 from fbnetv5.report.colours import class_colours, palette
 from fbnetv5.report.pictures import contact_sheet, draw_prediction
 from fbnetv5.report.predictions import PredictionWriter, mask_paths

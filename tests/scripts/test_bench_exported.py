@@ -15,8 +15,8 @@ from torch import nn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.models.detection.image_list import ImageList
 
-from fbnetv5.model_folder import save_model
-from tests.test_model import build
+from fbnetv5.model.folder import save_model
+from tests.model.test_task_net import build
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))  # where its modules look for each other

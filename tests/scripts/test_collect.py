@@ -10,7 +10,7 @@ import random
 import pytest
 import yaml
 
-from fbnetv5.sweep.pareto import pareto_front
+from fbnetv5.runs.pareto import pareto_front
 from scripts import collect
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import Index, IndexSource
-from fbnetv5.data.multitask import BOXES, LABEL, SEGMENTATION
 from fbnetv5.data.shapes import ShapesSource
 from scripts import compare_labels, make_shapes
 from tests.jobs.runs import ROOT

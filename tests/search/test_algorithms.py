@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.search.algorithms import Draw, MultitaskReinforce, RandomSampling
 from fbnetv5.search.derive import most_likely
 from fbnetv5.search.estimators import LossHistory

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.search.derive import most_likely, most_likely_within, sample
 from fbnetv5.search.distribution import ArchitectureDistribution
 from tests.search.landscape import BinarySpace

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.search.algorithms import Draw, MultitaskReinforce
 from fbnetv5.search.derive import most_likely
 from fbnetv5.search.differentiable import Differentiable, SharedForward, SingleTask, TaskByTask

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fbnetv5.seeding import generator
+from fbnetv5.base.seeding import generator
 from fbnetv5.tasks.depth import Depth, relative_error
 
 CHANNELS = (4, 6, 8, 10)

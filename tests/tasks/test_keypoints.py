@@ -7,7 +7,7 @@ import torch
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.seeding import forked, generator
+from fbnetv5.base.seeding import forked, generator
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.keypoints import Keypoints
 from fbnetv5.tasks.multitask import MultitaskNet

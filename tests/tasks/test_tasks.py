@@ -10,8 +10,8 @@ from torchvision.models.detection.image_list import ImageList
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.seeding import forked
 from fbnetv5.heads.anchors import NominalStrideAnchors
-from fbnetv5.seeding import forked
 from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection
 from fbnetv5.tasks.multitask import MultitaskNet

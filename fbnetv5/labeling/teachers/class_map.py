@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.labeling.teacher import Boxes, Pixels
 
 OTHERS = ("error", "keep", "drop")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import functional
 
-from fbnetv5.engine.checkpoint import load_by_name
-from fbnetv5.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.weights import load_by_name
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, check_num_classes, label_by_size
 from fbnetv5.labeling.teachers.pixels import likeliest

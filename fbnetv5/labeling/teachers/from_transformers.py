@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.errors import InputError
-from fbnetv5.heads.semantic import semantic_map
-from fbnetv5.heads.sizes import Size
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, check_num_classes, label_by_size
 from fbnetv5.labeling.teachers.pixels import likeliest

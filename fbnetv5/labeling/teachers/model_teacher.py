@@ -9,9 +9,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.data.multitask import IGNORE
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE
 from fbnetv5.engine.precision import autocast
-from fbnetv5.errors import InputError
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.class_map import ClassMap
 

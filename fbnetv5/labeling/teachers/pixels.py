@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fbnetv5.heads.semantic import CHUNK_BYTES
-from fbnetv5.heads.sizes import Size
+from fbnetv5.base.types import Size
+from fbnetv5.heads.lite_maskformer.semantic import CHUNK_BYTES
 
 
 def likeliest(logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:

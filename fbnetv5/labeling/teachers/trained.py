@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES, Size, Target
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.multitask import BOXES, Target
-from fbnetv5.errors import InputError
 from fbnetv5.heads.head import PixelHead
-from fbnetv5.heads.sizes import Size
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, label_by_size
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import load
+from fbnetv5.model.folder import load
+from fbnetv5.model.task_net import TaskNet
 
 
 class TrainedBoxes(ModelTeacher):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fbnetv5.engine.checkpoint import read_weights
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import read_weights
 
 WRAPPERS = ("model", "state_dict")  # where a checkpoint keeps its weights
 

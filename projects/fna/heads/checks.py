@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.head import ascending_paths
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features
 
 
 def consecutive_paths(framework: str, channels: Sequence[int], paths: Sequence[int]) -> tuple[int, ...]:

@@ -15,13 +15,12 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.ops import Conv2dNormActivation
 
-from fbnetv5.data.multitask import IGNORE
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE, Features, Size
 from fbnetv5.heads.fixed_pixels import likeliest_pixels
 from fbnetv5.heads.segmentation_head import SegmentationHead
-from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features
-from projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
+from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
+from fbnetv5.projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
 
 CHUNK_BYTES = 2**27  # of class scores at the stored image's size that are held at a time
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
+from fbnetv5.base.types import Size
 from fbnetv5.heads.fixed_boxes import first_places
-from fbnetv5.heads.sizes import Size
 
 
 def images_of_sizes(like: Tensor, padded_size: Size, sizes: list[Size]) -> ImageList:

@@ -22,13 +22,12 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.fixed_boxes import clipped
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features
-from projects.fna.heads.checks import at_least_float32, check_strides, consecutive_paths
-from projects.fna.heads.detections import first_detections, images_of_sizes
+from fbnetv5.projects.fna.heads.checks import at_least_float32, check_strides, consecutive_paths
+from fbnetv5.projects.fna.heads.detections import first_detections, images_of_sizes
 
 _MAX_CONVS = 4  # what torchvision's head has
 _SCALES_PER_OCTAVE = 3

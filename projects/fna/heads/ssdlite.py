@@ -25,14 +25,13 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import Conv2dNormActivation, box_iou
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.fixed_boxes import clipped
-from fbnetv5.heads.sizes import Size
-from fbnetv5.tasks.task import Features
-from projects.fna.heads.checks import at_least_float32, check_batch, check_strides, consecutive_paths
-from projects.fna.heads.detections import first_detections, images_of_sizes
-from projects.fna.heads.retinanet import level_sizes, level_strides
+from fbnetv5.projects.fna.heads.checks import at_least_float32, check_batch, check_strides, consecutive_paths
+from fbnetv5.projects.fna.heads.detections import first_detections, images_of_sizes
+from fbnetv5.projects.fna.heads.retinanet import level_sizes, level_strides
 
 _norm = partial(nn.BatchNorm2d, eps=1e-3)
 _INITIAL_STD = 0.03

@@ -7,11 +7,11 @@ import dataclasses
 import torch
 from torch import nn
 
-from projects.fna.architecture import Architecture
-from projects.fna.block_spec import BlockSpec, Stem
-from projects.fna.network import FNANetwork
-from projects.fna.space import Space
-from projects.fna.spaces import searched_stage
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.block_spec import BlockSpec, Stem
+from fbnetv5.projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.space import Space
+from fbnetv5.projects.fna.spaces import searched_stage
 
 
 def mobile() -> Architecture:

@@ -1,4 +1,4 @@
-"""A tiny space and small searches on the shapes world."""
+"""A tiny space and small searches on the shapes data set."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import pytest
 import torch
 import yaml
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
-from fbnetv5.engine.checkpoint import save_weights
-from fbnetv5.engine.distributed import World, pick_device
-from projects.fna import spaces
-from projects.fna.architecture import Architecture, BlockSpec, Stem
-from projects.fna.network import FNANetwork
-from projects.fna.problem import SearchProblem, build_problem
-from projects.fna.space import Space
+from fbnetv5.base.distributed import World, pick_device
+from fbnetv5.base.weights import save_weights
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.projects.fna import spaces
+from fbnetv5.projects.fna.architecture import Architecture, BlockSpec, Stem
+from fbnetv5.projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.problem import SearchProblem, build_problem
+from fbnetv5.projects.fna.space import Space
 
-HEAD = {"_target_": "projects.fna.heads.deeplab.DeepLabV3", "hidden_channels": 8, "rates": [1, 2], "dropout": 0.0}
-DIFFERENTIABLE = "projects.fna.differentiable.Differentiable"
+HEAD = {
+    "_target_": "fbnetv5.projects.fna.heads.deeplab.DeepLabV3",
+    "hidden_channels": 8,
+    "rates": [1, 2],
+    "dropout": 0.0,
+}
+DIFFERENTIABLE = "fbnetv5.projects.fna.differentiable.Differentiable"
 
 
 def layer(channels: int, stride: int, *, skip: bool) -> tuple[BlockSpec | None, ...]:
@@ -53,7 +58,7 @@ def search_config(folder: Path, *overrides: str, **project: Any) -> RunConfig:
     """A search of a few steps, from random parameters unless told otherwise."""
     keys = {
         "defaults": ["/fbnetv5/schema", "_self_"],
-        "job": "projects.fna.search.run",
+        "job": "fbnetv5.projects.fna.search.run",
         "name": "tiny",
         "output": str(folder / "search"),
         "model": {"head": HEAD},

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fbnetv5.errors import InputError
-from projects.fna.architecture import Architecture
-from projects.fna.block_spec import BlockSpec, Stem
-from projects.fna.network import get_architecture
-from projects.fna.tests.networks import mobile, residual
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.block_spec import BlockSpec, Stem
+from fbnetv5.projects.fna.network import get_architecture
+from fbnetv5.projects.fna.tests.networks import mobile, residual
 
 FILE = """
 stem: {channels: 8}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fbnetv5.archs.cost import Size
-from projects.fna.architecture import Architecture
-from projects.fna.cost_table import RETINANET, TABLES, Printed, count, table_text
-from projects.fna.network import FNANetwork
+from fbnetv5.base.types import Size
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.cost_table import RETINANET, TABLES, Printed, count, table_text
+from fbnetv5.projects.fna.network import FNANetwork
 
 ROWS = {(row.network, row.framework.name): row for table in TABLES for row in table.rows}
 BIASES = 0.060  # B additions of RetinaNet at 800 x 1088, which the paper counts

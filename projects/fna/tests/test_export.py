@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked, generator
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.deployed import deploy, folded
 from fbnetv5.export.runtime import decoded
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.seeding import forked, generator
-from projects.fna.network import FNANetwork
-from projects.fna.tests.networks import mobile, randomise, residual
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
+from fbnetv5.projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.tests.networks import mobile, randomise, residual
 
 DETECTORS: dict[str, dict[str, Any]] = {
     "retinanet.RetinaNet": {"hidden_channels": 16, "num_convs": 1, "num_detections": 30},
@@ -36,7 +36,7 @@ def model(head: str, architecture: Any = "mobilenetv2_035", output_stride: int =
         classes=("a", "b", "c"),
         input=InputSpec(short_side=64, multiple=32),
         network={
-            "_target_": "projects.fna.network.FNANetwork",
+            "_target_": "fbnetv5.projects.fna.network.FNANetwork",
             "architecture": architecture,
             "output_stride": output_stride,
         },
@@ -82,7 +82,7 @@ def test_networks_compute_the_same_without_batch_normalisation(architecture: Any
 @torch.no_grad()
 def test_detectors_find_the_same(name: str, covered: tuple[int, int], threshold: float | None):
     threshold = MIDDLE[name] if threshold is None else threshold
-    detector = model(f"projects.fna.heads.{name}", score_threshold=threshold, **DETECTORS[name])
+    detector = model(f"fbnetv5.projects.fna.heads.{name}", score_threshold=threshold, **DETECTORS[name])
     features, stored = detector.network(padded_image(*covered)), (300, 280)
     sizes = [(-(-SIZE[0] // stride), -(-SIZE[1] // stride)) for stride in (4, 8, 16, 32)]
     deployed = detector.head.deployed(SIZE, sizes)
@@ -102,7 +102,7 @@ def test_detectors_find_the_same(name: str, covered: tuple[int, int], threshold:
 @pytest.mark.parametrize("name", DETECTORS)
 @torch.no_grad()
 def test_whole_detectors_agree(name: str):
-    detector = model(f"projects.fna.heads.{name}", **DETECTORS[name])
+    detector = model(f"fbnetv5.projects.fna.heads.{name}", **DETECTORS[name])
     image = padded_image(70, 160)
     (expected,) = detector(image, true_sizes=[(70, 160)])
     found = decoded(detector.head.target.kind, deploy(detector, SIZE)(image), (70, 160), (70, 160))
@@ -114,7 +114,7 @@ def test_whole_detectors_agree(name: str):
 
 @torch.no_grad()
 def test_segmentation_is_the_same():
-    segmenter = model("projects.fna.heads.deeplab.DeepLabV3", output_stride=16, hidden_channels=16)
+    segmenter = model("fbnetv5.projects.fna.heads.deeplab.DeepLabV3", output_stride=16, hidden_channels=16)
     image = padded_image(*SIZE)
     outputs = deploy(segmenter, SIZE)(image)
     ((classes, confidence),) = segmenter.head.classify(segmenter.network(image), SIZE)
@@ -136,6 +136,6 @@ def test_keypoints_are_the_same(covered: tuple[int, int]):
 
 
 def test_features_of_other_strides_are_refused():
-    detector = model("projects.fna.heads.retinanet.RetinaNet", output_stride=16, hidden_channels=16)
+    detector = model("fbnetv5.projects.fna.heads.retinanet.RetinaNet", output_stride=16, hidden_channels=16)
     with pytest.raises(InputError, match="stride 32 on path 3"):
         deploy(detector, SIZE)

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config, read_project
+from fbnetv5.config.read import load_config, read_project
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.targets import find_class, find_function
 from fbnetv5.data.augmentation import check_augmentation
 from fbnetv5.engine.optim import rate_factor
-from fbnetv5.jobs.final_model import input_spec
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.targets import find_class, find_function
-from projects.fna import adapt
-from projects.fna.options import AdaptOptions
+from fbnetv5.model.build import input_spec
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
+from fbnetv5.projects.fna import adapt
+from fbnetv5.projects.fna.options import AdaptOptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COCO_IMAGES = 118_287
@@ -38,7 +38,7 @@ def config_of(name: str) -> RunConfig:
 def model_of(config: RunConfig, architecture: str, num_classes: int, output_stride: int) -> TaskNet:
     """The model of a config, on a seed in the place of what a search found."""
     network = {
-        "_target_": "projects.fna.network.FNANetwork",
+        "_target_": "fbnetv5.projects.fna.network.FNANetwork",
         "architecture": architecture,
         "output_stride": output_stride,
         **config.model.network,

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from fbnetv5.base.seeding import forked
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.labeling.teachers import TrainedBoxes, TrainedPixels
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.model_folder import load, save_model
-from fbnetv5.seeding import forked
+from fbnetv5.model.folder import load, save_model
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 NETWORK = {
-    "_target_": "projects.fna.network.FNANetwork",
+    "_target_": "fbnetv5.projects.fna.network.FNANetwork",
     "architecture": {
         "stem": {"channels": 8},
         "stages": [[{"kind": "mbconv", "channels": channels, "stride": 2}] for channels in (8, 8, 12, 16)],
@@ -32,7 +32,7 @@ def model_of(head: str, output_stride: int = 32) -> TaskNet:
     spec = ModelSpec(
         None,
         None,
-        {"_target_": f"projects.fna.heads.{head}", **HEADS[head]},
+        {"_target_": f"fbnetv5.projects.fna.heads.{head}", **HEADS[head]},
         ("a", "b", "c"),
         InputSpec(64, multiple=32),
         {**NETWORK, "output_stride": output_stride},

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import forked
-from projects.fna.heads import deeplab
-from projects.fna.heads.deeplab import DeepLabV3, likeliest_classes, separable_conv
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.projects.fna.heads import deeplab
+from fbnetv5.projects.fna.heads.deeplab import DeepLabV3, likeliest_classes, separable_conv
 
 CHANNELS = (4, 6, 8, 10)
 

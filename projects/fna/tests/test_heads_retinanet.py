@@ -13,9 +13,9 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import forked
-from projects.fna.heads.retinanet import LevelAnchors, RetinaNet
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.projects.fna.heads.retinanet import LevelAnchors, RetinaNet
 
 CHANNELS = (4, 6, 8, 10)
 SIDE = 128

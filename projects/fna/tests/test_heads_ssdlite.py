@@ -12,10 +12,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead, ssdlite320_mobilenet_v3_large
 
-from fbnetv5.errors import InputError
-from fbnetv5.seeding import forked
-from projects.fna.heads.detections import images_of_sizes
-from projects.fna.heads.ssdlite import SSDLite, extra_level
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
+from fbnetv5.projects.fna.heads.detections import images_of_sizes
+from fbnetv5.projects.fna.heads.ssdlite import SSDLite, extra_level
 
 CHANNELS = (4, 6, 8, 10)
 SIDE = 320

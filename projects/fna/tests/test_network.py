@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.archs.cost import measured_macs
-from projects.fna.architecture import Architecture
-from projects.fna.network import FNANetwork, architecture_cost, get_architecture
-from projects.fna.tests.networks import images, map_blocks, mobile, randomise, residual
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.network import FNANetwork, architecture_cost, get_architecture
+from fbnetv5.projects.fna.tests.networks import images, map_blocks, mobile, randomise, residual
 
 TIMM_MODELS = ("mobilenetv2_100", "mobilenetv2_035", "resnet18", "resnet50", "fbnetc_100")
 EVERY_KIND = (mobile(), residual("basic"), residual("bottleneck"))

@@ -9,11 +9,11 @@ import timm
 import torch
 from torch import Tensor
 
-from fbnetv5.errors import InputError
-from projects.fna.architecture import Architecture
-from projects.fna.block_spec import BlockSpec
-from projects.fna.network import FNANetwork, get_architecture
-from projects.fna.remap import (
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.block_spec import BlockSpec
+from fbnetv5.projects.fna.network import FNANetwork, get_architecture
+from fbnetv5.projects.fna.remap import (
     Strategy,
     candidate_prefix,
     collect_from_super_network,
@@ -21,8 +21,8 @@ from projects.fna.remap import (
     remap_to_super_network,
     source_index,
 )
-from projects.fna.super_network import SuperNetwork
-from projects.fna.tests.networks import images, map_blocks, mobile, residual, space, trained
+from fbnetv5.projects.fna.super_network import SuperNetwork
+from fbnetv5.projects.fna.tests.networks import images, map_blocks, mobile, residual, space, trained
 
 EVERY_KIND = {"mobile": mobile(), "basic": residual("basic"), "bottleneck": residual("bottleneck")}
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.errors import InputError
-from projects.fna.block_spec import BlockSpec
-from projects.fna.blocks import build_block
-from projects.fna.remap_blocks import Shaped, Strategy, identity_block, remap_block
-from projects.fna.tests.networks import randomise
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.block_spec import BlockSpec
+from fbnetv5.projects.fna.blocks import build_block
+from fbnetv5.projects.fna.remap_blocks import Shaped, Strategy, identity_block, remap_block
+from fbnetv5.projects.fna.tests.networks import randomise
 
 SIZE = (9, 7)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from projects.fna.remap_tensors import (
+from fbnetv5.projects.fna.remap_tensors import (
     ChannelMap,
     first_channels,
     remap_groups,

@@ -12,18 +12,18 @@ import yaml
 from safetensors.torch import load_file
 
 import fbnetv5
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
-from fbnetv5.errors import InputError
-from fbnetv5.launch import run_job
-from fbnetv5.sweep.outcome import ended, is_finished
-from fbnetv5.sweep.plan import SweepJob
-from projects.fna.adapt import build_adaptation
-from projects.fna.methods import read_result
-from projects.fna.remap import remap_network
-from projects.fna.seeds import load_seed
-from projects.fna.super_network import SuperNetwork
-from projects.fna.tests.search_runs import DIFFERENTIABLE, alone, search_config, use_tiny_space, write_seed
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.projects.fna.adapt import build_adaptation
+from fbnetv5.projects.fna.methods import read_result
+from fbnetv5.projects.fna.remap import remap_network
+from fbnetv5.projects.fna.seeds import load_seed
+from fbnetv5.projects.fna.super_network import SuperNetwork
+from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, alone, search_config, use_tiny_space, write_seed
+from fbnetv5.runs.outcome import ended, is_finished
+from fbnetv5.runs.plan import SweepJob
 
 METHOD = {"_target_": DIFFERENTIABLE, "lr": 0.1, "weights_first": 0.34}
 
@@ -47,7 +47,7 @@ def tiny_space(monkeypatch):
 def adapt_config(folder: Path, search: Path, *overrides: str, **project: object) -> RunConfig:
     """The search's configuration as that of an adaptation."""
     keys = yaml.safe_load((search / "config.yaml").read_text())
-    keys |= {"job": "projects.fna.adapt.run", "name": "adapted", "output": str(folder / "adapted")}
+    keys |= {"job": "fbnetv5.projects.fna.adapt.run", "name": "adapted", "output": str(folder / "adapted")}
     keys["train"]["steps"] = 2
     keys["evaluate"] |= {"num_drawn": 0, "write_predictions": False}
     keys["project"] = {"search": str(search)} | project

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config, read_project
-from fbnetv5.heads.heatmaps import SIGMA
-from fbnetv5.targets import build_target, find_class, find_function
-from projects.fna import table13_plan
-from projects.fna.options import AdaptOptions, SearchOptions
-from projects.fna.problem import cost_size
-from projects.fna.spaces import get_space
+from fbnetv5.config.read import load_config, read_project
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.targets import build_target, find_class, find_function
+from fbnetv5.heads.simple_baseline.heatmaps import SIGMA
+from fbnetv5.projects.fna import table13_plan
+from fbnetv5.projects.fna.options import AdaptOptions, SearchOptions
+from fbnetv5.projects.fna.problem import cost_size
+from fbnetv5.projects.fna.spaces import get_space
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SEARCHES = sorted(CONFIGS.rglob("*search.yaml"))

@@ -11,15 +11,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fbnetv5.engine.checkpoint import save_weights
-from fbnetv5.errors import InputError
-from fbnetv5.launch import run_job
-from projects.fna import search_loop
-from projects.fna.architecture import Architecture
-from projects.fna.methods import read_result
-from projects.fna.network import FNANetwork, architecture_cost
-from projects.fna.problem import strategy
-from projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, problem, search_config, use_tiny_space
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import save_weights
+from fbnetv5.cli.launch import run_job
+from fbnetv5.projects.fna import search_loop
+from fbnetv5.projects.fna.architecture import Architecture
+from fbnetv5.projects.fna.methods import read_result
+from fbnetv5.projects.fna.network import FNANetwork, architecture_cost
+from fbnetv5.projects.fna.problem import strategy
+from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, problem, search_config, use_tiny_space
 
 METHOD = {"_target_": DIFFERENTIABLE, "lr": 0.1, "weights_first": 0.34}
 

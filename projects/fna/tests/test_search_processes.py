@@ -15,12 +15,12 @@ import torch.multiprocessing as mp
 import yaml
 from safetensors.torch import load_file
 
-from fbnetv5.engine.distributed import World
-from projects.fna import spaces
-from projects.fna.differentiable import Differentiable
-from projects.fna.problem import build_problem
-from projects.fna.search_step import architecture_step, search_batches, weight_step
-from projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, alone, search_config, use_tiny_space
+from fbnetv5.base.distributed import World
+from fbnetv5.projects.fna import spaces
+from fbnetv5.projects.fna.differentiable import Differentiable
+from fbnetv5.projects.fna.problem import build_problem
+from fbnetv5.projects.fna.search_step import architecture_step, search_batches, weight_step
+from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, alone, search_config, use_tiny_space
 from tests.jobs.runs import command, environment, launch
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,10 @@ def test_a_search_and_an_adaptation_run_in_two_processes(tmp_path):
     found = launch(*small, config=tmp_path / "tiny.yaml", processes=2, tiny=False)
     assert found.returncode == 0, found.stderr[-3000:]
     keys = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
-    keys |= {"job": "projects.fna.adapt.run", "project": {"search": str(tmp_path / "search"), "calibration_steps": 1}}
+    keys |= {
+        "job": "fbnetv5.projects.fna.adapt.run",
+        "project": {"search": str(tmp_path / "search"), "calibration_steps": 1},
+    }
     (tmp_path / "adapt.yaml").write_text(yaml.safe_dump(keys))
     output = f"output={tmp_path / 'adapted'}"
     adapted = launch(*small, output, config=tmp_path / "adapt.yaml", processes=2, tiny=False)

@@ -7,15 +7,15 @@ import json
 
 import pytest
 
-from fbnetv5.errors import InputError
-from fbnetv5.launch import run_job
-from projects.fna import random_search
-from projects.fna.methods import read_result
-from projects.fna.random_search import sample_matched
-from projects.fna.tests.search_runs import TINY, problem, search_config, use_tiny_space, write_seed
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import run_job
+from fbnetv5.projects.fna import random_search
+from fbnetv5.projects.fna.methods import read_result
+from fbnetv5.projects.fna.random_search import sample_matched
+from fbnetv5.projects.fna.tests.search_runs import TINY, problem, search_config, use_tiny_space, write_seed
 
-SAMPLING = "projects.fna.random_search.RandomSampling"
-SEARCH = "projects.fna.random_search.RandomSearch"
+SAMPLING = "fbnetv5.projects.fna.random_search.RandomSampling"
+SEARCH = "fbnetv5.projects.fna.random_search.RandomSearch"
 
 
 @pytest.fixture(autouse=True)

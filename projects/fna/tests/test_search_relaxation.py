@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from projects.fna.relaxation import ArchitectureParameters, cost_table, expected_cost
+from fbnetv5.projects.fna.relaxation import ArchitectureParameters, cost_table, expected_cost
 
 COSTS = ((3.0, 1.0, 8.0), (5.0, 2.0), (0.0, 4.0, 7.0))
 NUM_OPTIONS = (3, 2, 3)

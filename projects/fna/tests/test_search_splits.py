@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.errors import InputError
-from projects.fna.splits import split_source
+from fbnetv5.projects.fna.splits import split_source
 
 SOURCE = ShapesSource(40, 32, 0)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.errors import InputError
-from projects.fna.differentiable import Differentiable
-from projects.fna.network import FNANetwork
-from projects.fna.search_step import Schedule, SearchRun, architecture_step, search_batches, weight_step
-from projects.fna.tests.search_runs import TINY, problem, use_tiny_space
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.differentiable import Differentiable
+from fbnetv5.projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.search_step import Schedule, SearchRun, architecture_step, search_batches, weight_step
+from fbnetv5.projects.fna.tests.search_runs import TINY, problem, use_tiny_space
 
 
 @pytest.fixture

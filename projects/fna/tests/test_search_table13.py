@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fbnetv5.errors import InputError
-from projects.fna.table13 import main, ready
-from projects.fna.table13_plan import load_table, plan
-from projects.fna.table13_results import markdown
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.table13 import main, ready
+from fbnetv5.projects.fna.table13_plan import load_table, plan
+from fbnetv5.projects.fna.table13_results import markdown
 
 PETS = Path(__file__).parents[1] / "configs" / "table13" / "pets.yaml"
 
@@ -106,17 +106,17 @@ def test_a_table_is_run_and_not_run_again(tmp_path, capsys):
         "evaluate": {"num_drawn": 0, "write_predictions": False},
         "runtime": {"device": "cpu", "workers": 0, "log_every": 1},
     }
-    deeplab = {"head": {"_target_": "projects.fna.heads.deeplab.DeepLabV3", "hidden_channels": 8, "rates": [1]}}
+    deeplab = {"head": {"_target_": "fbnetv5.projects.fna.heads.deeplab.DeepLabV3", "hidden_channels": 8, "rates": [1]}}
     classifier = {"_target_": "fbnetv5.heads.classifier.Classifier", "hidden_channels": 8}
-    network = {"_target_": "projects.fna.network.FNANetwork", "architecture": "mobilenetv2_035"}
+    network = {"_target_": "fbnetv5.projects.fna.network.FNANetwork", "architecture": "mobilenetv2_035"}
     files = {
         "seed": {"job": "train", "model": {"network": network, "head": classifier}},
         "search": {
-            "job": "projects.fna.search.run",
+            "job": "fbnetv5.projects.fna.search.run",
             "model": deeplab,
             "project": {"space": "mobilenetv2_035_seg"},
         },
-        "adapt": {"job": "projects.fna.adapt.run", "model": deeplab},
+        "adapt": {"job": "fbnetv5.projects.fna.adapt.run", "model": deeplab},
     }
     for name, keys in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**shared, "name": name, **keys}))

@@ -11,17 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
-from fbnetv5.model import ModelSpec, build_model
-from fbnetv5.model_folder import load, save_model
-from projects.fna.network import FNANetwork, get_architecture
-from projects.fna.remap import remap_to_super_network
-from projects.fna.seeds import NETWORK_CLASS, load_seed
-from projects.fna.spaces import get_space
-from projects.fna.super_network import SuperNetwork
-from projects.fna.tests.networks import images, mobile
-from projects.fna.weights import network_shapes
+from fbnetv5.model.folder import load, save_model
+from fbnetv5.model.task_net import ModelSpec, build_model
+from fbnetv5.projects.fna.network import FNANetwork, get_architecture
+from fbnetv5.projects.fna.remap import remap_to_super_network
+from fbnetv5.projects.fna.seeds import NETWORK_CLASS, load_seed
+from fbnetv5.projects.fna.spaces import get_space
+from fbnetv5.projects.fna.super_network import SuperNetwork
+from fbnetv5.projects.fna.tests.networks import images, mobile
+from fbnetv5.projects.fna.weights import network_shapes
 
 
 def timm_weights(name: str) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def test_folders_that_are_no_seeds_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"config.json is not JSON"):
         load_seed(str(tmp_path))
     write_config(tmp_path, _target_="other.Network")
-    with pytest.raises(InputError, match=r"the model's network is no projects.fna.network.FNANetwork"):
+    with pytest.raises(InputError, match=r"the model's network is no fbnetv5.projects.fna.network.FNANetwork"):
         load_seed(str(tmp_path))
     write_config(tmp_path, architecture={"stem": {"channels": 8}})
     with pytest.raises(InputError, match=r"config.json: network.architecture: the key 'stages' is missing"):

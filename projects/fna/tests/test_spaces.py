@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from fbnetv5.errors import InputError
-from projects.fna.block_spec import BlockSpec, Stem
-from projects.fna.network import architecture_cost, get_architecture
-from projects.fna.space import Space
-from projects.fna.spaces import SPACES, get_space
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fna.block_spec import BlockSpec, Stem
+from fbnetv5.projects.fna.network import architecture_cost, get_architecture
+from fbnetv5.projects.fna.space import Space
+from fbnetv5.projects.fna.spaces import SPACES, get_space
 
 # (stem, then channels, layers and nominal stride of each stage) of Tables 1 and 9. The segmentation column prints
 # stride 1 for the stage of 160 channels; test_segmentation_runs_at_output_stride_16 covers that.

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from fbnetv5.archs.cost import measured_macs
-from projects.fna.network import FNANetwork
-from projects.fna.remap import candidate_prefix, collect_from_super_network
-from projects.fna.space import Space
-from projects.fna.spaces import residual_space
-from projects.fna.super_network import CandidateLayer, SuperNetwork
-from projects.fna.tests.networks import images, randomise, space
+from fbnetv5.projects.fna.network import FNANetwork
+from fbnetv5.projects.fna.remap import candidate_prefix, collect_from_super_network
+from fbnetv5.projects.fna.space import Space
+from fbnetv5.projects.fna.spaces import residual_space
+from fbnetv5.projects.fna.super_network import CandidateLayer, SuperNetwork
+from fbnetv5.projects.fna.tests.networks import images, randomise, space
 
 RESIDUAL = residual_space("tiny", "tiny", "basic", (16, 16, 32, 32), (1, 2, 1, 1))
 

@@ -8,10 +8,10 @@ from timm.models._efficientnet_blocks import ConvBnAct
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 
-from fbnetv5.archs.cost import Size, conv_cost
+from fbnetv5.archs.cost import conv_cost
+from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.label_head import LabelHead
-from fbnetv5.tasks.task import Features
 
 HIDDEN_CHANNELS = 1280
 

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.data.multitask import IGNORE
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import IGNORE, Features, Size
 from fbnetv5.heads.fixed_pixels import averaging_weights, grid_averages, likeliest_pixels
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.segmentation_head import SegmentationHead
-from fbnetv5.heads.sizes import Size, stored_sizes, unpadded_sizes
-from fbnetv5.tasks.task import Features
+from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 
 CHUNK_BYTES = 2**27  # of class probabilities that are resized at a time
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config, path_override
-from projects.fpnas.jobs import Independent, Job, Result, Shared
+from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cifar10_small.yaml"
 COLOURS = {"blue": (40, 60, 200), "green": (30, 180, 60), "red": (200, 40, 50)}

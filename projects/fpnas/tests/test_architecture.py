@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fbnetv5.errors import InputError
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.macro import MACROS, NUM_BLOCKS, Macro, Place
-from projects.fpnas.scale import classifier_macs, main
-from projects.fpnas.space import block_type, valid_types
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.macro import MACROS, NUM_BLOCKS, Macro, Place
+from fbnetv5.projects.fpnas.scale import classifier_macs, main
+from fbnetv5.projects.fpnas.space import block_type, valid_types
 
 
 def residual(macro: Macro, conv: str = "k3e6") -> Architecture:

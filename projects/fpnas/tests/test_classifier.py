@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.errors import InputError
-from projects.fpnas.heads.classifier import PooledClassifier
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fpnas.heads.classifier import PooledClassifier
 
 CHANNELS = (0, 4, 6, 8)
 

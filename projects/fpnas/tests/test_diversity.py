@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.config_file import load_config
-from fbnetv5.errors import InputError
-from projects.fpnas import diversity
-from projects.fpnas.small_network import SmallNetwork, adapted_width, model_macs, network_ids, types_of
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import load_config
+from fbnetv5.projects.fpnas import diversity
+from fbnetv5.projects.fpnas.small_network import SmallNetwork, adapted_width, model_macs, network_ids, types_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "diversity.yaml"
 TINY = (

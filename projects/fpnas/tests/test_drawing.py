@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fbnetv5.errors import InputError
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.drawing import block_drawing, draw_architecture, main
-from projects.fpnas.macro import MACROS
-from projects.fpnas.space import BLOCK_TYPES, BlockType, block_type, valid_types
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.drawing import block_drawing, draw_architecture, main
+from fbnetv5.projects.fpnas.macro import MACROS
+from fbnetv5.projects.fpnas.space import BLOCK_TYPES, BlockType, block_type, valid_types
 
 
 def drawn(seed: int = 0) -> Architecture:

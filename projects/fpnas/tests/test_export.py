@@ -9,23 +9,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fbnetv5.base.seeding import forked, generator
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.export.convert import convert
 from fbnetv5.export.deployed import DeployedModel, deploy, folded
+from fbnetv5.export.formats import convert
 from fbnetv5.export.runtime import RUNTIMES
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from fbnetv5.seeding import forked, generator
-from projects.fna.tests.networks import randomise
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.macro import MACROS
-from projects.fpnas.network import FPNASNetwork
-from projects.fpnas.space import valid_types
-from projects.fpnas.tests.test_network import TINY
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
+from fbnetv5.projects.fna.tests.networks import randomise
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.macro import MACROS
+from fbnetv5.projects.fpnas.network import FPNASNetwork
+from fbnetv5.projects.fpnas.space import valid_types
+from fbnetv5.projects.fpnas.tests.test_network import TINY
 
 SIZE = (64, 104)  # PSPNet's feature has 8 x 13 positions
 HEADS: dict[str, dict[str, Any]] = {
-    "classifier": {"_target_": "projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 32},
-    "psp": {"_target_": "projects.fpnas.heads.psp.PSPNet", "hidden_channels": 8},
+    "classifier": {"_target_": "fbnetv5.projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 32},
+    "psp": {"_target_": "fbnetv5.projects.fpnas.heads.psp.PSPNet", "hidden_channels": 8},
 }
 LAST_LAYERS = {"classifier": "classify", "psp": "scores"}
 
@@ -40,7 +40,7 @@ def model(name: str) -> TaskNet:
         classes=("a", "b", "c", "d"),
         input=InputSpec(short_side=64, multiple=8),
         network={
-            "_target_": "projects.fpnas.network.FPNASNetwork",
+            "_target_": "fbnetv5.projects.fpnas.network.FPNASNetwork",
             "architecture": TINY.as_dict(),
             "output_stride": output_stride,
         },

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from fbnetv5.archs.cost import measured_macs
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
-from fbnetv5.model import ModelSpec, build_model
-from fbnetv5.model_folder import load, save_model
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.macro import MACROS, Macro, Place
-from projects.fpnas.network import FPNASNetwork
-from projects.fpnas.space import block_type, valid_types
+from fbnetv5.model.folder import load, save_model
+from fbnetv5.model.task_net import ModelSpec, build_model
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.macro import MACROS, Macro, Place
+from fbnetv5.projects.fpnas.network import FPNASNetwork
+from fbnetv5.projects.fpnas.space import block_type, valid_types
 
 TINY = Architecture.of(
     Macro(
@@ -99,10 +99,10 @@ def test_a_model_folder_holds_the_architecture(tmp_path: Path):
     spec = ModelSpec(
         family=None,
         topology=None,
-        head={"_target_": "projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 32},
+        head={"_target_": "fbnetv5.projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 32},
         classes=("cat", "dog", "fish"),
         input=InputSpec(short_side=32, crop=32),
-        network={"_target_": "projects.fpnas.network.FPNASNetwork", "architecture": str(tmp_path / "a.yaml")},
+        network={"_target_": "fbnetv5.projects.fpnas.network.FPNASNetwork", "architecture": str(tmp_path / "a.yaml")},
     )
     model = build_model(spec).eval()
     save_model(tmp_path / "model", model, model.spec)

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.errors import InputError
-from fbnetv5.model import ModelSpec, TaskNet, build_model
-from projects.fpnas.heads.psp import PSPNet, PyramidPooling, likeliest, pixel_loss
-from projects.fpnas.multi_scale import MultiScaleNet
-from projects.fpnas.tests.test_network import TINY
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
+from fbnetv5.projects.fpnas.heads.psp import PSPNet, PyramidPooling, likeliest, pixel_loss
+from fbnetv5.projects.fpnas.multi_scale import MultiScaleNet
+from fbnetv5.projects.fpnas.tests.test_network import TINY
 
 CHANNELS = (8, 16, 24, 32)
 FEATURES = {2: (2, 24, 6, 5), 3: (2, 32, 6, 5)}
@@ -33,11 +33,11 @@ def segmenter() -> TaskNet:
     spec = ModelSpec(
         family=None,
         topology=None,
-        head={"_target_": "projects.fpnas.heads.psp.PSPNet", "hidden_channels": 8},
+        head={"_target_": "fbnetv5.projects.fpnas.heads.psp.PSPNet", "hidden_channels": 8},
         classes=("sky", "road", "car"),
         input=InputSpec(short_side=32, multiple=32),
         network={
-            "_target_": "projects.fpnas.network.FPNASNetwork",
+            "_target_": "fbnetv5.projects.fpnas.network.FPNASNetwork",
             "architecture": TINY.as_dict(),
             "output_stride": 8,
         },
@@ -122,7 +122,7 @@ def test_maps_have_the_stored_size_and_the_padding_is_cut():
 def test_few_classes_at_a_time_give_the_same_map(monkeypatch: pytest.MonkeyPatch):
     probabilities = torch.rand(7, 5, 4).softmax(0)
     whole = likeliest(probabilities, (11, 9))
-    monkeypatch.setattr("projects.fpnas.heads.psp.CHUNK_BYTES", 1)
+    monkeypatch.setattr("fbnetv5.projects.fpnas.heads.psp.CHUNK_BYTES", 1)
     for one, other in zip(whole, likeliest(probabilities, (11, 9)), strict=True):
         assert torch.equal(one, other)
     resized = F.interpolate(probabilities[None], size=(11, 9), mode="bilinear")[0]

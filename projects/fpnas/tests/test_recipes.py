@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fbnetv5.config_file import load_config
+from fbnetv5.config.read import load_config
 from fbnetv5.data.sources import build_source
 from fbnetv5.engine.optim import rate_factor
 from fbnetv5.jobs import train
-from fbnetv5.jobs.final_model import build_final_model
-from projects.fpnas import multi_scale
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.macro import MACROS
-from projects.fpnas.tests.test_network import TINY
+from fbnetv5.model.build import build_final_model
+from fbnetv5.projects.fpnas import multi_scale
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.macro import MACROS
+from fbnetv5.projects.fpnas.tests.test_network import TINY
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHAPES = (

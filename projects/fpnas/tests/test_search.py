@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from fbnetv5.config import RunConfig
-from fbnetv5.config_file import load_config
-from fbnetv5.engine.checkpoint import load_by_name, read_weights
-from fbnetv5.errors import InputError
-from fbnetv5.model import build_model
-from projects.fpnas import crew
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.history import History
-from projects.fpnas.jobs import Independent
-from projects.fpnas.problem import NETWORK, model_spec
-from projects.fpnas.search import prepare, run
-from projects.fpnas.tests.searches import NUM_TYPES, tiny_search, write_images
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import load_by_name, read_weights
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.model.task_net import build_model
+from fbnetv5.projects.fpnas import crew
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.history import History
+from fbnetv5.projects.fpnas.jobs import Independent
+from fbnetv5.projects.fpnas.problem import NETWORK, model_spec
+from fbnetv5.projects.fpnas.search import prepare, run
+from fbnetv5.projects.fpnas.tests.searches import NUM_TYPES, tiny_search, write_images
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -120,7 +120,7 @@ def test_results_do_not_depend_on_the_number_of_processes(tmp_path):
 
 @pytest.mark.parametrize("target", ["methods.RandomSearch", "reinforce.Reinforce"])
 def test_the_methods_to_compare_with_take_as_many_images(tmp_path, target):
-    method = f"project.method={{_target_: projects.fpnas.{target}, epochs: 5}}"
+    method = f"project.method={{_target_: fbnetv5.projects.fpnas.{target}, epochs: 5}}"
     folder = search(tiny_search(tmp_path, method))
     summary = json.loads((folder / "search.json").read_text())
     assert summary["image_passes"] == 3 * (2 + 1 * 3) * 18

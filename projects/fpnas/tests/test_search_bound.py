@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 import torch
 
-from fbnetv5.errors import InputError
-from projects.fpnas.bound import BoundedSpace, reward, swap
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fpnas.bound import BoundedSpace, reward, swap
 
 MACS = ((0, 3, 5), (1, 2), (0, 4, 4, 9))
 ALL = list(product(range(3), range(2), range(4)))

@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 
-from fbnetv5.errors import InputError
-from fbnetv5.model import build_model
-from projects.fpnas import compare, references, search
-from projects.fpnas.compare_table import Measured, differences, markdown
-from projects.fpnas.problem import Problem, model_macs, model_spec, read_macro
-from projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
-from projects.fpnas.tests.searches import CONFIG, MACRO, tiny_search, write_images
+from fbnetv5.base.errors import InputError
+from fbnetv5.model.task_net import build_model
+from fbnetv5.projects.fpnas import compare, references, search
+from fbnetv5.projects.fpnas.compare_table import Measured, differences, markdown
+from fbnetv5.projects.fpnas.problem import Problem, model_macs, model_spec, read_macro
+from fbnetv5.projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
+from fbnetv5.projects.fpnas.tests.searches import CONFIG, MACRO, tiny_search, write_images
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_references_have_the_strides_and_channels_that_they_state(network, strid
 def test_mobilenet_v2_costs_what_fpnas_does_with_its_blocks(tmp_path):
     """MobileNetV2 is a point of the space: expansion 6, kernel 3, and a residual where the shape stays."""
     data = tiny_search(tmp_path).data
-    head = {"_target_": "projects.fpnas.heads.classifier.PooledClassifier"}
+    head = {"_target_": "fbnetv5.projects.fpnas.heads.classifier.PooledClassifier"}
     problem = Problem(read_macro("cifar10", 1), head, tuple("abcdefghij"), data)
     names = [[kind.name for kind in kinds] for kinds in problem.types]
     choices = [row.index("add k3e6") if "add k3e6" in row else row.index("conv k3e6") for row in names]
     macs = problem.space(1e12).macs(choices)
-    model = build_model(model_spec({"_target_": "projects.fpnas.references.MobileNetV2"}, problem))
+    model = build_model(model_spec({"_target_": "fbnetv5.projects.fpnas.references.MobileNetV2"}, problem))
     assert model_macs(model, 32) == macs
     assert macs == pytest.approx(296e6, rel=0.005)
 
@@ -88,7 +88,10 @@ def test_a_width_never_has_as_many_macs_as_the_bound(target):
     [
         ("project.bound=1e4", "project.bound=10,000 MACs is met by no network"),
         ("project.num_candidates=22", "project.num_candidates=22 is more than the 21 types"),
-        ("project.method={_target_: projects.fpnas.methods.RandomSearch, epochs: 4}", "does not divide the 15 epochs"),
+        (
+            "project.method={_target_: fbnetv5.projects.fpnas.methods.RandomSearch, epochs: 4}",
+            "does not divide the 15 epochs",
+        ),
         ("project.tolerance=0", "project.tolerance=0.0 is not between 0 and 1"),
         ("project.tolerance=1e-6", r"no width gives 250,000 MACs .* raise project.tolerance"),
         ("project.mobilenet_strides=[2,1]", r"project.mobilenet_strides=\[2, 1\] should be 5 numbers, each 1 or 2"),

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fbnetv5.config import DataConfig, FilesConfig
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.geometry import normalised
 from fbnetv5.data.sources import build_source
-from fbnetv5.errors import InputError
-from projects.fpnas.images import (
+from fbnetv5.projects.fpnas.images import (
     ImageSet,
     augment,
     check_data,
@@ -23,7 +23,7 @@ from projects.fpnas.images import (
     split,
     val_batches,
 )
-from projects.fpnas.tests.searches import COLOURS, write_images
+from fbnetv5.projects.fpnas.tests.searches import COLOURS, write_images
 
 
 def numbered(count: int, side: int = 6) -> ImageSet:

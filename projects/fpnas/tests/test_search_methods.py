@@ -7,11 +7,11 @@ from itertools import product
 import pytest
 import torch
 
-from fbnetv5.errors import InputError
-from projects.fpnas.bound import BoundedSpace
-from projects.fpnas.methods import Budget, CoordinateDescent, RandomSearch
-from projects.fpnas.reinforce import Controller, Reinforce
-from projects.fpnas.tests.searches import Landscape
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fpnas.bound import BoundedSpace
+from fbnetv5.projects.fpnas.methods import Budget, CoordinateDescent, RandomSearch
+from fbnetv5.projects.fpnas.reinforce import Controller, Reinforce
+from fbnetv5.projects.fpnas.tests.searches import Landscape
 
 MACS = ((1, 2, 3, 4), (1, 2), (1, 2, 3, 4))
 SCORES = [[0.1, 0.9, 0.2, 0.5], [0.3, 0.6], [0.8, 0.1, 0.4, 0.9]]

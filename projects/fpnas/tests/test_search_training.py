@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fbnetv5.config import DataConfig, OptimizerConfig
-from fbnetv5.engine.checkpoint import read_weights
-from projects.fpnas.architecture import Architecture
-from projects.fpnas.fit import accuracy, accuracy_by_batch, fit, rate
-from projects.fpnas.images import ImageSet, save_split
-from projects.fpnas.jobs import Independent, Shared, read_result, weights_file, write_result
-from projects.fpnas.problem import Problem, SharedModels, model_macs, read_macro
-from projects.fpnas.tests.searches import MACRO, NUM_TYPES, tiny_search
-from projects.fpnas.work import IMAGES, Work, do_job, type_at
+from fbnetv5.base.weights import read_weights
+from fbnetv5.config.schema import DataConfig, OptimizerConfig
+from fbnetv5.projects.fpnas.architecture import Architecture
+from fbnetv5.projects.fpnas.fit import accuracy, accuracy_by_batch, fit, rate
+from fbnetv5.projects.fpnas.images import ImageSet, save_split
+from fbnetv5.projects.fpnas.jobs import Independent, Shared, read_result, weights_file, write_result
+from fbnetv5.projects.fpnas.problem import Problem, SharedModels, model_macs, read_macro
+from fbnetv5.projects.fpnas.tests.searches import MACRO, NUM_TYPES, tiny_search
+from fbnetv5.projects.fpnas.work import IMAGES, Work, do_job, type_at
 
-HEAD = {"_target_": "projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 16}
+HEAD = {"_target_": "fbnetv5.projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 16}
 CPU = torch.device("cpu")
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.cost import measured_macs
-from fbnetv5.errors import InputError
-from projects.fpnas.blocks import build_block
-from projects.fpnas.small_network import DIGITS
-from projects.fpnas.space import BLOCK_TYPES, GRAPHS, BlockType, Edge, Graph, Position, block_type, valid_types
+from fbnetv5.base.errors import InputError
+from fbnetv5.projects.fpnas.blocks import build_block
+from fbnetv5.projects.fpnas.small_network import DIGITS
+from fbnetv5.projects.fpnas.space import BLOCK_TYPES, GRAPHS, BlockType, Edge, Graph, Position, block_type, valid_types
 
 SAME = Position(16, 16)
 INPUT = np.eye(2)  # the halves (l, r) of x; a value is a row a half, over (l, r) and over what the MBConv returns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.class_map import ClassMap
 

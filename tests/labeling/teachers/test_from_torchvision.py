@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
 from fbnetv5.labeling.teachers import TorchvisionBoxes, TorchvisionPixels
-from fbnetv5.seeding import forked
 from tests.labeling.teachers.pictures import pictures
 
 DETECTOR, SEGMENTER = "ssdlite320_mobilenet_v3_large", "lraspp_mobilenet_v3_large"

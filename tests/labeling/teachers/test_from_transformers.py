@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.targets import build_target
 from fbnetv5.labeling.teachers import TransformersBoxes, TransformersPixels
 from fbnetv5.labeling.teachers.from_transformers import NEEDED
-from fbnetv5.targets import build_target
 from tests.labeling.teachers.pictures import pictures
 
 pytest.importorskip("transformers", reason=NEEDED)

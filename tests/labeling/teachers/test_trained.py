@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fbnetv5.errors import InputError
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import forked
 from fbnetv5.labeling.teachers import TrainedBoxes, TrainedPixels
-from fbnetv5.model import TaskNet
-from fbnetv5.model_folder import save_model
-from fbnetv5.seeding import forked
+from fbnetv5.model.folder import save_model
+from fbnetv5.model.task_net import TaskNet
 from tests.labeling.teachers.pictures import pictures
-from tests.test_model import build
+from tests.model.test_task_net import build
 
 
 def saved(folder: str, task: str) -> TaskNet:

@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import ResNetConfig, SwinConfig
 
-from fbnetv5.seeding import forked
+from fbnetv5.base.seeding import forked
 
 NAMES = ("person", "N/A", "dog", "cat")
 LABELS = {"id2label": dict(enumerate(NAMES)), "label2id": {name: index for index, name in enumerate(NAMES)}}

@@ -1,0 +1,134 @@
+"""Atomic writes: a reader sees the old file or the new one, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from fbnetv5.base.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` once the block has ended without an error.
+
+    Raises:
+        InputError: the file could not be written (no space, no permission); what stood at ``path`` is untouched.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    except OSError as error:
+        kept = "; the previous file is untouched" if target.exists() else ""
+        raise InputError(f"cannot write {target}: {error.strerror or error}{kept}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path``, which must not exist, once the block has ended.
+
+    All that is in it is on the disk before that.
+
+    Raises:
+        InputError: something could not be written; nothing is left behind.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary.chmod(0o755)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}; nothing was left half-written") from error
+    except InputError as error:
+        if temporary is None or str(temporary) not in str(error):
+            raise
+        raise InputError(str(error).replace(str(temporary), str(target))) from error  # the name that the reader knows
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder and all in it to the disk, without which a rename may get there before what it names."""
+    for parent, _, files in os.walk(folder, topdown=False):
+        for place in [*(Path(parent, file) for file in files), Path(parent)]:
+            handle = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def reported(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block, such as a full disk, into an InputError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a text file.
+
+    Raises:
+        InputError: it could not be written.
+    """
+    with reported(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def keep_lines(path: Path, wanted: Callable[[str], bool]) -> None:
+    """Drop the lines of a text file that are not wanted, and those that were cut off or damaged; no file is fine.
+
+    Args:
+        path: the file.
+        wanted: whether to keep a line; a ValueError or KeyError says that it is damaged.
+    """
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    write_text(path, "".join(line for line in lines if line.endswith("\n") and _is_wanted(line, wanted)))
+
+
+def _is_wanted(line: str, wanted: Callable[[str], bool]) -> bool:
+    try:
+        return wanted(line)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def csv_lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines of a csv file. Unlike csv.writer's lines that end in a line feed, they quote a lone \\r."""
+    for row in rows:
+        buffer = io.StringIO()
+        csv.writer(buffer).writerow(row)
+        yield buffer.getvalue().removesuffix("\r\n") + "\n"

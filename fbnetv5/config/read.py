@@ -1,0 +1,168 @@
+"""Reading config files, and saying in one line what is wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.config.option import check_options
+from fbnetv5.config.schema import RENAMED, RunConfig, describe, register
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
+OPEN_ENDED = (  # mappings without fixed keys
+    "tasks.",
+    "search.task_weights",
+    "search.algorithm",
+    "model.head",
+    "model.network",
+    "label.boxes",
+    "label.masks",
+    "project",
+)
+Schema = TypeVar("Schema")
+NOT_IN_IDENTITY = re.compile(
+    r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
+)
+
+
+def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:
+    """Read a config file with ``key=value`` overrides, as the command line does.
+
+    Args:
+        file: ends in .yaml; may build on the project's own, as in ``defaults: [/search/pets, _self_]``.
+        overrides: in hydra's grammar.
+        sweep: whether ``key=a,b`` is allowed; all values are checked, the first of each is returned.
+
+    Raises:
+        InputError: a key is unknown, a value has another type, or the file is no valid config.
+    """
+    register()
+    if not CONFIGS.is_dir():
+        raise InputError(f"{CONFIGS} is missing: install a clone of the project with `pip install --editable .`")
+    try:
+        parsed = OverridesParser.create().parse_overrides([open_ended(override) for override in overrides])
+        swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
+        if swept and not sweep:
+            raise InputError(f"{swept[0]} has several values; --multirun runs them all, or quote the value")
+        runs = itertools.zip_longest(*map(_values, parsed))  # each value once, not each combination
+        first = [next(iter(_values(override))) for override in parsed]
+        configs = [
+            _compose(file, [value or default for value, default in zip(run, first, strict=True)]) for run in runs
+        ]
+        return configs[0] if configs else _compose(file, [])
+    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError) as error:
+        raise InputError(f"{file}: {_explain(error)}") from error
+
+
+def open_ended(override: str) -> str:
+    """Let hydra add entries to the mappings without fixed keys; what they hold is checked when it is used."""
+    return f"++{override}" if override.startswith(OPEN_ENDED) else override
+
+
+def to_run_config(node: DictConfig) -> RunConfig:
+    """Turn hydra's node into a :class:`RunConfig`.
+
+    Raises:
+        InputError: a key is unknown, or a value is missing, of another type or out of its range.
+    """
+    if OmegaConf.get_type(node) is not RunConfig:
+        raise InputError("the config builds on nothing: start it with `defaults: [/fbnetv5/schema, _self_]`")
+    try:
+        # merged into a fresh schema, as hydra lets +key=value past the one that it composed
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.to_container(node)))
+    except OmegaConfBaseException as error:
+        raise InputError(_explain(error)) from error
+    assert isinstance(config, RunConfig)
+    check_options(config)
+    return config
+
+
+def read_project(node: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """Read a project's own keys, ``RunConfig.project``, as an instance of its dataclass.
+
+    Args:
+        node: the keys, nested, as plain data.
+        schema: a dataclass, whose fields :func:`fbnetv5.config.option.option` declares.
+
+    Raises:
+        InputError: a key is unknown, or a value is missing or of another type.
+    """
+    try:
+        declared = OmegaConf.create({"project": OmegaConf.structured(schema)})  # below the key that messages shall name
+        project = OmegaConf.to_object(OmegaConf.merge(declared, {"project": dict(node)}).project)
+    except OmegaConfBaseException as error:
+        raise InputError(_explain(error, [key for key, _, _ in describe(schema, "project.")])) from error
+    assert isinstance(project, schema)
+    check_options(project, "project.")
+    return project
+
+
+def path_override(key: str, path: str | Path) -> str:
+    """Return the override that sets a key to a path, whatever characters the path has."""
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
+    flat = _flatten(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
+    return {key: value for key, value in flat.items() if not NOT_IN_IDENTITY.match(key)}
+
+
+def saved_yaml(config: RunConfig, header: str) -> str:
+    """Return the resolved configuration as YAML under a comment; a config file that gives the same run again."""
+    lines = "".join(f"# {line}\n" for line in header.splitlines())
+    keys = OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+    return f"{lines}defaults: [/fbnetv5/schema, _self_]\n{keys}"
+
+
+def _compose(file: Path, overrides: Sequence[str]) -> RunConfig:
+    with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
+        return to_run_config(compose(file.stem, overrides=[*overrides, SEARCH_PATH]))
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _explain(error: BaseException, known: Sequence[str] = ()) -> str:
+    """Say in one line what hydra or omegaconf found wrong, with the nearest known key where one is unknown.
+
+    ``known`` are all keys that there are, by default those of :class:`RunConfig`.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error)
+    full_key = re.search(r"full_key: (\S+)", text)
+    if full_key is None:
+        return " ".join(text.split())
+    key = full_key.group(1)
+    if key in RENAMED:
+        return f"{key} is now called {RENAMED[key]}"
+    if " not in " in text:
+        known = known or [known_key for known_key, _, _ in describe()]
+        return f"unknown key '{key}'{nearest(key, {*known, *(k.rsplit('.', 1)[0] for k in known)})}"
+    return f"{key}: {text.splitlines()[0]}"
+
+
+def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted keys."""
+    if not isinstance(node, Mapping) or (prefix and not node):
+        return {prefix: node}
+    children = [_flatten(child, f"{prefix}.{key}" if prefix else str(key)) for key, child in node.items()]
+    return {key: value for child in children for key, value in child.items()}

@@ -1,0 +1,355 @@
+"""The schema of every configuration: keys, types, defaults and help texts.
+
+A config file starts with ``defaults: [/fbnetv5/schema, _self_]`` and sets what differs. A key that is not here, or a
+value of another type, is an error that names it. ``python train_net.py --help`` prints these texts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from fbnetv5.config.option import option
+
+
+@dataclass
+class ModelConfig:
+    """The network: a supernet, or with a topology and a head the final model of one task."""
+
+    family: str = option("A", "FBNetV3 family of the blocks: A_C, A_R, A, B, C, D, E, F, G; NANO is for small images")
+    num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
+    weights: str | None = option(
+        None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
+    )
+    trunk_weights: str | None = option(
+        None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
+    )
+    topology: str | None = option(
+        None, "train: a topology file, or linear, unet, fpn, panet or bifpn (of num_stages stages)"
+    )
+    network: dict[str, Any] = option(
+        dict, "train: {_target_: class, its options}, a network of a project; instead of family and topology"
+    )
+    head: dict[str, Any] = option(dict, "train: {_target_: class, its options}, the head of the final model")
+
+
+@dataclass
+class FilesConfig:
+    """Where one split lies. Paths are relative to data.root; leave out what you have no labels for."""
+
+    index: str | None = option(None, "parquet index, below data.root; instead of the labels below")
+    images: str | None = option(
+        None, "folder of images, below data.root, as are the labels; of an index: what its paths of images start from"
+    )
+    labels: str | None = option(
+        None, "csv with the columns file_name,label; or data.train.images again where each class has a folder"
+    )
+    boxes: str | None = option(None, "COCO json")
+    masks: str | None = option(None, "folder of PNG masks named like the images")
+    depth_maps: str | None = option(None, "folder of 16-bit PNG depth maps named like the images, 0 = unknown")
+    keypoints: str | None = option(None, "COCO json of keypoints, one person an image")
+
+
+@dataclass
+class ShapesConfig:
+    """The procedural data set, used where data.root is null."""
+
+    num_images: int = option(4096, "images in the training split", minimum=1)
+    num_val_images: int = option(
+        512, "images in its validation split, others than those of the training split", minimum=1
+    )
+    size: int = option(128, "side of an image in pixels")
+    seed: int = option(0, "seed of the scenes; runs with other seeds see the same images", minimum=0)
+
+
+@dataclass
+class DataConfig:
+    """The images."""
+
+    root: str | None = option(None, "folder of your data, from the working directory; null: the shapes data set")
+    train: FilesConfig = option(FilesConfig, "the training split")
+    val: FilesConfig = option(FilesConfig, "the validation split, for train and evaluate; class ids are train's")
+    mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
+    depth_scale: float | None = option(
+        None, "value in the depth maps that is one metre: 256 as KITTI has it, 1000 for millimetres"
+    )
+    unannotated: str = option(
+        "empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'", choices=("empty", "unlabelled")
+    )
+    undecodable: str = option(
+        "error",
+        "an image that cannot be read: 'error' stops the run, 'skip' counts and replaces it",
+        choices=("error", "skip"),
+    )
+    shapes: ShapesConfig = option(ShapesConfig, "size of the procedural data set")
+    short_side: int = option(256, "images are resized to this short side, in pixels", minimum=32)
+    long_side: int | None = option(None, "but not beyond this long side, in pixels", minimum=32)
+    scale: list[float] | None = option(None, "[least, most] random factor on the size that images are trained at")
+    crop: int | None = option(
+        224,
+        "side of the random crop that the network trains on, in pixels; null: whole images, padded (train only)",
+        minimum=32,
+    )
+    area: list[float] | None = option(
+        None, "[least, most] share of the image that a crop of random size and shape covers; null: crops of one scale"
+    )
+    crop_width: int | None = option(
+        None,
+        "width of the crop, in pixels, where it is no square; data.crop is then its height (train only)",
+        minimum=32,
+    )
+    crop_place: str = option(
+        "random", "where a crop is cut: at a random place, or at the center", choices=("random", "center")
+    )
+    rotation: float | None = option(
+        None,
+        "deviation in degrees of the random angle that 60 % of the images are turned by; not for boxes",
+        minimum=0,
+    )
+    flip: bool = option(True, "flip half of the images horizontally")
+    color: str = option(
+        "none",
+        "change colours in training: none, photometric (for any task) or randaugment",
+        choices=("none", "photometric", "randaugment"),
+    )
+
+
+@dataclass
+class ScheduleConfig:
+    """How the rate changes over the run."""
+
+    name: str = option(
+        "constant",
+        "constant, multistep, cosine, cosine_restarts, exponential or poly",
+        choices=("constant", "multistep", "cosine", "cosine_restarts", "exponential", "poly"),
+    )
+    unit: str = option(
+        "step", "what milestones, warmup, cycle and exponential decay count: step or epoch", choices=("step", "epoch")
+    )
+    milestones: list[int] = option(list, "multistep: where the rate is multiplied by gamma")
+    gamma: float = option(0.1, "multistep and exponential: the factor", minimum=0)
+    power: float = option(0.9, "poly: the power of the share of the run that is left")
+    final: float = option(0.0, "cosine and cosine_restarts: the factor that they end at", minimum=0)
+    cycle: float = option(10.0, "cosine_restarts: length of the first cycle, in units", minimum=1)
+    cycle_growth: float = option(2.0, "cosine_restarts: each cycle is this times as long as the one before", minimum=1)
+    warmup: float = option(0.0, "length of the linear warm-up, in units", minimum=0)
+    warmup_start: float = option(0.0, "factor at the start of the warm-up")
+
+
+@dataclass
+class OptimizerConfig:
+    """What moves the weights."""
+
+    name: str = option("sgd", "sgd or adamw", choices=("sgd", "adamw"))
+    lr: float = option(0.1, "base rate", minimum=0)
+    backbone_factor: float = option(1.0, "the network's rate is this times that of the heads", minimum=0)
+    momentum: float = option(0.9, "sgd: momentum", minimum=0)
+    nesterov: bool = option(False, "sgd: Nesterov momentum")
+    weight_decay: float = option(2e-5, "weight decay; biases and BN are not decayed", minimum=0)
+    clip_norm: float | None = option(None, "clip the norm of the gradient to this", minimum=0)
+    schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time; the architecture rate follows it")
+
+
+@dataclass
+class LatencyConfig:
+    """How latency is measured where it is the cost."""
+
+    batch_size: int = option(1, "images at a time", minimum=1)
+    repeats: int = option(50, "times that each part of the network is timed; the median counts", minimum=1)
+
+
+@dataclass
+class SearchConfig:
+    """The search."""
+
+    steps: int | None = option(None, "iterations of the search or pretraining; give this or epochs", minimum=1)
+    epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
+    batch_size: int = option(768, "images an iteration, over all processes", minimum=1)
+    num_samples: int = option(
+        16,
+        "architectures an iteration, over all processes; each sees batch_size / num_samples images",
+        minimum=1,
+    )
+    arch_start_step: int = option(0, "warm-up: the probabilities stand still before this step", minimum=0)
+    arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule", minimum=0)
+    algorithm: dict[str, Any] = option(
+        lambda: {"_target_": "fbnetv5.search.algorithms.MultitaskReinforce"},
+        "{_target_: class, its options}: the search method; --help lists those there are, and their options",
+    )
+    extend: str | None = option(
+        None, "folder of a finished search that the tasks are added to; its supernet and its tasks stay as they are"
+    )
+    task_weights: dict[str, float] = option(dict, "weight of a task's loss on the shared weights; 1 if not given")
+    cost: str = option(
+        "macs",
+        "what a block costs: macs, params, or latency on this device; see docs/COST.md",
+        choices=("macs", "params", "latency"),
+    )
+    latency: LatencyConfig = option(LatencyConfig, "how latency is measured")
+    budget: float | None = option(
+        None,
+        "derive the likeliest topology whose blocks cost at most this, without the trunk, in the unit of search.cost: "
+        "MACs, parameters or milliseconds",
+        minimum=0,
+    )
+
+
+@dataclass
+class TeacherConfig:
+    """A classifier whose answers are learnt beside the labels (hard distillation)."""
+
+    model: str | None = option(None, "name of a timm model, or the folder of a trained model of ours; null: no teacher")
+    weights: str | None = option(None, "local weights of a timm model; null: timm's pretrained ones")
+    size: int | None = option(
+        None, "side in pixels that the teacher sees the images at; null: what the model sees", minimum=32
+    )
+
+
+@dataclass
+class TrainConfig:
+    """Training a final model."""
+
+    steps: int | None = option(None, "iterations; give this or epochs", minimum=1)
+    epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
+    batch_size: int = option(64, "images an iteration, over all processes", minimum=1)
+    accumulate: int = option(
+        1, "backward passes that a process cuts its share of an iteration's images into", minimum=1
+    )
+    ema: float | None = option(
+        None, "decay of the moving average of the weights, which is then evaluated and saved", minimum=0
+    )
+    ema_warmup: bool = option(False, "let the decay rise to that from 0, for runs of few iterations")
+    sync_bn: bool | None = option(
+        None, "share BN's statistics between GPUs; null: where a GPU sees fewer than 16 images at a time"
+    )
+    eval_every: int | None = option(None, "iterations between two evaluations; null: at the end only", minimum=1)
+    teacher: TeacherConfig = option(TeacherConfig, "hard distillation, for classification")
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluating a trained model."""
+
+    model: str | None = option(None, "folder of the trained model")
+    images: str | None = option(None, "a folder of images to predict; null: data.val, whose labels are compared with")
+    batch_size: int = option(8, "images at a time, a process", minimum=1)
+    num_drawn: int = option(16, "predictions that are drawn", minimum=0)
+    write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
+    trust_code: bool = option(
+        False, "run code outside of this project that the model names, its head's or network's; only if you trust it"
+    )
+
+
+@dataclass
+class LabelConfig:
+    """Labelling images with pretrained models."""
+
+    images: str | None = option(None, "folder of images, searched with its subfolders; nothing is written to it")
+    labels: str | None = option(
+        None, "csv with the columns file_name,label; or label.images again where each class has a folder"
+    )
+    boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
+    masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
+    box_threshold: float = option(0.5, "boxes of a lower score are dropped", minimum=0, maximum=1)
+    pixel_threshold: float = option(
+        0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
+    )
+    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1)
+    shard_size: int = option(
+        1000, "images whose labels are written at once; what a killed run does again at most", minimum=1
+    )
+    num_drawn: int = option(16, "images that are drawn with their labels", minimum=0)
+
+
+@dataclass
+class ExportConfig:
+    """Exporting a trained model to devices."""
+
+    model: str | None = option(None, "folder of the trained model")
+    formats: list[str] = option(lambda: ["executorch"], "executorch, onnx, torchscript, or several of them")
+    precisions: list[str] = option(lambda: ["fp32"], "fp32, int8 (not of torchscript), or both")
+    size: list[int] | None = option(
+        None, "[height, width] of the input in pixels; null: the crop, or what most training images are padded to"
+    )
+    num_calibration: int = option(
+        128, "int8: training images that the ranges of activations are measured on", minimum=1
+    )
+    float_parts: list[str] = option(
+        list, "int8: modules that stay in float32, such as network.trunk.0; a sidecar names those that an export chose"
+    )
+    max_drop: float | None = option(
+        2.0,
+        "int8: where the metric drops by more points than this, the parts that int8 hurts most go back to float32; "
+        "null: never",
+        minimum=0,
+    )
+    num_evaluated: int = option(200, "validation images that a file is rated on, beside the trained model", minimum=1)
+
+
+@dataclass
+class RuntimeConfig:
+    """How it runs; but for the precision a resumed run may change it."""
+
+    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    precision: str = option(
+        "float32", "float32, bfloat16 (autocast) or float64", choices=("float32", "bfloat16", "float64")
+    )
+    workers: int = option(2, "data loader processes per process", minimum=0)
+    threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice", minimum=1)
+    log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
+    checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)
+    latency_cache: str | None = option(
+        None, "folder of measured latencies; null: fbnetv5/latency below $XDG_CACHE_HOME or ~/.cache"
+    )
+
+
+@dataclass
+class RunConfig:
+    """One run."""
+
+    job: str = option(
+        "search",
+        "search; pretrain: train the supernet with random architectures; train: a final model; evaluate: a trained one"
+        "; label: images with pretrained models; export: a trained model to devices; or the dotted name of a project's "
+        "function run(config, folder)",
+    )
+    name: str = option(MISSING, "name of the run")
+    output: str = option("runs/${name}", "folder of the run, from the working directory")
+    resume: bool = option(False, "go on from the folder's latest checkpoint")
+    seed: int = option(0, "seed of everything random", minimum=0)
+    model: ModelConfig = option(ModelConfig, "the network")
+    data: DataConfig = option(DataConfig, "the images")
+    tasks: dict[str, Any] = option(dict, "name: {_target_: class, its options}; the order is that of the results")
+    optimizer: OptimizerConfig = option(OptimizerConfig, "what moves the weights")
+    search: SearchConfig = option(SearchConfig, "the search")
+    train: TrainConfig = option(TrainConfig, "training a final model")
+    evaluate: EvaluateConfig = option(EvaluateConfig, "evaluating a trained model, also at the end of its training")
+    label: LabelConfig = option(LabelConfig, "labelling images with pretrained models")
+    export: ExportConfig = option(ExportConfig, "exporting a trained model to devices")
+    runtime: RuntimeConfig = option(RuntimeConfig, "how it runs")
+    project: dict[str, Any] = option(dict, "a project's own keys; its README and configs say which")
+
+
+RENAMED = {"search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)"}
+
+
+def register() -> None:
+    """Make ``/fbnetv5/schema`` known to hydra's ``defaults`` lists."""
+    ConfigStore.instance().store(group="fbnetv5", name="schema", package="_global_", node=RunConfig)
+
+
+def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Return (key, default, help text) of every key, for ``--help``."""
+    rows = []
+    for entry in fields(schema):
+        default = entry.default_factory() if callable(entry.default_factory) else entry.default
+        if is_dataclass(default):
+            rows += describe(type(default), f"{prefix}{entry.name}.")
+        else:
+            shown = "" if default == MISSING else json.dumps(default).strip('"')  # as YAML wants it: null, true, [a]
+            rows.append((prefix + entry.name, shown, entry.metadata["help"]))
+    return rows

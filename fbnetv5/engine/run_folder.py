@@ -1,0 +1,44 @@
+"""A run's folder: claimed once, and not overwritten by another run."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.base.version import __version__
+from fbnetv5.config.read import identity, saved_yaml
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
+
+CONFIG = "config.yaml"
+LIBRARIES = ("torch", "torchvision", "timm", "numpy")
+
+
+def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Checkpointer, Checkpoint | None]:
+    """Claim the folder of a run: find where to go on from, then write the resolved configuration, seed and versions.
+
+    Returns:
+        what writes the run's checkpoints, and the latest one if the run is resumed.
+
+    Raises:
+        InputError: the folder holds a run and ``resume`` was not asked for, or a run of another configuration.
+    """
+    checkpointer = Checkpointer(folder / "checkpoints", identity(config))
+    taken = (folder / CONFIG).exists()
+    world.barrier()  # all ranks have looked before one of them writes
+    if taken and not config.resume:
+        raise InputError(
+            f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
+        )
+    checkpoint = checkpointer.latest() if config.resume else None
+    world.require_identical(checkpoint.step if checkpoint else 0, "the steps that the run goes on from")
+    if world.is_main:
+        checkpointer.clean()
+        versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+        header = f"fbnetv5 {__version__}, Python {platform.python_version()}, {versions}\n{world.size} process(es)"
+        write_text(folder / CONFIG, saved_yaml(config, header))
+    return checkpointer, checkpoint

@@ -1,0 +1,70 @@
+"""One way to each format and precision."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.export.deployed import DeployedModel
+from fbnetv5.export.executorch import quantised_pt2e, to_executorch
+from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.lowered import Lowered
+from fbnetv5.export.onnx import finished_onnx, quantised_onnx, to_onnx
+from fbnetv5.export.torchscript import to_torchscript
+
+SUFFIXES = {"executorch": ".pte", "onnx": ".onnx", "torchscript": ".pt"}
+PRECISIONS = ("fp32", "int8")
+
+
+PACKAGES = {  # what a precision of a format imports
+    ("executorch", "fp32"): ("executorch.exir",),
+    ("executorch", "int8"): ("executorch.exir", "torchao.quantization"),
+    ("onnx", "fp32"): ("onnx", "onnxscript", "onnxruntime"),
+    ("onnx", "int8"): ("onnx", "onnxscript", "onnxruntime.quantization"),
+    ("torchscript", "fp32"): (),
+}
+
+
+def check_support(runtime: str, precision: str) -> None:
+    """Raise InputError if a runtime has no such precision, or if a package for it is not installed."""
+    if (runtime, precision) not in PACKAGES:
+        raise InputError("TorchScript files are written in fp32 alone; int8 is for executorch and onnx")
+    with needs_extra(f"{precision} for {runtime}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for package in PACKAGES[runtime, precision]:
+            importlib.import_module(package)
+
+
+def convert(
+    model: DeployedModel, runtime: str, size: Size, calibration: Sequence[Tensor] | None, float_parts: Sequence[str]
+) -> Lowered:
+    """Return a model in the format of a runtime.
+
+    Args:
+        model: for one image.
+        runtime: a key of ``SUFFIXES``.
+        size: (height, width) of the image.
+        calibration: images [1, 3, H, W] that int8 is calibrated with; None is float32.
+        float_parts: modules that stay in float32.
+
+    Raises:
+        InputError: the runtime's packages are not installed.
+    """
+    if runtime == "executorch":
+        return to_executorch(model if calibration is None else quantised_pt2e(model, calibration, float_parts), size)
+    if runtime == "onnx":
+        proto = to_onnx(model, size, output_names(model, size))
+        return finished_onnx(proto if calibration is None else quantised_onnx(proto, calibration, float_parts))
+    return to_torchscript(model, size)
+
+
+def output_names(model: DeployedModel, size: Size) -> list[str]:
+    """Return the names of a model's outputs in their order."""
+    with torch.no_grad():
+        return list(model(torch.zeros(1, 3, *size)))

@@ -1,0 +1,94 @@
+"""What a search counts as the cost of a block (``search.cost``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from fbnetv5.archs.cost import block_macs, block_params
+from fbnetv5.archs.families import Family
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.augmentation import crop_side
+from fbnetv5.latency.cache import cache_folder, load_or_measure
+from fbnetv5.latency.measure import current_conditions
+from fbnetv5.latency.table import NUM_VALUES, Conditions, LatencyTable
+
+LATENCY = "latency.json"
+UNITS = {"macs": "MACs", "params": "parameters", "latency": "ms"}
+
+
+class BlockCosts(NamedTuple):
+    """The costs of a supernet's blocks, stage by stage, in the unit of ``search.cost``; with the table of latencies."""
+
+    block_costs: list[float]
+    latency: LatencyTable | None = None
+
+
+def find_block_costs(config: RunConfig, family: Family, world: World, folder: Path | None = None) -> BlockCosts:
+    """Return the costs of all blocks, the same on all ranks.
+
+    Args:
+        config: of the run.
+        family: of its supernet.
+        world: whose rank 0 measures latencies, or reads them from the cache.
+        folder: of the run. A resumed run goes on with the latencies that :func:`keep_latencies` left there.
+
+    Raises:
+        InputError: a resumed run's latencies are missing, damaged or another network's.
+    """
+    side, stages = crop_side(config.data), config.model.num_stages
+    if config.search.cost == "latency":
+        table = _latency_table(config, family, world, folder)
+        return BlockCosts(table.block_latencies(stages), table)
+    count = block_params(family, stages) if config.search.cost == "params" else block_macs(family, stages, (side, side))
+    return BlockCosts([float(number) for number in count])
+
+
+def keep_latencies(latency: LatencyTable | None, folder: Path, world: World) -> None:
+    """Write the latencies that a run searches with, if any, to its folder."""
+    if latency is not None and world.is_main:
+        latency.save(folder / LATENCY)
+
+
+def _latency_table(config: RunConfig, family: Family, world: World, folder: Path | None) -> LatencyTable:
+    """Return rank 0's table."""
+    side, latency = crop_side(config.data), config.search.latency
+    conditions = current_conditions(
+        family,
+        (side, side),
+        world.device,
+        precision=config.runtime.precision,
+        batch_size=latency.batch_size,
+        repeats=latency.repeats,
+    )
+    if not world.is_main:
+        return LatencyTable.from_list(conditions, _from_main(world, [0.0] * NUM_VALUES))
+    table = _own_table(config, conditions, folder)
+    if table is None:
+        cache = Path(config.runtime.latency_cache).expanduser() if config.runtime.latency_cache else cache_folder()
+        table = load_or_measure(family, conditions, world.device, cache)
+    return LatencyTable.from_list(table.conditions, _from_main(world, table.to_list()))
+
+
+def _from_main(world: World, values: list[float]) -> list[float]:
+    """Return rank 0's values."""
+    return world.gather(torch.tensor(values, dtype=torch.float64))[: len(values)].tolist()
+
+
+def _own_table(config: RunConfig, conditions: Conditions, folder: Path | None) -> LatencyTable | None:
+    """Return the table that the run in ``folder`` began with, or None where none has begun."""
+    if folder is None or not config.resume:
+        return None
+    file = folder / LATENCY
+    if file.exists():
+        table = LatencyTable.load(file)
+        if not table.conditions.same_network(conditions):
+            raise InputError(f"{file} is of another network ({table.conditions}); choose another output folder")
+        return table
+    if any((folder / "checkpoints").glob("step-*")):
+        raise InputError(f"{file} is missing: the run began with its latencies; restore it, or start again elsewhere")
+    return None

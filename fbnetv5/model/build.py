@@ -1,0 +1,99 @@
+"""The final model that a configuration describes: a network, a head, and how images become its input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fbnetv5.archs.families import STRIDES
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.timm_weights import load_timm_weights
+from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Source, Target, TargetKind
+from fbnetv5.config.read import CONFIGS
+from fbnetv5.config.schema import DataConfig, ModelConfig, RunConfig
+from fbnetv5.config.targets import find_class
+from fbnetv5.data.augmentation import check_augmentation
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
+
+
+def build_final_model(config: RunConfig, source: Source, *, is_main: bool = True) -> TaskNet:
+    """Build the model of ``model.topology`` or ``model.network``, and ``model.head``, with its first weights.
+
+    Its classes are those of ``source``.
+
+    Raises:
+        InputError: network, head, data and weights do not fit together; the message says which.
+    """
+    _check_network(config.model)
+    if not config.model.head:
+        raise InputError("model.head has no _target_: give the head to train, such as fbnetv5.heads.lite_rcnn.LiteRCNN")
+    target: Target = find_class("model.head", config.model.head).target
+    check_augmentation(config.data, [target])
+    if source.num_labelled(target.name) == 0:
+        raise InputError(
+            f"the head learns from '{target.name}', and no image of the training split is labelled with it; give its "
+            "labels under data.train"
+        )
+    spec = ModelSpec(
+        family=None if config.model.network else config.model.family,
+        topology=None if config.model.network else find_topology(config.model),
+        head=dict(config.model.head),
+        classes=tuple(source.classes.get(target.name, ())),
+        input=input_spec(config.data, target.kind),
+        network=dict(config.model.network) or None,
+    )
+    with forked(config.seed, Purpose.INITIALISATION):
+        model = build_model(spec, topology_name=config.model.topology or "")
+    if config.model.trunk_weights is not None:
+        assert isinstance(model.network, MultiPathNet)
+        from_timm = config.model.trunk_weights == "timm"
+        load_timm_weights(model.network, None if from_timm else config.model.trunk_weights)
+    if config.model.weights is not None:
+        fresh = load_initial(model, Path(config.model.weights))
+        if fresh and is_main:
+            print(f"{config.model.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
+            sys.stdout.flush()
+    return model
+
+
+def _check_network(model: ModelConfig) -> None:
+    """Raise InputError where beside ``model.network`` there is what belongs to a family's network."""
+    for key in ("topology", "trunk_weights"):
+        value = getattr(model, key)
+        if model.network and value is not None:
+            raise InputError(
+                f"model.{key}={value} is for a family's network, and model.network chooses another; leave out one of "
+                f"the two, as with model.{key}=null"
+            )
+
+
+def find_topology(model: ModelConfig) -> Topology:
+    """Return the topology that ``model.topology`` names: hand-made, or a file, also one of the project's own.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    name = model.topology
+    if name is None:
+        raise InputError(
+            "model.topology is missing: a file that a search wrote, or configs/topologies/det.yaml; or give "
+            "model.network, the network of a project"
+        )
+    if name in NAMED_BLOCKS:
+        return named_topology(name, model.num_stages)
+    own = CONFIGS.parent / name
+    return Topology.load(own if own.is_file() and not Path(name).is_file() else name)
+
+
+def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:
+    """Return how a trained model sees images: the central crop for a class of the image, else the whole, padded."""
+    if kind is TargetKind.SCALAR and data.crop is not None:
+        return InputSpec(short_side=data.short_side, crop=data.crop)
+    if data.crop is not None and data.crop_width is not None and data.long_side is None:
+        long_side = max(data.short_side, data.crop, data.crop_width)  # the whole picture has the shape of the crop
+        return InputSpec(short_side=data.short_side, long_side=long_side, multiple=STRIDES[-1])
+    return InputSpec(short_side=data.short_side, long_side=data.long_side, multiple=STRIDES[-1])

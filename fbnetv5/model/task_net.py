@@ -1,0 +1,285 @@
+"""The final model of one task: a network, most often a searched one, and a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fbnetv5.archs.contract import CountedNetwork, Network, build_network, resolved_entry
+from fbnetv5.archs.cost import Cost, feature_sizes, measured_macs, network_cost
+from fbnetv5.archs.families import get_family
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.topology import Topology
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size, TargetDict, TargetKind
+from fbnetv5.base.weights import load_by_name, read_weights
+from fbnetv5.config.targets import build_target, find_class
+from fbnetv5.data.images import read_image, to_rgb
+from fbnetv5.data.inputs import InputSpec
+from fbnetv5.heads.head import CountedHead, Head
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that rebuilds a model, but for its weights.
+
+    Attributes:
+        family: name of the FBNetV3 family; None where there is a ``network``, as is ``topology``.
+        topology: the network's blocks, as searched; what the head cannot see is not built.
+        head: ``_target_``, its class, and its options; plain data.
+        classes: names of the classes; a class id is a position in them.
+        input: how images become the network's input.
+        network: instead of family and topology: ``_target_``, the class of the network, and its options; plain data.
+
+    Raises:
+        InputError: there is not either a network, or family and topology.
+    """
+
+    family: str | None
+    topology: Topology | None
+    head: dict[str, Any]
+    classes: tuple[str, ...]
+    input: InputSpec
+    network: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        searched = (self.family is not None, self.topology is not None)
+        if self.network is None and not all(searched):
+            raise InputError("a model has a family and a topology, or another network; there is none of the two")
+        if self.network is not None and any(searched):
+            raise InputError("a model has a family and a topology, or another network; give one of the two")
+
+    @property
+    def network_name(self) -> str:
+        """The name of the family, or that of the class of another network."""
+        return self.family or str((self.network or {}).get("_target_")).rsplit(".", 1)[-1]
+
+
+class TaskNet(nn.Module):
+    """A network and the head of one task; :func:`build_model` makes one.
+
+    The parameters of the network are called ``network....``, as in a supernet; those of the head ``head....``.
+
+    Args:
+        network: computes the paths that the head reads.
+        head: of the task.
+        spec: what the model was built from.
+    """
+
+    network: Network
+    head: Head
+
+    def __init__(self, network: Network, head: Head, spec: ModelSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+        self.spec = spec
+
+    def forward(
+        self,
+        images: Tensor,
+        targets: list[TargetDict] | None = None,
+        true_sizes: Sequence[Size] | None = None,
+        output_sizes: Sequence[Size] | None = None,
+    ) -> dict[str, Tensor] | list[Any]:
+        """Return the losses, by name (training), or one prediction an image (evaluation).
+
+        Under autocast the network runs in mixed precision, the head in that of the images.
+
+        Args:
+            images: [N, 3, H, W], normalised.
+            targets: N target dicts that hold the head's target, for training.
+            true_sizes: (height, width) of the images before they were padded on the right and below.
+            output_sizes: (height, width) of the images as stored, in whose pixels predictions are; by default the true
+                sizes.
+        """
+        features = self.network(images)
+        image_size = (images.shape[-2], images.shape[-1])
+        with torch.autocast(images.device.type, enabled=False):  # losses, boxes and their matching want full precision
+            features = {path: feature.to(images.dtype) for path, feature in features.items()}
+            return self.head(features, image_size, targets, true_sizes, output_sizes)
+
+    @torch.no_grad()
+    def predict(self, image: str | Path | Image.Image | Tensor) -> Any:
+        """Return the prediction for one image, in its own pixels; the model's mode is restored.
+
+        Args:
+            image: a file, a PIL image, or RGB as uint8 [3, H, W].
+
+        Raises:
+            InputError: the file cannot be read as an image.
+            ValueError: the tensor is no uint8 [3, H, W].
+        """
+        pixels = as_pixels(image)
+        parameter = next(self.parameters())
+        prepared = self.spec.input.prepare(pixels)
+        height, width = prepared.shape[-2:]
+        multiple = self.spec.input.multiple
+        padded = F.pad(prepared, (0, -width % multiple, 0, -height % multiple)).to(parameter.device, parameter.dtype)
+        was_training = self.training
+        self.eval()
+        try:
+            (prediction,) = self(
+                padded[None], true_sizes=[(height, width)], output_sizes=[(pixels.shape[1], pixels.shape[2])]
+            )
+        finally:
+            self.train(was_training)
+        return prediction
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a class id is a position in them."""
+        return self.spec.classes
+
+    @property
+    def nominal_size(self) -> Size:
+        """(height, width) that costs are stated at: the input's; for maps, by convention, short side x short side."""
+        size = self.spec.input.nominal_size()
+        return size if self.head.target.kind is not TargetKind.MASK else (min(size), min(size))
+
+    def cost(self, size: Size | None = None) -> Cost:
+        """Return the MACs and parameters of network and head for images of ``size`` (height, width) in pixels.
+
+        By default it is the nominal size. The MACs of a head or a network that does not know its own are measured.
+        """
+        size = self.nominal_size if size is None else size
+        num_params = sum(parameter.numel() for parameter in self.parameters())
+        if isinstance(self.network, MultiPathNet) and isinstance(self.head, CountedHead):
+            family = self.network.family
+            network_macs = network_cost(family, self.network.topology, size).macs
+            return Cost(network_macs + self.head.macs(feature_sizes(family, size)), num_params)
+        images = next(self.parameters()).new_zeros(1, 3, *size)
+        macs = measured_macs(self, images)
+        if isinstance(self.network, CountedNetwork):
+            macs += self.network.macs(size) - measured_macs(self.get_submodule("network"), images)
+        return Cost(macs, num_params)
+
+
+def build_model(spec: ModelSpec, *, topology_name: str = "") -> TaskNet:
+    """Build the model that ``spec`` describes, with random weights.
+
+    Args:
+        spec: of the model.
+        topology_name: of the topology's file, for messages.
+
+    Raises:
+        InputError: network, head and input do not fit together, or a class or an option is wrong.
+    """
+    if not spec.classes:
+        raise InputError("there are no classes to predict: their names are missing")
+    if spec.network is None:
+        network, head = _build_searched(spec, topology_name)
+    else:
+        network, head = _build_chosen(spec)
+        spec = replace(spec, network=resolved_entry(network, spec.network))
+    if spec.input.crop is not None and head.target.kind is not TargetKind.SCALAR:
+        name = type(head).__name__
+        raise InputError(f"the head {name} predicts {head.target.name} of whole images; its input cannot be cropped")
+    return TaskNet(network, head, spec)
+
+
+def _build_searched(spec: ModelSpec, topology_name: str) -> tuple[Network, Head]:
+    """Build a family's network, with what the head sees of its topology, and the head."""
+    assert spec.family is not None
+    assert spec.topology is not None
+    family = get_family(spec.family)
+    head = build_head(spec.head, family.channels, len(spec.classes))
+    if any(path not in spec.topology.outputs for path in head.paths):
+        raise InputError(
+            f"topology{' ' if topology_name else ''}{topology_name} returns {_paths(spec.topology.outputs)}, the head "
+            f"{type(head).__name__} reads {_paths(head.paths)}; choose a topology with that output, or another path "
+            "for the head"
+        )
+    return MultiPathNet(family, spec.topology.prune(head.paths)), head
+
+
+def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
+    """Build the network that ``spec.network`` chooses, and the head."""
+    assert spec.network is not None
+    network = build_network(spec.network)
+    returned = [path for path, channels in enumerate(network.channels) if channels]
+    advice = "choose another path for the head, or another network"
+    try:
+        head = build_head(spec.head, network.channels, len(spec.classes))
+    except ZeroDivisionError as error:  # the first weights of a layer without channels
+        raise InputError(
+            f"model.network {spec.network_name} returns {_paths(returned)}, the head reads another; {advice}"
+        ) from error
+    if any(path not in returned for path in head.paths):
+        raise InputError(
+            f"model.network {spec.network_name} returns {_paths(returned)}, the head {type(head).__name__} reads "
+            f"{_paths(head.paths)}; {advice}"
+        )
+    return network, head
+
+
+def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int) -> Head:
+    """Build the head that ``model.head`` chooses, for features of ``channels``, one number a path.
+
+    Raises:
+        InputError: its class cannot be found or is no head, or an option is wrong.
+    """
+    chosen = find_class("model.head", entry)
+    _require(chosen, ("target", "no_weight_decay"), entry)
+    try:
+        head: Head = build_target("model.head", entry, channels, num_classes)
+    except InputError:
+        raise
+    except ValueError as error:  # an option that torch refuses
+        raise InputError(f"model.head: {error}") from error
+    _require(head, ("paths",), entry)
+    return head
+
+
+def _require(head: object, attributes: tuple[str, ...], entry: dict[str, Any]) -> None:
+    for attribute in attributes:
+        if not hasattr(head, attribute):
+            raise InputError(f"model.head._target_={entry['_target_']} is no head: it has no '{attribute}'")
+
+
+def load_initial(model: TaskNet, weights_file: str | Path) -> list[str]:
+    """Load the network's weights from a supernet or a trained model, and of a trained model's head what fits.
+
+    Weights of blocks that the model does not have, and of a supernet's heads, are left out.
+
+    Returns:
+        the names of the head's entries that kept their initial values.
+
+    Raises:
+        InputError: the file cannot be read, or an entry of the network is missing in it or has another shape.
+    """
+    path = Path(weights_file)
+    own = model.state_dict()
+    weights = {name: tensor for name, tensor in read_weights(path).items() if name in own}
+    return load_by_name(model, weights, optional="head.", origin=path)
+
+
+def _paths(paths: Sequence[int]) -> str:
+    return f"path{'s' if len(paths) > 1 else ''} {', '.join(map(str, paths))}"
+
+
+def as_pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
+    """Return an image as uint8 [3, H, W].
+
+    Args:
+        image: a file, a PIL image, or RGB as uint8 [3, H, W].
+
+    Raises:
+        InputError: the file cannot be read as an image.
+        ValueError: the tensor is no uint8 [3, H, W].
+    """
+    if isinstance(image, Image.Image):
+        return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1).contiguous()
+    if not isinstance(image, Tensor):
+        return read_image(Path(image))
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+        raise ValueError(f"expected an image of uint8 [3, H, W], got {image.dtype} {list(image.shape)}")
+    return image

@@ -1,0 +1,1 @@
+"""Graphs of jobs: sweeps and studies, in processes or on Slurm."""

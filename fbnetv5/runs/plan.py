@@ -1,0 +1,120 @@
+"""From a config file and ``key=a,b`` overrides to the list of a sweep's jobs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import SEARCH_PATH, load_config, open_ended, path_override
+from fbnetv5.config.schema import register
+
+MAX_NAME = 100  # characters of a folder's name
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One job of a sweep.
+
+    Attributes:
+        name: of its folder: the swept keys and their values, such as ``family-NANO__seed-0``.
+        swept: the overrides that tell it from the other jobs.
+        overrides: all of its overrides, with ``output``, each of one value.
+        folder: where it runs.
+    """
+
+    name: str
+    swept: tuple[str, ...]
+    overrides: tuple[str, ...]
+    folder: Path
+
+
+def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
+    """Return the axes that the file gives as ``hydra.sweeper.params``, as overrides, and after them ``overrides``.
+
+    An axis that ``overrides`` set stays out. A file that cannot be read has none: :func:`load_config` says why.
+    """
+    register()
+    try:
+        with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
+            node = compose(file.stem, overrides=[SEARCH_PATH], return_hydra_config=True)
+            params = OmegaConf.select(node, "hydra.sweeper.params") or {}
+        given = {override.key_or_group for override in _parse(overrides)}
+    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError):
+        return list(overrides)
+    return [*(f"{key}={value}" for key, value in params.items() if key not in given), *overrides]
+
+
+def swept_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys that have several values."""
+    try:
+        return [override.key_or_group for override in _parse(overrides) if override.is_sweep_override()]
+    except HydraException:
+        return []  # load_config says what is wrong
+
+
+def plan_sweep(file: Path, overrides: Sequence[str]) -> list[SweepJob]:
+    """Return all combinations of the swept values, in the order of ``overrides``, once every value has been checked.
+
+    Args:
+        file: the config; the axes that it gives itself are among ``overrides`` (:func:`with_file_axes`).
+        overrides: in hydra's grammar.
+
+    Raises:
+        InputError: a key or a value is wrong, or an axis is continuous.
+    """
+    root = Path(load_config(file, overrides, sweep=True).output).absolute()
+    parsed = {override.key_or_group: override for override in _parse(overrides)}  # the last of a key counts
+    for key, override in parsed.items():
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise InputError(f"{key}: an interval has no end of values; write {key}=a,b,c or {key}=range(0,3)")
+    swept = [key for key, override in parsed.items() if override.is_sweep_override() and key != "output"]
+    jobs: list[SweepJob] = []
+    for values in itertools.product(*map(_values, parsed.values())):
+        job = dict(zip(parsed, values, strict=True))
+        name = _unused(_name({key: job[key] for key in swept}), {other.name for other in jobs})
+        folder = root / name
+        others = [value for key, value in job.items() if key != "output"]
+        overrides = (*others, path_override("output", folder))
+        jobs.append(SweepJob(name, tuple(job[key] for key in swept), overrides, folder))
+    return jobs
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parsed: list[Override] = OverridesParser.create().parse_overrides([open_ended(text) for text in overrides])
+    return parsed
+
+
+def _values(override: Override) -> list[str]:
+    """Return ``key=value`` for each value; an override without a value, such as ``~key``, as it stands."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _name(swept: dict[str, str]) -> str:
+    """Return the name of a job's folder, which a shell and hydra's grammar take as it is, without quotes."""
+    short = [key.rsplit(".", 1)[-1] for key in swept]
+    parts = []
+    for key, last in zip(swept, short, strict=True):
+        value = swept[key].split("=", 1)[1]
+        text = re.sub(r"[^\w.+-]+", "-", value).strip("-")
+        parts.append(f"{last if short.count(last) == 1 else key}-{text}")
+    return "__".join(parts)[:MAX_NAME] or "job"
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Return ``name``, numbered where it is taken."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)

@@ -1,0 +1,116 @@
+"""The config of an ablation: which search and trainings it compares, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.config.option import option
+from fbnetv5.config.read import CONFIGS
+
+
+@dataclass
+class RunEntry:
+    """A config of ``train_net.py`` and what is changed in it."""
+
+    config: str = option(MISSING, "config file, from the working directory or the project's folder")
+    overrides: list[str] = option(list, "key=value as on the command line of train_net.py")
+
+
+@dataclass
+class TrainEntry(RunEntry):
+    """The short training that a task's topologies are judged by."""
+
+    metric: str = option(MISSING, "the metric to compare, of metrics.json: top1, AP50, mIoU; higher is better")
+
+
+@dataclass
+class PredictConfig:
+    """How the multitask supernet scores a topology."""
+
+    num_images: int = option(256, "validation images that the loss is the mean over")
+    num_calibration_images: int = option(256, "training images that BN's statistics are recalibrated on")
+    batch_size: int = option(64, "images at a time")
+
+
+@dataclass
+class AblationConfig:
+    """One ablation."""
+
+    name: str = option(MISSING, "name of the ablation")
+    output: str = option("runs/${name}", "its folder, from the working directory")
+    seeds: list[int] = option(lambda: [0, 1, 2], "seeds; each searches, samples and trains anew")
+    num_topologies: int = option(4, "topologies sampled and trained, per seed, method and task")
+    match: float = option(
+        0.5, "MACs of every sampled backbone: a share of the full supernet's if at most 1, else absolute"
+    )
+    tolerance: float = option(0.05, "by how much of it a sampled backbone may differ")
+    overrides: list[str] = option(list, "key=value for every search and training, such as data.root")
+    search: RunEntry = option(RunEntry, "the multitask search; its tasks are those compared")
+    single_task: list[str] = option(
+        lambda: ["search.algorithm._target_=fbnetv5.search.differentiable.SingleTask"],
+        "what each task's own search changes in it, beside removing the other tasks",
+    )
+    train: dict[str, TrainEntry] = option(dict, "by task: the training that judges")
+    predict: PredictConfig = option(PredictConfig, "how the supernet predicts a topology's score")
+
+
+def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] = ()) -> AblationConfig:
+    """Read an ablation's config file.
+
+    Args:
+        file: YAML.
+        changes: what to set in it, by key; None changes nothing.
+        overrides: ``key=value`` for every search and training, after those of the file.
+
+    Raises:
+        InputError: the file cannot be read, or a key or a value is wrong.
+    """
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(AblationConfig), OmegaConf.load(file))
+        for key, value in changes.items():
+            if value is not None:
+                OmegaConf.update(node, key, value)
+        config = OmegaConf.to_object(node)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"{file}: {' '.join(str(error).split())}") from error
+    assert isinstance(config, AblationConfig)
+    config.overrides += overrides
+    _check(config)
+    return config
+
+
+def find_config(entry: RunEntry) -> Path:
+    """Return the config file of an entry: from the working directory, else one of the project's own.
+
+    Raises:
+        InputError: there is none.
+    """
+    for file in (Path(entry.config).expanduser(), CONFIGS.parent / entry.config):
+        if file.is_file():
+            return file.absolute()
+    raise InputError(f"config {entry.config}: there is no such file")
+
+
+def _check(config: AblationConfig) -> None:
+    for key, value, minimum in (
+        ("num_topologies", config.num_topologies, 1),
+        ("predict.num_images", config.predict.num_images, 1),
+        ("predict.num_calibration_images", config.predict.num_calibration_images, 1),
+        ("predict.batch_size", config.predict.batch_size, 1),
+    ):
+        if value < minimum:
+            raise InputError(f"{key}={value} is too small: at least {minimum}")
+    if config.match <= 0 or config.tolerance < 0:
+        raise InputError(f"match={config.match} and tolerance={config.tolerance}: above 0, and not below 0")
+    if not config.seeds or min(config.seeds) < 0 or len(set(config.seeds)) < len(config.seeds):
+        raise InputError(f"seeds={config.seeds}: give at least one, each once, none below 0")

@@ -1,0 +1,229 @@
+"""Sweeps: what is planned, what a failing, killed or interrupted job does to the others, and resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli import launch as command_line
+from fbnetv5.config.read import load_config
+from fbnetv5.runs.launchers import LauncherConfig, split_launcher
+from fbnetv5.runs.outcome import error_line
+from fbnetv5.runs.plan import plan_sweep, with_file_axes
+from tests.jobs.runs import ROOT, arguments, environment, launch
+from tests.processes import command_line_of, start
+
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+BRIEF = ("search.steps=2", "search.batch_size=8", "search.num_samples=2", "runtime.workers=0")
+
+
+def plan(*overrides, file=QUICKSTART):
+    return plan_sweep(file, with_file_axes(file, overrides))
+
+
+def test_a_plan_is_the_product_of_the_axes(tmp_path):
+    jobs = plan("seed=0,1", "search.algorithm.cost_target=0.3,0.5", "search.steps=3", f"output={tmp_path}")
+    assert [job.name for job in jobs] == [f"seed-{s}__cost_target-{c}" for s in (0, 1) for c in (0.3, 0.5)]
+    config = load_config(QUICKSTART, jobs[2].overrides)
+    assert (config.seed, config.search.algorithm["cost_target"], config.search.steps) == (1, 0.3, 3)
+    assert Path(config.output) == jobs[2].folder == tmp_path / jobs[2].name
+
+
+def test_folders_have_names_that_need_no_quotes_and_differ():
+    jobs = plan("output='runs/it\\'s'", "model.topology=a/b.yaml,'a b.yaml',a-b.yaml", "data.shapes.seed=1", "seed=1,2")
+    assert [job.name for job in jobs][::2] == [
+        "topology-a-b.yaml__seed-1",
+        "topology-a-b.yaml__seed-1_2",
+        "topology-a-b.yaml__seed-1_3",
+    ]
+    assert all(load_config(QUICKSTART, job.overrides).output == str(job.folder) for job in jobs)
+    assert next(job.name for job in plan("seed=1,2", "data.shapes.seed=3,4")) == "seed-1__data.shapes.seed-3"
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_the_shipped_sweeps_load_and_have_axes(file):
+    jobs = plan(file=file)
+    assert len(jobs) >= 3
+    assert len({job.folder for job in jobs}) == len(jobs)
+    for job in jobs:
+        load_config(file, job.overrides)
+
+
+def test_the_command_line_goes_before_the_axes_of_the_file():
+    seeds = ROOT / "configs" / "sweeps" / "seeds.yaml"
+    assert [job.swept for job in plan("seed=7,8", file=seeds)] == [("seed=7",), ("seed=8",)]
+    (only,) = plan("seed=7", file=seeds)
+    assert load_config(seeds, only.overrides).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--multirun", "seed=0,-1"], "seed=-1 is too small"),
+        (["--multirun", "search.stepz=1,2"], "unknown key 'search.stepz'"),
+        (
+            ["--multirun", "launcher=proceses"],
+            "launcher=proceses is none of in-process, processes, slurm; did you mean",
+        ),
+        (["--multirun", "launcher.jbos=2"], "launcher.jbos"),
+        (["--multirun", "launcher.jobs=0"], "launcher.jobs=0 is too small"),
+        (["launcher=processes"], "add --multirun"),
+        (["seed=0,1"], "seed has several values; --multirun runs them all"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(arguments, expected, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main([f"--config={QUICKSTART}", *BRIEF, f"output={tmp_path / 'out'}", *arguments])
+    assert exit_info.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert expected in line
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_file_with_axes_wants_multirun(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main([f"--config={ROOT / 'configs' / 'sweeps' / 'seeds.yaml'}"])
+    assert "seed has several values; --multirun" in capsys.readouterr().err
+
+
+def test_the_launcher_is_taken_out_of_the_overrides():
+    launcher, rest = split_launcher(["seed=1", "launcher=slurm", "launcher.slurm.timeout_min=9", "launcher.jobs=3"])
+    assert launcher == LauncherConfig("slurm", 3, {"timeout_min": 9})
+    assert rest == ["seed=1"]
+
+
+def test_slurm_without_submitit_names_the_extra(monkeypatch, tmp_path):
+    from fbnetv5.runs.slurm import run_on_slurm
+
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(InputError, match=r"pip install --editable '\.\[sweep\]'"):
+        next(run_on_slurm(QUICKSTART, plan("seed=0", f"output={tmp_path}"), None, {}, "slurm"))
+
+
+def test_an_error_is_one_line():
+    assert error_line(0, "error: of a run that went on") == ""
+    assert error_line(1, "step 1\nerror: no such file\n") == "no such file"
+    assert error_line(1, "Traceback\n  File x\nRuntimeError: odd\n\n") == "RuntimeError: odd"
+    assert error_line(-9, "") == "killed by SIGKILL (out of memory?)"
+    assert error_line(3, "nothing") == "exit status 3"
+
+
+@pytest.mark.slow
+def test_jobs_on_two_processes_of_which_one_fails(tmp_path):
+    """The third fails only when it runs; a second call, here in one process, runs it alone."""
+    sweep = ("optimizer.lr=0.1,0.2,1e30", "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF, "--multirun")
+    result = launch(*sweep, "launcher=processes", "launcher.jobs=2")
+    assert result.returncode == 1
+    assert len(list(tmp_path.glob("*/topology_seg.yaml"))) == 2
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
+    assert re.match(r"failed: optimizer.lr=1e\+30: the loss of task '\w+' is nan at step 1 .*lr-1e\+30\)$", line)
+    assert "2 of 3 jobs finished, 1 failed" in result.stdout
+
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/topology_seg.yaml")}
+    again = launch(*sweep, "resume=true")
+    assert again.returncode == 1
+    earlier = {line.split()[0] for line in again.stdout.splitlines() if " earlier " in line}
+    assert earlier == {file.parent.name for file in written}
+    assert all(file.stat().st_mtime_ns == time_ns for file, time_ns in written.items())
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_in_this_process_does_not_end_the_others(tmp_path):
+    rates = "optimizer.lr=1e30,0.1"
+    result = launch("--multirun", rates, "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF)
+    assert result.returncode == 1
+    assert (tmp_path / "lr-0.1" / "topology_cls.yaml").exists()
+    for rate in (1e30, 0.1):
+        folder = tmp_path / f"lr-{rate}"
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert (float(config["optimizer"]["lr"]), config["output"]) == (rate, str(folder))
+    assert "1 of 2 jobs finished, 1 failed" in result.stdout
+    taken = launch("--multirun", rates, f"output={tmp_path}", *BRIEF)
+    assert "holds a run already, and 1 more do" in taken.stderr
+
+
+def interruptible(arguments: Sequence[str]) -> None:
+    """A run that Ctrl-C ends: a shell starts background commands with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line_of(arguments)
+
+
+@contextmanager
+def started(*overrides: str, folder: Path, checkpoints: int) -> Iterator[BaseProcess]:
+    """A sweep of long jobs on two processes, once ``checkpoints`` of them have written one."""
+    given = ("--multirun", "launcher=processes", "launcher.jobs=2", f"output={folder}", *BRIEF, *overrides)
+    sweep = start(interruptible, arguments(*given), log=folder.with_name("sweep"), env=environment())
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("*/checkpoints/step-*"))) < checkpoints:
+            assert sweep.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield sweep
+    finally:
+        sweep.kill()
+        sweep.join()
+        for number in processes_of(folder):
+            os.kill(number, signal.SIGKILL)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes whose command line names ``folder``."""
+    lines = {file.parent.name: file for file in Path("/proc").glob("[0-9]*/cmdline")}
+    found = []
+    for number, file in lines.items():
+        try:
+            if str(folder) in file.read_text() and int(number) != os.getpid():
+                found.append(int(number))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_an_interrupt_ends_the_jobs(tmp_path):
+    folder = tmp_path / "sweep"
+    with started("seed=0,1", "search.steps=5000", folder=folder, checkpoints=2) as sweep:
+        assert len(processes_of(folder)) >= 2
+        os.kill(sweep.pid, signal.SIGINT)
+        sweep.join(30)
+        assert sweep.exitcode == 130
+        assert "interrupted; resume=true goes on" in (tmp_path / "sweep.err").read_text()
+        assert processes_of(folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_job_that_is_killed_does_not_end_the_others(tmp_path):
+    folder = tmp_path / "sweep"
+    with started("seed=0,1", "search.steps=40", folder=folder, checkpoints=1) as sweep:
+        os.kill(min(processes_of(folder / "seed-1")), signal.SIGKILL)
+        sweep.join(200)
+    assert sweep.exitcode == 1
+    assert "failed: seed=1: killed by SIGKILL (out of memory?)" in (tmp_path / "sweep.out").read_text()
+    assert (folder / "seed-0" / "topology_cls.yaml").exists()
+
+
+@pytest.mark.slow
+def test_slurm_jobs_through_submitits_local_executor(tmp_path):
+    pytest.importorskip("submitit")
+    where = ("launcher=slurm", "launcher.cluster=local", "launcher.slurm.timeout_min=5")
+    rates = ("optimizer.lr=0.1,1e30", "optimizer.clip_norm=null")
+    result = launch("--multirun", *where, *rates, f"output={tmp_path}", *BRIEF)
+    assert result.returncode == 1, result.stderr
+    assert json.loads((tmp_path / "lr-0.1" / "job.json").read_text())["status"] == "finished"
+    assert "failed: optimizer.lr=1e+30: the loss of task" in result.stdout
