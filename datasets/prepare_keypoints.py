@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
 from fbnetv5.data.people import PADDING, Cut, people_content, read_coco_cuts, write_pictures
@@ -75,6 +75,7 @@ def prepare(options: argparse.Namespace) -> None:
     print(f"{len(cuts):,} people of {len(by_image):,} images: {options.folder / options.split}, {file}")
 
 
+@one_line_errors()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("annotations", type=Path, help="COCO's json, MPII's json or mat file")
@@ -88,10 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.aspect <= 0 or options.margin < 1:
         sys.exit("error: --aspect should be above 0, and --margin at least 1")
-    try:
-        prepare(options)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    prepare(options)
 
 
 if __name__ == "__main__":

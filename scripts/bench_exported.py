@@ -17,42 +17,36 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+import torch
+from benchmarks.exported_files import ExportedFile, exported_files, library_versions
+from benchmarks.exported_models import candidates
+from benchmarks.exported_profile import profile, profile_text
+from benchmarks.exported_table import latency_text
+from benchmarks.exported_timing import measure, on_busy_machine
+from benchmarks.processes import yielded_by
 
-import torch  # noqa: E402
-from benchmarks.exported_files import ExportedFile, exported_files, library_versions  # noqa: E402
-from benchmarks.exported_models import candidates  # noqa: E402
-from benchmarks.exported_profile import profile, profile_text  # noqa: E402
-from benchmarks.exported_table import latency_text  # noqa: E402
-from benchmarks.exported_timing import measure, on_busy_machine  # noqa: E402
-from benchmarks.processes import yielded_by  # noqa: E402
-
-from fbnetv5.base.errors import InputError, nearest  # noqa: E402
-from fbnetv5.base.files import write_text  # noqa: E402
-from fbnetv5.export.formats import PRECISIONS, SUFFIXES  # noqa: E402
-from fbnetv5.latency.measure import device_name  # noqa: E402
+from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.files import write_text
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES
+from fbnetv5.latency.measure import device_name
 
 RUNTIMES = ("executorch", "onnx")
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # of this process, which is forked
-    try:
-        files = _exported(options)
-        results = _profiles(files) if options.profile else _latencies(files, options)
-        if options.output:
-            write_text(options.output, json.dumps({**_conditions(), **results}, indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    files = _exported(options)
+    results = _profiles(files) if options.profile else _latencies(files, options)
+    if options.output:
+        write_text(options.output, json.dumps({**_conditions(), **results}, indent=2) + "\n")
 
 
 def _exported(options: argparse.Namespace) -> list[ExportedFile]:

@@ -17,25 +17,22 @@ import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+import numpy as np
+import torch
+from benchmarks.timing import table
+from PIL import Image
+from torch import Tensor
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from benchmarks.timing import table  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.cli.launch import run_job  # noqa: E402
-from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig  # noqa: E402
-from fbnetv5.labeling.shards import SHARDS, TALLY  # noqa: E402
-from fbnetv5.labeling.tally import Tally  # noqa: E402
-from fbnetv5.labeling.teacher import Boxes, Pixels  # noqa: E402
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig
+from fbnetv5.labeling.shards import SHARDS, TALLY
+from fbnetv5.labeling.tally import Tally
+from fbnetv5.labeling.teacher import Boxes, Pixels
 
 FOLDER_SIZE = 1000  # images a folder
 
@@ -140,15 +137,12 @@ def _median_speed(folder: Path) -> float:
     return statistics.median(tally.num_images / tally.seconds for tally in tallies)
 
 
+@one_line_errors()
 def _label(config: RunConfig, sender: multiprocessing.connection.Connection) -> None:
     """Label, and send the seconds that it took."""
     sys.path.append(str(Path(__file__).parent))
     started = time.perf_counter()
-    try:
-        run_job(config)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_job(config)
     sender.send(time.perf_counter() - started)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,24 +27,21 @@ from benchmarks.runs import build, still_config
 from benchmarks.task_counts import measure_task_counts, task_counts_text
 
 from fbnetv5.base.distributed import World, start_world
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.config.schema import RunConfig
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_intermixed_args(arguments)
-    try:
-        config = still_config(options.config, options.overrides)
-        results = measure(config, options)
-        if options.json:
-            write_text(options.json, json.dumps(results, indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    config = still_config(options.config, options.overrides)
+    results = measure(config, options)
+    if options.json:
+        write_text(options.json, json.dumps(results, indent=2) + "\n")
 
 
 def measure(config: RunConfig, options: argparse.Namespace) -> dict[str, Any]:

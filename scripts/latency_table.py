@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,19 +21,17 @@ from pathlib import Path
 import torch
 from scipy import stats
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
-
-from fbnetv5.archs.cost import network_cost  # noqa: E402
-from fbnetv5.archs.families import Family, get_family  # noqa: E402
-from fbnetv5.archs.network import MultiPathNet  # noqa: E402
-from fbnetv5.archs.topology import Topology, TopologySpace  # noqa: E402
-from fbnetv5.base.distributed import pick_device  # noqa: E402
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.base.files import write_text  # noqa: E402
-from fbnetv5.base.seeding import Purpose, generator  # noqa: E402
-from fbnetv5.engine.precision import autocast  # noqa: E402
-from fbnetv5.latency.cache import cache_file, cache_folder, keep  # noqa: E402
-from fbnetv5.latency.measure import (  # noqa: E402
+from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.families import Family, get_family
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.base.distributed import pick_device
+from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.files import write_text
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.engine.precision import autocast
+from fbnetv5.latency.cache import cache_file, cache_folder, keep
+from fbnetv5.latency.measure import (
     Call,
     build_network,
     current_conditions,
@@ -43,7 +39,7 @@ from fbnetv5.latency.measure import (  # noqa: E402
     seconds_in_turn,
     table_of,
 )
-from fbnetv5.latency.table import LatencyTable  # noqa: E402
+from fbnetv5.latency.table import LatencyTable
 
 ESTIMATES = {
     "sum_ms": "trunk + sum over blocks",
@@ -73,24 +69,21 @@ class Measured:
     macs: int
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
-    try:
-        _check(options)
-        table, measured = measure(options)
-        print(table_text(table, options.num_stages))
-        if not options.no_cache:
-            keep(table, options.cache)
-            print(f"kept in {cache_file(table.conditions, options.cache)}")
-        if measured:
-            print(agreement_text(measured))
-        if options.json:
-            document = {"table": asdict(table), "networks": [asdict(each) for each in measured]}
-            write_text(options.json, json.dumps(document, indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    _check(options)
+    table, measured = measure(options)
+    print(table_text(table, options.num_stages))
+    if not options.no_cache:
+        keep(table, options.cache)
+        print(f"kept in {cache_file(table.conditions, options.cache)}")
+    if measured:
+        print(agreement_text(measured))
+    if options.json:
+        document = {"table": asdict(table), "networks": [asdict(each) for each in measured]}
+        write_text(options.json, json.dumps(document, indent=2) + "\n")
 
 
 def measure(options: argparse.Namespace) -> tuple[LatencyTable, list[Measured]]:

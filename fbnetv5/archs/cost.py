@@ -10,13 +10,16 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from fbnetv5.archs.families import NUM_PATHS, STRIDES, Family, Layer
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.types import Size
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # which importing fvcore calls
+    from fvcore.nn import FlopCountAnalysis
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.space import BlockType, Half, Position
@@ -168,6 +167,7 @@ def _draw_block(axes: Axes, number: int, chosen: BlockType, position: Position) 
             axes.text(x, y, node.label, ha="center", va="center", fontsize=6, color=text_colour, bbox=frame)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,11 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path, help="picture to write: .svg, .png or .pdf")
     parser.add_argument("--title", default="", help="above the blocks")
     options = parser.parse_args(arguments)
-    try:
-        draw_architecture(Architecture.load(options.architecture), options.output, title=options.title)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    draw_architecture(Architecture.load(options.architecture), options.output, title=options.title)
 
 
 if __name__ == "__main__":

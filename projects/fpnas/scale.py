@@ -9,10 +9,9 @@ With ``--macro`` the block types are put into another macro structure first, wit
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.types import Size
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.heads.classifier import HIDDEN_CHANNELS, pooled_classifier_macs
@@ -29,6 +28,7 @@ def classifier_macs(
     return architecture.cost(size).macs + head
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
@@ -37,16 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def macs(architecture: Architecture) -> int:
         return classifier_macs(architecture, size, options.classes)
 
-    try:
-        architecture = Architecture.load(options.architecture)
-        if options.macro is not None:
-            architecture = Architecture(MACROS[options.macro], architecture.types)
-        scaled, multiplier = architecture.scaled_to(options.bound, macs, options.divisor)
-        info = {"multiplier": round(multiplier, 4), "macs": macs(scaled), "size": options.size, "bound": options.bound}
-        scaled.save(options.output, info)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    architecture = Architecture.load(options.architecture)
+    if options.macro is not None:
+        architecture = Architecture(MACROS[options.macro], architecture.types)
+    scaled, multiplier = architecture.scaled_to(options.bound, macs, options.divisor)
+    info = {"multiplier": round(multiplier, 4), "macs": macs(scaled), "size": options.size, "bound": options.bound}
+    scaled.save(options.output, info)
     print(f"{options.output}: channels x {multiplier:.3f}, {macs(scaled) / 1e6:,.1f} M MACs with its classifier")
 
 
