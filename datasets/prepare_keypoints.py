@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -77,6 +76,7 @@ def prepare(options: argparse.Namespace) -> None:
 
 @one_line_errors()
 def main() -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("annotations", type=Path, help="COCO's json, MPII's json or mat file")
     parser.add_argument("images", type=Path, help="the folder that it names images in")
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     options = parser.parse_args()
     if options.aspect <= 0 or options.margin < 1:
-        sys.exit("error: --aspect should be above 0, and --margin at least 1")
+        raise InputError("--aspect should be above 0, and --margin at least 1")
     prepare(options)
 
 

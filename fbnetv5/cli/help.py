@@ -42,7 +42,9 @@ CLASSES: dict[str, tuple[type, ...]] = {
 
 def help_text() -> str:
     """Return what ``--help`` prints below the usage."""
-    sweeping = [(key.removesuffix(".name"), *rest) for key, *rest in describe(LauncherConfig, "launcher.")]
+    sweeping = [
+        (key.removesuffix(".name"), default, text) for key, default, text in describe(LauncherConfig, "launcher.")
+    ]
     sections = {
         "keys (name = default: meaning)": _keys(describe()),
         "keys of a sweep": _keys(sweeping),
