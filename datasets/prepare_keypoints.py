@@ -23,6 +23,7 @@ from rich.progress import track
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
 from fbnetv5.data.people import PADDING, Cut, people_content, read_coco_cuts, write_pictures
 
@@ -77,7 +78,7 @@ def prepare(options: argparse.Namespace) -> None:
 @one_line_errors()
 def main() -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("annotations", type=Path, help="COCO's json, MPII's json or mat file")
     parser.add_argument("images", type=Path, help="the folder that it names images in")
     parser.add_argument("folder", type=Path, help="where the pictures go")

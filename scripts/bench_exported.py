@@ -32,6 +32,7 @@ from benchmarks.processes import yielded_by
 
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.files import write_text
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.export.formats import PRECISIONS, SUFFIXES
 from fbnetv5.latency.measure import device_name
 
@@ -105,29 +106,20 @@ def say(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description, epilog="It " + rest.split("\n\n", 1)[1], allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--models", nargs="+", metavar="NAME", help="of the models, or of a run's folder (default: all)")
     add("--run", nargs="+", type=Path, default=[], metavar="FOLDER", help="trained models to time too")
     add("--runtimes", nargs="+", choices=tuple(SUFFIXES), default=RUNTIMES, help="(default: executorch onnx)")
     add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="(default: fp32 int8)")
-    add("--threads", nargs="+", type=_positive, default=(1, 2), metavar="N", help="CPU threads (default: 1 2)")
-    add("--rounds", type=_positive, default=11, help="turns of each file; medians are shown (default: 11)")
+    add("--threads", nargs="+", type=at_least(1), default=(1, 2), metavar="N", help="CPU threads (default: 1 2)")
+    add("--rounds", type=at_least(1), default=11, help="turns of each file; medians are shown (default: 11)")
     add("--seconds", type=float, default=0.2, help="that a turn takes (default: 0.2; at least three calls)")
     add("--busy", action="store_true", help="other work goes on: CPU time on one thread, the fastest call on several")
     add("--profile", metavar="NAME", help="say which operators of this model cost what, and time nothing else")
     add("--folder", type=Path, default=Path("runs/bench_exported"), metavar="DIR", help="of the exported files")
     add("--output", type=Path, metavar="FILE", help="write the figures there as JSON too")
     return parser
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from benchmarks.timing import table
+from benchmarks.tables import aligned
 from PIL import Image
 from torch import Tensor
 
 from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig
 from fbnetv5.labeling.shards import SHARDS, TALLY
@@ -76,7 +77,7 @@ class DarkOrLight:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("--num", type=int, nargs="+", default=[1000, 10000], help="numbers of images (%(default)s)")
     parser.add_argument("--size", type=int, default=160, help="side of an image in pixels (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="images a teacher sees at a time (%(default)s)")
@@ -183,7 +184,7 @@ def speed_text(results: Sequence[Speed]) -> str:
         (f"{r.num_images:,}", f"{r.seconds:.1f}", f"{r.images_per_second:.1f}", f"{r.peak / 2**20:.0f}")
         for r in results
     ]
-    return table(("images", "seconds", "images/s", "MiB peak"), rows)
+    return aligned(("images", "seconds", "images/s", "MiB peak"), rows)
 
 
 if __name__ == "__main__":

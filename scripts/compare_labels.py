@@ -8,7 +8,6 @@ class at an IoU of 0.5 or more, each with one other at most. Pixels that either 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torchvision.ops import box_iou
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.types import BOXES, IGNORE, SEGMENTATION, Target
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.data.images import read_mask
 from fbnetv5.data.index import Index
 
@@ -29,7 +29,7 @@ MIN_IOU = 0.5
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("labels", type=Path, help="what to judge: the folder of a labelling run, or an index")
     parser.add_argument("truth", type=Path, help="the same images with true labels")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -9,11 +9,11 @@ the second reads it, edited or not, and writes exported/index.parquet. Nothing i
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.data.index import Index
 from fbnetv5.data.interchange import export_index, import_index
 
@@ -21,7 +21,7 @@ from fbnetv5.data.interchange import export_index, import_index
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="write an index as COCO json, csv and PNG files")
     export.add_argument("index", type=Path, help="parquet index")

@@ -35,6 +35,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Size
+from fbnetv5.cli.arguments import parser_of
 
 TOPOLOGIES = Path(__file__).resolve().parents[1] / "configs" / "topologies"
 PADDING = 32
@@ -198,10 +199,7 @@ def _plain(rows: Mapping[int, Sequence[Row]], mean_pixels: Mapping[Size, float])
 
 
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description, epilog="It " + rest.split("\n\n", 1)[1], allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--images", type=Path, metavar="FILE", help="COCO json whose image sizes give the average of Table 7"
     )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config, path_override
 from fbnetv5.config.schema import RunConfig
@@ -26,9 +27,7 @@ from fbnetv5.export.formats import PRECISIONS, SUFFIXES
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("run", type=Path, help="folder of a training")
     for name, choices in (("format", tuple(SUFFIXES)), ("precision", PRECISIONS)):
         help_text = f"{', '.join(choices)}, or several with commas between ({choices[0]})"

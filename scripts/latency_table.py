@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from benchmarks.topologies import draw_topologies, spread_chances
 from scipy import stats
 
 from fbnetv5.archs.cost import network_cost
@@ -26,9 +27,9 @@ from fbnetv5.archs.families import Family, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import pick_device
-from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.files import write_text
-from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.engine.precision import autocast
 from fbnetv5.latency.cache import cache_file, cache_folder, keep
 from fbnetv5.latency.measure import (
@@ -73,7 +74,6 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
-    _check(options)
     table, measured = measure(options)
     print(table_text(table, options.num_stages))
     if not options.no_cache:
@@ -100,7 +100,8 @@ def measure(options: argparse.Namespace) -> tuple[LatencyTable, list[Measured]]:
         batch_size=options.batch_size,
         repeats=options.repeats,
     )
-    topologies = random_topologies(options.num_stages, options.topologies, options.seed)
+    space = TopologySpace(options.num_stages, [0.0] * 4 * options.num_stages)
+    topologies = draw_topologies(space, spread_chances(options.topologies), options.seed)
     network, images = build_network(family, options.num_stages, conditions, device)
     with torch.inference_mode(), autocast(device, conditions.precision):
         parts = network_parts(network, images)
@@ -131,15 +132,6 @@ def compare(
             )
         )
     return measured
-
-
-def random_topologies(num_stages: int, count: int, seed: int) -> list[Topology]:
-    """Draw topologies with all outputs: half with probability 0.5 a block, half with probabilities from 0 to 1."""
-    even = count // 2
-    chances = torch.cat([torch.full((even,), 0.5), torch.linspace(0, 1, count - even)])
-    space = TopologySpace(num_stages, [0.0] * 4 * num_stages)
-    draws = torch.rand(count, len(space.num_options), generator=generator(seed, Purpose.ARCHITECTURES))
-    return [space.decode(row) for row in (draws < chances[:, None]).int().tolist()]
 
 
 def table_text(table: LatencyTable, num_stages: int) -> str:
@@ -192,30 +184,19 @@ def _call(network: MultiPathNet, images: torch.Tensor, topology: Topology) -> Ca
     return lambda: network(images, topology)
 
 
-def _check(options: argparse.Namespace) -> None:
-    smallest = {"num_stages": 1, "size": 32, "topologies": 0, "repeats": 1, "batch_size": 1, "threads": 1, "seed": 0}
-    for name, least in smallest.items():
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')} {value} is too small: at least {least}")
-
-
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description, epilog="It " + rest.split("\n\n", 1)[1], allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--family", default="NANO", help="of the network (default: NANO)")
-    add("--num-stages", type=int, default=4, metavar="N", help="stages after the trunk (default: 4)")
-    add("--size", type=int, metavar="PIXELS", help="side of the images (default: the family's)")
-    add("--batch-size", type=int, default=1, metavar="N", help="images at a time (default: 1)")
+    add("--num-stages", type=at_least(1), default=4, metavar="N", help="stages after the trunk (default: 4)")
+    add("--size", type=at_least(32), metavar="PIXELS", help="side of the images (default: the family's)")
+    add("--batch-size", type=at_least(1), default=1, metavar="N", help="images at a time (default: 1)")
     add("--precision", choices=("float32", "bfloat16", "float64"), default="float32", help="(default: float32)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    add("--threads", type=int, metavar="N", help="torch's CPU threads (default: torch's own choice)")
-    add("--repeats", type=int, default=50, metavar="N", help="times that each part is timed (default: 50)")
-    add("--topologies", type=int, default=30, metavar="N", help="whole networks to compare with (default: 30)")
-    add("--seed", type=int, default=0, help="of the topologies (default: 0)")
+    add("--threads", type=at_least(1), metavar="N", help="torch's CPU threads (default: torch's own choice)")
+    add("--repeats", type=at_least(1), default=50, metavar="N", help="times that each part is timed (default: 50)")
+    add("--topologies", type=at_least(0), default=30, metavar="N", help="whole networks to compare with (default: 30)")
+    add("--seed", type=at_least(0), default=0, help="of the topologies (default: 0)")
     add("--cache", type=Path, default=cache_folder(), metavar="DIR", help="as runtime.latency_cache")
     add("--no-cache", action="store_true", help="do not keep the measurement")
     add("--json", type=Path, metavar="OUT", help="write the figures there too")

@@ -8,7 +8,6 @@ them. The images are others than those that runs see where data.root is null.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from PIL import Image
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_folder
 from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.data.index import Index
 from fbnetv5.data.interchange import write_annotations
 from fbnetv5.data.shapes import ShapesSource
@@ -29,7 +29,7 @@ FIRST = 2 * 10**9  # runs see images from 0 and, in validation, from 10**9
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path, help="what to make")
     parser.add_argument("--num", type=int, default=200, help="images (%(default)s)")
     parser.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")

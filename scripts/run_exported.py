@@ -9,7 +9,6 @@ csv of classes. The sidecar beside the file says how images become its input.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -26,6 +25,7 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.types import Sample, Target, TargetKind, UndecodableImageError
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.data.images import read_image
 from fbnetv5.data.sources import build_folder_source
 from fbnetv5.export.runtime import ExportedModel, load_exported
@@ -36,9 +36,7 @@ from fbnetv5.report.predictions import PredictionWriter, mask_paths
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("file", type=Path, help="the exported model; its sidecar lies beside it")
     parser.add_argument("images", type=Path, help="an image, or a folder of images")
     parser.add_argument("--output", type=Path, default=Path("runs/exported"), help="folder to write to (%(default)s)")

@@ -8,7 +8,6 @@ These are supernets, segmentation models and classifiers; detectors have ``fbnet
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ import torch
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.weights import read_weights, save_weights
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.labeling.teachers.weights import read_state
 
 
@@ -44,7 +44,7 @@ def move_weights(source: Path, target: Path) -> None:
 @one_line_errors()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     given = parser.parse_args(arguments)

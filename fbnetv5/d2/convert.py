@@ -10,7 +10,6 @@ each class, anchors by size and then ratio, and RGB. Only ``--back`` needs Detec
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.weights import UNREADABLE, WEIGHTS, load_by_name, read_weights
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.rcnn_config import to_config, to_spec
@@ -176,11 +176,7 @@ def _read_checkpoint(file: Path) -> tuple[dict[str, Tensor], bool]:
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fbnetv5.d2.convert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__, prog="python -m fbnetv5.d2.convert")
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="RUN_FOLDER OUTPUT, or with --back CONFIG WEIGHTS OUTPUT"
     )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.types import Size
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.heads.classifier import HIDDEN_CHANNELS, pooled_classifier_macs
 from fbnetv5.projects.fpnas.macro import MACROS
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("architecture", help="YAML file that a search wrote")
     parser.add_argument("output", help="YAML file to write")
     parser.add_argument("--bound", type=float, required=True, help="the network has fewer MACs than this")

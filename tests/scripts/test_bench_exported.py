@@ -11,6 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from benchmarks import exported_models, exported_peers, exported_profile, exported_table
+from benchmarks.exported_files import ExportedFile
+from benchmarks.exported_timing import Timing, on_busy_machine, turn
 from torch import nn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.models.detection.image_list import ImageList
@@ -19,12 +22,6 @@ from fbnetv5.model.folder import save_model
 from tests.model.test_task_net import build
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))  # where its modules look for each other
-
-from benchmarks import exported_models, exported_peers, exported_profile, exported_table  # noqa: E402
-from benchmarks.exported_files import ExportedFile  # noqa: E402
-from benchmarks.exported_timing import Timing, on_busy_machine, turn  # noqa: E402
-
 NUM_CLASSES = 5  # one of them the background
 NO_WEIGHTS = {"weights": None, "weights_backbone": None, "num_classes": NUM_CLASSES}
 
