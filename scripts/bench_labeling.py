@@ -80,7 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--num", type=int, nargs="+", default=[1000, 10000], help="numbers of images (%(default)s)")
     parser.add_argument("--size", type=int, default=160, help="side of an image in pixels (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="images a teacher sees at a time (%(default)s)")
     parser.add_argument("--shard-size", type=int, default=250, help="images a shard (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="data loader processes (%(default)s)")
     options = parser.parse_args(arguments)
@@ -117,7 +116,6 @@ def measure(images: Path, num: int, options: argparse.Namespace) -> Speed:
             images=str(images),
             boxes={"_target_": "bench_labeling.FixedBoxes"},
             masks={"_target_": "bench_labeling.DarkOrLight"},
-            batch_size=options.batch_size,
             shard_size=options.shard_size,
             num_drawn=0,
         ),

@@ -101,7 +101,7 @@ def measure(options: argparse.Namespace) -> tuple[LatencyTable, list[Measured]]:
         repeats=options.repeats,
     )
     space = TopologySpace(options.num_stages, [0.0] * 4 * options.num_stages)
-    topologies = draw_topologies(space, spread_chances(options.topologies), options.seed)
+    topologies = draw_topologies(space, spread_chances(options.topologies), seed=0)
     network, images = build_network(family, options.num_stages, conditions, device)
     with torch.inference_mode(), autocast(device, conditions.precision):
         parts = network_parts(network, images)
@@ -196,7 +196,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=at_least(1), metavar="N", help="torch's CPU threads (default: torch's own choice)")
     add("--repeats", type=at_least(1), default=50, metavar="N", help="times that each part is timed (default: 50)")
     add("--topologies", type=at_least(0), default=30, metavar="N", help="whole networks to compare with (default: 30)")
-    add("--seed", type=at_least(0), default=0, help="of the topologies (default: 0)")
     add("--cache", type=Path, default=cache_folder(), metavar="DIR", help="as runtime.latency_cache")
     add("--no-cache", action="store_true", help="do not keep the measurement")
     add("--json", type=Path, metavar="OUT", help="write the figures there too")

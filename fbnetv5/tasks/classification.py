@@ -19,7 +19,6 @@ class Classification:
 
     path: int = 3
     hidden_channels: int = 1984
-    label_smoothing: float = 0.0
     target: Target = LABEL
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
@@ -44,4 +43,4 @@ class ClassificationSearchHead(nn.Module):
             return list(logits.float().softmax(dim=1))
         assert targets is not None
         labels = torch.tensor([target[self.task.target.name] for target in targets], device=logits.device)
-        return F.cross_entropy(logits, labels, label_smoothing=self.task.label_smoothing)
+        return F.cross_entropy(logits, labels)

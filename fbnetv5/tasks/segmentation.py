@@ -17,7 +17,6 @@ class Segmentation:
     """Segmentation with a single convolution, per-pixel cross-entropy over the classes of ``segmentation``."""
 
     path: int = 2
-    kernel_size: int = 3
     target: Target = SEGMENTATION
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
@@ -36,7 +35,7 @@ class SegmentationSearchHead(nn.Module):
         super().__init__()
         self.task = task
         self.norm = nn.BatchNorm2d(in_channels)
-        self.scores = nn.Conv2d(in_channels, num_classes, task.kernel_size, padding=task.kernel_size // 2)
+        self.scores = nn.Conv2d(in_channels, num_classes, 3, padding=1)
 
     def forward(
         self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
