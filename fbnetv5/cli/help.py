@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 
 from fbnetv5.config.schema import describe
@@ -49,9 +50,7 @@ def help_text() -> str:
         "keys (name = default: meaning)": _keys(describe()),
         "keys of a sweep": _keys(sweeping),
         **{
-            f"{title} (_target_: options)": [
-                f"  {chosen.__module__}.{chosen.__name__}: {_options(chosen)}" for chosen in group
-            ]
+            f"{title} (_target_: options)": [f"  {_name(chosen)}: {_options(chosen)}" for chosen in group]
             for title, group in CLASSES.items()
         },
     }
@@ -60,6 +59,12 @@ def help_text() -> str:
 
 def _keys(rows: Sequence[tuple[str, str, str]]) -> list[str]:
     return [f"  {key} = {default}: {meaning}" for key, default, meaning in rows]
+
+
+def _name(target: type) -> str:
+    """Return the name that configs have: from the package of the class where that offers it, else from its module."""
+    package = sys.modules[target.__module__.rpartition(".")[0]]
+    return f"{package.__name__ if hasattr(package, target.__name__) else target.__module__}.{target.__name__}"
 
 
 def _options(target: type) -> str:
