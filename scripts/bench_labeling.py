@@ -39,7 +39,7 @@ FOLDER_SIZE = 1000  # images a folder
 
 
 class Speed(NamedTuple):
-    """What labelling ``num_images`` took: seconds from start to end, images a second, and bytes at the peak."""
+    """The cost of labelling ``num_images``: seconds from start to end, images a second, and bytes at the peak."""
 
     num_images: int
     seconds: float

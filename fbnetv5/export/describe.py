@@ -1,4 +1,4 @@
-"""What a sidecar says about a file before the file is run."""
+"""The part of a sidecar that is known before its file is run."""
 
 from __future__ import annotations
 

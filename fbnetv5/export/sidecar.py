@@ -18,7 +18,7 @@ FORMAT = 1  # raised when older versions cannot read it any more
 
 @dataclass
 class Sidecar:
-    """What is written beside an exported model.
+    """The JSON file beside an exported model.
 
     Attributes:
         runtime: executorch, onnx or torchscript.
@@ -71,7 +71,7 @@ class Sidecar:
 
     @property
     def input_spec(self) -> InputSpec:
-        """How the trained model saw images."""
+        """Size and normalisation that the trained model saw images at."""
         return InputSpec.from_dict(self.input["resize"])
 
 

@@ -24,7 +24,7 @@ NUM_VALUES = NUM_PATHS * (2 + NUM_PATHS)
 
 @dataclass(frozen=True)
 class Conditions:
-    """What latencies depend on; tables of equal conditions stand for each other.
+    """Conditions that latencies depend on; tables of equal ones stand for each other.
 
     Attributes:
         device: name of the CPU model or of the GPU.

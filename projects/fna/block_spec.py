@@ -1,4 +1,4 @@
-"""What a stem and a block are, as plain data."""
+"""Stems and blocks as plain data."""
 
 from __future__ import annotations
 

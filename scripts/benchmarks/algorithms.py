@@ -1,4 +1,4 @@
-"""What an iteration of FBNetV5's algorithms 2, 3 and 4 costs with more tasks, side by side (Table 1)."""
+"""The cost of an iteration of FBNetV5's algorithms 2, 3 and 4 with more tasks, side by side (Table 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sampled architectures cost in time, against their MACs and against static networks of the same blocks."""
+"""The time of sampled architectures, against their MACs and against static networks of the same blocks."""
 
 from __future__ import annotations
 

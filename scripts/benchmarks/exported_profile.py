@@ -1,4 +1,4 @@
-"""Which operators of an exported file cost what, by the runtime's own profiler."""
+"""Time of an exported file's operators, by the runtime's own profiler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARE_OF_OTHERS = 0.005  # operators that cost less are summed up
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """What an operator costs in one call of a file.
+    """The time of an operator in one call of a file.
 
     Attributes:
         operator: its name; of XNNPACK's begin with "XNNPACK ".

@@ -1,4 +1,4 @@
-"""What an iteration of the search costs with more tasks, and what of it the added heads are."""
+"""The cost of an iteration of the search with more tasks, and what of it the added heads are."""
 
 from __future__ import annotations
 

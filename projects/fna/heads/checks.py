@@ -1,4 +1,4 @@
-"""What the frameworks ask of a network and of a batch before they run, so that a wrong one is a clear message."""
+"""Checks of a network and of a batch before a framework runs, so that a wrong one is a clear message."""
 
 from __future__ import annotations
 
