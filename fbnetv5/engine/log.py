@@ -142,6 +142,11 @@ class RunLog:
             self.say(f"step {step}/{self.num_steps}  {status}")
 
 
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Return the metrics over all classes in one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
+
+
 def clock(seconds: float) -> str:
     """Return a duration as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
