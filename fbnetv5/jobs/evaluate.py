@@ -127,7 +127,7 @@ def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
 
 
 def _report(config: RunConfig, model: TaskNet, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """What metrics.json holds: the metrics, what was measured, and under which configuration."""
+    """Return what metrics.json holds: the metrics, what was measured, and under which configuration."""
     cost, network = model.cost(), model.network
     if isinstance(network, MultiPathNet):
         described = {"family": network.family.name, "blocks": len(network.topology.blocks)}

@@ -103,7 +103,7 @@ def _bn_layers(module: nn.Module) -> list[_BatchNorm]:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    """What a run's configuration says of its supernet: job, family and num_stages."""
+    """Return what a run's configuration says of its supernet: job, family and num_stages."""
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         model = document["model"]

@@ -1,4 +1,4 @@
-"""What a search counts as the cost of a block (``search.cost``)."""
+"""Costs of the blocks that a search chooses from, in the unit of ``search.cost``."""
 
 from __future__ import annotations
 
