@@ -1,50 +1,114 @@
-"""Inline SVG, as escaped elements that take their colours from the page's style, and numbers for people."""
+"""Figures as SVG within a page: small, with text that can be read and searched, in the page's own colours.
+
+A colour of the style becomes a variable of the page's style sheet, with the colour itself where the page has none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
-from markupsafe import Markup, escape
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
-PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+from fbnetv5.report import style
+
+VARIABLES = {
+    style.INK: "ink",
+    style.GREY: "grey",
+    style.FAINT: "faint",
+    style.GHOST: "ghost",
+    style.RULE: "rule",
+    style.EDGE: "edge",
+    style.DOWN: "down",
+    style.UP: "up",
+    style.UNSEEN: "unseen",
+    style.SELECT: "select",
+    style.SKIP: "skip",
+    **{colour: f"p{path}" for path, colour in enumerate(style.PATH_COLOURS)},
+    "#ffffff": "panel",
+}
+PIXELS_PER_POINT = 96 / 72
+GEOMETRY = ("d", "x", "y", "width", "height")
+FONT = "var(--font,'DejaVu Sans')"
+LEFT_OUT = ("metadata", "style")
+NEEDLESS = re.compile(r"font-family:[^;]*;?|stroke-dashoffset:0;")  # the font is that of the whole drawing
+UNTURNED = "rotate(-0 "  # what matplotlib writes for text that lies as it should
 
 
-def element(name: str, *children: object, **attributes: object) -> Markup:
-    """Return an element; ``class_`` and ``stroke_width`` are written class and stroke-width, all values escaped."""
-    pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
-    opening = Markup("").join(Markup(' {}="{}"').format(key, short(value)) for key, value in pairs)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), opening, Markup("").join(map(escape, children)))
+def inline(figure: Figure, said: str, class_: str = "drawing") -> Markup:
+    """Return a figure as an svg element; equal figures give equal bytes.
+
+    Args:
+        figure: made under the style's settings.
+        said: what a person who does not see it should know; empty where it is for the eye only.
+        class_: of the element.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({**style.RC, "svg.fonttype": "none", "svg.hashsalt": said}):  # ids differ within a page
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    drawn = ElementTree.fromstring(buffer.getvalue())
+    _, _, width, height = map(float, drawn.attrib["viewBox"].split())
+    size = {"width": _short(width * PIXELS_PER_POINT), "height": _short(height * PIXELS_PER_POINT)}
+    spoken = {"role": "img"} if said else {"aria-hidden": "true"}
+    box = {"viewBox": f"0 0 {_short(width)} {_short(height)}", "style": f"font-family:{FONT};stroke-linejoin:round"}
+    root = Element("svg", {"class": class_, **spoken, **size, **box})
+    if said:
+        ElementTree.SubElement(root, "title").text = said
+    root.extend(_slim(drawn))
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # which escapes what it writes
 
 
-def drawing(title: str, width: float, height: float, *children: object, class_: str = "chart") -> Markup:
-    """Return an svg element that fills its place; ``title`` says what a person who does not see it should know."""
-    box = f"0 0 {short(width)} {short(height)}"
-    return element("svg", element("title", title), *children, class_=class_, role="img", viewBox=box)
+def _slim(parent: Element, *, in_defs: bool = False) -> Iterator[Element]:
+    """The elements below ``parent`` without groups, names and digits that change nothing."""
+    for child in parent:
+        tag = _local(child.tag)
+        if tag in LEFT_OUT:
+            continue
+        if tag == "g" and set(child.attrib) <= {"id"}:
+            yield from _slim(child, in_defs=in_defs)
+            continue
+        kept = Element(tag, dict(_attributes(child, in_defs)))
+        kept.text = (child.text or "").strip()
+        kept.extend(_slim(child, in_defs=in_defs or tag == "defs"))
+        if tag != "defs" or len(kept):
+            yield kept
 
 
-def short(value: object) -> object:
-    """Return a float as a coordinate, to a tenth; anything else as it is."""
-    if not isinstance(value, float):
-        return value
+def _attributes(element: Element, in_defs: bool) -> Iterator[tuple[str, str]]:
+    for name, value in element.attrib.items():
+        name = _local(name)
+        if name == "style":
+            yield name, _in_page_colours(NEEDLESS.sub("", re.sub(r"([:;,]) +", r"\1", value)))
+        elif name in GEOMETRY:
+            yield name, re.sub(r"-?\d+\.\d+", lambda number: _short(float(number[0])), _joined(value))
+        elif (name != "id" or in_defs) and not value.startswith(UNTURNED):
+            yield name, value
+
+
+def _joined(path: str) -> str:
+    return re.sub(r" ?([A-Za-z]) ?", r"\1", " ".join(path.split()))
+
+
+def _in_page_colours(text: str) -> str:
+    def variable(colour: re.Match[str]) -> str:
+        name = VARIABLES.get(colour[0])
+        return f"var(--{name},{colour[0]})" if name else colour[0]
+
+    return re.sub(r"#[0-9a-f]{6}", variable, text)
+
+
+def _local(name: str) -> str:
+    """A name without its namespace."""
+    return name.rpartition("}")[2]
+
+
+def _short(value: float) -> str:
+    """A coordinate to a tenth of a point."""
     text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
-
-
-def counted(value: float) -> str:
-    """Return a large number to three digits: 1.23 G, 84.9 M, 512."""
-    for size, prefix in PREFIXES:
-        if abs(value) >= 0.9995 * size:
-            scaled = value / size
-            digits = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
-            return f"{scaled:.{digits}f} {prefix}"
-    return f"{value:.3g}"
-
-
-def plain(value: float) -> str:
-    """Return a number to three significant digits, without needless zeros."""
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
-
-
-def coordinates(places: Sequence[tuple[float, float]]) -> str:
-    """Return the ``points`` of a polyline."""
-    return " ".join(f"{short(x)},{short(y)}" for x, y in places)

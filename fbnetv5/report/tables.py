@@ -13,8 +13,8 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.report.curves import VALIDATION, overall, series, validations
 from fbnetv5.report.history import History
+from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.run_folder import RunFolder
-from fbnetv5.report.svg import counted, plain
 from fbnetv5.report.topology_svg import fingerprint_svg, history_svg, topology_svg
 
 

@@ -108,7 +108,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
 
 def test_a_page_is_small(tmp_path):
     write_search(tmp_path / "search", TASKS, num_stages=7, num_records=900)
-    assert write_report(tmp_path / "search").stat().st_size < 400_000
+    assert write_report(tmp_path / "search").stat().st_size < 350_000
     write_training(tmp_path / "training", [f"class {index}" for index in range(150)])
     assert write_report(tmp_path / "training").stat().st_size < 2_000_000
 
