@@ -19,7 +19,7 @@ from fbnetv5.report.svg import inline
 Points = Sequence[tuple[float, float]]  # (step, value), in the order of steps
 
 SIZE = (3.0, 1.55)  # in inches, of a drawing that the page scales to its place
-PLOT = (0.16, 0.14, 0.80, 0.80)  # of it: left, bottom, width, height
+PLOT = (0.195, 0.14, 0.765, 0.8)  # of it: left, bottom, width, height
 MAX_POINTS = 300  # of a line; more are averaged, so that the page stays small
 FEW = 16  # records up to which each is marked with a dot
 CLOSE = 0.02  # of the steps: a mark that near to the axis would be taken for it
@@ -86,7 +86,7 @@ def value_ticks(low: float, high: float) -> list[float]:
 
 
 def _said(title: str, points: Points, unit: str) -> str:
-    """What a chart shows, in words."""
+    """A chart in words."""
     (first, start), (last, end) = points[0], points[-1]
     if len(points) == 1:
         return f"{title}: {plain(end)}{unit} at step {first:g}"

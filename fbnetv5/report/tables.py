@@ -30,7 +30,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found for one task; ``is_final`` where it was derived, else it is the likeliest so far.
+    """The result of a search for one task; ``is_final`` where it was derived, else it is the likeliest so far.
 
     ``seen`` are the blocks that reach the path of the search head, and ``cost`` is theirs and the trunk's, as is
     ``latency_ms``, which a search that was counted in it leaves.

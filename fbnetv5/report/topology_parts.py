@@ -1,4 +1,4 @@
-"""What is drawn of a topology: boxes and lines, each with whether an output sees it."""
+"""The boxes and lines that are drawn of a topology, each with whether an output sees it."""
 
 from __future__ import annotations
 

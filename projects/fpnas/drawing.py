@@ -67,7 +67,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockDrawing:
-    """What is drawn of a block: its input, its vertices, its output, its MBConv; and the lines between them."""
+    """The drawing of a block: its input, its vertices, its output, its MBConv; and the lines between them."""
 
     nodes: tuple[Node, ...]
     lines: tuple[Line, ...]

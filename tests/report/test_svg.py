@@ -30,7 +30,7 @@ def test_a_figure_takes_its_colours_from_the_page():
 def test_text_is_text_and_escaped():
     svg = inline(figure(), 'what "is" <said>')
     assert ">a &lt; b &amp; $c$</text>" in svg
-    assert '<title>what "is" &lt;said&gt;</title>' in svg
+    assert "<title>what &#34;is&#34; &lt;said&gt;</title>" in svg
     assert "http" not in svg
 
 
