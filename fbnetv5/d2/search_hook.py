@@ -16,9 +16,8 @@ from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.log import RunLog
-from fbnetv5.jobs.supernet import select_probabilities
-from fbnetv5.jobs.supernet_extend import require_same_network
-from fbnetv5.jobs.supernet_step import gather_losses, learn
+from fbnetv5.jobs.extend import require_same_network
+from fbnetv5.jobs.supernet import gather_losses, learn
 
 try:
     from detectron2.engine import HookBase
@@ -90,7 +89,7 @@ class SearchHook(HookBase):
         done = passed.iteration.step + 1
         if self._log.due(done):
             self._log.record(done)
-            self._log.probabilities(done, select_probabilities(run), run.space.slot_names)
+            self._log.probabilities(done, run.probabilities(), run.space.slot_names)
         if done % self.save_every == 0 or done == run.num_steps:
             run.world.average_buffers(run.learner)
         self.supernet.passed = self._losses = None

@@ -24,9 +24,8 @@ from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read_search_config, set_search_defaults
 from fbnetv5.d2.search_hook import SearchHook
 from fbnetv5.d2.supernet import FBNetV5Supernet
-from fbnetv5.data.loader import build_loader
 from fbnetv5.jobs.search import write_topologies
-from fbnetv5.jobs.supernet_step import SupernetRun
+from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import keep_latencies
 
 try:
@@ -132,10 +131,7 @@ class SearchLoader:
         self.run = run
 
     def __iter__(self) -> Iterator[Batch]:
-        run = self.run
-        targets = [task.target for task in run.model.tasks.values()]
-        start_step = get_event_storage().iter
-        return build_loader(run.config, run.source, targets, run.world, start_step, run.num_steps)
+        return iter(self.run.batches(get_event_storage().iter))
 
 
 def supernet_run(model: Any) -> SupernetRun:

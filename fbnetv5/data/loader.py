@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,7 +12,7 @@ from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source, Target, checked
-from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.collate import collate
 from fbnetv5.data.dataset import MultitaskDataset, PreparedDataset
@@ -22,23 +22,75 @@ from fbnetv5.data.subset import Subset
 
 
 def build_loader(
-    config: RunConfig, source: Source, targets: Iterable[Target], world: World, start_step: int, num_steps: int
+    data: DataConfig,
+    source: Source,
+    targets: Iterable[Target],
+    world: World,
+    *,
+    steps: range,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    keep_unknown: bool = False,
 ) -> Iterator[Batch]:
-    """Yield this rank's batches of the steps ``start_step`` .. ``num_steps - 1`` of a search.
+    """Yield this rank's augmented batches of ``steps``, of any images of a source, as a search takes them.
+
+    Args:
+        data: how images are augmented, and what becomes of those that cannot be read.
+        source: an epoch is a pass over it.
+        targets: what is read beside the image; an image may lack any of them.
+        world: this process among those that share a batch.
+        steps: of consecutive numbers; the batch of a step does not depend on where they begin.
+        batch_size: images a step, over all ranks.
+        workers: processes that load images.
+        seed: of order and augmentation.
+        keep_unknown: see :class:`~fbnetv5.data.transforms.JointTransform`.
 
     Raises:
         InputError: an image cannot be read or its targets are wrong; the message names it.
     """
     wanted = list(dict.fromkeys(targets))
-    return _augmented(config, source, wanted, world, config.search.batch_size, range(start_step, num_steps))
+    dataset = MultitaskDataset(
+        source,
+        wanted,
+        build_augmentation(data, wanted, classes=source.classes, keep_unknown=keep_unknown),
+        seed=seed,
+        undecodable=data.undecodable,  # type: ignore[arg-type]  # one of the two, checked with the configuration
+    )
+    sampler = StepSampler(
+        len(source),
+        batch_size,
+        num_steps=steps.stop,
+        seed=seed,
+        start_step=steps.start,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    multiple = STRIDES[-1] if data.crop is None else 1  # a crop has the size that it was asked for
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=functools.partial(collate, multiple=multiple, targets=wanted),
+        pin_memory=world.device.type == "cuda",
+    )
+    return (checked(batch) for batch in loader)
 
 
 def build_train_loader(
-    config: RunConfig, source: Source, target: Target, world: World, start_step: int, num_steps: int
+    data: DataConfig,
+    source: Source,
+    target: Target,
+    world: World,
+    *,
+    steps: range,
+    batch_size: int,
+    workers: int,
+    seed: int,
 ) -> Iterator[Batch]:
-    """Yield this rank's batches of the steps ``start_step`` .. ``num_steps - 1`` of a final model's training.
+    """Yield this rank's batches of a final model's training: of the images that are labelled for ``target`` alone.
 
-    They hold images that are labelled for ``target`` alone, and an epoch is one pass over these.
+    An epoch is one pass over these. Arguments are those of :func:`build_loader`.
 
     Raises:
         InputError: as :func:`build_loader`, or no image is labelled for ``target``.
@@ -46,8 +98,17 @@ def build_train_loader(
     labelled = Subset(source, source.labelled(target.name))
     if len(labelled) == 0:
         raise InputError(f"no image of the training split is labelled with '{target.name}'; give its labels")
-    steps = range(start_step, num_steps)
-    return _augmented(config, labelled, [target], world, config.train.batch_size, steps, keep_unknown=True)
+    return build_loader(
+        data,
+        labelled,
+        [target],
+        world,
+        steps=steps,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+        keep_unknown=True,
+    )
 
 
 def build_eval_loader(
@@ -83,44 +144,5 @@ def build_eval_loader(
         collate_fn=functools.partial(collate, multiple=spec.multiple),
         pin_memory=world.device.type == "cuda",
         generator=torch.Generator(),  # else each evaluation would draw from the global one
-    )
-    return (checked(batch) for batch in loader)
-
-
-def _augmented(
-    config: RunConfig,
-    source: Source,
-    targets: Sequence[Target],
-    world: World,
-    batch_size: int,
-    steps: range,
-    *,
-    keep_unknown: bool = False,
-) -> Iterator[Batch]:
-    """Yield this rank's augmented batches of ``steps``; ``batch_size`` counts the images of all ranks."""
-    data = config.data
-    dataset = MultitaskDataset(
-        source,
-        targets,
-        build_augmentation(data, targets, classes=source.classes, keep_unknown=keep_unknown),
-        seed=config.seed,
-        undecodable=data.undecodable,  # type: ignore[arg-type]  # one of the two, checked with the configuration
-    )
-    sampler = StepSampler(
-        len(source),
-        batch_size,
-        num_steps=steps.stop,
-        seed=config.seed,
-        start_step=steps.start,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    multiple = STRIDES[-1] if data.crop is None else 1  # a crop has the size that it was asked for
-    loader = DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=config.runtime.workers,
-        collate_fn=functools.partial(collate, multiple=multiple, targets=targets),
-        pin_memory=world.device.type == "cuda",
     )
     return (checked(batch) for batch in loader)

@@ -17,7 +17,7 @@ from fbnetv5.model.task_net import TaskNet
 
 
 class Writer(Protocol):
-    """What takes predictions, such as ``report.predictions.PredictionWriter``."""
+    """A receiver of predictions, such as ``report.predictions.PredictionWriter``."""
 
     def add(self, names: Sequence[str], predictions: Sequence[Any], sizes: Sequence[Size]) -> None:
         """Take one prediction an image, with the image's name and its stored (height, width)."""

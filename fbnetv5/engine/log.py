@@ -1,4 +1,4 @@
-"""What a run tells: a progress line, metrics.jsonl, probabilities.csv, TensorBoard. Rank 0 alone writes."""
+"""The log of a run: a progress line, metrics.jsonl, probabilities.csv, TensorBoard. Rank 0 alone writes."""
 
 from __future__ import annotations
 
@@ -140,6 +140,11 @@ class RunLog:
             self._bar.update(self._task, status=status)
         else:
             self.say(f"step {step}/{self.num_steps}  {status}")
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Return the metrics over all classes in one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
 
 
 def clock(seconds: float) -> str:

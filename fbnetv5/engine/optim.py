@@ -64,9 +64,11 @@ def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_e
         case "multistep":
             return warmup * schedule.gamma ** sum(position >= milestone for milestone in schedule.milestones)
         case "cosine":
-            return warmup * _cosine(step / num_steps, schedule.final)
+            return warmup * cosine(1.0, schedule.final, step / num_steps)
         case "cosine_restarts":
-            return warmup * _cosine(_share_of_cycle(position, schedule.cycle, schedule.cycle_growth), schedule.final)
+            return warmup * cosine(
+                1.0, schedule.final, _share_of_cycle(position, schedule.cycle, schedule.cycle_growth)
+            )
         case "poly":
             return warmup * (1 - step / num_steps) ** schedule.power
         case "exponential":
@@ -74,9 +76,9 @@ def rate_factor(schedule: ScheduleConfig, step: int, num_steps: int, steps_per_e
     raise ValueError(f"there is no schedule '{schedule.name}'")
 
 
-def _cosine(share: float, final: float) -> float:
-    """Return the factor where ``share`` (0 to 1) of the way from 1 to ``final`` lies behind."""
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+def cosine(begin: float, end: float, share: float) -> float:
+    """Return the value where ``share`` (0 to 1) of the way from ``begin`` to ``end`` lies behind."""
+    return end + (begin - end) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _share_of_cycle(position: float, cycle: float, growth: float) -> float:

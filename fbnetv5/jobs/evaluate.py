@@ -19,6 +19,7 @@ from fbnetv5.data.loader import build_eval_loader
 from fbnetv5.data.sources import build_folder_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.evaluate import evaluate
+from fbnetv5.engine.log import format_metrics
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.metrics.evaluator import build_evaluator
 from fbnetv5.model.folder import load
@@ -125,13 +126,8 @@ def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
             contact_sheet(panels, columns).save(temporary)
 
 
-def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Return the metrics over all classes in one line."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
-
-
 def _report(config: RunConfig, model: TaskNet, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """What metrics.json holds: the metrics, what was measured, and under which configuration."""
+    """Return what metrics.json holds: the metrics, what was measured, and under which configuration."""
     cost, network = model.cost(), model.network
     if isinstance(network, MultiPathNet):
         described = {"family": network.family.name, "blocks": len(network.topology.blocks)}

@@ -8,7 +8,8 @@ from pathlib import Path
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.weights import WEIGHTS, save_weights
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.jobs.supernet import build_run, train_supernet
+from fbnetv5.engine.trainer import train
+from fbnetv5.jobs.search import build_run
 from fbnetv5.report.html import try_report
 
 UNIFORM = {"_target_": "fbnetv5.search.algorithms.RandomSampling"}
@@ -25,7 +26,7 @@ def run(config: RunConfig, folder: Path) -> None:
     """
     with start_world(config.runtime.device, config.runtime.threads) as world:
         supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world, folder)
-        train_supernet(supernet, folder)
+        train(supernet, folder)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.model.state_dict())
             print(f"pretrained supernet: {folder / WEIGHTS} (give it to a search as model.weights)")

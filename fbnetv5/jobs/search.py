@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fbnetv5.archs.cost import Cost, network_cost
-from fbnetv5.archs.topology import Topology
-from fbnetv5.base.distributed import start_world
-from fbnetv5.base.weights import WEIGHTS, save_weights
-from fbnetv5.config.schema import RunConfig
-from fbnetv5.data.augmentation import crop_side
-from fbnetv5.jobs.supernet import build_run, train_supernet
-from fbnetv5.jobs.supernet_step import SupernetRun
+from fbnetv5.archs.families import STRIDES, get_family
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.timm_weights import load_timm_weights
+from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Source
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
+from fbnetv5.config.schema import ModelConfig, RunConfig
+from fbnetv5.config.targets import build_target
+from fbnetv5.data.augmentation import check_crop, crop_side
+from fbnetv5.data.sources import build_source
+from fbnetv5.engine.optim import build_optimizer, check_optimizer
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.engine.trainer import check_duration, train
+from fbnetv5.jobs.extend import freeze_network, read_finished
+from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
 from fbnetv5.search.derive import most_likely, most_likely_within
+from fbnetv5.tasks.build import build_tasks, check_labels
+from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -33,11 +49,86 @@ def run(config: RunConfig, folder: Path) -> None:
     """
     with start_world(config.runtime.device, config.runtime.threads) as world:
         supernet = build_run(config, world, folder)
-        train_supernet(supernet, folder)
+        train(supernet, folder)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.weights)
             write_topologies(supernet, folder)
             try_report(folder)
+
+
+def build_run(config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None) -> SupernetRun:
+    """Build data, supernet, optimiser and search method of a run; all ranks build the same.
+
+    A resumed run goes on with the latencies in its ``folder``, if they are what blocks cost. Images come from
+    ``source``, by default the training split that ``config.data`` names.
+
+    Raises:
+        InputError: the configuration does not fit together, or its data do not serve its tasks.
+    """
+    check_sizes(config, world)
+    search, num_stages, side = config.search, config.model.num_stages, crop_side(config.data)
+    tasks = build_tasks(config.tasks)
+    kept = {} if search.extend is None else read_finished(search.extend, config.job, config.model, tasks)
+    source = build_source(config.data) if source is None else source
+    check_labels(tasks, source)
+    family = get_family(config.model.family)
+    with forked(config.seed, Purpose.INITIALISATION):
+        model = build_multitask_net(MultiPathNet(family, Topology.full(num_stages)), tasks, source)
+    if kept:
+        freeze_network(model, kept, str(search.extend))
+    else:
+        load_initial_weights(model, config.model, is_main=world.is_main)
+    model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
+    model.to(memory_format=torch.channels_last)
+    earlier = folder if config.resume else None
+    costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
+    space = TopologySpace(num_stages, costs.block_costs)
+    optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
+    sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
+    algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
+    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency)
+
+
+def check_sizes(config: RunConfig, world: World) -> None:
+    """Raise InputError unless steps, batch, samples and processes fit together."""
+    search = config.search
+    check_duration("search", search)
+    check_optimizer(config.optimizer)
+    if search.num_samples % world.size:
+        raise InputError(f"search.num_samples={search.num_samples} cannot be shared by {world.size} processes")
+    if search.batch_size % search.num_samples:
+        raise InputError(
+            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
+            "each architecture sees an equal share of the images"
+        )
+    crop = crop_side(config.data)
+    check_crop(config.data)
+    side = crop // STRIDES[-1]
+    if search.batch_size // search.num_samples * side * side < 2:
+        raise InputError(
+            f"one image of {crop} pixels an architecture leaves batch normalisation a single value on "
+            "path 3; raise search.batch_size or data.crop"
+        )
+    unknown = set(search.task_weights) - set(config.tasks)
+    if unknown:
+        raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")
+
+
+def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: bool) -> None:
+    """Load the weights that ``model.weights`` or ``model.trunk_weights`` names, if any.
+
+    Raises:
+        InputError: they cannot be read, or do not fit.
+    """
+    if config.trunk_weights is not None:
+        from_timm = config.trunk_weights == "timm"
+        load_timm_weights(model.network, None if from_timm else config.trunk_weights)
+    if config.weights is not None:
+        path = Path(config.weights)
+        fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
+        heads = sorted({name.split(".")[1] for name in fresh})
+        if heads and is_main:
+            print(f"{path}: no weights for the heads of {', '.join(heads)}; they start afresh", file=sys.stderr)
 
 
 def write_topologies(run: SupernetRun, folder: Path) -> None:
@@ -77,7 +168,7 @@ def derive(run: SupernetRun, probabilities: Tensor) -> Topology:
 def _info(
     run: SupernetRun, task: str, topology: Topology, seen: Topology, cost: Cost, latency_ms: float | None
 ) -> dict[str, object]:
-    """What a topology file says of where it comes from."""
+    """Return what a topology file says of where it comes from."""
     config = run.config
     info = {
         "task": task,
@@ -100,7 +191,7 @@ def _info(
 
 
 def _cost_text(run: SupernetRun, cost: Cost, latency_ms: float | None) -> str:
-    """The MACs of a network, and what else its blocks were counted in."""
+    """Return the MACs of a network, and the unit that its blocks cost, if that is another."""
     macs = f"{cost.macs / 1e6:.1f} M MACs"
     if latency_ms is not None:
         return f"{macs}, {latency_ms:.2f} ms"
@@ -108,7 +199,7 @@ def _cost_text(run: SupernetRun, cost: Cost, latency_ms: float | None) -> str:
 
 
 def _panel(task: str, seen: Topology, topology: Topology, probabilities: Tensor, cost: str) -> Panel:
-    """What is drawn of a topology: all its blocks, seen from the path that the search head read."""
+    """Return what is drawn of a topology: all its blocks, seen from the path that the search head read."""
     grid = probabilities[:, 1].reshape(topology.num_stages, -1).tolist()
     drawn = Topology(topology.num_stages, topology.blocks, outputs=seen.outputs)
     return Panel(title=task, subtitle=f"{len(seen.blocks)} blocks, {cost}", topology=drawn, probabilities=grid)

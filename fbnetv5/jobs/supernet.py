@@ -1,204 +1,325 @@
-"""What searching and pretraining share: a supernet with heads, trained on sampled architectures."""
+"""The supernet that a search or a pretraining trains: the parts of a run, and one iteration.
+
+How many passes through the network a sample takes follows from what the search method draws (FBNetV5, Table 1):
+
+======================  ==============================  =======  ========
+method                  draws for T tasks               forward  backward
+======================  ==============================  =======  ========
+algorithms 1 and 2      T architectures, with gates     T        T
+algorithm 3             one architecture, with gates    1        T
+algorithm 4, random     one architecture                1        1
+======================  ==============================  =======  ========
+
+Without gates only the selected blocks are computed. With gates all are, so that a skipped block has a gradient as well.
+"""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn, optim
 
-from fbnetv5.archs.families import STRIDES, get_family
-from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Source
-from fbnetv5.base.weights import load_by_name, read_weights
-from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import build_target
-from fbnetv5.data.augmentation import check_crop, crop_side
+from fbnetv5.config.schema import RunConfig, SearchConfig
 from fbnetv5.data.loader import build_loader
-from fbnetv5.data.skipped import SkippedImages
-from fbnetv5.data.sources import build_source
 from fbnetv5.engine.checkpoint import Checkpoint
+from fbnetv5.engine.divergence import DIVERGED, clip_gradient, require_finite_losses
 from fbnetv5.engine.log import RunLog
-from fbnetv5.engine.loop import run_loop
-from fbnetv5.engine.optim import build_optimizer, check_optimizer
-from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.engine.run_folder import open_run_folder
-from fbnetv5.jobs.supernet_extend import freeze_network, read_finished, require_same_network, task_names
-from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
-from fbnetv5.latency.block_costs import UNITS, find_block_costs, keep_latencies
-from fbnetv5.tasks.build import build_tasks, check_labels
-from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
+from fbnetv5.engine.optim import set_lr
+from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
+from fbnetv5.engine.trainer import Trainable
+from fbnetv5.jobs.extend import require_same_network, task_names
+from fbnetv5.latency.block_costs import UNITS, keep_latencies
+from fbnetv5.latency.table import LatencyTable
+from fbnetv5.search.algorithms import Draw, SearchAlgorithm
+from fbnetv5.tasks.gates import gated
+from fbnetv5.tasks.multitask import MultitaskNet
 
 
-def build_run(config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None) -> SupernetRun:
-    """Build data, supernet, optimiser and search method of a run; all ranks build the same.
+@dataclass
+class SupernetRun(Trainable[Batch]):
+    """The parts of a search or a pretraining, and its iteration.
 
-    A resumed run goes on with the latencies in its ``folder``, if they are what blocks cost. Images come from
-    ``source``, by default the training split that ``config.data`` names.
+    ``kept`` holds the weights of the search that this one extends, by name; it is empty where it extends none.
+    ``latency`` is there where it is what blocks cost.
+    """
+
+    config: RunConfig
+    world: World
+    source: Source
+    space: TopologySpace
+    model: MultitaskNet
+    optimizer: optim.Optimizer
+    algorithm: SearchAlgorithm
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    latency: LatencyTable | None = None
+
+    @property
+    def duration(self) -> SearchConfig:
+        """The node ``search``."""
+        return self.config.search
+
+    @property
+    def num_images(self) -> int:
+        """Training images, whatever they are labelled for."""
+        return len(self.source)
+
+    @property
+    def learner(self) -> nn.Module:
+        """The part that learns: the model, or its heads alone where the network is a finished search's."""
+        return self.model.heads if self.kept else self.model
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The supernet and all heads by name, those of the search that this one extends as they were."""
+        return {**self.model.state_dict(), **self.kept}
+
+    def task_weight(self, name: str) -> float:
+        """Return what a task's loss is multiplied by for the shared weights; its probabilities see the loss itself."""
+        return self.config.search.task_weights.get(name, 1.0)
+
+    def probabilities(self) -> dict[str, list[float]]:
+        """Return, by task, the probability that each block is selected, slot by slot."""
+        probabilities = self.algorithm.distribution.probabilities()
+        return {name: p[:, 1].tolist() for name, p in zip(self.model.tasks, probabilities, strict=True)}
+
+    def summary(self) -> str:
+        config = self.config
+        tasks = ", ".join(self.model.tasks)
+        if self.kept:
+            tasks += f", added to {', '.join(task_names(self.kept)) or 'the supernet'} of {config.search.extend}"
+        unit = UNITS[config.search.cost] + (f" on {self.latency.conditions}" if self.latency else "")
+        return (
+            f"{config.job} for {tasks}: family {config.model.family}, {len(self.space.num_options)} "
+            f"blocks, their cost in {unit}; {len(self.source):,} images; {self.num_steps:,} steps of "
+            f"{config.search.num_samples} architectures"
+        )
+
+    def batches(self, start_step: int) -> Iterable[Batch]:
+        config = self.config
+        return build_loader(
+            config.data,
+            self.source,
+            [task.target for task in self.model.tasks.values()],
+            self.world,
+            steps=range(start_step, self.num_steps),
+            batch_size=config.search.batch_size,
+            workers=config.runtime.workers,
+            seed=config.seed,
+        )
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        return supernet_step(self, step, batch)
+
+    def prepare(self, folder: Path) -> None:
+        keep_latencies(self.latency, folder, self.world)
+
+    def record(self, step: int, log: RunLog) -> None:
+        if self.config.job == "search":
+            log.probabilities(step, self.probabilities(), self.space.slot_names)
+
+    def average_statistics(self) -> None:
+        self.world.average_buffers(self.learner)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"algorithm": self.algorithm.state_dict()}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        require_same_network(self.kept, checkpoint.weights, str(self.config.search.extend))
+        super().restore(checkpoint)
+        self.algorithm.load_state_dict(checkpoint.state["algorithm"])
+
+
+class Outcome(NamedTuple):
+    """The result of a sample: losses [T], NaN where nothing is labelled; their gates' gradients [T, B, O], if any."""
+
+    losses: Tensor
+    gate_gradients: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """The work of an iteration, known before any loss is.
+
+    Attributes:
+        step: its number.
+        draw: the architectures of all ranks' samples.
+        samples: this rank's micro-batches by the number of their sample among all N.
+        num_labelled: images of each sample that are labelled for each task, int64 [T, N].
+        weights: how much each task's loss counts on each sample, [T, N].
+    """
+
+    step: int
+    draw: Draw
+    samples: Mapping[int, Batch]
+    num_labelled: Tensor
+    weights: Tensor
+
+
+def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]:
+    """Run one iteration of the search method, by default FBNetV5's algorithm 4.
+
+    The rank's batch is cut into contiguous micro-batches, one sample each: an architecture, or one for each task. With
+    N samples over all ranks, every rank knows all N; label counts are gathered before the forward pass, losses and
+    the gates' gradients after it.
+
+    Returns:
+        the step's metrics: each task's loss, estimated for its own distribution, and the rate.
 
     Raises:
-        InputError: the configuration does not fit together, or its data do not serve its tasks.
+        InputError: a loss or a gradient is not finite. RuntimeError: the ranks' probabilities differ.
     """
-    check_sizes(config, world)
-    tasks = build_tasks(config.tasks)
-    kept = {} if config.search.extend is None else read_finished(config, tasks)
-    source = build_source(config.data) if source is None else source
-    check_labels(tasks, source)
-    family = get_family(config.model.family)
-    with forked(config.seed, Purpose.INITIALISATION):
-        network = MultiPathNet(family, Topology.full(config.model.num_stages))
-        model = build_multitask_net(network, tasks, source)
-    if kept:
-        freeze_network(model, kept, str(config.search.extend))
-    else:
-        _load_initial_weights(model, config, world)
-    model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
-    model.to(memory_format=torch.channels_last)
-    costs = find_block_costs(config, family, world, folder)
-    space = TopologySpace(config.model.num_stages, costs.block_costs)
-    optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
-    algorithm = build_target(
-        "search.algorithm",
-        config.search.algorithm,
-        space,
-        num_tasks=len(tasks),
-        num_samples=config.search.num_samples,
-        seed=config.seed,
-    )
-    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency)
+    iteration = begin_iteration(run, step, batch)
+    draw = iteration.draw
+    run.optimizer.zero_grad(set_to_none=True)
+    passes = joint_passes if draw.gates is None else gated_passes
+    outcomes = [
+        passes(run, step, sample, part, draw, iteration.weights[:, sample])
+        for sample, part in iteration.samples.items()
+    ]
+    run.world.sum_gradients(run.learner.parameters())
+    losses = gather_losses(run, iteration, [outcome.losses for outcome in outcomes])
+    clip_gradient(run.learner, run.config.optimizer.clip_norm, step)
+    set_lr(run.optimizer, run.config.optimizer.lr * run.rate_factor(step))
+    run.optimizer.step()
+    return learn(run, iteration, _with_gradient(losses, draw, outcomes, run.world, step))
 
 
-def train_supernet(run: SupernetRun, folder: Path) -> None:
-    """Train from the latest checkpoint, or the start, to the last step; metrics and checkpoints go to ``folder``.
+def begin_iteration(run: SupernetRun, step: int, batch: Batch) -> Iteration:
+    """Draw the architectures of a step, cut the rank's batch into its samples, and weigh the losses to come."""
+    draw = run.algorithm.draw(step)
+    on_device = batch.to(run.world.device, non_blocking=True)
+    parts = on_device.split(run.config.search.num_samples // run.world.size)
+    num_labelled = run.world.gather(_label_counts(run.model, parts))  # [T, N]
+    weights = run.algorithm.loss_weights(draw, num_labelled)  # [T, N]
+    samples = dict(enumerate(parts, start=run.world.rank * len(parts)))
+    return Iteration(step, draw, samples, num_labelled, weights)
+
+
+def gather_losses(run: SupernetRun, iteration: Iteration, losses: Sequence[Tensor]) -> Tensor:
+    """Return the losses of all ranks' samples, float64 [T, N], from those of this rank's, one [T] a sample.
 
     Raises:
-        InputError: as :func:`supernet_step` and :func:`open_run_folder`, or a file cannot be written.
+        InputError: one is not finite although images are labelled for it.
     """
-    config, world = run.config, run.world
-    checkpointer, checkpoint = open_run_folder(config, folder, world)
-    keep_latencies(run.latency, folder, world)
-    start_step = checkpoint.step if checkpoint else 0
-    log = RunLog(
-        folder if world.is_main else None,
-        num_steps=run.num_steps,
-        batch_size=config.search.batch_size,
-        every=config.runtime.log_every,
-        start_step=start_step,
-    )
-    log.say(_summary(run, folder))
-    skipped = SkippedImages(world)
-    if checkpoint:
-        _restore(run, log, checkpoint)
-        log.say(f"resuming from step {start_step}")
-
-    def step_on(step: int, batch: Batch) -> dict[str, float]:
-        metrics = supernet_step(run, step, batch)
-        return metrics if config.data.undecodable == "error" else metrics | {"skipped": skipped.count(batch)}
-
-    def save(step: int) -> None:
-        world.average_buffers(run.learner)
-        if world.is_main:
-            checkpointer.save(step, run.model, _state(run, log))
-        world.barrier()
-
-    def record(step: int) -> None:
-        if config.job == "search":
-            log.probabilities(step, select_probabilities(run), run.space.slot_names)
-
-    targets = [task.target for task in run.model.tasks.values()]
-    run.model.train()
-    with log:
-        run_loop(
-            build_loader(config, run.source, targets, world, start_step, run.num_steps),
-            start_step=start_step,
-            num_steps=run.num_steps,
-            train_step=step_on,
-            on_record=record,
-            save=save,
-            save_every=config.runtime.checkpoint_every,
-            log=log,
-        )
-        if skipped.total:
-            log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
+    gathered = run.world.gather(torch.stack(list(losses), dim=1).cpu().double())
+    require_finite_losses(gathered, iteration.num_labelled, list(run.model.tasks), iteration.step)
+    return gathered
 
 
-def select_probabilities(run: SupernetRun) -> dict[str, list[float]]:
-    """Return, by task, the probability that each block is selected, slot by slot."""
-    probabilities = run.algorithm.distribution.probabilities()
-    return {name: p[:, 1].tolist() for name, p in zip(run.model.tasks, probabilities, strict=True)}
+def learn(run: SupernetRun, iteration: Iteration, losses: Tensor) -> dict[str, float]:
+    """Update the tasks' distributions with the losses [T, N]; return the metrics of the step.
+
+    Raises:
+        RuntimeError: the ranks' probabilities differ.
+    """
+    search, factor = run.config.search, run.rate_factor(iteration.step)
+    arch_lr = search.arch_lr * factor if iteration.step >= search.arch_start_step else 0.0
+    run.algorithm.update(iteration.draw, losses, iteration.num_labelled, arch_lr)
+    run.world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
+
+    estimates = (iteration.weights * losses.detach().nan_to_num()).sum(dim=1).tolist()
+    seen = iteration.num_labelled.sum(dim=1) > 0
+    metrics = {f"loss/{name}": loss for name, loss, any_ in zip(run.model.tasks, estimates, seen, strict=True) if any_}
+    return metrics | {"lr": run.config.optimizer.lr * factor, "arch_lr": arch_lr}
 
 
-def _summary(run: SupernetRun, folder: Path) -> str:
-    """What is about to run, in one line."""
-    config, world = run.config, run.world
-    tasks = ", ".join(run.model.tasks)
-    if run.kept:
-        tasks += f", added to {', '.join(task_names(run.kept)) or 'the supernet'} of {config.search.extend}"
-    unit = UNITS[config.search.cost] + (f" on {run.latency.conditions}" if run.latency else "")
-    return (
-        f"{config.job} for {tasks}: family {config.model.family}, {len(run.space.num_options)} "
-        f"blocks, their cost in {unit}; {len(run.source):,} images; {run.num_steps:,} steps of "
-        f"{config.search.num_samples} architectures; "
-        f"{world.size} process(es) on {world.device.type}; writing to {folder}"
-    )
+def joint_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
+    """Add the gradient of a sample's share of all losses, weighted by [T]: one forward and one backward pass."""
+    losses = joint_losses(run, step, sample, part, draw)
+    if losses:
+        torch.stack([share(run, name, loss, weights) for name, loss in losses.items()]).sum().backward()
+    return Outcome(loss_vector(run, losses))
 
 
-def _state(run: SupernetRun, log: RunLog) -> dict[str, Any]:
-    """What a checkpoint holds beside the weights; random numbers are keyed by step and need no state."""
-    return {
-        "optimizer": run.optimizer.state_dict(),
-        "algorithm": run.algorithm.state_dict(),
-        "log": log.state_dict(),
-    }
+def joint_losses(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw) -> dict[str, Tensor]:
+    """Return the losses, by task, of a sample whose architecture all tasks share; of those that are labelled."""
+    topology = run.space.decode(draw.choices[sample].tolist()).prune(run.model.head_paths)
+    return _forward(run, run.model, step, sample, part, topology)
 
 
-def _restore(run: SupernetRun, log: RunLog, checkpoint: Checkpoint) -> None:
-    require_same_network(run.kept, checkpoint.weights, str(run.config.search.extend))
-    run.model.load_state_dict(checkpoint.weights)
-    run.optimizer.load_state_dict(checkpoint.state["optimizer"])
-    run.algorithm.load_state_dict(checkpoint.state["algorithm"])
-    log.load_state_dict(checkpoint.state["log"])
+def share(run: SupernetRun, name: str, loss: Tensor, weights: Tensor) -> Tensor:
+    """Return what a task's loss on a sample adds to the loss of the shared weights; [T] are the sample's weights."""
+    return loss * float(weights[list(run.model.tasks).index(name)]) * run.task_weight(name)
 
 
-def _load_initial_weights(model: MultitaskNet, config: RunConfig, world: World) -> None:
-    if config.model.trunk_weights is not None:
-        from_timm = config.model.trunk_weights == "timm"
-        load_timm_weights(model.network, None if from_timm else config.model.trunk_weights)
-    if config.model.weights is not None:
-        path = Path(config.model.weights)
-        fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
-        heads = sorted({name.split(".")[1] for name in fresh})
-        if heads and world.is_main:
-            print(f"{path}: no weights for the heads of {', '.join(heads)}; they start afresh", file=sys.stderr)
+def loss_vector(run: SupernetRun, losses: Mapping[str, Tensor]) -> Tensor:
+    """Return the losses of a sample as [T], without their graph; NaN where nothing is labelled."""
+    nothing = torch.tensor(torch.nan, dtype=WEIGHT_DTYPES[run.config.runtime.precision], device=run.world.device)
+    return torch.stack([losses[name].detach() if name in losses else nothing for name in run.model.tasks])
 
 
-def check_sizes(config: RunConfig, world: World) -> None:
-    """Raise InputError unless steps, batch, samples and processes fit together."""
-    search = config.search
-    if (search.steps is None) == (search.epochs is None):
-        raise InputError("give one of search.steps and search.epochs")
-    check_optimizer(config.optimizer)
-    if search.num_samples % world.size:
-        raise InputError(f"search.num_samples={search.num_samples} cannot be shared by {world.size} processes")
-    if search.batch_size % search.num_samples:
-        raise InputError(
-            f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
-            "each architecture sees an equal share of the images"
-        )
-    crop = crop_side(config.data)
-    check_crop(config.data)
-    side = crop // STRIDES[-1]
-    if search.batch_size // search.num_samples * side * side < 2:
-        raise InputError(
-            f"one image of {crop} pixels an architecture leaves batch normalisation a single value on "
-            "path 3; raise search.batch_size or data.crop"
-        )
-    unknown = set(search.task_weights) - set(config.tasks)
-    if unknown:
-        raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")
+def gated_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
+    """Add the gradients of a sample's share of each loss, weighted by [T]: a backward pass for each labelled task.
+
+    There is one forward pass if the tasks share the architecture, and one for each task otherwise. All blocks are
+    computed, as much as their gates say.
+    """
+    assert draw.gates is not None
+    names = list(run.model.tasks)
+    task_losses = torch.full((len(names),), torch.nan, dtype=torch.float64)
+    gradients = torch.zeros_like(draw.gates[:, sample])  # [T, B, O]
+    for group in [names] if draw.shared else [[name] for name in names]:
+        gates = draw.gates[names.index(group[0]), sample].detach()
+        gates = gates.to(run.world.device, WEIGHT_DTYPES[run.config.runtime.precision]).requires_grad_()
+        model = gated(run.model, group, gates)
+        every_block = Topology.full(run.space.num_stages).prune(model.head_paths)
+        losses = _forward(run, model, step, sample, part, every_block)
+        for name, loss in losses.items():
+            task, is_last = names.index(name), name == list(losses)[-1]
+            factor = float(weights[task]) * run.task_weight(name)
+            gradients[task] = _backward(loss, factor, gates, keep_graph=not is_last)
+            task_losses[task] = loss.detach()
+    return Outcome(task_losses, gradients)
+
+
+def _forward(
+    run: SupernetRun, model: MultitaskNet, step: int, sample: int, part: Batch, topology: Topology
+) -> dict[str, Tensor]:
+    """Run a forward pass; return the losses of the tasks that an image of the micro-batch is labelled for."""
+    device, precision = run.world.device, run.config.runtime.precision
+    images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
+    with forked(run.config.seed, Purpose.HEADS, step, sample, device=device), autocast(device, precision):
+        return model(images, part.targets, topology)
+
+
+def _backward(loss: Tensor, factor: float, gates: Tensor, *, keep_graph: bool) -> Tensor:
+    """Add the gradient of factor x loss to the weights'; return that of the loss itself for its gates [B, O]."""
+    if factor == 0:  # of the weights' gradient nothing would be left, of the gates' nothing to divide
+        return torch.autograd.grad(loss, gates, retain_graph=keep_graph)[0].cpu().double()
+    gates.grad = None
+    (loss * factor).backward(retain_graph=keep_graph)
+    assert gates.grad is not None
+    return gates.grad.cpu().double() / factor
+
+
+def _with_gradient(losses: Tensor, draw: Draw, outcomes: Sequence[Outcome], world: World, step: int) -> Tensor:
+    """Return the losses [T, N], with their gradient with respect to the draw's gates if it has any.
+
+    The passes ran with copies of the gates, on this and other processes. Adding (gates - their values) x gradient
+    changes no loss, and hands on the gradients of all of them.
+
+    Raises:
+        InputError: a gradient is not finite.
+    """
+    if draw.gates is None:
+        return losses
+    own = torch.stack([outcome.gate_gradients for outcome in outcomes if outcome.gate_gradients is not None], dim=-1)
+    gradients = world.gather(own).movedim(-1, 1)  # [T, N, B, O]
+    if not gradients.isfinite().all():
+        raise InputError(f"the gradient of the gates is not finite at step {step}. {DIVERGED}")
+    return losses + ((draw.gates - draw.gates.detach()) * gradients).sum(dim=(-2, -1))
+
+
+def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:
+    """Count the images of each micro-batch that are labelled for each task; int64 [T, n]."""
+    counts = [[len(rows) for rows in model.labelled(part.targets).values()] for part in parts]
+    return torch.tensor(counts).T

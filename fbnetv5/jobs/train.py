@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,16 @@ from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Source
-from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.schema import RunConfig, TrainConfig
 from fbnetv5.data.augmentation import check_crop
 from fbnetv5.data.loader import build_train_loader
-from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.divergence import clip_gradient, require_finite
-from fbnetv5.engine.log import RunLog
-from fbnetv5.engine.loop import run_loop
-from fbnetv5.engine.optim import build_optimizer, check_optimizer, rate_factor, set_lr
+from fbnetv5.engine.optim import build_optimizer, check_optimizer, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.engine.run_folder import open_run_folder
-from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on, format_metrics
+from fbnetv5.engine.trainer import Trainable, check_duration, train
+from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on
 from fbnetv5.model.build import build_final_model
 from fbnetv5.model.distill import Teacher, build_teacher
 from fbnetv5.model.folder import save_model
@@ -63,8 +61,8 @@ def run(config: RunConfig, folder: Path) -> None:
 
 
 @dataclass
-class Training:
-    """The parts of a training, as :func:`train_step` uses them."""
+class Training(Trainable[Batch]):
+    """The parts of a training, and its iteration."""
 
     config: RunConfig
     world: World
@@ -77,9 +75,9 @@ class Training:
     teacher: Teacher | None
 
     @property
-    def averaged(self) -> TaskNet:
-        """The model that is evaluated and saved: the moving average, where there is one."""
-        return self.model if self.ema is None else self.ema.module
+    def duration(self) -> TrainConfig:
+        """The node ``train``."""
+        return self.config.train
 
     @property
     def num_images(self) -> int:
@@ -87,15 +85,59 @@ class Training:
         return self.source.num_labelled(self.model.head.target.name)
 
     @property
-    def num_steps(self) -> int:
-        """Iterations of the whole run, from ``train.steps`` or ``train.epochs``."""
-        train = self.config.train
-        return train.steps or max(1, round((train.epochs or 0) * self.num_images / train.batch_size))
+    def averaged(self) -> TaskNet:
+        """The model that is evaluated and saved: the moving average, where there is one."""
+        return self.model if self.ema is None else self.ema.module
 
-    def rate_factor(self, step: int) -> float:
-        """What the base rate is multiplied by at a step."""
-        steps_per_epoch = self.num_images / self.config.train.batch_size
-        return rate_factor(self.config.optimizer.schedule, step, self.num_steps, steps_per_epoch)
+    @property
+    def evaluate_every(self) -> int | None:
+        """Steps between two evaluations before the end."""
+        return self.config.train.eval_every
+
+    def summary(self) -> str:
+        cost, spec = self.model.cost(), self.model.spec
+        height, width = self.model.nominal_size
+        blocks = "" if spec.topology is None else f", {len(spec.topology.blocks)} blocks"
+        return (
+            f"train {type(self.model.head).__name__} on {spec.network_name}{blocks}: "
+            f"{cost.macs / 1e6:,.1f} M MACs at {height}x{width}, {cost.params / 1e6:.2f} M parameters; "
+            f"{self.num_images:,} images, {len(spec.classes)} classes; {self.num_steps:,} steps of "
+            f"{self.config.train.batch_size}"
+        )
+
+    def batches(self, start_step: int) -> Iterable[Batch]:
+        config = self.config
+        return build_train_loader(
+            config.data,
+            self.source,
+            self.model.head.target,
+            self.world,
+            steps=range(start_step, self.num_steps),
+            batch_size=config.train.batch_size,
+            workers=config.runtime.workers,
+            seed=config.seed,
+        )
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        return train_step(self, step, batch)
+
+    def average_statistics(self) -> None:
+        for model in dict.fromkeys((self.model, self.averaged)):
+            self.world.average_buffers(model)
+
+    def evaluate(self) -> dict[str, float]:
+        if self.val_source is None:
+            return {}
+        self.world.average_buffers(self.averaged)
+        return evaluate_on(self.config, self.averaged, self.val_source, self.world)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ema": None if self.ema is None else self.ema.module.state_dict()}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        super().restore(checkpoint)
+        if self.ema is not None:
+            self.ema.module.load_state_dict(checkpoint.state["ema"])
 
 
 def build_training(config: RunConfig, world: World) -> Training:
@@ -106,7 +148,7 @@ def build_training(config: RunConfig, world: World) -> Training:
     """
     check_train_sizes(config, world)
     source = build_source(config.data)
-    model = build_final_model(config, source, is_main=world.is_main)
+    model = build_final_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)
     val_source = build_val_source(config.data, source.classes)
     teacher = build_teacher(config.train.teacher, model.spec.classes)
     model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
@@ -169,66 +211,6 @@ def _forward_backward(run: Training, step: int, key: int, part: Batch, scale: fl
     return {name: loss.detach() for name, loss in losses.items()}
 
 
-def train(run: Training, folder: Path) -> None:
-    """Train from the latest checkpoint, or the start, to the last step; metrics and checkpoints go to ``folder``.
-
-    Raises:
-        InputError: as :func:`train_step` and :func:`open_run_folder`, or a file cannot be written.
-    """
-    config, world = run.config, run.world
-    checkpointer, checkpoint = open_run_folder(config, folder, world)
-    start_step = checkpoint.step if checkpoint else 0
-    log = RunLog(
-        folder if world.is_main else None,
-        num_steps=run.num_steps,
-        batch_size=config.train.batch_size,
-        every=config.runtime.log_every,
-        start_step=start_step,
-    )
-    log.say(_summary(run, folder))
-    skipped = SkippedImages(world)
-    if checkpoint:
-        _restore(run, log, checkpoint)
-        log.say(f"resuming from step {start_step}")
-
-    def step_on(step: int, batch: Batch) -> dict[str, float]:
-        metrics = train_step(run, step, batch)
-        return metrics if config.data.undecodable == "error" else metrics | {"skipped": skipped.count(batch)}
-
-    def validate(step: int) -> None:
-        if run.val_source is not None:
-            world.average_buffers(run.averaged)
-            metrics = evaluate_on(config, run.averaged, run.val_source, world)
-            log.evaluation(step, metrics)
-            log.say(f"after step {step}: {format_metrics(metrics)}")
-            run.model.train()
-
-    def save(step: int) -> None:
-        for model in dict.fromkeys((run.model, run.averaged)):
-            world.average_buffers(model)
-        if world.is_main:
-            checkpointer.save(step, run.model, _state(run, log))
-        world.barrier()
-
-    run.model.train()
-    target = run.model.head.target
-    with log:
-        run_loop(
-            build_train_loader(config, run.source, target, world, start_step, run.num_steps),
-            start_step=start_step,
-            num_steps=run.num_steps,
-            train_step=step_on,
-            on_record=lambda step: None,
-            save=save,
-            save_every=config.runtime.checkpoint_every,
-            log=log,
-            evaluate=validate,
-            evaluate_every=config.train.eval_every,
-        )
-        if skipped.total:
-            log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
-
-
 def _synchronises_bn(config: RunConfig, world: World) -> bool:
     wanted = config.train.sync_bn
     if wanted is None:
@@ -236,38 +218,10 @@ def _synchronises_bn(config: RunConfig, world: World) -> bool:
     return wanted and world.size > 1 and world.device.type == "cuda"  # torch has it on GPUs alone
 
 
-def _summary(run: Training, folder: Path) -> str:
-    """What is about to run, in one line."""
-    config, cost, spec = run.config, run.model.cost(), run.model.spec
-    height, width = run.model.nominal_size
-    blocks = "" if spec.topology is None else f", {len(spec.topology.blocks)} blocks"
-    return (
-        f"train {type(run.model.head).__name__} on {spec.network_name}{blocks}: "
-        f"{cost.macs / 1e6:,.1f} M MACs at {height}x{width}, {cost.params / 1e6:.2f} M parameters; "
-        f"{run.num_images:,} images, {len(spec.classes)} classes; {run.num_steps:,} steps of "
-        f"{config.train.batch_size}; {run.world.size} process(es) on {run.world.device.type}; writing to {folder}"
-    )
-
-
-def _state(run: Training, log: RunLog) -> dict[str, Any]:
-    """What a checkpoint holds beside the weights; schedule and random numbers are keyed by step and need no state."""
-    ema = None if run.ema is None else run.ema.module.state_dict()
-    return {"optimizer": run.optimizer.state_dict(), "ema": ema, "log": log.state_dict()}
-
-
-def _restore(run: Training, log: RunLog, checkpoint: Checkpoint) -> None:
-    run.model.load_state_dict(checkpoint.weights)
-    run.optimizer.load_state_dict(checkpoint.state["optimizer"])
-    if run.ema is not None:
-        run.ema.module.load_state_dict(checkpoint.state["ema"])
-    log.load_state_dict(checkpoint.state["log"])
-
-
 def check_train_sizes(config: RunConfig, world: World) -> None:
     """Raise InputError unless steps, batch, accumulation and processes of a training fit together."""
     train = config.train
-    if (train.steps is None) == (train.epochs is None):
-        raise InputError("give one of train.steps and train.epochs")
+    check_duration("train", train)
     if train.batch_size % (world.size * train.accumulate):
         raise InputError(
             f"train.batch_size={train.batch_size} must be a multiple of {world.size} process(es) x "

@@ -1,4 +1,4 @@
-"""What a search counts as the cost of a block (``search.cost``)."""
+"""Costs of the blocks that a search chooses from, in the unit of ``search.cost``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from fbnetv5.archs.cost import block_macs, block_params
 from fbnetv5.archs.families import Family
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.schema import RunConfig
-from fbnetv5.data.augmentation import crop_side
+from fbnetv5.config.schema import LatencyConfig, RuntimeConfig, SearchConfig
 from fbnetv5.latency.cache import cache_folder, load_or_measure
 from fbnetv5.latency.measure import current_conditions
 from fbnetv5.latency.table import NUM_VALUES, Conditions, LatencyTable
@@ -28,23 +27,34 @@ class BlockCosts(NamedTuple):
     latency: LatencyTable | None = None
 
 
-def find_block_costs(config: RunConfig, family: Family, world: World, folder: Path | None = None) -> BlockCosts:
+def find_block_costs(
+    search: SearchConfig,
+    runtime: RuntimeConfig,
+    family: Family,
+    num_stages: int,
+    side: int,
+    world: World,
+    earlier: Path | None = None,
+) -> BlockCosts:
     """Return the costs of all blocks, the same on all ranks.
 
     Args:
-        config: of the run.
-        family: of its supernet.
+        search: says what a block's cost is, and how latency is measured.
+        runtime: says in which precision the network runs, and where latencies are kept.
+        family: of the supernet.
+        num_stages: of the supernet.
+        side: of its square images, in pixels.
         world: whose rank 0 measures latencies, or reads them from the cache.
-        folder: of the run. A resumed run goes on with the latencies that :func:`keep_latencies` left there.
+        earlier: folder of a run that is resumed, and goes on with the latencies that :func:`keep_latencies` left there.
 
     Raises:
         InputError: a resumed run's latencies are missing, damaged or another network's.
     """
-    side, stages = crop_side(config.data), config.model.num_stages
-    if config.search.cost == "latency":
-        table = _latency_table(config, family, world, folder)
-        return BlockCosts(table.block_latencies(stages), table)
-    count = block_params(family, stages) if config.search.cost == "params" else block_macs(family, stages, (side, side))
+    if search.cost == "latency":
+        table = _latency_table(search.latency, runtime, family, side, world, earlier)
+        return BlockCosts(table.block_latencies(num_stages), table)
+    macs = search.cost == "macs"
+    count = block_macs(family, num_stages, (side, side)) if macs else block_params(family, num_stages)
     return BlockCosts([float(number) for number in count])
 
 
@@ -54,22 +64,23 @@ def keep_latencies(latency: LatencyTable | None, folder: Path, world: World) -> 
         latency.save(folder / LATENCY)
 
 
-def _latency_table(config: RunConfig, family: Family, world: World, folder: Path | None) -> LatencyTable:
+def _latency_table(
+    latency: LatencyConfig, runtime: RuntimeConfig, family: Family, side: int, world: World, earlier: Path | None
+) -> LatencyTable:
     """Return rank 0's table."""
-    side, latency = crop_side(config.data), config.search.latency
     conditions = current_conditions(
         family,
         (side, side),
         world.device,
-        precision=config.runtime.precision,
+        precision=runtime.precision,
         batch_size=latency.batch_size,
         repeats=latency.repeats,
     )
     if not world.is_main:
         return LatencyTable.from_list(conditions, _from_main(world, [0.0] * NUM_VALUES))
-    table = _own_table(config, conditions, folder)
+    table = None if earlier is None else _own_table(earlier, conditions)
     if table is None:
-        cache = Path(config.runtime.latency_cache).expanduser() if config.runtime.latency_cache else cache_folder()
+        cache = Path(runtime.latency_cache).expanduser() if runtime.latency_cache else cache_folder()
         table = load_or_measure(family, conditions, world.device, cache)
     return LatencyTable.from_list(table.conditions, _from_main(world, table.to_list()))
 
@@ -79,10 +90,8 @@ def _from_main(world: World, values: list[float]) -> list[float]:
     return world.gather(torch.tensor(values, dtype=torch.float64))[: len(values)].tolist()
 
 
-def _own_table(config: RunConfig, conditions: Conditions, folder: Path | None) -> LatencyTable | None:
+def _own_table(folder: Path, conditions: Conditions) -> LatencyTable | None:
     """Return the table that the run in ``folder`` began with, or None where none has begun."""
-    if folder is None or not config.resume:
-        return None
     file = folder / LATENCY
     if file.exists():
         table = LatencyTable.load(file)

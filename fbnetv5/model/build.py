@@ -13,49 +13,56 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source, Target, TargetKind
 from fbnetv5.config.read import CONFIGS
-from fbnetv5.config.schema import DataConfig, ModelConfig, RunConfig
+from fbnetv5.config.schema import DataConfig, ModelConfig
 from fbnetv5.config.targets import find_class
 from fbnetv5.data.augmentation import check_augmentation
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
 
 
-def build_final_model(config: RunConfig, source: Source, *, is_main: bool = True) -> TaskNet:
+def build_final_model(
+    config: ModelConfig, data: DataConfig, source: Source, *, seed: int = 0, is_main: bool = True
+) -> TaskNet:
     """Build the model of ``model.topology`` or ``model.network``, and ``model.head``, with its first weights.
 
-    Its classes are those of ``source``.
+    Args:
+        config: the network, the head, and the weights that they start from.
+        data: how images become the network's input.
+        source: the training split, whose classes are the model's.
+        seed: of the first weights.
+        is_main: whether to say which weights start afresh.
 
     Raises:
         InputError: network, head, data and weights do not fit together; the message says which.
     """
-    _check_network(config.model)
-    if not config.model.head:
+    _check_network(config)
+    if not config.head:
         raise InputError("model.head has no _target_: give the head to train, such as fbnetv5.heads.lite_rcnn.LiteRCNN")
-    target: Target = find_class("model.head", config.model.head).target
-    check_augmentation(config.data, [target])
+    target: Target = find_class("model.head", config.head).target
+    check_augmentation(data, [target])
     if source.num_labelled(target.name) == 0:
         raise InputError(
             f"the head learns from '{target.name}', and no image of the training split is labelled with it; give its "
             "labels under data.train"
         )
     spec = ModelSpec(
-        family=None if config.model.network else config.model.family,
-        topology=None if config.model.network else find_topology(config.model),
-        head=dict(config.model.head),
+        family=None if config.network else config.family,
+        topology=None if config.network else find_topology(config),
+        head=dict(config.head),
         classes=tuple(source.classes.get(target.name, ())),
-        input=input_spec(config.data, target.kind),
-        network=dict(config.model.network) or None,
+        input=input_spec(data, target.kind),
+        network=dict(config.network) or None,
     )
-    with forked(config.seed, Purpose.INITIALISATION):
-        model = build_model(spec, topology_name=config.model.topology or "")
-    if config.model.trunk_weights is not None:
+    with forked(seed, Purpose.INITIALISATION):
+        model = build_model(spec, topology_name=config.topology or "")
+    if config.trunk_weights is not None:
         assert isinstance(model.network, MultiPathNet)
-        from_timm = config.model.trunk_weights == "timm"
-        load_timm_weights(model.network, None if from_timm else config.model.trunk_weights)
-    if config.model.weights is not None:
-        fresh = load_initial(model, Path(config.model.weights))
+        from_timm = config.trunk_weights == "timm"
+        load_timm_weights(model.network, None if from_timm else config.trunk_weights)
+    if config.weights is not None:
+        fresh = load_initial(model, Path(config.weights))
         if fresh and is_main:
-            print(f"{config.model.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
+            print(f"{config.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
             sys.stdout.flush()
     return model
 

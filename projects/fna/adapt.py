@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -18,8 +17,9 @@ from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.calibrate import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.run_folder import CONFIG
+from fbnetv5.engine.trainer import train
 from fbnetv5.jobs.evaluate import evaluate_and_report
-from fbnetv5.jobs.train import Training, build_training, train
+from fbnetv5.jobs.train import Training, build_training
 from fbnetv5.model.folder import save_model
 from fbnetv5.projects.fna.methods import SearchResult, read_result
 from fbnetv5.projects.fna.network import network_entry
@@ -103,13 +103,22 @@ def first_weights(options: AdaptOptions, result: SearchResult) -> dict[str, Tens
 def calibrate(training: Training, num_steps: int) -> None:
     """Recalculate BN's statistics of the network on ``num_steps`` batches of the training (Sec. 4.4)."""
     config, world, model = training.config, training.world, training.model
-    batches = build_train_loader(config, training.source, model.head.target, world, 0, num_steps)
+    batches = build_train_loader(
+        config.data,
+        training.source,
+        model.head.target,
+        world,
+        steps=range(num_steps),
+        batch_size=config.train.batch_size,
+        workers=config.runtime.workers,
+        seed=config.seed,
+    )
 
     def forward(batch: Batch) -> object:
         images = batch.images.to(world.device, WEIGHT_DTYPES[config.runtime.precision])
         return model.network(images)
 
-    recalibrate_bn(model, forward, islice(batches, num_steps))
+    recalibrate_bn(model, forward, batches)
     world.average_buffers(model)
     if training.ema is not None:
         training.ema.module.load_state_dict(model.state_dict())

@@ -10,11 +10,11 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS, save_weights
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.engine.trainer import count_steps, train
 from fbnetv5.projects.fna.methods import Found
 from fbnetv5.projects.fna.problem import SearchProblem
 from fbnetv5.projects.fna.relaxation import ArchitectureParameters
-from fbnetv5.projects.fna.search_loop import train_super_network
-from fbnetv5.projects.fna.search_step import Schedule, SearchRun
+from fbnetv5.projects.fna.search_run import Schedule, SearchRun
 
 
 class Differentiable:
@@ -71,10 +71,10 @@ class Differentiable:
         Writes the log, checkpoints/ and model.safetensors, the super network with its head.
 
         Raises:
-            InputError: as :func:`train_super_network`.
+            InputError: as :func:`fbnetv5.engine.trainer.train`.
         """
         run = self.build(problem)
-        train_super_network(run, folder)
+        train(run, folder)
         if problem.world.is_main:
             save_weights(folder / WEIGHTS, run.model.state_dict())
         return Found(run.alpha.most_likely(), {"expected_macs": round(run.alpha.expected_cost())})
@@ -100,7 +100,6 @@ class Differentiable:
         )
         undecayed = {f"head.{name}" for name in model.head.no_weight_decay()}
         optimizer = build_optimizer(model, config.optimizer, undecayed)
-        train, num_images = config.train, len(problem.splits.weights)
-        num_steps = train.steps or max(1, round((train.epochs or 0) * num_images / train.batch_size))
+        num_steps = count_steps(config.train, len(problem.splits.weights))
         schedule = Schedule(num_steps, round(self.weights_first * num_steps), self.weight_steps)
         return SearchRun(problem, schedule, model, optimizer, alpha)

@@ -1,4 +1,4 @@
-"""What a search method is given: the data and their splits, the space and its costs, and parameters to start from."""
+"""The problem that a search method is given: the data and their splits, the space and its costs, and parameters to start from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fbnetv5.projects.fna.super_network import SuperNetwork
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is searched, on which images, and from which parameters.
+    """The space that is searched, the images, and the parameters to start from.
 
     Attributes:
         config: of the run.

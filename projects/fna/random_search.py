@@ -19,7 +19,8 @@ from fbnetv5.data.loader import build_eval_loader
 from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.engine.run_folder import open_run_folder
-from fbnetv5.jobs.train import Training, build_training, train
+from fbnetv5.engine.trainer import train
+from fbnetv5.jobs.train import Training, build_training
 from fbnetv5.metrics.evaluator import build_evaluator
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.methods import Found

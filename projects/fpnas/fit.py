@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.base.seeding import Purpose, forked, generator
 from fbnetv5.base.types import LABEL
-from fbnetv5.config.schema import OptimizerConfig, RunConfig
-from fbnetv5.engine.optim import build_optimizer, set_lr
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.optim import build_optimizer, cosine, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.projects.fpnas.images import ImageSet, check_data, epoch_batches, num_batches, val_batches
@@ -47,7 +46,7 @@ def fit(
         images: to train on.
         config: its data, search.batch_size, optimizer, precision and seed.
         epochs: passes over ``images``.
-        final_lr: the rate falls from optimizer.lr to this along a cosine; None keeps it.
+        final_lr: the rate falls from optimizer.lr to this along a cosine (stage two, Section 4.1); None keeps it.
         key: what order, augmentation and dropout depend on, beside the seed.
         device: of the module.
     """
@@ -61,7 +60,8 @@ def fit(
         total = torch.zeros((), dtype=torch.float64, device=device)
         shuffle = generator(config.seed, Purpose.ORDER, epoch, *key)
         for pixels, labels in epoch_batches(images, batch_size, crop=crop, flip=config.data.flip, shuffle=shuffle):
-            set_lr(optimizer, rate(config.optimizer, final_lr, step / num_steps))
+            lr = config.optimizer.lr
+            set_lr(optimizer, lr if final_lr is None else cosine(lr, final_lr, step / num_steps))
             targets = [{LABEL.name: label} for label in labels.tolist()]
             with (
                 forked(config.seed, Purpose.HEADS, step, *key, device=device),
@@ -125,19 +125,6 @@ def _batch_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, momentum in layers.items():
             layer.training, layer.momentum = False, momentum
-
-
-def rate(optimizer: OptimizerConfig, final_lr: float | None, progress: float) -> float:
-    """Return the learning rate: fixed in stage one, one run of a cosine in stage two (Section 4.1).
-
-    Args:
-        optimizer: has the base rate.
-        final_lr: what it falls to; None keeps it fixed.
-        progress: in [0, 1], share of the steps that are done.
-    """
-    if final_lr is None:
-        return optimizer.lr
-    return final_lr + (optimizer.lr - final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def to_input(pixels: Tensor, config: RunConfig, device: torch.device) -> Tensor:

@@ -22,7 +22,7 @@ from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.calibrate import recalibrated_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.jobs.supernet import build_run
+from fbnetv5.jobs.search import build_run
 from fbnetv5.projects.table5.options import PredictConfig
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -69,9 +69,16 @@ def _batches(
     rows = rows[:: max(1, len(rows) // num_images)][:num_images]  # evenly spaced, as files may be sorted by class
     size = min(batch_size, len(rows))
     plain = replace(config.data, flip=False, color="none", scale=None, area=None)
-    search = replace(config.search, batch_size=size)
-    quiet = replace(config, seed=0, data=plain, search=search)
-    batches = build_loader(quiet, Subset(source, rows), [target], world, 0, len(rows) // size)
+    batches = build_loader(
+        plain,
+        Subset(source, rows),
+        [target],
+        world,
+        steps=range(len(rows) // size),
+        batch_size=size,
+        workers=config.runtime.workers,
+        seed=0,
+    )
     return [batch.to(world.device) for batch in batches]
 
 

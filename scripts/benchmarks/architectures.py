@@ -19,7 +19,7 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Batch
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.jobs.supernet_step import SupernetRun
+from fbnetv5.jobs.supernet import SupernetRun
 
 NUM_GROUPS = 5
 

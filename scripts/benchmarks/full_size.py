@@ -22,7 +22,7 @@ from fbnetv5.base.types import Batch
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.engine.optim import build_optimizer
-from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
+from fbnetv5.jobs.supernet import SupernetRun, supernet_step
 from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.multitask import build_multitask_net
 

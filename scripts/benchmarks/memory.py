@@ -14,7 +14,7 @@ from benchmarks.runs import build, load_batches, with_num_tasks
 from benchmarks.timing import table
 from fbnetv5.base.distributed import start_world
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.jobs.supernet_step import supernet_step
+from fbnetv5.jobs.supernet import supernet_step
 
 NUM_STEPS = 2  # the second one finds the optimiser's momentum in place
 

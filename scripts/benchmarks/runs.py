@@ -17,8 +17,8 @@ from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_loader
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.jobs.supernet import build_run
-from fbnetv5.jobs.supernet_step import SupernetRun
+from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.search.algorithms import MultitaskReinforce
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -62,9 +62,18 @@ def build(config: RunConfig, world: World) -> SupernetRun:
 
 def load_batches(config: RunConfig, source: Source, model: MultitaskNet, world: World, count: int) -> list[Batch]:
     """Load the first ``count`` batches of a run to the device, in the type and layout that the network takes."""
-    config = replace(config, runtime=replace(config.runtime, workers=0))
     targets = [task.target for task in model.tasks.values()]
-    batches = [batch.to(world.device) for batch in build_loader(config, source, targets, world, 0, count)]
+    loader = build_loader(
+        config.data,
+        source,
+        targets,
+        world,
+        steps=range(count),
+        batch_size=config.search.batch_size,
+        workers=0,
+        seed=config.seed,
+    )
+    batches = [batch.to(world.device) for batch in loader]
     for batch in batches:
         batch.images = batch.images.to(WEIGHT_DTYPES[config.runtime.precision], memory_format=torch.channels_last)
     return batches

@@ -14,7 +14,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.types import Batch
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
+from fbnetv5.jobs.supernet import SupernetRun, supernet_step
 from fbnetv5.tasks.multitask import MultitaskNet
 
 

@@ -29,6 +29,9 @@ def world(rank: int = 0, size: int = 1) -> World:
     return World(rank, size, torch.device("cpu"))
 
 
+ALONE = world()
+
+
 def run_config(*, batch_size: int = 4, workers: int = 0, **data: Any) -> RunConfig:
     defaults = {"short_side": 32, "crop": 32, "shapes": ShapesConfig(num_images=20, size=48)}
     return RunConfig(
@@ -41,7 +44,18 @@ def run_config(*, batch_size: int = 4, workers: int = 0, **data: Any) -> RunConf
 
 
 def train_batches(config: RunConfig, source: Source, target: Target = LABEL, steps: int = 3) -> list[Batch]:
-    return list(build_train_loader(config, source, target, world(), 0, steps))
+    return list(loaded(config, source, target, range(steps)))
+
+
+def loaded(config: RunConfig, source: Source, target: Target, steps: range, at: World = ALONE) -> Iterator[Batch]:
+    sizes: dict[str, Any] = {"batch_size": config.train.batch_size, "workers": config.runtime.workers, "seed": 0}
+    return build_train_loader(config.data, source, target, at, steps=steps, **sizes)
+
+
+def searched(config: RunConfig, source: Source, targets: list[Target]) -> Batch:
+    """The first batch of a search."""
+    sizes: dict[str, Any] = {"batch_size": config.search.batch_size, "workers": 0, "seed": 0}
+    return next(build_loader(config.data, source, targets, ALONE, steps=range(1), **sizes))
 
 
 def eval_batches(source: Source, target: Target | None = None, spec: InputSpec = WHOLE, **options: Any) -> list[Batch]:
@@ -195,8 +209,8 @@ def test_a_mask_that_says_nothing_stays_in_training_and_is_unlabelled_in_a_searc
     config = run_config(batch_size=2)
     for entry in train_batches(config, source, SEGMENTATION, steps=1)[0].targets:
         assert (entry["segmentation"] == 255).all()
-    searched = next(build_loader(config, source, [SEGMENTATION], world(), 0, 1))
-    assert [entry.keys() for entry in searched.targets] == [set(), set()]
+    targets = searched(config, source, [SEGMENTATION]).targets
+    assert [entry.keys() for entry in targets] == [set(), set()]
 
 
 def test_whole_images_are_padded_with_their_masks(odd: IndexSource) -> None:
@@ -218,9 +232,9 @@ def same_batches(found: Iterator[Batch] | list[Batch], expected: list[Batch]) ->
 def test_training_resumes_and_is_shared_exactly(data: dict[str, Any]) -> None:
     config, source = run_config(**data), ShapesSource(10, 48, seed=1)
     whole = train_batches(config, source, steps=4)
-    assert same_batches(build_train_loader(config, source, LABEL, world(), 2, 4), whole[2:])
-    assert same_batches(build_train_loader(run_config(workers=2, **data), source, LABEL, world(), 0, 4), whole)
-    ranks = [list(build_train_loader(config, source, LABEL, world(rank, 2), 0, 4)) for rank in range(2)]
+    assert same_batches(loaded(config, source, LABEL, range(2, 4)), whole[2:])
+    assert same_batches(loaded(run_config(workers=2, **data), source, LABEL, range(4)), whole)
+    ranks = [list(loaded(config, source, LABEL, range(4), world(rank, 2))) for rank in range(2)]
     for first, second, batch in zip(*ranks, whole, strict=True):
         assert first.names + second.names == batch.names
         assert first.sizes + second.sizes == batch.sizes
@@ -228,7 +242,7 @@ def test_training_resumes_and_is_shared_exactly(data: dict[str, Any]) -> None:
 
 def test_a_search_sees_all_images_in_crops_of_one_size() -> None:
     config = run_config(batch_size=20)
-    batch = next(build_loader(config, build_source(config.data), [LABEL, BOXES, LABEL], world(), 0, 1))
+    batch = searched(config, build_source(config.data), [LABEL, BOXES, LABEL])
     assert sorted(batch.names) == sorted(f"shapes/{index}" for index in range(20))
     assert batch.images.shape == (20, 3, 32, 32)
     assert all(entry.keys() == {"label", "boxes", "box_labels"} for entry in batch.targets)

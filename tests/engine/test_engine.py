@@ -18,7 +18,6 @@ from fbnetv5.base.weights import load_by_name, read_weights, save_weights
 from fbnetv5.config.schema import OptimizerConfig, ScheduleConfig
 from fbnetv5.engine.checkpoint import Checkpointer
 from fbnetv5.engine.log import RunLog, clock
-from fbnetv5.engine.loop import run_loop
 from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
 from tests.processes import run
 
@@ -100,28 +99,6 @@ def test_the_backbone_has_a_rate_of_its_own(name):
     assert decays[id(model["head"].weight)] == decays[id(model["head"].bias)] == 0
     set_lr(optimizer, 3.0)
     assert sorted({g["lr"] for g in optimizer.param_groups}) == pytest.approx([0.3, 3.0])
-
-
-def test_a_failing_evaluation_loses_no_step(tmp_path):
-    def fail(done: int) -> None:
-        raise InputError("this image is damaged")
-
-    saved: list[int] = []
-    log = RunLog(None, num_steps=4, batch_size=1, every=1)
-    with pytest.raises(InputError, match="damaged"):
-        run_loop(
-            range(4),
-            train_step=lambda step, batch: {"loss": 0.0},
-            start_step=0,
-            num_steps=4,
-            on_record=lambda done: None,
-            save=saved.append,
-            save_every=2,
-            log=log,
-            evaluate=fail,
-            evaluate_every=2,
-        )
-    assert saved == [2]
 
 
 def test_an_unused_parameter_gets_the_gradient_zero():

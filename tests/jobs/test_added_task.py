@@ -21,10 +21,9 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
-from fbnetv5.data.loader import build_loader
 from fbnetv5.jobs import pretrain, search, supernet
-from fbnetv5.jobs.supernet import build_run
-from fbnetv5.jobs.supernet_step import SupernetRun, supernet_step
+from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.supernet import SupernetRun, supernet_step
 from tests.jobs.runs import ROOT, TINY, last_state, launch, logits, metrics
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
@@ -73,8 +72,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 def step(run: SupernetRun) -> None:
-    targets = [task.target for task in run.model.tasks.values()]
-    supernet_step(run, 0, next(iter(build_loader(run.config, run.source, targets, run.world, 0, 1))))
+    supernet_step(run, 0, next(iter(run.batches(0))))
 
 
 def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:

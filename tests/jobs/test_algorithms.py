@@ -20,9 +20,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Target, TargetKind
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.data.loader import build_loader
-from fbnetv5.jobs.supernet import build_run, train_supernet
-from fbnetv5.jobs.supernet_step import SupernetRun, gated_passes, joint_passes, supernet_step
+from fbnetv5.engine.trainer import train
+from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.supernet import SupernetRun, gated_passes, joint_passes, supernet_step
 from fbnetv5.search.algorithms import Draw
 from fbnetv5.search.derive import most_likely
 from fbnetv5.tasks.multitask import build_multitask_net
@@ -61,8 +61,7 @@ def build(method: str, *overrides: str, num_tasks: int = 3, world: World = ALONE
 
 
 def batches(run: SupernetRun) -> list[Batch]:
-    targets = [task.target for task in run.model.tasks.values()]
-    return list(build_loader(run.config, run.source, targets, run.world, 0, run.num_steps))
+    return list(run.batches(0))
 
 
 def gradients(run: SupernetRun) -> dict[str, Tensor]:
@@ -245,7 +244,7 @@ def test_a_resumed_search_ends_as_an_uninterrupted_one(method, tmp_path):
         run = build(
             method, "runtime.checkpoint_every=2", "runtime.log_every=1", *overrides, num_tasks=NUM_TASKS[method]
         )
-        train_supernet(run, tmp_path)
+        train(run, tmp_path)
         return run
 
     whole = search()

@@ -17,10 +17,10 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.trainer import train
 from fbnetv5.jobs import search
-from fbnetv5.jobs.search import derive
-from fbnetv5.jobs.supernet import build_run, train_supernet
-from fbnetv5.latency.block_costs import LATENCY, find_block_costs
+from fbnetv5.jobs.search import build_run, derive
+from fbnetv5.latency.block_costs import LATENCY, BlockCosts, find_block_costs
 from fbnetv5.latency.table import LatencyTable
 from fbnetv5.search.space import relative_costs
 from tests.jobs.runs import ROOT, TINY, logits
@@ -126,7 +126,7 @@ def test_a_resumed_search_goes_on_with_its_own_latencies(tmp_path, no_measuring,
     folder, cache = tmp_path / "run", tmp_path / "cache"
     monkeypatch.setattr("fbnetv5.latency.cache.measure_latency", lambda *_: random_table(5))
     whole = build_run(config_of("latency"), ALONE, folder)
-    train_supernet(whole, folder)
+    train(whole, folder)
     expected = logits(folder)
     assert any(cache.rglob("NANO_64x64_*.json"))
     (last,) = (folder / "checkpoints").glob("step-00000003")
@@ -136,7 +136,7 @@ def test_a_resumed_search_goes_on_with_its_own_latencies(tmp_path, no_measuring,
     monkeypatch.setattr("fbnetv5.latency.cache.measure_latency", lambda *_: random_table(6))
     resumed = build_run(config_of("latency", "resume=true"), ALONE, folder)
     assert resumed.latency == whole.latency == random_table(5)
-    train_supernet(resumed, folder)
+    train(resumed, folder)
     assert torch.equal(logits(folder), expected)
 
     (folder / LATENCY).unlink()
@@ -144,21 +144,25 @@ def test_a_resumed_search_goes_on_with_its_own_latencies(tmp_path, no_measuring,
         build_run(config_of("latency", "resume=true"), ALONE, folder)
 
 
+def costs_of(config: RunConfig, side: int, world: World, earlier: Path | None = None) -> BlockCosts:
+    return find_block_costs(config.search, config.runtime, NANO, config.model.num_stages, side, world, earlier)
+
+
 def test_latencies_of_another_network_are_refused(tmp_path):
     random_table(0).save(tmp_path / LATENCY)
     with pytest.raises(InputError, match=r"latency\.json is of another network"):
-        find_block_costs(config_of("latency", "resume=true", "data.crop=32"), NANO, ALONE, tmp_path)
+        costs_of(config_of("latency"), 32, ALONE, tmp_path)
 
 
 def test_a_run_that_did_not_begin_measures(tmp_path):
-    costs = find_block_costs(config_of("latency", "resume=true"), NANO, ALONE, tmp_path / "new")
+    costs = costs_of(config_of("latency"), 64, ALONE, tmp_path / "new")
     assert costs.latency is not None
 
 
 def work(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     config = config_of("latency", f"runtime.latency_cache={folder / f'cache {rank}'}")
-    costs = find_block_costs(config, NANO, World(rank, 2, torch.device("cpu")))
+    costs = costs_of(config, 64, World(rank, 2, torch.device("cpu")))
     torch.save(costs.block_costs, folder / f"{rank}.pt")
     dist.destroy_process_group()
 

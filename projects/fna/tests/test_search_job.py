@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import save_weights
 from fbnetv5.cli.launch import run_job
-from fbnetv5.projects.fna import search_loop
+from fbnetv5.projects.fna import search_run
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.methods import read_result
 from fbnetv5.projects.fna.network import FNANetwork, architecture_cost
@@ -63,7 +63,7 @@ def test_a_search_leaves_an_architecture_and_its_super_network(tmp_path, capsys)
 def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     config = search_config(tmp_path, method=METHOD)
     run_job(config)
-    step_of_weights = search_loop.weight_step
+    step_of_weights = search_run.weight_step
 
     def interrupted(run, step, batch):
         if step == 5:
@@ -71,10 +71,10 @@ def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path, monkeypatc
         return step_of_weights(run, step, batch)
 
     again = replace(config, output=str(tmp_path / "again"))
-    monkeypatch.setattr(search_loop, "weight_step", interrupted)
+    monkeypatch.setattr(search_run, "weight_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_job(again)
-    monkeypatch.setattr(search_loop, "weight_step", step_of_weights)
+    monkeypatch.setattr(search_run, "weight_step", step_of_weights)
     run_job(replace(again, resume=True))
 
     whole, resumed = tmp_path / "search", tmp_path / "again"

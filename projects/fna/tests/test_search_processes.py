@@ -19,7 +19,7 @@ from fbnetv5.base.distributed import World
 from fbnetv5.projects.fna import spaces
 from fbnetv5.projects.fna.differentiable import Differentiable
 from fbnetv5.projects.fna.problem import build_problem
-from fbnetv5.projects.fna.search_step import architecture_step, search_batches, weight_step
+from fbnetv5.projects.fna.search_run import architecture_step, weight_step
 from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, alone, search_config, use_tiny_space
 from tests.jobs.runs import command, environment, launch
 
@@ -32,7 +32,7 @@ def three_steps(folder: Path, world: World, *overrides: str) -> dict[str, object
     run = Differentiable(lr=0.05, weights_first=0.0, cost_weight=1.0).build(build_problem(config, world))
     run.model.train()
     found = []
-    for step, batches in enumerate(search_batches(run, 0)):
+    for step, batches in enumerate(run.batches(0)):
         found.append(weight_step(run, step, batches.weights) | architecture_step(run, step, batches.architecture))
     weights = {name: parameter.detach() for name, parameter in run.model.named_parameters()}
     return {"alpha": run.alpha.distribution.logits, "weights": weights, "metrics": found}

@@ -58,7 +58,7 @@ def test_the_cifar_recipe_builds_its_model(tmp_path: Path):
     config = load_config(
         CONFIGS / "train" / "cifar10.yaml", (f"model.network.architecture={tmp_path / 'a.yaml'}", *files)
     )
-    model = build_final_model(config, build_source(config.data))
+    model = build_final_model(config.model, config.data, build_source(config.data))
     assert model.cost().macs == pytest.approx(296e6, rel=0.01)
 
 

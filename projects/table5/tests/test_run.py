@@ -16,7 +16,7 @@ import yaml
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
-from fbnetv5.jobs.supernet_step import supernet_step
+from fbnetv5.jobs.supernet import supernet_step
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.results import passes_per_sample

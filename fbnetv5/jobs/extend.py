@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
-from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.schema import ModelConfig
 from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -30,23 +30,25 @@ HEADS = "heads."
 SUPERNET_JOBS = ("search", "pretrain")
 
 
-def read_finished(config: RunConfig, tasks: Collection[str]) -> dict[str, Tensor]:
-    """Read the supernet, with its heads, of the run in ``search.extend``; by name, on the CPU.
+def read_finished(extend: str, job: str, model: ModelConfig, tasks: Collection[str]) -> dict[str, Tensor]:
+    """Read the supernet, with its heads, of a finished run; by name, on the CPU.
 
     Args:
-        config: of the run that extends it.
+        extend: its folder, ``search.extend`` of the run that adds tasks to it.
+        job: of that run.
+        model: of that run.
         tasks: the names of the tasks to add.
 
     Raises:
         InputError: there is no finished search, it has another family, number of stages or a task of the same name, or
             this run is no search or would start from other weights as well.
     """
-    folder = Path(str(config.search.extend))
+    folder = Path(extend)
     start = f"search.extend={folder}"
-    if config.job != "search":
-        raise InputError(f"{start} adds tasks to a search, and this is job={config.job}; remove it")
+    if job != "search":
+        raise InputError(f"{start} adds tasks to a search, and this is job={job}; remove it")
     for key in ("weights", "trunk_weights"):
-        if getattr(config.model, key) is not None:
+        if getattr(model, key) is not None:
             raise InputError(f"model.{key} has no effect with {start}, whose supernet is kept; remove one of the two")
     if not (folder / CONFIG).is_file():
         raise InputError(f"{start}: there is no {CONFIG}, so this is not the folder of a run")
@@ -56,7 +58,7 @@ def read_finished(config: RunConfig, tasks: Collection[str]) -> dict[str, Tensor
     if described["job"] not in SUPERNET_JOBS:
         raise InputError(f"{start} is a run of job={described['job']}; give the folder of a search")
     for key in ("family", "num_stages"):
-        own, other = getattr(config.model, key), described[key]
+        own, other = getattr(model, key), described[key]
         if own != other:
             raise InputError(f"{start} has model.{key}={other}, this run {own}; set model.{key}={other}")
     weights = read_weights(folder / WEIGHTS)
@@ -101,7 +103,7 @@ def _bn_layers(module: nn.Module) -> list[_BatchNorm]:
 
 
 def _described(file: Path) -> dict[str, Any]:
-    """What a run's configuration says of its supernet: job, family and num_stages."""
+    """Return what a run's configuration says of its supernet: job, family and num_stages."""
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         model = document["model"]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, optim
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, derive_seed, forked
-from fbnetv5.base.types import Batch
+from fbnetv5.base.types import Batch, Source
+from fbnetv5.config.schema import TrainConfig
 from fbnetv5.data.loader import build_train_loader
+from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.divergence import DIVERGED, clip_gradient, require_finite
-from fbnetv5.engine.optim import rate_factor, set_lr
+from fbnetv5.engine.log import RunLog
+from fbnetv5.engine.optim import set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
+from fbnetv5.engine.trainer import Trainable
 from fbnetv5.projects.fna.problem import SearchProblem
 from fbnetv5.projects.fna.relaxation import ArchitectureParameters
 from fbnetv5.projects.fna.search_model import SearchModel, weights_at_rest
@@ -45,23 +49,6 @@ class Schedule(NamedTuple):
         return max(0, -(-(step - self.first) // self.every))
 
 
-@dataclass
-class SearchRun:
-    """The parts of a differentiable search."""
-
-    problem: SearchProblem
-    schedule: Schedule
-    model: SearchModel
-    optimizer: optim.Optimizer
-    alpha: ArchitectureParameters
-
-    def rate_factor(self, step: int) -> float:
-        """What the base rate of the weights is multiplied by at a step; the architecture's rate is constant."""
-        config = self.problem.config
-        steps_per_epoch = len(self.problem.splits.weights) / config.train.batch_size
-        return rate_factor(config.optimizer.schedule, step, self.schedule.num_steps, steps_per_epoch)
-
-
 class Batches(NamedTuple):
     """The images of an iteration: for the weights and, where it is its turn, for the architecture."""
 
@@ -69,20 +56,89 @@ class Batches(NamedTuple):
     architecture: Batch | None
 
 
-def search_batches(run: SearchRun, start_step: int) -> Iterator[Batches]:
-    """Yield this rank's batches of the iterations from ``start_step`` on.
+@dataclass
+class SearchRun(Trainable[Batches]):
+    """The parts of a differentiable search, and its iteration; the architecture's rate is constant."""
 
-    Raises:
-        InputError: an image cannot be read or its target is wrong; the message names it.
-    """
-    problem, schedule = run.problem, run.schedule
-    config, world, splits = problem.config, problem.world, problem.splits
-    weights = build_train_loader(config, splits.weights, problem.target, world, start_step, schedule.num_steps)
-    own = replace(config, seed=derive_seed(config.seed, Purpose.SPLIT, OF_ARCHITECTURE))  # other augmentation
-    due = (schedule.num_due(start_step), schedule.num_due(schedule.num_steps))
-    architecture = build_train_loader(own, splits.architecture, problem.target, world, *due)
-    for step, batch in zip(range(start_step, schedule.num_steps), weights, strict=True):
-        yield Batches(batch, next(architecture) if schedule.is_due(step) else None)
+    problem: SearchProblem
+    schedule: Schedule
+    model: SearchModel
+    optimizer: optim.Optimizer
+    alpha: ArchitectureParameters
+
+    def __post_init__(self) -> None:
+        self.config, self.world = self.problem.config, self.problem.world
+
+    @property
+    def duration(self) -> TrainConfig:
+        """The node ``train``."""
+        return self.config.train
+
+    @property
+    def num_images(self) -> int:
+        """Images that the weights learn from."""
+        return len(self.problem.splits.weights)
+
+    def summary(self) -> str:
+        problem, schedule = self.problem, self.schedule
+        options, splits = problem.options, problem.splits
+        start = f"parameters of {problem.seed.origin}" if options.start == "seed" else "random parameters"
+        return (
+            f"search {problem.space.name}, {len(problem.space.num_options)} layers, for "
+            f"{type(self.model.head).__name__}, from {start}: {len(splits.weights):,} images for the weights, "
+            f"{len(splits.architecture):,} for the architecture; {schedule.num_steps:,} steps of "
+            f"{self.config.train.batch_size}, the architecture's from step {schedule.first:,} on"
+        )
+
+    def batches(self, start_step: int) -> Iterator[Batches]:
+        schedule, splits, seed = self.schedule, self.problem.splits, self.config.seed
+        steps = range(start_step, schedule.num_steps)
+        weights = self._load(splits.weights, steps, seed)
+        turns = range(schedule.num_due(start_step), schedule.num_due(schedule.num_steps))
+        own = derive_seed(seed, Purpose.SPLIT, OF_ARCHITECTURE)  # other augmentation
+        architecture = self._load(splits.architecture, turns, own)
+        for step, batch in zip(steps, weights, strict=True):
+            yield Batches(batch, next(architecture) if schedule.is_due(step) else None)
+
+    def _load(self, source: Source, steps: range, seed: int) -> Iterator[Batch]:
+        return build_train_loader(
+            self.config.data,
+            source,
+            self.problem.target,
+            self.world,
+            steps=steps,
+            batch_size=self.config.train.batch_size,
+            workers=self.config.runtime.workers,
+            seed=seed,
+        )
+
+    def images(self, batch: Batches) -> list[Batch]:
+        return [part for part in batch if part is not None]
+
+    def step(self, step: int, batch: Batches) -> dict[str, float]:
+        metrics = weight_step(self, step, batch.weights)
+        return metrics if batch.architecture is None else metrics | architecture_step(self, step, batch.architecture)
+
+    def record(self, step: int, log: RunLog) -> None:
+        log.probabilities(step, {self.problem.target.name: self.shares()}, self.columns())
+
+    def columns(self) -> list[str]:
+        """Return a name for each candidate of each slot."""
+        space = self.problem.space
+        named = zip(space.slot_names, space.option_names, strict=True)
+        return [f"{slot} {option}" for slot, options in named for option in options]
+
+    def shares(self) -> list[float]:
+        """Return the probability of each candidate of each slot."""
+        rows = zip(self.alpha.probabilities().tolist(), self.problem.space.num_options, strict=True)
+        return [share for row, count in rows for share in row[:count]]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"architecture": self.alpha.state_dict()}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        super().restore(checkpoint)
+        self.alpha.load_state_dict(checkpoint.state["architecture"])
 
 
 def weight_step(run: SearchRun, step: int, batch: Batch) -> dict[str, float]:

@@ -9,7 +9,7 @@ from fbnetv5.archs.cost import measured_macs
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.fna.differentiable import Differentiable
 from fbnetv5.projects.fna.network import FNANetwork
-from fbnetv5.projects.fna.search_step import Schedule, SearchRun, architecture_step, search_batches, weight_step
+from fbnetv5.projects.fna.search_run import Schedule, SearchRun, architecture_step, weight_step
 from fbnetv5.projects.fna.tests.search_runs import TINY, problem, use_tiny_space
 
 
@@ -60,7 +60,7 @@ def test_an_iteration_of_the_weights_costs_one_path(run):
 
 def test_an_iteration_of_the_weights_moves_its_path_alone(run):
     before = snapshot(run)
-    batch = next(search_batches(run, 0)).weights
+    batch = next(run.batches(0)).weights
     metrics = weight_step(run, 0, batch)
     choice = run.alpha.sample(run.problem.config.seed, 0)
     moved = changed(run, before)
@@ -76,7 +76,7 @@ def test_an_iteration_of_the_weights_moves_its_path_alone(run):
 
 def test_momentum_does_not_move_what_was_not_drawn(run):
     """Of two steps with different paths the second leaves alone what only the first computed."""
-    batches = search_batches(run, 0)
+    batches = run.batches(0)
     weight_step(run, 0, next(batches).weights)
     first, second = (run.alpha.sample(run.problem.config.seed, step) for step in (0, 1))
     assert first != second
@@ -89,7 +89,7 @@ def test_momentum_does_not_move_what_was_not_drawn(run):
 
 def test_an_iteration_of_the_architecture_moves_the_architecture_alone(run):
     before = snapshot(run)
-    batch = next(search_batches(run, 0)).architecture
+    batch = next(run.batches(0)).architecture
     metrics = architecture_step(run, 0, batch)
     assert {name for name in changed(run, before) if not name.endswith("num_batches_tracked")} == set()
     assert run.alpha.distribution.logits.abs().sum() > 0
@@ -100,7 +100,7 @@ def test_an_iteration_of_the_architecture_moves_the_architecture_alone(run):
 
 def test_the_architecture_follows_the_gradient_of_eq_7(run, monkeypatch):
     """The gradient that Adam gets is that of the loss through the softmax, by finite differences of alpha."""
-    batch = next(search_batches(run, 0)).architecture
+    batch = next(run.batches(0)).architecture
     run.model.double()
     images = batch.images.double()
     run.problem.config.runtime.precision = "float64"
@@ -139,8 +139,8 @@ def test_the_architecture_learns_in_turn():
 def test_batches_come_from_their_splits_and_go_on_where_they_were(tmp_path, monkeypatch):
     use_tiny_space(monkeypatch)
     run = Differentiable(weights_first=0.34, weight_steps=2).build(problem(tmp_path))
-    whole = list(search_batches(run, 0))
-    resumed = list(search_batches(run, 3))
+    whole = list(run.batches(0))
+    resumed = list(run.batches(3))
     assert [batches.architecture is not None for batches in whole] == [False, False, True, False, True, False]
     for one, two in zip(whole[3:], resumed, strict=True):
         assert one.weights.names == two.weights.names
