@@ -16,8 +16,8 @@ def semantic_map(
     """Return the likeliest class of every pixel, uint8 [H, W] of ``output_size``, and its probability, [H, W].
 
     A pixel's score for a class is the sum over queries of the probabilities that the query is of that class and that
-    the pixel lies in its mask. Scores are computed on the padded image, cropped, then resized. A pixel's scores can have
-    any sum, so the probability is the score over the sum of all classes' scores.
+    the pixel lies in its mask. Scores are computed on the padded image, cropped, then resized. A pixel's scores can
+    have any sum, so the probability is the score over the sum of all classes' scores.
 
     Args:
         class_logits: [Q, K + 1], the last for no object.
