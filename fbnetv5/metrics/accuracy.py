@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target
+from fbnetv5.base.types import Size, Target
 from fbnetv5.metrics.gather import sum_counts
 
 TOP = 5
@@ -39,7 +39,7 @@ class Accuracy:
         predictions: Sequence[Tensor],
         targets: Sequence[dict[str, Any]],
         names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[Size],
     ) -> None:
         """Add images; see ``Evaluator``."""
         for probabilities, target, name in zip(predictions, targets, names, strict=True):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target
+from fbnetv5.base.types import Size, Target
 from fbnetv5.metrics.coco_truth import CocoTruth, TrueBox, common_prefix, read_coco_truth
 from fbnetv5.metrics.gather import gather_list
 
@@ -74,7 +74,7 @@ class CocoAP:
         predictions: Sequence[Mapping[str, Tensor]],
         targets: Sequence[dict[str, Any]],
         names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[Size],
     ) -> None:
         """Add images; see ``Evaluator``."""
         for prediction, target, name in zip(predictions, targets, names, strict=True):

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target, TargetKind
+from fbnetv5.base.types import Size, Target, TargetKind
 from fbnetv5.metrics.accuracy import Accuracy
 from fbnetv5.metrics.coco_ap import CocoAP
 from fbnetv5.metrics.keypoints import KeypointMetrics
@@ -41,7 +41,7 @@ class Evaluator(Protocol):
         predictions: Sequence[Any],
         targets: Sequence[dict[str, Any]],
         names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[Size],
     ) -> None:
         """Add images; each of the data set once, on one rank. Images without the target are passed over.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target
+from fbnetv5.base.types import Size, Target
 from fbnetv5.metrics.gather import gather_list
 from fbnetv5.metrics.keypoint_ap import FoundPerson, keypoint_ap, sigmas_of
 from fbnetv5.metrics.keypoint_truth import Place, person_of, read_keypoint_truth
@@ -45,7 +45,7 @@ class KeypointMetrics:
         predictions: Sequence[Tensor],
         targets: Sequence[dict[str, Any]],
         names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[Size],
     ) -> None:
         """Add images; see ``Evaluator``."""
         for prediction, target, name in zip(predictions, targets, names, strict=True):

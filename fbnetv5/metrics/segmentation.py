@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import IGNORE, Target
+from fbnetv5.base.types import IGNORE, Size, Target
 from fbnetv5.metrics.gather import sum_counts
 
 
@@ -39,7 +39,7 @@ class SegmentationIoU:
         predictions: Sequence[Tensor],
         targets: Sequence[dict[str, Any]],
         names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Sequence[Size],
     ) -> None:
         """Add images; see ``Evaluator``."""
         for prediction, target, name in zip(predictions, targets, names, strict=True):

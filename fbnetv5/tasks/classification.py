@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import LABEL, Features, Target, TargetDict
+from fbnetv5.base.types import LABEL, Features, Size, Target, TargetDict
 from fbnetv5.heads.classifier import MBPoolClassifier
 
 
@@ -36,7 +36,7 @@ class ClassificationSearchHead(nn.Module):
         self.classifier = MBPoolClassifier(in_channels, num_classes, hidden_channels=task.hidden_channels)
 
     def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+        self, features: Features, image_size: Size, targets: list[TargetDict] | None = None
     ) -> Tensor | list[Tensor]:
         """Return the loss (training), or one vector of class probabilities [K] an image (evaluation)."""
         logits = self.classifier(features[self.task.path])  # [n, K]

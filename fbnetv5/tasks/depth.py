@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import DEPTH, Features, Target, TargetDict
+from fbnetv5.base.types import DEPTH, Features, Size, Target, TargetDict
 
 LEAST_DEVIATION = 1e-6  # of a map, in its own unit; a map of a single depth stays 0
 
@@ -44,7 +44,7 @@ class DepthSearchHead(nn.Module):
         self.depth = nn.Conv2d(in_channels, 1, task.kernel_size, padding=task.kernel_size // 2)
 
     def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+        self, features: Features, image_size: Size, targets: list[TargetDict] | None = None
     ) -> Tensor | list[Tensor]:
         """Return the loss (training), or one map of relative depth, float [H, W], an image (evaluation).
 

@@ -15,7 +15,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.base.types import BOXES, Features, Target, TargetDict
+from fbnetv5.base.types import BOXES, Features, Size, Target, TargetDict
 from fbnetv5.heads.anchors import NominalStrideAnchors
 
 
@@ -83,7 +83,7 @@ class DetectionSearchHead(nn.Module):
         )
 
     def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+        self, features: Features, image_size: Size, targets: list[TargetDict] | None = None
     ) -> Tensor | list[dict[str, Any]]:
         """Return the sum of the four losses (training), or a dict an image (evaluation).
 

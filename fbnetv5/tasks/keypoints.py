@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import KEYPOINTS, Features, Target, TargetDict
+from fbnetv5.base.types import KEYPOINTS, Features, Size, Target, TargetDict
 from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, decode, heatmap_loss
 
 
@@ -44,7 +44,7 @@ class KeypointsSearchHead(nn.Module):
         self.heatmaps = nn.Conv2d(in_channels, num_points, task.kernel_size, padding=task.kernel_size // 2)
 
     def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+        self, features: Features, image_size: Size, targets: list[TargetDict] | None = None
     ) -> Tensor | list[Tensor]:
         """Return the loss (training), or keypoints [K, 3] an image: x, y in pixels, score in 0..1 (evaluation).
 

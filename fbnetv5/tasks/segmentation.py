@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Target, TargetDict
+from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SegmentationSearchHead(nn.Module):
         self.scores = nn.Conv2d(in_channels, num_classes, task.kernel_size, padding=task.kernel_size // 2)
 
     def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
+        self, features: Features, image_size: Size, targets: list[TargetDict] | None = None
     ) -> Tensor | list[Tensor]:
         """Return the loss (training), or one map of class ids, uint8 [H, W], an image (evaluation).
 

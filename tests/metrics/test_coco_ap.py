@@ -214,10 +214,10 @@ def test_files_that_do_not_fit_are_errors(tmp_path):
         )
     with pytest.raises(InputError, match=r"category 'cast' is not a class; did you mean 'cat'\?"):
         read_coco_truth(write(tmp_path / "c.json", content | {"categories": [{"id": 1, "name": "cast"}]}), CLASSES)
-    with pytest.raises(InputError, match="not a COCO file of boxes: KeyError: 'images'"):
+    with pytest.raises(InputError, match="not a COCO file: it needs a list of objects under 'images'"):
         CocoAP(BOXES, CLASSES, write(tmp_path / "c.json", {}))
     (tmp_path / "c.json").write_text("{")
-    with pytest.raises(InputError, match="not a COCO file"):
+    with pytest.raises(InputError, match="malformed JSON"):
         CocoAP(BOXES, CLASSES, tmp_path / "c.json")
     with pytest.raises(InputError, match="No such file"):
         CocoAP(BOXES, CLASSES, tmp_path / "missing.json")
