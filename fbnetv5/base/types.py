@@ -158,7 +158,7 @@ class LoadFailure:
 
 @dataclass
 class Batch:
-    """What a data loader hands over. It may be empty, where no image of a batch could be read.
+    """Images with targets, as a data loader hands them over; empty, where no image of a batch could be read.
 
     Attributes:
         images: float32 [N, 3, h, w], normalised; padded at the right and at the bottom with 0, the mean colour.

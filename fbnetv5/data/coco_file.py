@@ -17,7 +17,7 @@ ImageId = int | str
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         path: of the file.

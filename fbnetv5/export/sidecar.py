@@ -18,7 +18,7 @@ FORMAT = 1  # raised when older versions cannot read it any more
 
 @dataclass
 class Sidecar:
-    """What is written beside an exported model.
+    """Description that is written beside an exported model.
 
     Attributes:
         runtime: executorch, onnx or torchscript.

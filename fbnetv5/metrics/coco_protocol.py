@@ -31,8 +31,8 @@ def precision_and_recall(
         kind: ``bbox`` or ``keypoints``.
         sigmas: of the keypoints.
     """
-    options = {} if sigmas is None else {"kpt_oks_sigmas": list(sigmas)}
-    evaluation = COCOeval_faster(truth, found, kind, print_function=_mute, **options)
+    given = None if sigmas is None else list(sigmas)
+    evaluation = COCOeval_faster(truth, found, kind, print_function=_mute, kpt_oks_sigmas=given)
     evaluation.evaluate()
     evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]

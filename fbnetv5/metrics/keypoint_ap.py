@@ -40,7 +40,7 @@ MIN_SCORE = 0.2  # of a keypoint that counts for the score of its person
 
 
 class FoundPerson(NamedTuple):
-    """What was found in a picture: keypoints float64 [K, 3] (x, y in its pixels, score), the truth, and its place."""
+    """A picture: found keypoints float64 [K, 3] (x, y in its pixels, score), the truth, and its place."""
 
     name: str
     points: np.ndarray

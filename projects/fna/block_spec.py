@@ -1,4 +1,4 @@
-"""What a stem and a block are, as plain data."""
+"""Stems and blocks as plain data, and their dilation."""
 
 from __future__ import annotations
 

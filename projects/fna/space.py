@@ -1,4 +1,4 @@
-"""What a search space is: of every layer of a backbone its candidate blocks (FNA++, Sec. 3.2.1)."""
+"""Search spaces: of every layer of a backbone its candidate blocks (FNA++, Sec. 3.2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not searched: how many blocks there are, their channels and strides, and the layers before them.
+"""The part that is not searched: how many blocks there are, their channels and strides, and the layers before them.
 
 The paper prints N = 16 and no more. MobileNetV2 has 17 inverted residuals, of which the first does not expand; without
 it they are 16. So the macro structure is MobileNetV2's (1801.04381, Table 2), with that first block fixed. For CIFAR-10
