@@ -19,13 +19,13 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from people.mpii import JOINTS, read_mpii_json, read_mpii_mat
+from people.pictures import PADDING, Cut, people_content, read_coco_cuts, write_pictures
 from rich.progress import track
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.cli.arguments import parser_of
-from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
-from fbnetv5.data.people import PADDING, Cut, people_content, read_coco_cuts, write_pictures
 
 
 def read_cuts(path: Path, heads: Path | None) -> tuple[tuple[str, ...], list[Cut]]:

@@ -24,18 +24,13 @@ from published import DETECTION, RESIZE_SIDES, TABLES, Printed, PrintedTable
 
 from fbnetv5.archs.cost import classifier_cost, feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
-from fbnetv5.archs.head_cost import (
-    pixel_decoder_macs,
-    roi_macs,
-    rpn_macs,
-    segmentation_module_macs,
-    transformer_decoder_macs,
-)
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Size
 from fbnetv5.cli.arguments import parser_of
+from fbnetv5.heads.lite_maskformer.cost import pixel_decoder_macs, segmentation_module_macs, transformer_decoder_macs
+from fbnetv5.heads.lite_rcnn.cost import roi_macs, rpn_macs
 
 TOPOLOGIES = Path(__file__).resolve().parents[1] / "configs" / "topologies"
 PADDING = 32

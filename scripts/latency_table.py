@@ -2,7 +2,7 @@
 
     python scripts/latency_table.py --family NANO --num-stages 4 --size 96
 
-prints what each block is charged with when a search has search.cost=latency, and keeps the measurement where such a
+prints what each block costs when a search has search.cost=latency, and keeps the measurement where such a
 search looks for it. Then it compares, for random topologies, the time of the whole network with the trunk's plus the
 sum over its blocks. Half of the topologies are drawn as a search begins, every block with probability 0.5, half with
 other probabilities. Parts and networks are timed in the same rounds, so that what else the machine does meets all
@@ -57,7 +57,7 @@ class Measured:
         from_start: drawn with probability 0.5 for every block.
         num_blocks: selected.
         network_ms: of the whole network, with all four outputs.
-        sum_ms: the trunk's latency and those that the blocks are charged with.
+        sum_ms: the trunk's latency and the blocks' costs.
         edges_ms: the trunk's latency, the blocks' own and those of the fusion edges that exist.
         macs: of one image.
     """
@@ -119,14 +119,14 @@ def compare(
     size = table.conditions.size
     measured = []
     for index, (topology, time_ms) in enumerate(zip(topologies, times_ms, strict=True)):
-        charged = table.block_latencies(topology.num_stages)
-        chosen = TopologySpace(topology.num_stages, charged).encode(topology)
+        costs = table.block_latencies(topology.num_stages)
+        chosen = TopologySpace(topology.num_stages, costs).encode(topology)
         measured.append(
             Measured(
                 from_start=index < len(topologies) // 2,
                 num_blocks=len(topology.blocks),
                 network_ms=time_ms,
-                sum_ms=table.trunk_ms + sum(cost for cost, is_chosen in zip(charged, chosen, strict=True) if is_chosen),
+                sum_ms=table.trunk_ms + sum(cost for cost, is_chosen in zip(costs, chosen, strict=True) if is_chosen),
                 edges_ms=table.network_ms(topology),
                 macs=network_cost(family, topology, size).macs,
             )
@@ -135,8 +135,8 @@ def compare(
 
 
 def table_text(table: LatencyTable, num_stages: int) -> str:
-    """Lay out what each block is charged with, and what that consists of."""
-    charged = table.block_latencies(num_stages)
+    """Lay out what each block costs, and what that consists of."""
+    block_costs = table.block_latencies(num_stages)
     lines = [
         f"{table.conditions.family} on {table.conditions}; median of {table.conditions.repeats}, in ms",
         f"{'path':<28}" + "".join(f"{path:>9}" for path in range(4)),
@@ -146,9 +146,9 @@ def table_text(table: LatencyTable, num_stages: int) -> str:
     for source, row in enumerate(table.fusion_ms):
         lines.append(f"{f'fusion from path {source}':<28}" + "".join(f"{ms:9.3f}" if ms else f"{'-':>9}" for ms in row))
     for stage in range(num_stages):
-        costs = charged[4 * stage : 4 * stage + 4]
-        lines.append(f"{f'block of stage {stage + 1}, charged':<28}" + "".join(f"{ms:9.3f}" for ms in costs))
-    lines.append(f"trunk {table.trunk_ms:.3f}, all blocks {sum(charged):.3f}")
+        costs = block_costs[4 * stage : 4 * stage + 4]
+        lines.append(f"{f'block of stage {stage + 1}, cost':<28}" + "".join(f"{ms:9.3f}" for ms in costs))
+    lines.append(f"trunk {table.trunk_ms:.3f}, all blocks {sum(block_costs):.3f}")
     return "\n".join(lines)
 
 

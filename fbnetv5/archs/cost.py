@@ -24,7 +24,7 @@ with warnings.catch_warnings():
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part of a network costs: MACs an image, and parameters."""
+    """Cost of a part of a network: MACs an image, and parameters."""
 
     macs: int = 0
     params: int = 0

@@ -61,7 +61,7 @@ def evaluate(
             images = part.images.to(world.device, dtype, memory_format=torch.channels_last)
             predictions = model(images, true_sizes=part.sizes, output_sizes=part.original_sizes)
             if evaluator is not None:
-                evaluator.update(predictions, part.targets, part.names, part.original_sizes)
+                evaluator.update(predictions, part.targets, part.names)
             if writer is not None:
                 writer.add(part.names, predictions, part.original_sizes)
     if writer is not None:

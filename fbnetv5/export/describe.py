@@ -1,4 +1,4 @@
-"""The part of a sidecar that is known before its file is run."""
+"""Description of an exported file before it is run, for its sidecar."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
-from fbnetv5.base.types import TargetKind
+from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.inputs import InputSpec
 
 FORMAT = 1  # raised when older versions cannot read it any more
@@ -18,7 +18,7 @@ FORMAT = 1  # raised when older versions cannot read it any more
 
 @dataclass
 class Sidecar:
-    """The JSON file beside an exported model.
+    """Description that is written beside an exported model.
 
     Attributes:
         runtime: executorch, onnx or torchscript.
@@ -65,7 +65,7 @@ class Sidecar:
         return TargetKind(self.kind)
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """(height, width) of the input in pixels."""
         return self.input["shape"][2], self.input["shape"][3]
 

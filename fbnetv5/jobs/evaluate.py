@@ -21,7 +21,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.engine.log import format_metrics
 from fbnetv5.engine.run_folder import open_run_folder
-from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.model.folder import load
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report

@@ -1,4 +1,4 @@
-"""Teachers: pretrained models that label images, by boxes or by a class of every pixel.
+"""Teachers: pretrained models that label images, with boxes or with a class for every pixel.
 
 Shapes: n boxes, K classes, an image of H x W pixels as it is stored.
 """

@@ -1,4 +1,4 @@
-"""Costs of the blocks that a search chooses from, in the unit of ``search.cost``."""
+"""Cost of a block, as a search counts it (``search.cost``)."""
 
 from __future__ import annotations
 

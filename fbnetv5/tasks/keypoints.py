@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import KEYPOINTS, Features, Target, TargetDict
-from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, decode, heatmap_loss
+from fbnetv5.base.types import KEYPOINTS, Features, Size, Target, TargetDict
+from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, heatmap_loss
 
 HEATMAP_STRIDE = 4  # pixels a cell, as after SimpleBaseline's three deconvolutions of path 3
 
@@ -41,17 +41,9 @@ class KeypointsSearchHead(nn.Module):
         self.norm = nn.BatchNorm2d(in_channels)
         self.heatmaps = nn.Conv2d(in_channels, num_points, 3, padding=1)
 
-    def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Return the loss (training), or keypoints [K, 3] an image: x, y in pixels, score in 0..1 (evaluation).
-
-        The loss is that of ``heads.heatmaps``, about 1 at first.
-        """
+    def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return SimpleBaseline's loss, about 1 at first, for features [n, C, h, w]."""
         maps = self.heatmaps(self.norm(features[self.task.path]))
         size = tuple(max(1, side // HEATMAP_STRIDE) for side in image_size)
         maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)  # [n, K, *size]
-        if not self.training:
-            return [decode(one, image_size, image_size, image_size) for one in maps]
-        assert targets is not None
         return heatmap_loss(maps, targets, self.task.target.name, image_size, sigma=self.task.sigma)

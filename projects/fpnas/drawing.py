@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.space import BlockType, Half, Position
 from fbnetv5.report.style import DOWN, GREY, INK, SELECT, UP, save, styled

@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "datasets" / "prepare_keypoints.py"
 
 
 def prepare(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments), "--workers", "1"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
 

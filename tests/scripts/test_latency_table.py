@@ -29,7 +29,7 @@ def test_the_table_is_measured_verified_and_kept(tmp_path, capsys):
     assert all(each["network_ms"] > 0 for each in networks)
     printed = capsys.readouterr().out
     assert len(re.findall(r"^trunk \+ sum over blocks +all 4 ", printed, re.MULTILINE)) == 1
-    assert "block of stage 2, charged" in printed
+    assert "block of stage 2, cost" in printed
 
 
 def test_nothing_is_kept_without_the_cache(tmp_path, capsys):
