@@ -24,7 +24,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated") 
 
 from fbnetv5.base.errors import InputError, nearest  # noqa: E402
 from fbnetv5.base.files import write_text  # noqa: E402
-from fbnetv5.runs.gather import Row, differing, find_runs, read_run  # noqa: E402
+from fbnetv5.runs.gather import Row, differing, find_runs, read_rows  # noqa: E402
 from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front  # noqa: E402
 
 COSTS = ("macs", "params", "latency_ms")
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", help="only this task of searches, or head of trainings")
     options = parser.parse_args(arguments)
     try:
-        rows = [row for run in find_runs(_expand(options.runs)) for row in read_run(run)]
+        rows = [row for run in find_runs(_expand(options.runs)) for row in read_rows(run)]
         rows = [row for row in rows if options.task in (None, row.task) or not row.task]
         y = options.y or default_score(rows)
         collect(rows, options.output or _expand(options.runs)[0], options.x, y)

@@ -12,8 +12,9 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
 from fbnetv5.projects.fpnas.history import History
 from fbnetv5.projects.fpnas.jobs import FOLDER, Job, Result, read_result
-from fbnetv5.projects.fpnas.work import Work, do_job
-from fbnetv5.projects.fpnas.workers import ProgressLine, Workers
+from fbnetv5.projects.fpnas.work import Work, do_job, is_done
+from fbnetv5.projects.fpnas.workers import ProgressLine, do_all, find_place, threads_of
+from fbnetv5.runs import job as runs
 
 
 class Crew:
@@ -25,7 +26,7 @@ class Crew:
         space: whose bound holds for everything that is trained.
         history: takes the results.
         classes: names of the classes.
-        num_processes: jobs at a time, as :class:`Workers` takes it. Results do not depend on it.
+        num_processes: jobs at a time, as :func:`find_place` takes it. Results do not depend on it.
     """
 
     def __init__(
@@ -38,9 +39,9 @@ class Crew:
         num_processes: int | None,
     ) -> None:
         self.folder, self.space, self.history = folder, space, history
-        self.workers = Workers(config.runtime, num_processes, do_job)
+        self.place = find_place(config.runtime, num_processes)
         self.progress = ProgressLine(history.budget_epochs, "epochs")
-        self._config = replace(config, runtime=replace(config.runtime, threads=self.workers.threads))
+        self._config = replace(config, runtime=replace(config.runtime, threads=threads_of(config.runtime)))
         self._classes = classes
         self._stack = contextlib.ExitStack()
 
@@ -54,10 +55,13 @@ class Crew:
         for job in jobs:
             for choices in job.networks:
                 self.space.require_within(choices)
-        waiting = {job.name: job for job in jobs if read_result(self.folder, job) is None}
-        self.progress.skip(sum(job.epochs for job in jobs if job.name not in waiting))
-        works = {name: Work(job, self._config, self.folder, self._classes) for name, job in waiting.items()}
-        self.workers.do_all(works, self.folder / FOLDER, lambda name: self.progress.advance(waiting[name].epochs))
+        epochs = {job.name: job.epochs for job in jobs}
+
+        def on_end(outcome: runs.Outcome) -> None:
+            count = self.progress.skip if outcome.status == "skipped" else self.progress.advance
+            count(epochs[outcome.job.name])
+
+        do_all([self._job(job) for job in jobs], self.place, on_end)
         results = [self._result(job) for job in jobs]
         self.history.add(zip(jobs, results, strict=True))
         return results
@@ -76,6 +80,10 @@ class Crew:
         for file in filter(None, weights):
             (self.folder / file).unlink(missing_ok=True)
 
+    def _job(self, job: Job) -> runs.Job:
+        work = Work(job, self._config, self.folder, self._classes)
+        return runs.Job(job.name, runs.Call(do_job, work, is_done), self.folder / FOLDER)
+
     def _result(self, job: Job) -> Result:
         result = read_result(self.folder, job)
         if result is None:
@@ -84,7 +92,7 @@ class Crew:
 
     def __enter__(self) -> Crew:
         self._stack.enter_context(self.progress)
-        self._stack.enter_context(self.workers)
+        self._stack.enter_context(self.place)
         return self
 
     def __exit__(self, *error: object) -> None:

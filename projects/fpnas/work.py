@@ -20,7 +20,7 @@ from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.projects.fpnas.fit import FitHistory, accuracy, accuracy_by_batch, fit
 from fbnetv5.projects.fpnas.images import ImageSet, load_split
-from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared, weights_file, write_result
+from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared, read_result, weights_file, write_result
 from fbnetv5.projects.fpnas.options import SearchConfig
 from fbnetv5.projects.fpnas.problem import Problem, SharedModels, read_macro
 
@@ -61,6 +61,11 @@ def do_job(work: Work) -> None:
         weights=weights_file(job),
     )
     write_result(folder, job, result)
+
+
+def is_done(work: Work) -> bool:
+    """Whether the result of a job has been written."""
+    return read_result(work.folder, work.job) is not None
 
 
 Images = tuple[ImageSet, ImageSet]  # to train and to judge on

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fbnetv5.projects.table5.table import markdown, missing_parts, rank_correlations, search_costs, spread
+from fbnetv5.projects.table5.table import markdown, missing_parts, rank_correlations, search_costs
+from fbnetv5.runs.markdown import spread
 
 SCORES = {  # by seed and method: the trained scores of its two topologies
     (0, "random"): (0.50, 0.60),
