@@ -60,7 +60,7 @@ class Progress:
         to_come = sum(self.known.to_come.values())
         total = f"{'at most ' if to_come else ''}{len(self.known.jobs) + to_come}"
         left = self.seconds_left
-        eta = "" if left is None else f", ETA {clock(left)}"
+        eta = "" if not left else f", ETA {clock(left)}"
         how = {
             "finished": f"{outcome.seconds:.0f} s",
             "failed": f"failed after {outcome.seconds:.0f} s: {outcome.error}",

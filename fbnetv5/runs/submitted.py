@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,11 +61,9 @@ class Submitted(Place):
         self._folder, self._cluster, self._shares = folder / FOLDER, cluster, tuple(shares)
         self._processes = max(1, int(parameters.get("gpus_per_node", 1)))
         self._running: dict[str, _Running] = {}
-        try:
+        with _one_line_errors(cluster):
             self._executor = submitit.AutoExecutor(folder=self._folder, cluster=cluster)
             self._executor.update_parameters(name="fbnetv5", **parameters)
-        except Exception as error:  # submitit raises RuntimeError, ValueError, NameError, TypeError, others of its own
-            raise InputError(f"submitit, cluster {cluster}, says: {' '.join(str(error).split())}") from error
 
     @property
     def room(self) -> int:
@@ -73,13 +71,13 @@ class Submitted(Place):
         return self.count - len(self._running)
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Submit runs; on Slurm as an array."""
+        """Submit runs; on Slurm as an array. Raises InputError where the cluster takes none."""
         taken = {running.slot for running in self._running.values()}
         free: list[int | None] = [slot for slot in range(len(self._shares)) if slot not in taken]
         free = free if self._shares else [None] * len(jobs)
         local = self._cluster == "local"
         quiet = printing_to(self._folder / "controllers.log") if local else contextlib.nullcontext()
-        with environment(environment_of_runs()), quiet, self._executor.batch():
+        with _one_line_errors(self._cluster), environment(environment_of_runs()), quiet, self._executor.batch():
             batch = [self._executor.submit(self._batch_job(job, slot)) for job, slot in zip(jobs, free, strict=False)]
         if not local:
             print(f"{len(batch)} job(s) submitted: {', '.join(one.job_id for one in batch)}", flush=True)
@@ -129,3 +127,11 @@ class Submitted(Place):
         batch_job = running.batch_job
         error = f"{batch_job.state}: it has written no {RECORD}; see {batch_job.paths.stderr}"
         return Ended(running.job.name, error, seconds)
+
+
+@contextlib.contextmanager
+def _one_line_errors(cluster: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # submitit raises RuntimeError, ValueError, NameError, TypeError and others of its own
+        raise InputError(f"submitit, cluster {cluster}, says: {' '.join(str(error).split())}") from error

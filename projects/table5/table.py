@@ -18,7 +18,7 @@ NAMES = {"random": "Random", "single-task": "Single task (Alg. 1)", "multitask":
 def markdown(results: Results) -> str:
     """Return the page that ``ablation.md`` holds, from what ``ablation.json`` holds."""
     seeds, count = results["config"]["seeds"], results["config"]["num_topologies"]
-    missing = missing_parts(results)
+    missing = missing_jobs(results)
     lines = [
         f"# Ablation {results['name']}",
         "",
@@ -82,7 +82,7 @@ def cost_table(results: Results) -> list[str]:
     return [
         "The cost of searching for all tasks. A pass is one architecture on its share of the batch; an architecture of "
         "Alg. 1 computes every block of the supernet, one of Alg. 4 the selected ones. Seconds are those of the "
-        f"iterations, of one thread, with up to {results['num_processes']} parts running at a time.",
+        f"iterations, of one thread, with up to {results['num_processes']} jobs running at a time.",
         "",
         *markdown_table(rows, numeric_from=1),
     ]
@@ -156,8 +156,8 @@ def search_costs(results: Results, method: str) -> list[dict[str, float]]:
     return costs
 
 
-def missing_parts(results: Results) -> list[str]:
-    """Return a line for each part that failed, and for what has not been done yet."""
+def missing_jobs(results: Results) -> list[str]:
+    """Return a line for each job that failed, and for what has not been done yet."""
     lines = [f"{name}: {error}" for name, error in results["failed"].items()]
     searches = [row for row in results["searches"] if row["seconds"] is None]
     untrained = [row for row in results["topologies"] if row["score"] is None]

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -224,3 +226,15 @@ def test_slurm_jobs_through_submitits_local_executor(tmp_path):
     assert result.returncode == 1, result.stderr
     assert json.loads((tmp_path / "lr-0.1" / "job.json").read_text())["status"] == "finished"
     assert "failed: optimizer.lr=1e+30: the loss of task" in result.stdout
+
+
+def test_a_run_ends_when_the_process_that_waits_for_it_does():
+    command = [sys.executable, "-m", "fbnetv5.runs.child", "http.server", "--bind", "127.0.0.1", "0"]
+    run = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), start_new_session=True
+    )
+    assert run.stdin is not None
+    assert run.stdout is not None
+    assert b"Serving" in run.stdout.readline()  # the module runs, with its arguments
+    run.stdin.close()
+    assert run.wait(10) == -signal.SIGTERM
