@@ -48,6 +48,19 @@ def printing_to(log: Path) -> Iterator[None]:
             os.close(own)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the context, what is started can be interrupted: a command that a shell starts with ``&`` ignores SIGINT."""
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def end_with(wait_for_parent: Callable[[], object]) -> None:
     """End the process group of this process, of which it is the leader, once ``wait_for_parent`` returns."""
     threading.Thread(target=_end_after, args=(wait_for_parent,), daemon=True).start()

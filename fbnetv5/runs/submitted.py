@@ -16,7 +16,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.runs.batch_job import BatchJob, environment_of_runs
 from fbnetv5.runs.job import Job, Run
 from fbnetv5.runs.place import Ended, Place
-from fbnetv5.runs.process import GRACE, THREADS, environment, printing_to
+from fbnetv5.runs.process import GRACE, THREADS, environment, interruptible, printing_to
 from fbnetv5.runs.record import RECORD, read_record
 
 FOLDER = ".submitit"  # of its scripts and logs, in that of the jobs
@@ -77,8 +77,11 @@ class Submitted(Place):
         free = free if self._shares else [None] * len(jobs)
         local = self._cluster == "local"
         quiet = printing_to(self._folder / "controllers.log") if local else contextlib.nullcontext()
-        with _one_line_errors(self._cluster), environment(environment_of_runs()), quiet, self._executor.batch():
-            batch = [self._executor.submit(self._batch_job(job, slot)) for job, slot in zip(jobs, free, strict=False)]
+        with _one_line_errors(self._cluster), environment(environment_of_runs()), quiet, interruptible():
+            with self._executor.batch():
+                batch = [
+                    self._executor.submit(self._batch_job(job, slot)) for job, slot in zip(jobs, free, strict=False)
+                ]
         if not local:
             print(f"{len(batch)} job(s) submitted: {', '.join(one.job_id for one in batch)}", flush=True)
         for job, batch_job, slot in zip(jobs, batch, free, strict=False):
