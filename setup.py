@@ -10,7 +10,6 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "base" / "versi
 
 LABEL = ["transformers>=5.0"]  # teachers from the hub
 EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
-SWEEP = ["submitit>=1.5"]  # launcher=slurm
 
 TEST = [
     "pytest>=8",
@@ -21,7 +20,6 @@ TEST = [
     "pycocotools>=2.0.7",  # this and torchmetrics: what the metrics are compared with
     "torchmetrics>=1.4",
     *LABEL,
-    *SWEEP,
     *EXPORT,
 ]
 
@@ -53,6 +51,7 @@ setup(
         "tensorboard>=2.16",
         "matplotlib>=3.8",
         "jinja2>=3.1",
+        "submitit>=1.5",
     ],
-    extras_require={"label": LABEL, "test": TEST, "sweep": SWEEP, "export": EXPORT},
+    extras_require={"label": LABEL, "test": TEST, "export": EXPORT},
 )

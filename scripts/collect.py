@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.files import write_text
-from fbnetv5.runs.gather import Row, differing, find_runs, read_run
+from fbnetv5.runs.gather import Row, differing, find_runs, read_rows
 from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front
 
 COSTS = ("macs", "params", "latency_ms")
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--y", metavar="METRIC", help="the score: any column; loss for searches if not given")
     parser.add_argument("--task", help="only this task of searches, or head of trainings")
     options = parser.parse_args(arguments)
-    rows = [row for run in find_runs(_expand(options.runs)) for row in read_run(run)]
+    rows = [row for run in find_runs(_expand(options.runs)) for row in read_rows(run)]
     rows = [row for row in rows if options.task in (None, row.task) or not row.task]
     y = options.y or default_score(rows)
     collect(rows, options.output or _expand(options.runs)[0], options.x, y)

@@ -211,7 +211,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="names of runs")
     options = parser.parse_args()
     versions = {name: version(name) for name in LIBRARIES}
-    record = {"python": platform.python_version(), **versions, "runs": results(options.data, options.only)}
+    runs = json.loads(json.dumps(results(options.data, options.only)))
+    record = {"python": platform.python_version(), **versions, "runs": runs}
     if options.write:
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
         return

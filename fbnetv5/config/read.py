@@ -118,7 +118,7 @@ def path_override(key: str, path: str | Path) -> str:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
-    flat = _flatten(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
+    flat = flatten(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
     return {key: value for key, value in flat.items() if not NOT_IN_IDENTITY.match(key)}
 
 
@@ -160,9 +160,9 @@ def _explain(error: BaseException, known: Sequence[str] = ()) -> str:
     return f"{key}: {text.splitlines()[0]}"
 
 
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """Return nested mappings as one with dotted keys."""
     if not isinstance(node, Mapping) or (prefix and not node):
         return {prefix: node}
-    children = [_flatten(child, f"{prefix}.{key}" if prefix else str(key)) for key, child in node.items()]
+    children = [flatten(child, f"{prefix}.{key}" if prefix else str(key)) for key, child in node.items()]
     return {key: value for child in children for key, value in child.items()}

@@ -1,11 +1,12 @@
-"""Reads what a run wrote, for its report. Pieces that are missing, cut off or damaged are left out."""
+"""Reads what runs wrote, for pages and tables. Pieces that are missing, cut off or damaged are left out, and named."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,7 +37,7 @@ class FoundTopology:
     @property
     def latency_ms(self) -> float | None:
         """Of the blocks that the search head saw and the trunk, where the search measured latency."""
-        return _finite({"ms": self.info.get("backbone_latency_ms")}).get("ms")
+        return finite({"ms": self.info.get("backbone_latency_ms")}).get("ms")
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class RunFolder:
         config_text, config: config.yaml as it stands, and its keys.
         records: of metrics.jsonl, finite numbers only, each with ``step``.
         histories: the probabilities over time, by task.
-        topologies: those that a search derived, by task; none before its end.
+        infos: what the files of topologies say of where they come from, by task; none before the end of a search.
+        topologies: those of them that hold one, by task.
         metrics: what metrics.json says was measured; empty where it is missing, as is ``model``.
         model: what metrics.json says of the model: family and blocks, or network; head, input_size, macs, params.
         trained: the topology of a trained model.
-        date: when the run last wrote one of these files, in UTC.
+        date: when the run last wrote one of these files, in UTC; None where there are none.
+        damaged: a line for each file that is not what it should be.
     """
 
     path: Path
@@ -60,11 +63,13 @@ class RunFolder:
     config: Mapping[str, Any]
     records: list[dict[str, float]]
     histories: Mapping[str, History]
+    infos: Mapping[str, Mapping[str, Any]]
     topologies: Mapping[str, FoundTopology]
     metrics: Mapping[str, float]
     model: Mapping[str, Any]
     trained: Topology | None
     date: datetime
+    damaged: Sequence[str] = ()
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a dotted key of the configuration."""
@@ -100,39 +105,77 @@ def read_run(folder: str | Path) -> RunFolder:
     """Read the folder of a run, finished or not.
 
     Raises:
-        InputError: it holds no configuration, or a file cannot be read.
+        InputError: it holds no configuration.
     """
-    path = Path(folder)
-    text = _text(path / CONFIG)
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path / CONFIG} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path / CONFIG}: there is no configuration; is {path} the folder of a run?")
-    final = _json(path / FINAL_METRICS)
+    run = read_folder(folder)
+    if not run.config:
+        damaged = [line for line in run.damaged if line.startswith(CONFIG)]
+        missing = f"{CONFIG}: there is no configuration; is {run.path} the folder of a run?"
+        raise InputError(f"{run.path}/{next(iter(damaged), missing)}")
+    return run
+
+
+def read_folder(folder: str | Path) -> RunFolder:
+    """Read any folder as that of a run: what is not there is empty."""
+    path, damaged = Path(folder), list[str]()
+    config = _read(path / CONFIG, yaml.safe_load, damaged)
+    final = _read(path / FINAL_METRICS, json.loads, damaged)
     files = [path / name for name in (CONFIG, METRICS, PROBABILITIES, FINAL_METRICS)]
     times = [file.stat().st_mtime for file in files if file.is_file()]
+    documents = {file: _read(file, yaml.safe_load, damaged) for file in sorted(path.glob("topology_*.yaml"))}
+    infos = {file: _mapping(document.get("info")) for file, document in documents.items()}
     return RunFolder(
         path=path,
-        config_text=text,
+        config_text=_text(path / CONFIG, damaged=[]),
         config=config,
-        records=_records(_text(path / METRICS)),
-        histories=_histories(_text(path / PROBABILITIES)),
-        topologies=_topologies(path),
-        metrics=_finite(_get(final, "metrics", {})),
-        model=_mapping(_get(final, "model")),
-        trained=_trained(_json(path / MODEL)),
-        date=datetime.fromtimestamp(max(times), timezone.utc),
+        records=_records(path / METRICS, damaged),
+        histories=_histories(_text(path / PROBABILITIES, damaged)),
+        infos={_task(file): info for file, info in infos.items()},
+        topologies=_topologies(infos),
+        metrics=finite(final.get("metrics")),
+        model=_mapping(final.get("model")),
+        trained=_trained(_read(path / MODEL, json.loads, damaged)),
+        date=datetime.fromtimestamp(max(times, default=0.0), timezone.utc),
+        damaged=damaged,
     )
 
 
-def _text(path: Path) -> str:
-    """The text of a file, empty where there is none."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds; an empty one where there is none, or none that can be read."""
+    return _read(path, json.loads, [])
+
+
+def logged_time(run: Path) -> tuple[int, float]:
+    """Return the steps of a run and their seconds, those before an interruption included, from metrics.jsonl."""
+    step, seconds = 0, 0.0
+    for record in _records(run / METRICS, []):
+        if "seconds_per_step" in record:
+            seconds += record["seconds_per_step"] * (record["step"] - step)
+            step = int(record["step"])
+    return step, seconds
+
+
+def _read(path: Path, parse: Callable[[str], Any], damaged: list[str]) -> dict[str, Any]:
+    """Return the mapping that a file holds; empty where there is none, or none that can be read, which is noted."""
+    try:
+        text = _text(path, damaged)
+        document = parse(text) if path.is_file() else {}
+        if isinstance(document, dict):
+            return document
+        problem = "it holds no mapping"
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        problem = str(error).splitlines()[0]
+    damaged.append(f"{path.name} is damaged: {problem}")
+    return {}
+
+
+def _text(path: Path, damaged: list[str]) -> str:
+    """Return the text of a file, empty where there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        damaged.append(f"{path.name} cannot be read: {error.strerror or error}")
+        return ""
 
 
 def _get(node: Any, key: str, default: Any = None) -> Any:
@@ -145,28 +188,26 @@ def _mapping(node: Any) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path) or "{}")
-    except ValueError:
-        return {}
-
-
-def _finite(record: Any) -> dict[str, float]:
-    """The numbers of a record that can be drawn."""
+def finite(record: Any) -> dict[str, float]:
+    """Return the numbers of a record that can be drawn."""
     numbers = {k: v for k, v in _mapping(record).items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
     return {str(key): value for key, value in numbers.items() if abs(value) < LARGEST}
 
 
-def _records(text: str) -> list[dict[str, float]]:
-    records = []
-    for line in text.splitlines():
+def _records(path: Path, damaged: list[str]) -> list[dict[str, float]]:
+    """Return the records of metrics.jsonl that have a step."""
+    records, bad = [], 0
+    for line in _text(path, damaged).splitlines():
         try:
-            record = _finite(json.loads(line))
+            record = json.loads(line)
         except ValueError:
-            continue
-        if "step" in record:
-            records.append(record)
+            record = None
+        bad += not isinstance(record, dict)
+        numbers = finite(record)
+        if "step" in numbers:
+            records.append(numbers)
+    if bad:
+        damaged.append(f"{path.name} has {bad} damaged line(s)")
     return records
 
 
@@ -189,17 +230,16 @@ def _histories(text: str) -> dict[str, History]:
     return {task: History(task, stages, tuple(sorted(seen.items()))) for task, seen in found.items()}
 
 
-def _topologies(folder: Path) -> dict[str, FoundTopology]:
+def _topologies(infos: Mapping[Path, Mapping[str, Any]]) -> dict[str, FoundTopology]:
     found = {}
-    for file in sorted(folder.glob("topology_*.yaml")):
-        try:
-            document = yaml.safe_load(_text(file))
-            found[file.stem.removeprefix("topology_")] = FoundTopology(
-                Topology.load(file), _mapping(_get(document, "info"))
-            )
-        except (InputError, yaml.YAMLError):
-            continue
+    for file, info in infos.items():
+        with contextlib.suppress(InputError):
+            found[_task(file)] = FoundTopology(Topology.load(file), info)
     return found
+
+
+def _task(file: Path) -> str:
+    return file.stem.removeprefix("topology_")
 
 
 def _trained(document: Any) -> Topology | None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,12 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.config.option import option
-from fbnetv5.config.read import load_config
-from fbnetv5.config.schema import RunConfig
-from fbnetv5.runs.outcome import Outcome, ended
-from fbnetv5.runs.plan import SweepJob
-from fbnetv5.runs.processes import run_in_processes
-from fbnetv5.runs.slurm import run_on_slurm
+from fbnetv5.config.schema import RuntimeConfig
+from fbnetv5.runs.job import Job
+from fbnetv5.runs.machine import gpus_for, jobs_at_once, num_cores
+from fbnetv5.runs.place import InThisProcess, Place
+from fbnetv5.runs.record import LOG
+from fbnetv5.runs.submitted import FOREVER, Share, Submitted
 
 LAUNCHERS = ("in-process", "processes", "slurm")
 
@@ -66,31 +62,26 @@ def split_launcher(overrides: Sequence[str]) -> tuple[LauncherConfig, list[str]]
     return config, [text for text in overrides if text not in own]
 
 
-def run_jobs(
-    launcher: LauncherConfig, file: Path, jobs: Sequence[SweepJob], run: Callable[[RunConfig], None]
-) -> Iterator[Outcome]:
-    """Run jobs where ``launcher`` says; yield how each ended, when it did."""
+def find_place(launcher: LauncherConfig, jobs: Sequence[Job], runtime: RuntimeConfig) -> Place:
+    """Return where ``launcher`` says that jobs run.
+
+    Args:
+        launcher: of the sweep.
+        jobs: at least one; their folders lie in one.
+        runtime: of the jobs; ``threads`` None stands for an equal share of the cores.
+
+    Raises:
+        InputError: submitit refuses the parameters, or finds no Slurm.
+    """
+    root = jobs[0].folder.parent
     if launcher.name == "processes":
-        runtime = load_config(file, jobs[0].overrides).runtime
-        return run_in_processes(file, jobs, launcher.jobs, runtime)
+        gpus = gpus_for(runtime)
+        count = min(len(jobs), jobs_at_once(launcher.jobs, gpus, runtime.threads or 1))
+        threads = runtime.threads or max(1, num_cores() // count)
+        print(f"{len(jobs)} job(s), {count} at a time, {threads} thread(s) each; {root}/*/{LOG}", flush=True)
+        shares = [Share(threads, gpus[slot % len(gpus)] if gpus else None) for slot in range(count)]
+        return Submitted(root, "local", {"timeout_min": FOREVER}, shares=shares)
     if launcher.name == "slurm":
-        return run_on_slurm(file, jobs, launcher.jobs, launcher.slurm, launcher.cluster)
-    return _run_here(file, jobs, run)
-
-
-def _run_here(file: Path, jobs: Sequence[SweepJob], run: Callable[[RunConfig], None]) -> Iterator[Outcome]:
-    for number, job in enumerate(jobs, start=1):
-        started, error = time.monotonic(), ""
-        print(f"\n[{number}/{len(jobs)}] {job.name}", flush=True)
-        try:
-            run(load_config(file, job.overrides))
-        except Exception as problem:  # whatever it is, the other jobs run
-            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-                raise  # the other ranks may have seen none, and would wait for this one
-            error = " ".join(str(problem).split())
-            if not isinstance(problem, InputError):
-                traceback.print_exc()
-                error = f"{type(problem).__name__}: {error}"
-            print(f"error: {error}", file=sys.stderr)
-        if os.environ.get("RANK", "0") == "0":
-            yield ended(job, error, started)
+        limit = {"slurm_array_parallelism": launcher.jobs} if launcher.jobs else {}
+        return Submitted(root, launcher.cluster, limit | launcher.slurm)
+    return InThisProcess(titles=True)

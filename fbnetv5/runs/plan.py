@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -19,25 +18,9 @@ from yaml import YAMLError
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import SEARCH_PATH, load_config, open_ended, path_override
 from fbnetv5.config.schema import register
+from fbnetv5.runs.job import Job, Run
 
 MAX_NAME = 100  # characters of a folder's name
-
-
-@dataclass(frozen=True)
-class SweepJob:
-    """One job of a sweep.
-
-    Attributes:
-        name: of its folder: the swept keys and their values, such as ``family-NANO__seed-0``.
-        swept: the overrides that tell it from the other jobs.
-        overrides: all of its overrides, with ``output``, each of one value.
-        folder: where it runs.
-    """
-
-    name: str
-    swept: tuple[str, ...]
-    overrides: tuple[str, ...]
-    folder: Path
 
 
 def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
@@ -64,7 +47,7 @@ def swept_keys(overrides: Sequence[str]) -> list[str]:
         return []  # load_config says what is wrong
 
 
-def plan_sweep(file: Path, overrides: Sequence[str]) -> list[SweepJob]:
+def plan_sweep(file: Path, overrides: Sequence[str]) -> list[Job]:
     """Return all combinations of the swept values, in the order of ``overrides``, once every value has been checked.
 
     Args:
@@ -80,14 +63,14 @@ def plan_sweep(file: Path, overrides: Sequence[str]) -> list[SweepJob]:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise InputError(f"{key}: an interval has no end of values; write {key}=a,b,c or {key}=range(0,3)")
     swept = [key for key, override in parsed.items() if override.is_sweep_override() and key != "output"]
-    jobs: list[SweepJob] = []
+    jobs: list[Job] = []
     for values in itertools.product(*map(_values, parsed.values())):
         job = dict(zip(parsed, values, strict=True))
         name = _unused(_name({key: job[key] for key in swept}), {other.name for other in jobs})
         folder = root / name
         others = [value for key, value in job.items() if key != "output"]
         overrides = (*others, path_override("output", folder))
-        jobs.append(SweepJob(name, tuple(job[key] for key in swept), overrides, folder))
+        jobs.append(Job(name, Run(file, overrides, tuple(job[key] for key in swept)), folder))
     return jobs
 
 

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.cli.launch import run_job
 from fbnetv5.config.option import option
-from fbnetv5.config.read import load_config, path_override
-from fbnetv5.projects.table5.options import RunEntry, TrainEntry, find_config
-from fbnetv5.runs.outcome import ended, is_finished
-from fbnetv5.runs.plan import SweepJob
+from fbnetv5.config.read import path_override
+from fbnetv5.runs.job import Job, Run
+from fbnetv5.runs.study import RunEntry, TrainEntry, check_seeds, find_config, load_study
 
 SEED_NETWORK = "seed_network"
 
@@ -60,58 +56,29 @@ def load_table(file: Path, overrides: Sequence[str] = ()) -> Table13Config:
     Raises:
         InputError: the file cannot be read, or a key or a value is wrong.
     """
-    try:
-        node = OmegaConf.merge(
-            OmegaConf.structured(Table13Config), OmegaConf.load(file), OmegaConf.from_dotlist(list(overrides))
-        )
-        config = OmegaConf.to_object(node)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise InputError(f"{file}: {' '.join(str(error).split())}") from error
-    assert isinstance(config, Table13Config)
+    config = load_study(file, Table13Config, {}, overrides)
     unknown = sorted(set(config.rows) - set(ROWS))
     if unknown or not config.rows:
         raise InputError(f"rows={config.rows}: choose from {', '.join(map(str, ROWS))}")
-    if not config.seeds or min(config.seeds) < 0 or len(set(config.seeds)) < len(config.seeds):
-        raise InputError(f"seeds={config.seeds}: give at least one, each once, none below 0")
+    check_seeds(config.seeds)
     return config
 
 
-@dataclass(frozen=True)
-class Part:
-    """One run.
-
-    Attributes:
-        name: of its folder, below that of the table.
-        config: its file.
-        overrides: of the run, with its folder.
-        folder: of the run.
-        after: names of the parts that it needs.
-    """
-
-    name: str
-    config: Path
-    overrides: tuple[str, ...]
-    folder: Path
-    after: tuple[str, ...] = ()
-
-
-def plan(config: Table13Config, root: Path) -> dict[str, Part]:
-    """Return all parts by name, in the order in which they should start."""
-    parts: list[Part] = []
+def plan(config: Table13Config, root: Path) -> list[Job]:
+    """Return all runs, in the order in which they should start."""
+    jobs: list[Job] = []
     first: tuple[str, ...] = ()
     seed_network: tuple[str, ...] = ()
     if config.trained_seed is not None:
         seed_network = (path_override("project.seed", Path(config.trained_seed).absolute()),)
     elif config.seed_network is not None:
-        parts.append(_part(SEED_NETWORK, config.seed_network, (), root))
-        first = (parts[0].name,)
-        seed_network = (path_override("project.seed", parts[0].folder),)
+        jobs.append(_run(SEED_NETWORK, config.seed_network, (), root))
+        first = (jobs[0].name,)
+        seed_network = (path_override("project.seed", jobs[0].folder),)
     for seed in config.seeds:
         for start in dict.fromkeys(ROWS[row].search for row in config.rows):
             changes = (f"seed={seed}", f"project.start={start}", *seed_network)
-            parts.append(_part(search_name(seed, start), config.search, changes, root, first))
+            jobs.append(_run(search_name(seed, start), config.search, changes, root, first))
         for row in config.rows:
             search = search_name(seed, ROWS[row].search)
             changes = (
@@ -119,8 +86,8 @@ def plan(config: Table13Config, root: Path) -> dict[str, Part]:
                 f"project.start={ROWS[row].adapt}",
                 path_override("project.search", root / search),
             )
-            parts.append(_part(adapt_name(seed, row), config.adapt, changes, root, (search,)))
-    return {part.name: part for part in parts}
+            jobs.append(_run(adapt_name(seed, row), config.adapt, changes, root, (search,)))
+    return jobs
 
 
 def search_name(seed: int, start: str) -> str:
@@ -133,26 +100,8 @@ def adapt_name(seed: int, row: int) -> str:
     return f"seed-{seed}/row-{row}"
 
 
-def do_part(part: Part) -> None:
-    """Run a part; one that was interrupted goes on from its last checkpoint.
-
-    Raises:
-        InputError: the configuration, the data or a file is at fault; the message says which.
-    """
-    run_job(load_config(part.config, (*part.overrides, "resume=true")))
-
-
-def is_done(part: Part) -> bool:
-    """Whether an earlier run of the table has finished this very part."""
-    return (part.folder / "config.yaml").exists() and is_finished(part.folder, load_config(part.config, part.overrides))
-
-
-def record_end(part: Part, error: str, started: float) -> None:
-    """Write to the folder of a part how it ended, for :func:`is_done`; ``started`` is in ``time.monotonic()``."""
-    ended(SweepJob(part.name, (), part.overrides, part.folder), error, started)
-
-
-def _part(name: str, entry: RunEntry, changes: tuple[str, ...], root: Path, after: tuple[str, ...] = ()) -> Part:
+def _run(name: str, entry: RunEntry, changes: tuple[str, ...], root: Path, after: tuple[str, ...] = ()) -> Job:
+    """Return a run; one that was interrupted goes on from its last checkpoint."""
     folder = root / name
-    overrides = (*entry.overrides, *changes, path_override("output", folder))
-    return Part(name, find_config(entry), overrides, folder, after)
+    overrides = (*entry.overrides, *changes, path_override("output", folder), "resume=true")
+    return Job(name, Run(find_config(entry), overrides), folder, after, group=entry.config)

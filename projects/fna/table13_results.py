@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.engine.log import METRICS as LOGGED
 from fbnetv5.jobs.evaluate import METRICS
 from fbnetv5.projects.fna.methods import read_result
-from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Part, Table13Config, adapt_name, search_name
-from fbnetv5.projects.table5.results import logged_time
-from fbnetv5.projects.table5.table import NOTHING, spread
-from fbnetv5.projects.table5.work import read_json
+from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Table13Config, adapt_name, search_name
+from fbnetv5.report.run_folder import logged_time, read_json
+from fbnetv5.runs.job import Outcomes, errors, finished
+from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
 
 
-def gather(config: Table13Config, parts: Mapping[str, Part], errors: Mapping[str, str]) -> dict[str, Any]:
+def gather(config: Table13Config, root: Path, outcomes: Outcomes) -> dict[str, Any]:
     """Return what ``table13.json`` holds.
 
     Args:
         config: of the table.
-        parts: all, by name.
-        errors: of those that have ended; empty for those that finished.
+        root: folder of the table.
+        outcomes: of the runs that have ended.
     """
+    done = finished(outcomes)
     return {
         "name": config.name,
         "metric": config.adapt.metric,
         "seeds": list(config.seeds),
-        "seed_network_seconds": _seconds(parts[SEED_NETWORK]) if errors.get(SEED_NETWORK) == "" else None,
-        "runs": [_run(config, parts, errors, seed, row) for row in config.rows for seed in config.seeds],
-        "failed": {name: error for name, error in errors.items() if error},
+        "seed_network_seconds": _seconds(root / SEED_NETWORK) if SEED_NETWORK in done else None,
+        "runs": [_run(config, root, done, seed, row) for row in config.rows for seed in config.seeds],
+        "failed": errors(outcomes),
     }
 
 
@@ -57,8 +57,7 @@ def markdown(results: Mapping[str, Any]) -> str:
                 str(len(runs)),
             ]
         )
-    rule = ["---", "---", *["---:"] * (len(rows[0]) - 2)]
-    table = [f"| {' | '.join(cells)} |" for cells in (rows[0], rule, *rows[1:])]
+    table = markdown_table(rows, numeric_from=2)
     failed = [f"- {name}: {error}" for name, error in results["failed"].items()]
     missing = sum(run["score"] is None for run in results["runs"])
     end = f"{missing} of {len(results['runs'])} runs have no score yet." if missing else "Nothing is missing."
@@ -68,32 +67,30 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join([title, "", note, "", *table, "", end, *failed]) + "\n"
 
 
-def _run(
-    config: Table13Config, parts: Mapping[str, Part], errors: Mapping[str, str], seed: int, row: int
-) -> dict[str, Any]:
+def _run(config: Table13Config, root: Path, done: Collection[str], seed: int, row: int) -> dict[str, Any]:
     """Return the numbers of a row for a seed; null where its adaptation has not finished."""
-    search, adapt = parts[search_name(seed, ROWS[row].search)], parts[adapt_name(seed, row)]
+    search, adapt = search_name(seed, ROWS[row].search), adapt_name(seed, row)
     run: dict[str, Any] = {"row": row, "seed": seed, "score": None}
-    if errors.get(adapt.name, "not ended"):
+    if adapt not in done:
         return run
-    report = read_json(adapt.folder / METRICS)
+    report = read_json(root / adapt / METRICS)
     metrics = {name: value for name, value in report.get("metrics", {}).items() if "/" not in name}
     if config.adapt.metric not in metrics:
-        raise InputError(f"adapt.metric={config.adapt.metric} is none of {', '.join(metrics)}, those of {adapt.folder}")
+        raise InputError(f"adapt.metric={config.adapt.metric} is none of {', '.join(metrics)}, those of {root / adapt}")
     return run | {
         "score": metrics[config.adapt.metric],
         "metrics": metrics,
         "macs": report.get("model", {}).get("macs"),
         "params": report.get("model", {}).get("params"),
-        **_searched(search.folder),
-        "search_seconds": _seconds(search),
-        "adapt_seconds": _seconds(adapt),
+        **_searched(root / search),
+        "search_seconds": _seconds(root / search),
+        "adapt_seconds": _seconds(root / adapt),
     }
 
 
-def _seconds(part: Part) -> float:
+def _seconds(run: Path) -> float:
     """Return the seconds of a run's iterations, those before an interruption included."""
-    return logged_time(part.folder / LOGGED)[1]
+    return logged_time(run)[1]
 
 
 def _searched(folder: Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from fbnetv5.projects.fpnas.options import SearchConfig, check_search, check_tra
 from fbnetv5.projects.fpnas.problem import NETWORK, Problem, model_macs, model_spec
 from fbnetv5.projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
 from fbnetv5.projects.fpnas.work import IMAGES, build_problem, move_model
-from fbnetv5.projects.fpnas.workers import ProgressLine, Workers
+from fbnetv5.projects.fpnas.workers import ProgressLine, do_all, find_place, threads_of
+from fbnetv5.runs.job import Call, Job, Outcome
 
 RESULTS, TABLE, TRAININGS = "compare.json", "compare.md", "trainings"
 FREE = tuple(  # keys that may change when a run goes on: results are known by the network and the seed that they are of
@@ -182,20 +183,27 @@ def train_all(
     config: RunConfig, options: CompareConfig, trainings: Sequence[Training], folder: Path, classes: tuple[str, ...]
 ) -> None:
     """Do the trainings that are not done yet."""
-    waiting = {one.name: one for one in trainings if read_result(folder, one) is None}
-    workers = Workers(config.runtime, options.jobs, do_training)
-    config = replace(config, runtime=replace(config.runtime, threads=workers.threads))
-    with ProgressLine(len(trainings), "trainings") as progress, workers:
-        progress.skip(len(trainings) - len(waiting))
+    by_name = {one.name: one for one in trainings}
+    config = replace(config, runtime=replace(config.runtime, threads=threads_of(config.runtime)))
+    works = [Work(one, config, folder, classes) for one in trainings]
+    jobs = [Job(work.training.name, Call(do_training, work, is_done), folder / TRAININGS) for work in works]
+    with ProgressLine(len(trainings), "trainings") as progress, find_place(config.runtime, options.jobs) as place:
 
-        def on_done(name: str) -> None:
+        def on_end(outcome: Outcome) -> None:
+            if outcome.status == "skipped":
+                progress.skip(1)
+                return
             progress.advance(1)
-            result = read_result(folder, waiting[name])
+            result = read_result(folder, by_name[outcome.job.name])
             top1 = "" if result is None else f": {100 * result.accuracy:.2f} % top-1"
-            progress.say(f"{name}{top1}; {progress.done} of {progress.total} trainings{progress.eta()}")
+            progress.say(f"{outcome.job.name}{top1}; {progress.done} of {progress.total} trainings{progress.eta()}")
 
-        works = {name: Work(one, config, folder, classes) for name, one in waiting.items()}
-        workers.do_all(works, folder / TRAININGS, on_done)
+        do_all(jobs, place, on_end)
+
+
+def is_done(work: Work) -> bool:
+    """Whether the result of a training has been written."""
+    return read_result(work.folder, work.training) is not None
 
 
 def do_training(work: Work) -> None:

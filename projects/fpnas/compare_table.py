@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fbnetv5.engine.log import clock
+from fbnetv5.runs.markdown import markdown_table, spread
 
 COLUMNS = ("network", "MACs, M", "parameters, M", "test top-1, %", "trainings", "time of a training")
 
@@ -45,13 +46,13 @@ def markdown(
         num_images: trained on, and tested on.
     """
     methods = list(dict.fromkeys(one.method for one in measured))
-    text = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-    text += "".join(_row(method, [one for one in measured if one.method == method]) for method in methods)
+    rows = [_row(method, [one for one in measured if one.method == method]) for method in methods]
+    text = "\n".join(markdown_table([COLUMNS, *rows], numeric_from=1)) + "\n"
     text += "\n± is the standard deviation over trainings; "
     text += f"each is {epochs} epochs of {num_images[0]:,} images, tested on {num_images[1]:,}.\n"
     for method in methods[1:]:
         gains = differences(measured, methods[0], method)
-        text += f"{methods[0]} less {method}, seed by seed: {_points(gains)} points.\n"
+        text += f"{methods[0]} less {method}, seed by seed: {spread(gains, digits=2)} points.\n"
     seconds = [search["training_seconds"] for search in searches]
     text += (
         f"A search ({searches[0]['method']}) took {searches[0]['epochs']} epochs of "
@@ -74,14 +75,8 @@ def differences(measured: Sequence[Measured], method: str, other: str) -> list[f
     return gains
 
 
-def _row(method: str, group: Sequence[Measured]) -> str:
+def _row(method: str, group: Sequence[Measured]) -> list[str]:
     macs, params = (statistics.mean(getattr(one, key) for one in group) / 1e6 for key in ("macs", "params"))
-    top1 = _points([100 * one.accuracy for one in group])
+    top1 = spread([100 * one.accuracy for one in group], digits=2)
     seconds = clock(statistics.mean(one.seconds for one in group))
-    return f"| {method} | {macs:.3f} | {params:.3f} | {top1} | {len(group)} | {seconds} |\n"
-
-
-def _points(values: Sequence[float]) -> str:
-    """Mean and standard deviation; of one value, that alone."""
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+    return [method, f"{macs:.3f}", f"{params:.3f}", top1, str(len(group)), seconds]

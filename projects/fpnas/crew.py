@@ -1,4 +1,4 @@
-"""Has the jobs of a search done, and none of them twice."""
+"""Has the trainings of a search done, and none of them twice."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
 from fbnetv5.projects.fpnas.history import History
-from fbnetv5.projects.fpnas.jobs import FOLDER, Job, Result, read_result
-from fbnetv5.projects.fpnas.work import Work, do_job
-from fbnetv5.projects.fpnas.workers import ProgressLine, Workers
+from fbnetv5.projects.fpnas.jobs import FOLDER, Result, Training, read_result
+from fbnetv5.projects.fpnas.work import Work, do_training, is_done
+from fbnetv5.projects.fpnas.workers import ProgressLine, do_all, find_place, threads_of
+from fbnetv5.runs.job import Call, Job, Outcome
 
 
 class Crew:
-    """A context in which jobs are done (a ``methods.Trainer``).
+    """A context in which trainings are done (a ``methods.Trainer``).
 
     Args:
         config: of the run.
-        folder: of the run; what the jobs come to is written to it.
+        folder: of the run; what the trainings come to is written to it.
         space: whose bound holds for everything that is trained.
         history: takes the results.
         classes: names of the classes.
-        num_processes: jobs at a time, as :class:`Workers` takes it. Results do not depend on it.
+        num_processes: trainings at a time, as :func:`find_place` takes it. Results do not depend on it.
     """
 
     def __init__(
@@ -38,28 +39,31 @@ class Crew:
         num_processes: int | None,
     ) -> None:
         self.folder, self.space, self.history = folder, space, history
-        self.workers = Workers(config.runtime, num_processes, do_job)
+        self.place = find_place(config.runtime, num_processes)
         self.progress = ProgressLine(history.budget_epochs, "epochs")
-        self._config = replace(config, runtime=replace(config.runtime, threads=self.workers.threads))
+        self._config = replace(config, runtime=replace(config.runtime, threads=threads_of(config.runtime)))
         self._classes = classes
         self._stack = contextlib.ExitStack()
 
-    def train(self, jobs: Sequence[Job]) -> list[Result]:
-        """Return the results of jobs, in their order; those that an earlier run has finished are not done again.
+    def train(self, trainings: Sequence[Training]) -> list[Result]:
+        """Return the results of trainings, in their order; those that an earlier run has finished are not done again.
 
         Raises:
-            ValueError: a network of a job is not below the bound.
-            InputError: a job failed.
+            ValueError: a network of a training is not below the bound.
+            InputError: a training failed.
         """
-        for job in jobs:
-            for choices in job.networks:
+        for training in trainings:
+            for choices in training.networks:
                 self.space.require_within(choices)
-        waiting = {job.name: job for job in jobs if read_result(self.folder, job) is None}
-        self.progress.skip(sum(job.epochs for job in jobs if job.name not in waiting))
-        works = {name: Work(job, self._config, self.folder, self._classes) for name, job in waiting.items()}
-        self.workers.do_all(works, self.folder / FOLDER, lambda name: self.progress.advance(waiting[name].epochs))
-        results = [self._result(job) for job in jobs]
-        self.history.add(zip(jobs, results, strict=True))
+        epochs = {training.name: training.epochs for training in trainings}
+
+        def on_end(outcome: Outcome) -> None:
+            count = self.progress.skip if outcome.status == "skipped" else self.progress.advance
+            count(epochs[outcome.job.name])
+
+        do_all(list(map(self._job, trainings)), self.place, on_end)
+        results = list(map(self._result, trainings))
+        self.history.add(zip(trainings, results, strict=True))
         return results
 
     def decide(self, iteration: int, position: int | None, choices: Choices, accuracy: float) -> None:
@@ -72,19 +76,23 @@ class Crew:
         )
 
     def forget(self, weights: Iterable[str]) -> None:
-        """Delete files of weights that no job needs any more."""
+        """Delete files of weights that no training needs any more."""
         for file in filter(None, weights):
             (self.folder / file).unlink(missing_ok=True)
 
-    def _result(self, job: Job) -> Result:
-        result = read_result(self.folder, job)
+    def _job(self, training: Training) -> Job:
+        work = Work(training, self._config, self.folder, self._classes)
+        return Job(training.name, Call(do_training, work, is_done), self.folder / FOLDER)
+
+    def _result(self, training: Training) -> Result:
+        result = read_result(self.folder, training)
         if result is None:
-            raise InputError(f"{self.folder / FOLDER / job.name}.json: the result that was just written is gone")
+            raise InputError(f"{self.folder / FOLDER / training.name}.json: the result that was just written is gone")
         return result
 
     def __enter__(self) -> Crew:
         self._stack.enter_context(self.progress)
-        self._stack.enter_context(self.workers)
+        self._stack.enter_context(self.place)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -34,8 +34,9 @@ from fbnetv5.projects.fpnas.images import check_batches, check_data, load_split,
 from fbnetv5.projects.fpnas.options import check_training
 from fbnetv5.projects.fpnas.search import claim_folder
 from fbnetv5.projects.fpnas.small_network import adapted_width, model_macs, network_entry, network_ids, types_of
-from fbnetv5.projects.fpnas.workers import Workers
+from fbnetv5.projects.fpnas.workers import do_all, find_place
 from fbnetv5.report.style import save, styled
+from fbnetv5.runs.job import Call, Job, Outcome
 
 IMAGES = "images.safetensors"
 TABLE, PLOT, JOBS = "diversity.csv", "diversity.svg", "jobs"
@@ -55,7 +56,7 @@ class DiversityConfig:
     jobs: int | None = option(None, "trainings at a time; null: one a GPU, or one for every core")
 
 
-class Job(NamedTuple):
+class Training(NamedTuple):
     """One training: the number of the network, and which of its repeats it is."""
 
     network_id: str
@@ -68,9 +69,9 @@ class Job(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a worker needs for a job; the images lie in ``folder``."""
+    """What a worker needs for a training; the images lie in ``folder``."""
 
-    job: Job
+    training: Training
     config: RunConfig
     folder: Path
     classes: tuple[str, ...]
@@ -111,17 +112,17 @@ def run(config: RunConfig, folder: Path) -> None:
     widths = adapted_widths(config, len(classes))
     claim_folder(config, folder)
     save_split(folder / IMAGES, train, val)
-    jobs = [Job(number, repeat) for repeat in range(options.repeats) for number in network_ids()]
-    waiting = [Work(job, config, folder, classes) for job in jobs if read_result(folder, job) is None]
-    print(f"{len(jobs)} trainings of {options.epochs} epochs, {len(jobs) - len(waiting)} of them done; see {folder}")
-    with Workers(config.runtime, options.jobs, do_job) as workers:
-        works = {work.job.name: work for work in waiting}
-        workers.do_all(works, folder / JOBS, lambda name: print(f"network {name} is done", flush=True))
+    trainings = [Training(number, repeat) for repeat in range(options.repeats) for number in network_ids()]
+    works = [Work(one, config, folder, classes) for one in trainings]
+    print(f"{len(works)} trainings of {options.epochs} epochs, {sum(map(is_done, works))} of them done; see {folder}")
+    jobs = [Job(work.training.name, Call(do_training, work, is_done), folder / JOBS) for work in works]
+    with find_place(config.runtime, options.jobs) as place:
+        do_all(jobs, place, _say)
     side = check_data(config.data)
     rows = []
     for number, width in widths.items():
         macs = model_macs(types_of(number), width, (side, side), len(classes), options.hidden_channels)
-        results = [read_result(folder, Job(number, repeat)) for repeat in range(options.repeats)]
+        results = [read_result(folder, Training(number, repeat)) for repeat in range(options.repeats)]
         rows.append(Row(number, width, macs, tuple(result for result in results if result is not None)))
     (folder / IMAGES).unlink()
     write_text(folder / TABLE, "".join(csv_lines(table(rows))))
@@ -146,11 +147,12 @@ def adapted_widths(config: RunConfig, num_classes: int) -> dict[str, int]:
     return {number: width_of(types_of(number)) for number in network_ids()}
 
 
-def do_job(work: Work) -> None:
+def do_training(work: Work) -> None:
     """Train and test one network once, and write its result."""
-    job, config, data = work.job, work.config, work.config.data
+    training, config, data = work.training, work.config, work.config.data
     options = read_project(config.project, DiversityConfig)
     train, val = load_split(work.folder / IMAGES)
+    network_id = training.network_id
     spec = ModelSpec(
         family=None,
         topology=None,
@@ -160,9 +162,11 @@ def do_job(work: Work) -> None:
         },
         classes=work.classes,
         input=InputSpec(short_side=data.short_side, crop=data.crop),
-        network=network_entry(types_of(job.network_id), adapted_widths(config, len(work.classes))[job.network_id]),
+        network=network_entry(
+            types_of(training.network_id), adapted_widths(config, len(work.classes))[training.network_id]
+        ),
     )
-    key = (int(job.network_id), job.repeat)
+    key = (int(network_id), training.repeat)
     with start_world(config.runtime.device, config.runtime.threads or 1) as world:
         with forked(config.seed, Purpose.INITIALISATION, *key):
             model = build_model(spec)
@@ -178,13 +182,18 @@ def do_job(work: Work) -> None:
             device=world.device,
         )
         result = {"accuracy": accuracy(model, val, config, world.device)}
-    write_text(_file(work.folder, job), json.dumps(result) + "\n")
+    write_text(_file(work.folder, training), json.dumps(result) + "\n")
 
 
-def read_result(folder: Path, job: Job) -> float | None:
+def is_done(work: Work) -> bool:
+    """Whether the result of a training has been written."""
+    return read_result(work.folder, work.training) is not None
+
+
+def read_result(folder: Path, training: Training) -> float | None:
     """Return the test accuracy of a finished training; None if it is not finished."""
     try:
-        return float(json.loads(_file(folder, job).read_text(encoding="utf-8"))["accuracy"])
+        return float(json.loads(_file(folder, training).read_text(encoding="utf-8"))["accuracy"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -224,8 +233,13 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     save(figure, path)
 
 
-def _file(folder: Path, job: Job) -> Path:
-    return folder / JOBS / f"{job.name}.json"
+def _say(outcome: Outcome) -> None:
+    if outcome.status == "finished":
+        print(f"network {outcome.job.name} is done", flush=True)
+
+
+def _file(folder: Path, training: Training) -> Path:
+    return folder / JOBS / f"{training.name}.json"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.engine.log import METRICS
 from fbnetv5.projects.fpnas.bound import OVER_BOUND, BoundedSpace, Choices, swap
-from fbnetv5.projects.fpnas.jobs import Job, Result, Shared
+from fbnetv5.projects.fpnas.jobs import Result, Shared, Training
 
 HISTORY = "history.csv"
 
@@ -66,7 +66,7 @@ class History:
         self._records: list[dict[str, float]] = []
         self._losses: dict[Choices, float] = {}  # the latest of each network
 
-    def add(self, results: Iterable[tuple[Job, Result]]) -> None:
+    def add(self, results: Iterable[tuple[Training, Result]]) -> None:
         """Take in what came out of jobs."""
         for job, result in results:
             self.epochs += job.epochs
@@ -105,7 +105,7 @@ class History:
         """Return the name of a network's type at a position."""
         return self.type_names[position][choices[position]]
 
-    def _row(self, job: Job, stage: str, position: int | None, choices: Choices, accuracy: float | None) -> None:
+    def _row(self, job: Training, stage: str, position: int | None, choices: Choices, accuracy: float | None) -> None:
         over = accuracy is None
         self.rows.append(
             Row(

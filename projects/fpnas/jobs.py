@@ -68,7 +68,7 @@ class Independent:
         return [self.choices]
 
 
-Job = Shared | Independent
+Training = Shared | Independent
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,18 @@ class Result:
     weights: str
 
 
-def weights_file(job: Job) -> str:
+def weights_file(job: Training) -> str:
     """Return the file of a job's weights, below the run's folder."""
     return f"{FOLDER}/{job.name}.safetensors"
 
 
-def write_result(folder: Path, job: Job, result: Result) -> None:
+def write_result(folder: Path, job: Training, result: Result) -> None:
     """Write what came out of a job; from then on it is done."""
     record = {"inputs": _inputs(job), "result": asdict(result)}
     write_text(_file(folder, job), json.dumps(record, indent=1) + "\n")
 
 
-def read_result(folder: Path, job: Job) -> Result | None:
+def read_result(folder: Path, job: Training) -> Result | None:
     """Return what came out of this very job; None if it is not done."""
     try:
         record = json.loads(_file(folder, job).read_text(encoding="utf-8"))
@@ -112,10 +112,10 @@ def read_result(folder: Path, job: Job) -> Result | None:
         return None
 
 
-def _file(folder: Path, job: Job) -> Path:
+def _file(folder: Path, job: Training) -> Path:
     return folder / FOLDER / f"{job.name}.json"
 
 
-def _inputs(job: Job) -> dict[str, object]:
+def _inputs(job: Training) -> dict[str, object]:
     inputs: dict[str, object] = json.loads(json.dumps(asdict(job)))  # as it is read back: lists for tuples
     return inputs

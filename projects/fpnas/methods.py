@@ -14,7 +14,7 @@ from typing import Protocol
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.projects.fpnas.bound import BoundedSpace, Choices
-from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared
+from fbnetv5.projects.fpnas.jobs import Independent, Result, Shared, Training
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Found:
 class Trainer(Protocol):
     """The side of a search that a method asks for trainings."""
 
-    def train(self, jobs: Sequence[Job]) -> list[Result]:
+    def train(self, jobs: Sequence[Training]) -> list[Result]:
         """Return what came out of jobs, in their order."""
 
     def decide(self, iteration: int, position: int | None, choices: Choices, accuracy: float) -> None:

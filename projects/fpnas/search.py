@@ -69,7 +69,7 @@ def run(config: RunConfig, folder: Path) -> None:
     save_split(folder / IMAGES, search.train, search.val)
     history = History(folder, search.space, search.problem.type_names, search.project.budget.total_epochs)
     with Crew(config, folder, search.space, history, search.problem.classes, search.project.jobs) as crew:
-        crew.progress.say(f"{describe(search)}; {crew.workers.count} training(s) at a time; writing to {folder}")
+        crew.progress.say(f"{describe(search)}; {crew.place.count} training(s) at a time; writing to {folder}")
         found = search.method.search(crew)
     check_passes(search, history)
     write_found(search, folder, found)

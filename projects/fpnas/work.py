@@ -1,4 +1,4 @@
-"""What a worker does: one job of a search, from its inputs to the files of its result. See Section 3.2."""
+"""One training of a search, from its inputs to the files of its result. See Section 3.2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.projects.fpnas.fit import FitHistory, accuracy, accuracy_by_batch, fit
 from fbnetv5.projects.fpnas.images import ImageSet, load_split
-from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared, weights_file, write_result
+from fbnetv5.projects.fpnas.jobs import Independent, Result, Shared, Training, read_result, weights_file, write_result
 from fbnetv5.projects.fpnas.options import SearchConfig
 from fbnetv5.projects.fpnas.problem import Problem, SharedModels, read_macro
 
@@ -28,39 +28,44 @@ IMAGES = "images.safetensors"
 
 
 class Work(NamedTuple):
-    """A job of the search in the folder ``folder``, whose images have been written to it."""
+    """A training of the search in the folder ``folder``, whose images have been written to it."""
 
-    job: Job
+    training: Training
     config: RunConfig
     folder: Path
     classes: tuple[str, ...]
 
 
-def do_job(work: Work) -> None:
-    """Train and judge the networks of a job; write their weights, then the result.
+def do_training(work: Work) -> None:
+    """Train and judge the networks of a training; write their weights, then the result.
 
     Raises:
         InputError: a loss is no number in stage one, or a file cannot be read or written.
     """
     begin = time.perf_counter()
-    job, folder = work.job, work.folder
+    training, folder = work.training, work.folder
     train, val = load_split(folder / IMAGES)
     with start_world(work.config.runtime.device, work.config.runtime.threads) as world:
         problem = build_problem(work.config, work.classes)
-        if isinstance(job, Shared):
-            outcome = _train_shared(work, job, problem, (train, val), world.device)
+        if isinstance(training, Shared):
+            outcome = _train_shared(work, training, problem, (train, val), world.device)
         else:
-            outcome = _train_alone(work, job, problem, (train, val), world.device)
-    save_weights(folder / weights_file(job), outcome.weights)
+            outcome = _train_alone(work, training, problem, (train, val), world.device)
+    save_weights(folder / weights_file(training), outcome.weights)
     result = Result(
         accuracies=outcome.accuracies,
         losses=outcome.fitted.losses,
         num_images=outcome.fitted.num_images,
-        num_val_images=len(val) * len(job.networks),
+        num_val_images=len(val) * len(training.networks),
         seconds=time.perf_counter() - begin,
-        weights=weights_file(job),
+        weights=weights_file(training),
     )
-    write_result(folder, job, result)
+    write_result(folder, training, result)
+
+
+def is_done(work: Work) -> bool:
+    """Whether the result of a training has been written."""
+    return read_result(work.folder, work.training) is not None
 
 
 Images = tuple[ImageSet, ImageSet]  # to train and to judge on
@@ -91,48 +96,50 @@ class _Outcome(NamedTuple):
     fitted: FitHistory
 
 
-def _train_shared(work: Work, job: Shared, problem: Problem, images: Images, device: torch.device) -> _Outcome:
+def _train_shared(work: Work, training: Shared, problem: Problem, images: Images, device: torch.device) -> _Outcome:
     """Stage one: at each step one of the types is trained, together with all that they share. All types start anew."""
     config = work.config
-    with forked(config.seed, Purpose.INITIALISATION, *job.key):
-        model = problem.model(job.choices)
-        shared = SharedModels(model, job.position, [problem.types[job.position][kind] for kind in job.types])
-    if job.start:
-        _load(model, work.folder / job.start, new_block=job.position)
+    with forked(config.seed, Purpose.INITIALISATION, *training.key):
+        model = problem.model(training.choices)
+        shared = SharedModels(
+            model, training.position, [problem.types[training.position][kind] for kind in training.types]
+        )
+    if training.start:
+        _load(model, work.folder / training.start, new_block=training.position)
     move_model(shared, config, device)
     fitted = fit(
         shared,
-        lambda step: shared.of(type_at(step, len(job.types), config.seed, job.key)),
+        lambda step: shared.of(type_at(step, len(training.types), config.seed, training.key)),
         images[0],
         config,
-        epochs=job.epochs,
+        epochs=training.epochs,
         final_lr=None,
-        key=job.key,
+        key=training.key,
         device=device,
     )
     if not all(map(math.isfinite, fitted.losses)):
-        raise InputError(f"the loss of {job.name} is no number; lower optimizer.lr")
-    numbers = range(len(job.types))
+        raise InputError(f"the loss of {training.name} is no number; lower optimizer.lr")
+    numbers = range(len(training.types))
     accuracies = [accuracy_by_batch(shared.of(number), images[1], config, device) for number in numbers]
     return _Outcome(shared.weights(), accuracies, fitted)
 
 
-def _train_alone(work: Work, job: Independent, problem: Problem, images: Images, device: torch.device) -> _Outcome:
+def _train_alone(work: Work, training: Independent, problem: Problem, images: Images, device: torch.device) -> _Outcome:
     """Stage two: one network is trained on its own, from the weights that it had in stage one."""
     config = work.config
-    with forked(config.seed, Purpose.INITIALISATION, *job.key):
-        model = problem.model(job.choices)
-    if job.start:
-        _load(model, work.folder / job.start)
+    with forked(config.seed, Purpose.INITIALISATION, *training.key):
+        model = problem.model(training.choices)
+    if training.start:
+        _load(model, work.folder / training.start)
     move_model(model, config, device)
     fitted = fit(
         model,
         lambda step: model,
         images[0],
         config,
-        epochs=job.epochs,
+        epochs=training.epochs,
         final_lr=read_project(config.project, SearchConfig).final_lr,
-        key=job.key,
+        key=training.key,
         device=device,
     )
     return _Outcome(model.state_dict(), [accuracy(model, images[1], config, device)], fitted)

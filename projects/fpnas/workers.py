@@ -1,12 +1,9 @@
-"""Pieces of work, done beside one another where there are several devices or cores."""
+"""Where the trainings of a run are done, and the line that says how far they are."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -14,61 +11,43 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import RuntimeConfig
 from fbnetv5.engine.log import clock
-from fbnetv5.projects.table5.pool import WorkerPool
-from fbnetv5.runs.processes import num_cores, visible_gpus
+from fbnetv5.runs.graph import Known, run_graph
+from fbnetv5.runs.job import Job, Outcome
+from fbnetv5.runs.machine import gpus_for, jobs_at_once
+from fbnetv5.runs.place import InThisProcess, Place
+from fbnetv5.runs.warm import WarmProcesses
 
 
-class Workers:
-    """A context in which work is done by ``count`` processes, which stay; one does it in this process.
+def threads_of(runtime: RuntimeConfig) -> int:
+    """Return the threads of a training: 1 by default.
+
+    They may change the last digits of results; the number of processes must not.
+    """
+    return runtime.threads or 1
+
+
+def find_place(runtime: RuntimeConfig, count: int | None) -> Place:
+    """Return where trainings are done: in processes that stay, or where there is one, in this process.
 
     Args:
-        runtime: of the run. ``threads`` is 1 by default: it may change the last digits of results, the number of
-            processes must not.
+        runtime: of the run.
         count: processes; None: one a GPU, or one for every ``runtime.threads`` cores.
-        do: does a piece of work; a function of a module.
     """
+    gpus, threads = gpus_for(runtime), threads_of(runtime)
+    number = jobs_at_once(count, gpus, threads)
+    return WarmProcesses(number, threads=threads, devices=gpus) if number > 1 else InThisProcess(titles=False)
 
-    def __init__(self, runtime: RuntimeConfig, count: int | None, do: Callable[[Any], None]) -> None:
-        gpus = [] if runtime.device == "cpu" else visible_gpus()
-        self.threads = runtime.threads or 1
-        self.count = count or len(gpus) or max(1, num_cores() // self.threads)
-        self._do = do
-        self._pool = WorkerPool(self.count, do, threads=self.threads, devices=gpus) if self.count > 1 else None
-        self._stack = contextlib.ExitStack()
 
-    def do_all(self, works: Mapping[str, Any], logs: Path, on_done: Callable[[str], None]) -> None:
-        """Do pieces of work.
+def do_all(jobs: Sequence[Job], place: Place, on_end: Callable[[Outcome], None]) -> None:
+    """Have jobs done that are not done yet; ``on_end`` is called when one has ended.
 
-        Args:
-            works: each by its name.
-            logs: folder where processes print to ``<name>.log``.
-            on_done: is called with the name of each, as soon as it is done.
-
-        Raises:
-            InputError: one failed; those that are running are given up.
-        """
-        if self._pool is None:
-            for name, work in works.items():
-                self._do(work)
-                on_done(name)
-            return
-        waiting = list(works)
-        while waiting or self._pool.is_busy:
-            while waiting and self._pool.has_room:
-                name = waiting.pop(0)
-                self._pool.start(name, works[name], logs / f"{name}.log")
-            done = self._pool.wait()
-            if done.error:
-                raise InputError(f"{done.name} failed: {done.error}; resume=true goes on after what is done")
-            on_done(done.name)
-
-    def __enter__(self) -> Workers:
-        if self._pool is not None:
-            self._stack.enter_context(self._pool)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    Raises:
+        InputError: one failed; the others have been done.
+    """
+    outcomes = run_graph(lambda _: Known(jobs), place, lambda outcome, _: on_end(outcome))
+    for name, outcome in outcomes.items():
+        if not outcome.is_finished:
+            raise InputError(f"{name} failed: {outcome.error}; resume=true goes on after what is done")
 
 
 class ProgressLine:

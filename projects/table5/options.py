@@ -7,28 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.option import option
-from fbnetv5.config.read import CONFIGS
-
-
-@dataclass
-class RunEntry:
-    """A config of ``train_net.py`` and what is changed in it."""
-
-    config: str = option(MISSING, "config file, from the working directory or the project's folder")
-    overrides: list[str] = option(list, "key=value as on the command line of train_net.py")
-
-
-@dataclass
-class TrainEntry(RunEntry):
-    """The short training that a task's topologies are judged by."""
-
-    metric: str = option(MISSING, "the metric to compare, of metrics.json: top1, AP50, mIoU; higher is better")
+from fbnetv5.runs.study import RunEntry, TrainEntry, check_seeds, load_study
 
 
 @dataclass
@@ -73,32 +56,10 @@ def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] 
     Raises:
         InputError: the file cannot be read, or a key or a value is wrong.
     """
-    try:
-        node = OmegaConf.merge(OmegaConf.structured(AblationConfig), OmegaConf.load(file))
-        for key, value in changes.items():
-            if value is not None:
-                OmegaConf.update(node, key, value)
-        config = OmegaConf.to_object(node)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise InputError(f"{file}: {' '.join(str(error).split())}") from error
-    assert isinstance(config, AblationConfig)
+    config = load_study(file, AblationConfig, changes)
     config.overrides += overrides
     _check(config)
     return config
-
-
-def find_config(entry: RunEntry) -> Path:
-    """Return the config file of an entry: from the working directory, else one of the project's own.
-
-    Raises:
-        InputError: there is none.
-    """
-    for file in (Path(entry.config).expanduser(), CONFIGS.parent / entry.config):
-        if file.is_file():
-            return file.absolute()
-    raise InputError(f"config {entry.config}: there is no such file")
 
 
 def _check(config: AblationConfig) -> None:
@@ -112,5 +73,4 @@ def _check(config: AblationConfig) -> None:
             raise InputError(f"{key}={value} is too small: at least {minimum}")
     if config.match <= 0 or config.tolerance < 0:
         raise InputError(f"match={config.match} and tolerance={config.tolerance}: above 0, and not below 0")
-    if not config.seeds or min(config.seeds) < 0 or len(set(config.seeds)) < len(config.seeds):
-        raise InputError(f"seeds={config.seeds}: give at least one, each once, none below 0")
+    check_seeds(config.seeds)

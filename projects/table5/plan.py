@@ -1,10 +1,11 @@
-"""The parts of an ablation: which runs there are, in which order, and what each needs to have ended before it."""
+"""The jobs of an ablation: which there are, in which order, and what must have ended before each."""
 
 from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,48 +19,21 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.engine.log import PROBABILITIES
-from fbnetv5.projects.table5.options import AblationConfig, find_config
+from fbnetv5.projects.table5.options import AblationConfig
+from fbnetv5.projects.table5.predict import Prediction, is_predicted, prediction_file, write_prediction
 from fbnetv5.projects.table5.sample import Sampled, Window, sample_topologies
+from fbnetv5.runs.graph import Known
+from fbnetv5.runs.job import Call, Job, Outcomes, Run, finished
+from fbnetv5.runs.study import RunEntry, find_config
 from fbnetv5.tasks.build import build_tasks
 
 Method = Literal["random", "single-task", "multitask"]
 METHODS: tuple[Method, ...] = ("random", "single-task", "multitask")
-Kind = Literal["search", "train", "predict"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One job: a search or a training in a run folder, or the supernet's predictions for topologies of one task.
-
-    Attributes:
-        kind: what is done.
-        group: parts of one group take about equally long.
-        name: of its folder, below that of the ablation.
-        config: of the run; of a prediction, that of the multitask search.
-        overrides: of the run.
-        folder: of the run.
-        task: of a training or a prediction.
-        codes: of the topologies of a prediction.
-    """
-
-    kind: Kind
-    group: str
-    name: str
-    config: Path
-    overrides: tuple[str, ...]
-    folder: Path
-    task: str = ""
-    codes: tuple[str, ...] = ()
-
-    @property
-    def all_overrides(self) -> tuple[str, ...]:
-        """The overrides of the run, with its folder."""
-        return (*self.overrides, path_override("output", self.folder))
 
 
 @dataclass
 class Plan:
-    """What an ablation in the folder ``root`` consists of. See :meth:`parts`."""
+    """What an ablation in the folder ``root`` consists of. See :meth:`jobs`."""
 
     config: AblationConfig
     root: Path
@@ -68,7 +42,7 @@ class Plan:
     @functools.cached_property
     def search(self) -> RunConfig:
         """The multitask search of the first seed."""
-        return load_config(find_config(self.config.search), self._search_overrides(self.config.seeds[0], None))
+        return load_config(find_config(self.config.search), self.search_overrides(self.config.seeds[0], None))
 
     @functools.cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -106,52 +80,57 @@ class Plan:
                 )
         return paths
 
-    def parts(self, ended: Collection[str], finished: Collection[str]) -> Iterator[Part]:
-        """Yield the parts that can be run or have been, those to start first in front.
-
-        Args:
-            ended: names of the parts that have ended, however they did.
-            finished: those of them that did not fail.
-        """
+    def jobs(self, outcomes: Outcomes) -> Known:
+        """Return the jobs that are known when some have ended: trainings once their topologies can be drawn."""
+        jobs: list[Job] = []
+        to_come: Counter[str] = Counter()
+        done = finished(outcomes)
         for seed in self.config.seeds:
-            searches = [self.search_part(seed, None), *(self.search_part(seed, task) for task in self.tasks)]
-            yield from searches
-            known = {part.name for part in searches if part.name in finished}
+            searches = [self.search_job(seed, None), *(self.search_job(seed, task) for task in self.tasks)]
+            sampled = {task: self._sampled(seed, task, done) for task in self.tasks}
             trainings = {
-                part.name: part
+                job.name: job
                 for method in METHODS
                 for task in self.tasks
-                for sampled in self.sample(seed, method, task, known)
-                for part in [self.train_part(seed, task, sampled)]
+                for one in self.sample(seed, method, task, done)
+                for job in [self.train_job(seed, task, one)]
             }
-            yield from trainings.values()
-            if searches[0].name in known and all(search.name in ended for search in searches):
-                yield from (self.predict_part(seed, task, known) for task in self.tasks)
+            jobs += [*searches, *trainings.values()]
+            if all(search.name in outcomes for search in searches):
+                if searches[0].name in done:
+                    jobs += [self.predict_job(seed, task, sampled[task].values()) for task in self.tasks]
+                continue
+            most = len(METHODS) * self.config.num_topologies
+            to_come += Counter({f"train-{task}": most - len(sampled[task]) for task in self.tasks})
+            to_come += Counter({"predict": len(self.tasks)})
+        return Known(jobs, to_come)
 
-    def search_part(self, seed: int, task: str | None) -> Part:
+    def search_job(self, seed: int, task: str | None) -> Job:
         """Return the multitask search, or that of one task alone."""
-        name = f"seed-{seed}/search-{'multitask' if task is None else f'single-{task}'}"
-        overrides = self._search_overrides(seed, task)
-        return Part("search", name.split("/")[1], name, find_config(self.config.search), overrides, self.root / name)
+        group = f"search-{'multitask' if task is None else f'single-{task}'}"
+        return self._run(f"seed-{seed}/{group}", group, self.config.search, self.search_overrides(seed, task))
 
-    def train_part(self, seed: int, task: str, sampled: Sampled) -> Part:
+    def train_job(self, seed: int, task: str, sampled: Sampled) -> Job:
         """Return the training of a topology, whichever method sampled it."""
-        name = f"seed-{seed}/train/{task}-{sampled.code}"
         topology = path_override("model.topology", self.topology_file(seed, task, sampled))
-        overrides = (*self._train_overrides(seed, task), topology)
-        config = find_config(self.config.train[task])
-        return Part("train", f"train-{task}", name, config, overrides, self.root / name, task)
+        name, group = f"seed-{seed}/train/{task}-{sampled.code}", f"train-{task}"
+        return self._run(name, group, self.config.train[task], (*self._train_overrides(seed, task), topology))
 
-    def predict_part(self, seed: int, task: str, finished: Collection[str]) -> Part:
+    def predict_job(self, seed: int, task: str, sampled: Iterable[Sampled]) -> Job:
         """Return the prediction of all topologies of a task that were sampled."""
-        search = self.search_part(seed, None)
-        sampled = {one.code: one for method in METHODS for one in self.sample(seed, method, task, finished)}
-        for one in sampled.values():
-            self.topology_file(seed, task, one)
-        name = f"seed-{seed}/predict-{task}"
-        return Part(
-            "predict", "predict", name, search.config, search.overrides, search.folder, task, tuple(sorted(sampled))
+        files = {one.code: self.topology_file(seed, task, one) for one in sampled}
+        search = self.search_job(seed, None)
+        prediction = Prediction(
+            config=find_config(self.config.search),
+            overrides=self.search_overrides(seed, None),
+            search=search.folder,
+            task=task,
+            topologies=tuple(sorted(files.items())),
+            options=self.config.predict,
+            result=prediction_file(self.root, f"seed-{seed}/predict-{task}"),
         )
+        work = Call(write_prediction, prediction, is_predicted)
+        return Job(f"seed-{seed}/predict-{task}", work, self.root, (search.name,), "predict")
 
     def topology_file(self, seed: int, task: str, sampled: Sampled) -> Path:
         """Return the file of a topology, which is written here if it does not exist."""
@@ -160,10 +139,10 @@ class Plan:
             sampled.topology.save(file, {"task": task, "seed": seed, "backbone_macs": sampled.macs})
         return file
 
-    def sample(self, seed: int, method: Method, task: str, finished: Collection[str]) -> list[Sampled]:
-        """Return the topologies of a method; none where its search is not among those that ``finished``."""
-        search = None if method == "random" else self.search_part(seed, task if method == "single-task" else None)
-        if search is not None and search.name not in finished:
+    def sample(self, seed: int, method: Method, task: str, done: Collection[str]) -> list[Sampled]:
+        """Return the topologies of a method; none where its search is not ``done``."""
+        search = None if method == "random" else self.search_job(seed, task if method == "single-task" else None)
+        if search is not None and search.name not in done:
             return []
         name = f"seed-{seed}/{method}-{task}"
         if name not in self._samples:
@@ -182,12 +161,22 @@ class Plan:
     def _samples(self) -> dict[str, list[Sampled]]:
         return {}
 
-    def _search_overrides(self, seed: int, task: str | None) -> tuple[str, ...]:
+    def search_overrides(self, seed: int, task: str | None) -> tuple[str, ...]:
+        """Return the overrides of a search, without its folder."""
         given = [*self.config.search.overrides, *self.config.overrides, f"seed={seed}"]
         if task is None:
             return tuple(given)
         others = [f"tasks.{other}=null" for other in self.tasks if other != task]
         return (*given, *self.config.single_task, *others)
+
+    def _sampled(self, seed: int, task: str, done: Collection[str]) -> dict[str, Sampled]:
+        """Return the topologies of a task that can be drawn already, by code; each once, whatever drew it."""
+        return {one.code: one for method in METHODS for one in self.sample(seed, method, task, done)}
+
+    def _run(self, name: str, group: str, entry: RunEntry, overrides: tuple[str, ...]) -> Job:
+        folder = self.root / name
+        own = (path_override("output", folder), "resume=true")
+        return Job(name, Run(find_config(entry), (*overrides, *own)), folder, group=group)
 
     def _train_overrides(self, seed: int, task: str) -> tuple[str, ...]:
         return (*self.config.train[task].overrides, *self.config.overrides, f"seed={seed}")

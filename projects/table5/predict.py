@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Source, Target
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
+from fbnetv5.config.read import load_config, path_override
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_loader
 from fbnetv5.data.sources import build_val_source
@@ -24,7 +28,58 @@ from fbnetv5.engine.batch_norm import recalibrated_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.jobs.search import build_run
 from fbnetv5.projects.table5.options import PredictConfig
+from fbnetv5.report.run_folder import read_json
 from fbnetv5.tasks.multitask import MultitaskNet
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The losses that are asked for: of topologies of one task, by the supernet of one search.
+
+    Attributes:
+        config, overrides: of the search, without its folder.
+        search: its folder.
+        task: whose head gives the loss.
+        topologies: their files, by code.
+        options: how many images.
+        result: the file to write.
+    """
+
+    config: Path
+    overrides: tuple[str, ...]
+    search: Path
+    task: str
+    topologies: tuple[tuple[str, Path], ...]
+    options: PredictConfig
+    result: Path
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """All that the losses depend on, as plain data."""
+        codes = [code for code, _ in self.topologies]
+        return {"codes": codes, "search": list(self.overrides), **vars(self.options)}
+
+
+def prediction_file(root: Path, name: str) -> Path:
+    """Return where the losses stand that the supernet predicts, by topology."""
+    return root / f"{name}.json"
+
+
+def write_prediction(prediction: Prediction) -> None:
+    """Predict losses and write them.
+
+    Raises:
+        InputError: as :func:`predict`.
+    """
+    config = load_config(prediction.config, (*prediction.overrides, path_override("output", prediction.search)))
+    topologies = {code: Topology.load(file) for code, file in prediction.topologies}
+    losses = predict(config, prediction.task, topologies, prediction.options)
+    write_text(prediction.result, json.dumps({"inputs": prediction.inputs, "losses": losses}, indent=2) + "\n")
+
+
+def is_predicted(prediction: Prediction) -> bool:
+    """Whether the losses of this very prediction have been written."""
+    return bool(read_json(prediction.result).get("inputs") == prediction.inputs)
 
 
 def predict(

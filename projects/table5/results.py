@@ -1,10 +1,8 @@
-"""All numbers of an ablation, from the folders of its parts."""
+"""All numbers of an ablation, from the folders of its jobs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -14,25 +12,26 @@ from fbnetv5.archs.topology import TopologySpace
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
-from fbnetv5.engine.log import METRICS as LOGGED
 from fbnetv5.jobs.evaluate import METRICS
 from fbnetv5.projects.table5.plan import METHODS, Plan
-from fbnetv5.projects.table5.work import prediction_file, read_json
+from fbnetv5.projects.table5.predict import prediction_file
+from fbnetv5.report.run_folder import logged_time, read_json
+from fbnetv5.runs.job import Outcomes, errors, finished
+from fbnetv5.runs.study import find_config
 from fbnetv5.search.algorithms import Draw
 
 Results = dict[str, Any]
 
 
-def gather(plan: Plan, finished: Collection[str], failed: Mapping[str, str], num_processes: int) -> Results:
+def gather(plan: Plan, outcomes: Outcomes, num_processes: int) -> Results:
     """Return what ablation.json holds.
 
     Args:
         plan: of the ablation.
-        finished: names of the parts that have ended without an error.
-        failed: errors of those that failed.
-        num_processes: parts that ran at a time.
+        outcomes: of the jobs that have ended.
+        num_processes: jobs that ran at a time.
     """
-    config = plan.config
+    config, done = plan.config, finished(outcomes)
     return {
         "name": config.name,
         "config": OmegaConf.to_container(OmegaConf.structured(config), resolve=True),
@@ -41,22 +40,22 @@ def gather(plan: Plan, finished: Collection[str], failed: Mapping[str, str], num
         "num_processes": num_processes,
         "least_macs": plan.window.least,
         "most_macs": plan.window.most,
-        "searches": [search_row(plan, seed, task, finished) for seed in config.seeds for task in (None, *plan.tasks)],
-        "topologies": [
-            row for seed in config.seeds for task in plan.tasks for row in _rows(plan, seed, task, finished)
-        ],
-        "failed": {**failed, **plan.errors},
+        "searches": [search_row(plan, seed, task, done) for seed in config.seeds for task in (None, *plan.tasks)],
+        "topologies": [row for seed in config.seeds for task in plan.tasks for row in _rows(plan, seed, task, done)],
+        "failed": {**errors(outcomes), **plan.errors},
     }
 
 
-def search_row(plan: Plan, seed: int, task: str | None, finished: Collection[str]) -> dict[str, Any]:
+def search_row(plan: Plan, seed: int, task: str | None, done: Collection[str]) -> dict[str, Any]:
     """Return the cost of a search, with nulls where it has not finished; passes are counted as in Table 1."""
-    part = plan.search_part(seed, task)
+    job = plan.search_job(seed, task)
     row = {"seed": seed, "method": "multitask" if task is None else "single-task", "task": task}
-    if part.name not in finished:
+    if job.name not in done:
         return {**row, "steps": None, "forward_passes": None, "backward_passes": None, "seconds": None}
-    config = plan.search if task is None else load_config(part.config, part.overrides)
-    steps, seconds = logged_time(part.folder / LOGGED)
+    config = (
+        plan.search if task is None else load_config(find_config(plan.config.search), plan.search_overrides(seed, task))
+    )
+    steps, seconds = logged_time(job.folder)
     num_tasks = 1 if task else len(plan.tasks)
     forward, backward = passes_per_sample(config, num_tasks)
     samples = steps * config.search.num_samples
@@ -82,26 +81,15 @@ def passes_per_sample(config: RunConfig, num_tasks: int) -> tuple[int, int]:
     return (1 if draw.shared else num_tasks), num_tasks
 
 
-def logged_time(file: Path) -> tuple[int, float]:
-    """Return the steps of a run and their seconds, those before an interruption included, from metrics.jsonl."""
-    step, seconds = 0, 0.0
-    for line in file.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        if "seconds_per_step" in record:
-            seconds += record["seconds_per_step"] * (record["step"] - step)
-            step = record["step"]
-    return step, seconds
-
-
-def _rows(plan: Plan, seed: int, task: str, finished: Collection[str]) -> list[dict[str, Any]]:
+def _rows(plan: Plan, seed: int, task: str, done: Collection[str]) -> list[dict[str, Any]]:
     """Return a row for each distinct topology of a task, with the methods that sampled it."""
-    by_method = {method: plan.sample(seed, method, task, finished) for method in METHODS}
+    by_method = {method: plan.sample(seed, method, task, done) for method in METHODS}
     distinct = {one.code: one for sampled in by_method.values() for one in sampled}
     predicted = read_json(prediction_file(plan.root, f"seed-{seed}/predict-{task}")).get("losses", {})
     rows = []
     for code, one in distinct.items():
-        part = plan.train_part(seed, task, one)
-        metrics = read_json(part.folder / METRICS).get("metrics", {}) if part.name in finished else {}
+        job = plan.train_job(seed, task, one)
+        metrics = read_json(job.folder / METRICS).get("metrics", {}) if job.name in done else {}
         rows.append(
             {
                 "seed": seed,
@@ -110,7 +98,7 @@ def _rows(plan: Plan, seed: int, task: str, finished: Collection[str]) -> list[d
                 "methods": [method for method, sampled in by_method.items() if code in {s.code for s in sampled}],
                 "blocks": len(one.topology.blocks),
                 "backbone_macs": one.macs,
-                "predicted_loss": predicted.get(code) if f"seed-{seed}/predict-{task}" in finished else None,
+                "predicted_loss": predicted.get(code) if f"seed-{seed}/predict-{task}" in done else None,
                 "score": metrics.get(plan.config.train[task].metric),
                 "metrics": {name: value for name, value in metrics.items() if "/" not in name},
             }

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from scipy.stats import kendalltau, spearmanr
 
 from fbnetv5.projects.table5.plan import METHODS
+from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
 
 Results = dict[str, Any]
-NOTHING = "-"
 NAMES = {"random": "Random", "single-task": "Single task (Alg. 1)", "multitask": "Multitask (Alg. 4)"}
 
 
 def markdown(results: Results) -> str:
     """Return the page that ``ablation.md`` holds, from what ``ablation.json`` holds."""
     seeds, count = results["config"]["seeds"], results["config"]["num_topologies"]
-    missing = missing_parts(results)
+    missing = missing_jobs(results)
     lines = [
         f"# Ablation {results['name']}",
         "",
@@ -60,7 +60,7 @@ def score_table(results: Results) -> list[str]:
                     str(len(scores)),
                 ]
             )
-    return _table(rows, numeric_from=4)
+    return markdown_table(rows, numeric_from=4)
 
 
 def cost_table(results: Results) -> list[str]:
@@ -82,9 +82,9 @@ def cost_table(results: Results) -> list[str]:
     return [
         "The cost of searching for all tasks. A pass is one architecture on its share of the batch; an architecture of "
         "Alg. 1 computes every block of the supernet, one of Alg. 4 the selected ones. Seconds are those of the "
-        f"iterations, of one thread, with up to {results['num_processes']} parts running at a time.",
+        f"iterations, of one thread, with up to {results['num_processes']} jobs running at a time.",
         "",
-        *_table(rows, numeric_from=1),
+        *markdown_table(rows, numeric_from=1),
     ]
 
 
@@ -107,7 +107,7 @@ def correlation_table(results: Results) -> list[str]:
         "Rank correlation of the multitask supernet's prediction (its search head's loss with BN recalibrated for the "
         "topology, sign flipped) with the trained score, over all distinct topologies of a seed.",
         "",
-        *_table(rows, numeric_from=1),
+        *markdown_table(rows, numeric_from=1),
     ]
 
 
@@ -156,8 +156,8 @@ def search_costs(results: Results, method: str) -> list[dict[str, float]]:
     return costs
 
 
-def missing_parts(results: Results) -> list[str]:
-    """Return a line for each part that failed, and for what has not been done yet."""
+def missing_jobs(results: Results) -> list[str]:
+    """Return a line for each job that failed, and for what has not been done yet."""
     lines = [f"{name}: {error}" for name, error in results["failed"].items()]
     searches = [row for row in results["searches"] if row["seconds"] is None]
     untrained = [row for row in results["topologies"] if row["score"] is None]
@@ -181,14 +181,6 @@ def missing_parts(results: Results) -> list[str]:
     return lines
 
 
-def spread(values: Sequence[float], *, digits: int = 1, sign: str = "") -> str:
-    """Return mean ± standard deviation (n - 1 in the denominator; left out for one value)."""
-    if not values:
-        return NOTHING
-    mean = f"{statistics.mean(values):{sign}.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
-
-
 def _sampled(results: Results, task: str, method: str) -> list[dict[str, Any]]:
     return [row for row in results["topologies"] if row["task"] == task and method in row["methods"]]
 
@@ -197,9 +189,3 @@ def _common(values: Iterable[float]) -> str:
     """Return numbers of all seeds, which are the same unless the configuration changed between them."""
     distinct = sorted(set(values))
     return NOTHING if not distinct else " to ".join(f"{value:,.0f}" for value in dict.fromkeys(distinct))
-
-
-def _table(rows: Sequence[Sequence[str]], *, numeric_from: int) -> list[str]:
-    """Return a Markdown table; columns from ``numeric_from`` on are aligned to the right."""
-    rule = ["---:" if column >= numeric_from else "---" for column in range(len(rows[0]))]
-    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]

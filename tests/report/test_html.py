@@ -199,7 +199,7 @@ def test_no_folder_of_a_run(tmp_path):
     with pytest.raises(InputError, match=r"config\.yaml: there is no configuration; is .* the folder of a run\?"):
         write_report(tmp_path)
     (tmp_path / "config.yaml").write_text("a: [")
-    with pytest.raises(InputError, match=r"config\.yaml is not YAML"):
+    with pytest.raises(InputError, match=r"config\.yaml is damaged"):
         write_report(tmp_path)
     assert not (tmp_path / REPORT).exists()
 

@@ -22,8 +22,8 @@ from fbnetv5.projects.fna.remap import remap_network
 from fbnetv5.projects.fna.seeds import load_seed
 from fbnetv5.projects.fna.super_network import SuperNetwork
 from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, alone, search_config, use_tiny_space, write_seed
-from fbnetv5.runs.outcome import ended, is_finished
-from fbnetv5.runs.plan import SweepJob
+from fbnetv5.runs.job import Job, Run, is_done
+from fbnetv5.runs.record import write_record
 
 METHOD = {"_target_": DIFFERENTIABLE, "lr": 0.1, "weights_first": 0.34}
 
@@ -130,8 +130,9 @@ def test_an_adapted_model_is_trained_evaluated_and_known_as_finished(tmp_path, s
     assert 0 <= json.loads((folder / "metrics.json").read_text())["metrics"]["mIoU"] <= 1
     model = fbnetv5.load(folder, trust_code=True)
     assert model.network.architecture == read_result(search).architecture
-    ended(SweepJob("adapted", (), (), folder), "", 0.0)
-    assert is_finished(folder, config)
+    write_record(folder, (), "", 0.0)
+    assert is_done(Job("adapted", Run(tmp_path / "adapt.yaml", ()), folder))
+    assert not is_done(Job("adapted", Run(tmp_path / "adapt.yaml", ("seed=7",)), folder))
     with pytest.raises(InputError, match="resume=true goes on with it"):
         run_job(config)
     run_job(replace(config, resume=True))

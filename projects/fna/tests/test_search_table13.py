@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.projects.fna.table13 import main, ready
+from fbnetv5.projects.fna.table13 import main
 from fbnetv5.projects.fna.table13_plan import load_table, plan
 from fbnetv5.projects.fna.table13_results import markdown
 
@@ -17,14 +17,15 @@ PETS = Path(__file__).parents[1] / "configs" / "table13" / "pets.yaml"
 
 
 def test_rows_share_their_searches(tmp_path):
-    parts = plan(load_table(PETS, ["data=/data", "seeds=[3,4]"]), tmp_path)
-    assert len(parts) == 1 + 2 * (2 + 5)
-    needs = {name: part.after for name, part in parts.items()}
+    jobs = {job.name: job for job in plan(load_table(PETS, ["data=/data", "seeds=[3,4]"]), tmp_path)}
+    assert len(jobs) == 1 + 2 * (2 + 5)
+    needs = {name: job.after for name, job in jobs.items()}
     assert needs["seed-3/search-from-random"] == needs["seed-4/search-from-seed"] == ("seed_network",)
     by_row = {row: needs[f"seed-4/row-{row}"] for row in range(1, 6)}
     assert by_row == {row: (f"seed-4/search-from-{'seed' if row in (1, 2, 4) else 'random'}",) for row in by_row}
     starts = {
-        row: next(o for o in parts[f"seed-3/row-{row}"].overrides if o.startswith("project.start")) for row in by_row
+        row: next(o for o in jobs[f"seed-3/row-{row}"].work.overrides if o.startswith("project.start"))
+        for row in by_row
     }
     assert list(starts.values()) == [
         f"project.start={start}" for start in ("super", "seed", "seed", "random", "random")
@@ -32,24 +33,9 @@ def test_rows_share_their_searches(tmp_path):
 
 
 def test_a_trained_seed_is_not_trained_again(tmp_path):
-    parts = plan(load_table(PETS, ["data=/data", f"trained_seed={tmp_path}", "rows=[1]", "seeds=[0]"]), tmp_path)
-    assert list(parts) == ["seed-0/search-from-seed", "seed-0/row-1"]
-    assert f"project.seed='{tmp_path}'" in parts["seed-0/search-from-seed"].overrides
-
-
-def test_parts_wait_for_what_they_need(tmp_path):
-    parts = plan(load_table(PETS, ["data=/data", "seeds=[0]", "rows=[1,4]"]), tmp_path)
-    names = [
-        [part.name for part in ready(parts, errors, set())]
-        for errors in (
-            {},
-            {"seed_network": ""},
-            {"seed_network": "", "seed-0/search-from-seed": ""},
-            {"seed_network": "it failed"},
-        )
-    ]
-    assert names == [["seed_network"], ["seed-0/search-from-seed"], ["seed-0/row-1", "seed-0/row-4"], []]
-    assert [part.name for part in ready(parts, {}, {"seed_network"})] == []
+    search, row = plan(load_table(PETS, ["data=/data", f"trained_seed={tmp_path}", "rows=[1]", "seeds=[0]"]), tmp_path)
+    assert (search.name, row.name) == ("seed-0/search-from-seed", "seed-0/row-1")
+    assert f"project.seed='{tmp_path}'" in search.work.overrides
 
 
 def test_the_table_has_mean_and_spread():
@@ -132,7 +118,8 @@ def test_a_table_is_run_and_not_run_again(tmp_path, capsys):
     (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
     main([f"--config={tmp_path / 'table.yaml'}"])
     printed = capsys.readouterr().out
-    assert "5 runs, 0 of them finished already" in printed
+    assert "5 runs, 1 at a time" in printed
+    assert "[5 of 5] seed-0/row-3: " in printed
     results = json.loads((tmp_path / "table" / "table13.json").read_text())
     assert results["failed"] == {}
     assert [run["row"] for run in results["runs"]] == [1, 3]
@@ -140,4 +127,4 @@ def test_a_table_is_run_and_not_run_again(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([f"--config={tmp_path / 'table.yaml'}"])
     main([f"--config={tmp_path / 'table.yaml'}", "--resume"])
-    assert "5 runs, 5 of them finished already" in capsys.readouterr().out
+    assert "[5 of 5] seed-0/row-3: finished already" in capsys.readouterr().out

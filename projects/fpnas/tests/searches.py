@@ -10,7 +10,7 @@ from PIL import Image
 
 from fbnetv5.config.read import load_config, path_override
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared
+from fbnetv5.projects.fpnas.jobs import Independent, Result, Shared, Training
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cifar10_small.yaml"
 COLOURS = {"blue": (40, 60, 200), "green": (30, 180, 60), "red": (200, 40, 50)}
@@ -69,14 +69,14 @@ class Landscape:
 
     def __init__(self, scores: list[list[float]]) -> None:
         self.scores = scores
-        self.jobs: list[Job] = []
+        self.jobs: list[Training] = []
         self.decided: list[tuple[int, int | None, tuple[int, ...], float]] = []
         self.forgotten: list[str] = []
 
     def accuracy(self, choices: tuple[int, ...]) -> float:
         return sum(scores[chosen] for scores, chosen in zip(self.scores, choices, strict=True)) / len(self.scores)
 
-    def train(self, jobs: list[Job]) -> list[Result]:
+    def train(self, jobs: list[Training]) -> list[Result]:
         for job in jobs:
             assert not job.start or job.start not in self.forgotten
         self.jobs += jobs

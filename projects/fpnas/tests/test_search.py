@@ -74,15 +74,15 @@ def test_a_search_writes_what_it_found_and_what_it_took(tmp_path, capsys):
 def test_a_search_that_is_killed_goes_on_without_repeating_a_training(tmp_path, monkeypatch):
     shorter = "project.iterations=2"
     whole = results(search(tiny_search(tmp_path, shorter, f"output={tmp_path / 'whole'}")))
-    real, done, left = crew.do_job, [], 6
+    real, done, left = crew.do_training, [], 6
 
     def killed_after_a_while(work):
         if len(done) == left:
             raise KeyboardInterrupt
         real(work)
-        done.append(work.job.name)
+        done.append(work.training.name)
 
-    monkeypatch.setattr(crew, "do_job", killed_after_a_while)
+    monkeypatch.setattr(crew, "do_training", killed_after_a_while)
     with pytest.raises(KeyboardInterrupt):
         search(tiny_search(tmp_path, shorter))
     assert done[-1] == "iteration-002/candidate-01"

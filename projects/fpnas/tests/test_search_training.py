@@ -16,7 +16,7 @@ from fbnetv5.projects.fpnas.images import ImageSet, save_split
 from fbnetv5.projects.fpnas.jobs import Independent, Shared, read_result, weights_file, write_result
 from fbnetv5.projects.fpnas.problem import Problem, SharedModels, model_macs, read_macro
 from fbnetv5.projects.fpnas.tests.searches import MACRO, NUM_TYPES, tiny_search
-from fbnetv5.projects.fpnas.work import IMAGES, Work, do_job, type_at
+from fbnetv5.projects.fpnas.work import IMAGES, Work, do_training, type_at
 
 HEAD = {"_target_": "fbnetv5.projects.fpnas.heads.classifier.PooledClassifier", "hidden_channels": 16}
 CPU = torch.device("cpu")
@@ -107,7 +107,7 @@ def test_weights_go_from_stage_one_to_stage_two_and_to_the_next_block(tmp_path):
     save_split(tmp_path / IMAGES, images(), images(6))
 
     def done(job):
-        do_job(Work(job, config, tmp_path, ("a", "b", "c")))
+        do_training(Work(job, config, tmp_path, ("a", "b", "c")))
         result = read_result(tmp_path, job)
         assert result.weights == weights_file(job)
         assert result.num_images == 12 * job.epochs
@@ -134,7 +134,7 @@ def test_a_result_is_that_of_the_very_job(tmp_path):
     assert read_result(tmp_path, job) is None
     config = tiny_search(tmp_path)
     save_split(tmp_path / IMAGES, images(), images(6))
-    do_job(Work(job, config, tmp_path, ("a", "b", "c")))
+    do_training(Work(job, config, tmp_path, ("a", "b", "c")))
     result = read_result(tmp_path, job)
     assert result is not None
     assert read_result(tmp_path, replace(job, epochs=3)) is None

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +16,12 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
 from fbnetv5.jobs.supernet import supernet_step
+from fbnetv5.projects.table5.__main__ import CONFIGS
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.results import passes_per_sample
 from fbnetv5.projects.table5.run import run_ablation
-from tests.jobs.runs import ROOT
+from fbnetv5.runs.job import Run
 from tests.jobs.test_algorithms import batches, build, config_of
 from tests.processes import FORKS
 
@@ -60,8 +60,8 @@ def write(folder: Path, **changes: object) -> Path:
 
 @pytest.fixture(autouse=True)
 def forked_workers(monkeypatch):
-    """Workers that did not start Python anew; tests/ablation/test_pool.py starts them as they are started."""
-    monkeypatch.setattr("fbnetv5.projects.table5.pool.multiprocessing", SimpleNamespace(get_context=lambda _: FORKS))
+    """Workers that did not start Python anew; tests/runs/test_warm.py starts them as they are started."""
+    monkeypatch.setattr("fbnetv5.runs.warm.CONTEXT", FORKS)
 
 
 def run(file: Path, *, resume: bool = False) -> bool:
@@ -73,7 +73,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_failed_part_ends_nothing_and_resuming_does_what_is_left(tmp_path):
+def test_a_failed_job_ends_nothing_and_resuming_does_what_is_left(tmp_path):
     root = tmp_path / "run"
     diverging = MINI["train"]["seg"] | {"overrides": [*SHORT, "optimizer.lr=1e30", "train.steps=3"]}
     assert not run(write(tmp_path, train=MINI["train"] | {"seg": diverging}))
@@ -143,10 +143,11 @@ def test_what_is_wrong_with_a_config_is_said(tmp_path, changes, message):
 
 @pytest.mark.parametrize("name", ["shapes", "pets"])
 def test_the_projects_configs_fit_together(name, tmp_path):
-    plan = Plan(load_ablation(ROOT / "configs" / "ablation" / f"{name}.yaml", {}), tmp_path)
+    plan = Plan(load_ablation(CONFIGS / f"{name}.yaml", {}), tmp_path)
     assert set(plan.head_paths) == set(plan.tasks)
     sampled = plan.sample(0, "random", plan.tasks[0], ())
     assert len(sampled) == plan.config.num_topologies
-    part = plan.train_part(0, plan.tasks[0], sampled[0])
-    topology = load_config(part.config, part.all_overrides).model.topology
+    job = plan.train_job(0, plan.tasks[0], sampled[0])
+    assert isinstance(job.work, Run)
+    topology = load_config(job.work.config, job.work.overrides).model.topology
     assert Topology.load(topology) == sampled[0].topology

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fbnetv5.projects.table5.table import markdown, missing_parts, rank_correlations, search_costs, spread
+from fbnetv5.projects.table5.table import markdown, missing_jobs, rank_correlations, search_costs
+from fbnetv5.runs.markdown import spread
 
 SCORES = {  # by seed and method: the trained scores of its two topologies
     (0, "random"): (0.50, 0.60),
@@ -102,7 +103,7 @@ def test_what_is_missing_is_named_and_not_averaged_over():
     assert cells(page, "cls", "Random")[4:] == ["50.0", "45.0", "-", "1"]
     assert cells(page, "cls", "Single task (Alg. 1)")[6:] == ["+10.0", "2"]
     assert len(rank_correlations(found, "cls")) == 2
-    assert missing_parts(found) == [
+    assert missing_jobs(found) == [
         "seed-0/train/cls-1f: out of paper",
         "1 searches have not finished",
         "1 samples have fewer topologies than asked for: multitask-cls of seed 1",

@@ -1,32 +1,33 @@
 """Compare random, single-task and multitask search on trained networks, as Table 5 of FBNetV5 does.
 
-    python scripts/ablation.py                                  shapes with NANO: under an hour on two cores
-    python scripts/ablation.py --resume                         go on; what has finished is not repeated
-    python scripts/ablation.py --seeds 0 --num-topologies 2     a smaller one
-    python scripts/ablation.py --config configs/ablation/pets.yaml data.root=FOLDER
+    python -m projects.table5                                  shapes with NANO: under an hour on two cores
+    python -m projects.table5 --resume                         go on; what has finished is not repeated
+    python -m projects.table5 --seeds 0 --num-topologies 2     a smaller one
+    python -m projects.table5 --config projects/table5/configs/pets.yaml data.root=FOLDER
 
 For every seed: a multitask search (algorithm 4), a search for each task alone (algorithm 1), and no search (random).
 From each, topologies of equal MACs are sampled for each task and trained alike. ablation.md in the output folder has
 the scores, the cost of the searches and how well the supernet ranks topologies; ablation.json has all numbers. Both are
-rewritten whenever a part ends. docs/ABLATION.md says how it is done, and what it can and cannot show.
+rewritten whenever a job ends. docs/ABLATION.md says how it is done, and what it can and cannot show.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.config.read import CONFIGS
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.run import run_ablation
+from fbnetv5.runs.machine import num_cores
+
+CONFIGS = Path(__file__).parent / "configs"
 
 
 @one_line_errors("--resume goes on with what is not finished")
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ends the process with status 1 where the input is at fault or a part is missing."""
+    """Run the command line; ends the process with status 1 where the input is at fault or a job failed."""
     options = _parser().parse_args(arguments)
     changes = {"output": options.output, "seeds": options.seeds, "num_topologies": options.num_topologies}
     config = load_ablation(options.config, changes, options.overrides)
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="python -m projects.table5",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "overrides",
@@ -48,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config",
         type=Path,
-        default=CONFIGS / "ablation" / "shapes.yaml",
-        help="config of the ablation; configs/ablation/shapes.yaml if not given, which explains the keys",
+        default=CONFIGS / "shapes.yaml",
+        help="config of the ablation; projects/table5/configs/shapes.yaml if not given, which explains the keys",
     )
     parser.add_argument("--output", help="folder of the ablation; the config's if not given")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="instead of the config's")
@@ -57,9 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--processes",
         type=_at_least_one,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        default=num_cores(),
         metavar="N",
-        help="parts that run at a time, each in a process of one thread; by default as many as there are cores",
+        help="jobs that run at a time, each in a process of one thread; by default as many as there are cores",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the ablation that the folder holds")
     return parser

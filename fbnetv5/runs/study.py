@@ -1,0 +1,152 @@
+"""Studies: a graph of runs with a config of its own, and a table that grows with every run that ends."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.config.option import option
+from fbnetv5.config.read import CONFIGS
+from fbnetv5.runs.graph import Known, Progress, run_graph, show
+from fbnetv5.runs.job import Outcome, Outcomes
+from fbnetv5.runs.warm import WarmProcesses
+
+Schema = TypeVar("Schema")
+
+
+@dataclass
+class RunEntry:
+    """A config of ``train_net.py`` and what is changed in it."""
+
+    config: str = option(MISSING, "config file, from the working directory or the project's folder")
+    overrides: list[str] = option(list, "key=value as on the command line of train_net.py")
+
+
+@dataclass
+class TrainEntry(RunEntry):
+    """A training, and what is compared of it."""
+
+    metric: str = option(MISSING, "the metric to compare, of metrics.json: top1, AP50, mIoU; higher is better")
+
+
+def find_config(entry: RunEntry) -> Path:
+    """Return the config file of an entry: from the working directory, else one of the project's own.
+
+    Raises:
+        InputError: there is none.
+    """
+    for file in (Path(entry.config).expanduser(), CONFIGS.parent / entry.config):
+        if file.is_file():
+            return file.absolute()
+    raise InputError(f"config {entry.config}: there is no such file")
+
+
+def load_study(file: Path, schema: type[Schema], changes: Mapping[str, Any], overrides: Sequence[str] = ()) -> Schema:
+    """Read the config file of a study.
+
+    Args:
+        file: YAML.
+        schema: a dataclass, whose fields :func:`fbnetv5.config.option.option` declares.
+        changes: what to set in it, by key; None changes nothing.
+        overrides: ``key=value`` for its keys.
+
+    Raises:
+        InputError: the file cannot be read, or a key or a value is wrong.
+    """
+    try:
+        node = OmegaConf.merge(
+            OmegaConf.structured(schema), OmegaConf.load(file), OmegaConf.from_dotlist(list(overrides))
+        )
+        for key, value in changes.items():
+            if value is not None:
+                OmegaConf.update(node, key, value)
+        config = OmegaConf.to_object(node)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise InputError(f"{file}: {' '.join(str(error).split())}") from error
+    assert isinstance(config, schema)
+    return config
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise InputError unless there are seeds, each once, none below 0."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds={list(seeds)}: give at least one, each once, none below 0")
+
+
+class Study(ABC):
+    """A study in the folder ``root``.
+
+    Attributes:
+        results: file in it that takes all numbers.
+        table: file in it that takes the table.
+    """
+
+    results: ClassVar[str]
+    table: ClassVar[str]
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return in one line what is about to be run."""
+
+    @abstractmethod
+    def jobs(self, outcomes: Outcomes) -> Known:
+        """Return the jobs that are known when some have ended."""
+
+    @abstractmethod
+    def gather(self, outcomes: Outcomes) -> dict[str, Any]:
+        """Return all numbers that there are when some jobs have ended, as plain data."""
+
+    @abstractmethod
+    def markdown(self, results: dict[str, Any]) -> str:
+        """Return the page that the table stands on."""
+
+    def write(self, outcomes: Outcomes) -> None:
+        """Write all numbers that there are, and the table."""
+        results = self.gather(outcomes)
+        write_text(self.root / self.results, json.dumps(results, indent=1, allow_nan=False) + "\n")
+        write_text(self.root / self.table, self.markdown(results))
+
+
+def run_study(study: Study, *, num_processes: int, resume: bool) -> bool:
+    """Run what is not finished of a study, and rewrite its files whenever a job ends; return whether none failed.
+
+    Args:
+        study: what to run.
+        num_processes: jobs at a time, each in a process of one thread.
+        resume: go on with the study that its folder holds.
+
+    Raises:
+        InputError: the configuration is wrong, or the folder holds a study and ``resume`` is not set.
+    """
+    root = study.root
+    if (root / study.results).exists() and not resume:
+        raise InputError(f"{root / study.results} is there already: --resume goes on with it, or write elsewhere")
+
+    def on_end(outcome: Outcome, progress: Progress) -> None:
+        if outcome.status != "skipped":
+            study.write(progress.outcomes)
+        show(outcome, progress)
+
+    print(f"{study.describe()}, {num_processes} at a time; writing to {root}", flush=True)
+    study.write({})
+    with WarmProcesses(num_processes) as place:
+        outcomes = run_graph(study.jobs, place, on_end)
+    study.write(outcomes)  # once more, for the jobs that were done already
+    page = (root / study.table).read_text(encoding="utf-8")
+    print(f"\n{page}\ntable: {root / study.table}\nall numbers: {root / study.results}")
+    return all(outcome.is_finished for outcome in outcomes.values())
