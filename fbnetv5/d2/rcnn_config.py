@@ -19,7 +19,7 @@ from fbnetv5.heads.lite_rcnn import LiteRCNN
 from fbnetv5.model.build import find_topology
 from fbnetv5.model.task_net import ModelSpec
 
-TARGET = f"{LiteRCNN.__module__}.{LiteRCNN.__qualname__}"
+TARGET = "fbnetv5.heads.lite_rcnn.LiteRCNN"  # as configs and models name it
 NO_LIMIT = sys.maxsize  # the long side of images that have no limit, as in Detectron2's ResizeShortestEdge
 FIXED: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
