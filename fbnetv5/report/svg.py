@@ -37,7 +37,7 @@ NUMBER = re.compile(r"-?\d+\.\d{2,}")
 SHORTER = (  # of what stands in a tag
     (re.compile(r"\s+"), " "),
     (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),  # of text that lies as it should
-    (re.compile(r"font-family: [^;\"]*;? ?|stroke-dashoffset: 0; "), ""),  # the font is that of the whole drawing
+    (re.compile(r"font-family: [^;\"]*;? ?|stroke-dashoffset: 0; "), ""),  # the font is the page's
     (re.compile(r"(?<=[:;,MLQC]) | (?=[LQCz\"])"), ""),
     (re.compile("xlink:"), ""),
 )
@@ -59,9 +59,7 @@ def inline(figure: Figure, said: str, class_: str = "drawing") -> Markup:
     body = TAG.sub(_slim, GROUP.sub("", drawn[drawn.index("<g ") : drawn.rindex("</svg>")]))
     width, height = (72 * length for length in figure.get_size_inches())
     size = f'width="{width * PIXELS_PER_POINT:.1f}" height="{height * PIXELS_PER_POINT:.1f}"'
-    box = (
-        f'viewBox="0 0 {width:.1f} {height:.1f}" style="font-family:var(--font,\'DejaVu Sans\');stroke-linejoin:round"'
-    )
+    box = f'viewBox="0 0 {width:.1f} {height:.1f}" style="stroke-linejoin:round"'
     spoken = Markup('role="img"><title>{}</title>').format(said) if said else Markup('aria-hidden="true">')
     return Markup('<svg class="{}" {} {} {}{}</svg>').format(class_, Markup(size), Markup(box), spoken, Markup(body))
 

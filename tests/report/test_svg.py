@@ -24,7 +24,7 @@ def test_a_figure_takes_its_colours_from_the_page():
     assert f"stroke:var(--up,{style.UP})" in svg
     assert "fill:#123456" in svg
     sheet = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    assert set(VARIABLES.values()) | {"font"} <= set(re.findall(r"--(\w+):", sheet))
+    assert set(VARIABLES.values()) <= set(re.findall(r"--(\w+):", sheet))
 
 
 def test_text_is_text_and_escaped():
