@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,12 +17,22 @@ from omegaconf import DictConfig
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.cli.help import help_text
 from fbnetv5.config.read import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.targets import find_function
+from fbnetv5.jobs import evaluate, export, label, pretrain, search, train
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import swept_keys, with_file_axes
-from fbnetv5.runs.run_job import run_job
 from fbnetv5.runs.sweep import run_sweep
 
 AFTER_INTERRUPT = "resume=true goes on from the last checkpoint"
+JOBS = {
+    "search": search.run,
+    "pretrain": pretrain.run,
+    "train": train.run,
+    "evaluate": evaluate.run,
+    "label": label.run,
+    "export": export.run,
+}
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 
 
@@ -41,11 +52,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = load_config(file, overrides, sweep=known.multirun)  # before hydra does, for errors that can be read
         _writable(config.output)
         if sweeps:
-            if not run_sweep(file, overrides, launcher):
+            if not run_sweep(file, overrides, launcher, run_job):
                 raise SystemExit(1)
             return
     sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *map(open_ended, overrides)]
     hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
+
+
+def run_job(config: RunConfig) -> None:
+    """Run one job in its folder, ``config.output``: one of ours, or with a dot in its name, a function of a project.
+
+    Raises:
+        InputError: the configuration, the data or a file is at fault; the message says which.
+    """
+    if "." not in config.job and config.job not in JOBS:
+        raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
+    folder = Path(config.output)
+    try:
+        job = find_function("job", config.job) if "." in config.job else JOBS[config.job]
+        job(config, folder)
+    except InputError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if nothing was written to it
+        raise
 
 
 def _hydra_job(node: DictConfig) -> None:

@@ -18,7 +18,6 @@ from fbnetv5.config.read import identity, load_config, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.runs.record import LOG, read_record
-from fbnetv5.runs.run_job import run_job
 
 Status = Literal["finished", "failed", "skipped", "not run"]
 
@@ -30,11 +29,13 @@ class Run:
     Attributes:
         config: its file.
         overrides: all of them, with ``output``, each of one value.
+        run: does it, ``fbnetv5.cli.launch.run_job``.
         swept: those that tell it from the other runs of a sweep.
     """
 
     config: Path
     overrides: tuple[str, ...]
+    run: Callable[[RunConfig], None]
     swept: tuple[str, ...] = ()
 
 
@@ -138,7 +139,7 @@ def do(work: Run | Call) -> None:
     if isinstance(work, Call):
         work.function(work.data)
     else:
-        run_job(load_config(work.config, work.overrides))
+        work.run(load_config(work.config, work.overrides))
 
 
 def attempt(work: Run | Call) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import SEARCH_PATH, load_config, open_ended, path_override
-from fbnetv5.config.schema import register
+from fbnetv5.config.schema import RunConfig, register
 from fbnetv5.runs.job import Job, Run
 
 MAX_NAME = 100  # characters of a folder's name
@@ -47,12 +47,13 @@ def swept_keys(overrides: Sequence[str]) -> list[str]:
         return []  # load_config says what is wrong
 
 
-def plan_sweep(file: Path, overrides: Sequence[str]) -> list[Job]:
+def plan_sweep(file: Path, overrides: Sequence[str], run: Callable[[RunConfig], None]) -> list[Job]:
     """Return all combinations of the swept values, in the order of ``overrides``, once every value has been checked.
 
     Args:
         file: the config; the axes that it gives itself are among ``overrides`` (:func:`with_file_axes`).
         overrides: in hydra's grammar.
+        run: does one job.
 
     Raises:
         InputError: a key or a value is wrong, or an axis is continuous.
@@ -70,7 +71,7 @@ def plan_sweep(file: Path, overrides: Sequence[str]) -> list[Job]:
         folder = root / name
         others = [value for key, value in job.items() if key != "output"]
         overrides = (*others, path_override("output", folder))
-        jobs.append(Job(name, Run(file, overrides, tuple(job[key] for key in swept)), folder))
+        jobs.append(Job(name, Run(file, overrides, run, tuple(job[key] for key in swept)), folder))
     return jobs
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.runs.graph import Known, run_graph
 from fbnetv5.runs.job import Job, Outcome, Run
@@ -16,7 +17,7 @@ from fbnetv5.runs.launchers import LauncherConfig, find_place
 from fbnetv5.runs.plan import plan_sweep
 
 
-def run_sweep(file: Path, overrides: Sequence[str], launcher: LauncherConfig) -> bool:
+def run_sweep(file: Path, overrides: Sequence[str], launcher: LauncherConfig, run: Callable[[RunConfig], None]) -> bool:
     """Run all jobs of a sweep, print a table of them at the end, and return whether none failed.
 
     With ``resume=true``, what an earlier sweep finished under the same configuration is left alone.
@@ -25,12 +26,13 @@ def run_sweep(file: Path, overrides: Sequence[str], launcher: LauncherConfig) ->
         file: the config.
         overrides: in hydra's grammar; an axis is ``key=a,b``.
         launcher: where the jobs run.
+        run: does one of them.
 
     Raises:
         InputError: a key or value is wrong, the folders hold runs already, or the launcher cannot be had.
     """
     started = time.monotonic()
-    jobs = plan_sweep(file, overrides)
+    jobs = plan_sweep(file, overrides, run)
     assert isinstance(jobs[0].work, Run)
     first = load_config(file, jobs[0].work.overrides)
     taken = [job.folder for job in jobs if (job.folder / CONFIG).exists()]

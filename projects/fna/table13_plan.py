@@ -10,6 +10,7 @@ from typing import NamedTuple
 from omegaconf import MISSING
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import run_job
 from fbnetv5.config.option import option
 from fbnetv5.config.read import path_override
 from fbnetv5.runs.job import Job, Run
@@ -104,4 +105,4 @@ def _run(name: str, entry: RunEntry, changes: tuple[str, ...], root: Path, after
     """Return a run; one that was interrupted goes on from its last checkpoint."""
     folder = root / name
     overrides = (*entry.overrides, *changes, path_override("output", folder), "resume=true")
-    return Job(name, Run(find_config(entry), overrides), folder, after, group=entry.config)
+    return Job(name, Run(find_config(entry), overrides, run_job), folder, after, group=entry.config)

@@ -14,6 +14,7 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config, path_override
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
@@ -176,7 +177,7 @@ class Plan:
     def _run(self, name: str, group: str, entry: RunEntry, overrides: tuple[str, ...]) -> Job:
         folder = self.root / name
         own = (path_override("output", folder), "resume=true")
-        return Job(name, Run(find_config(entry), (*overrides, *own)), folder, group=group)
+        return Job(name, Run(find_config(entry), (*overrides, *own), run_job), folder, group=group)
 
     def _train_overrides(self, seed: int, task: str) -> tuple[str, ...]:
         return (*self.config.train[task].overrides, *self.config.overrides, f"seed={seed}")

@@ -7,9 +7,9 @@ import inspect
 import pytest
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import JOBS, run_job
 from fbnetv5.config.read import load_config
 from fbnetv5.config.targets import find_class
-from fbnetv5.runs.run_job import JOBS, run_job
 from tests.jobs.runs import ROOT
 
 CONFIGS = sorted((ROOT / "configs" / "label").glob("*.yaml"))

@@ -31,7 +31,7 @@ BRIEF = ("search.steps=2", "search.batch_size=8", "search.num_samples=2", "runti
 
 
 def plan(*overrides, file=QUICKSTART):
-    return plan_sweep(file, with_file_axes(file, overrides))
+    return plan_sweep(file, with_file_axes(file, overrides), command_line.run_job)
 
 
 def test_a_plan_is_the_product_of_the_axes(tmp_path):

@@ -131,8 +131,8 @@ def test_an_adapted_model_is_trained_evaluated_and_known_as_finished(tmp_path, s
     model = fbnetv5.load(folder, trust_code=True)
     assert model.network.architecture == read_result(search).architecture
     write_record(folder, (), "", 0.0)
-    assert is_done(Job("adapted", Run(tmp_path / "adapt.yaml", ()), folder))
-    assert not is_done(Job("adapted", Run(tmp_path / "adapt.yaml", ("seed=7",)), folder))
+    assert is_done(Job("adapted", Run(tmp_path / "adapt.yaml", (), run_job), folder))
+    assert not is_done(Job("adapted", Run(tmp_path / "adapt.yaml", ("seed=7",), run_job), folder))
     with pytest.raises(InputError, match="resume=true goes on with it"):
         run_job(config)
     run_job(replace(config, resume=True))
