@@ -50,7 +50,7 @@ def printing_to(log: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the context, what is started can be interrupted; a command that a shell starts with ``&`` cannot."""
+    """Within the context, what is started can be interrupted, though a shell has started this process with ``&``."""
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     if ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)

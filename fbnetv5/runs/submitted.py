@@ -77,6 +77,7 @@ class Submitted(Place):
         free = free if self._shares else [None] * len(jobs)
         local = self._cluster == "local"
         quiet = printing_to(self._folder / "controllers.log") if local else contextlib.nullcontext()
+        runs = [self._batch_job(job, slot) for job, slot in zip(jobs, free, strict=False)]
         with (
             _one_line_errors(self._cluster),
             environment(environment_of_runs()),
@@ -84,7 +85,7 @@ class Submitted(Place):
             interruptible(),
             self._executor.batch(),
         ):
-            batch = [self._executor.submit(self._batch_job(job, slot)) for job, slot in zip(jobs, free, strict=False)]
+            batch = [self._executor.submit(run) for run in runs]
         if not local:
             print(f"{len(batch)} job(s) submitted: {', '.join(one.job_id for one in batch)}", flush=True)
         for job, batch_job, slot in zip(jobs, batch, free, strict=False):
