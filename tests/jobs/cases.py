@@ -64,8 +64,9 @@ def extending(folder: Path) -> list[str]:
 
 def training(task: str) -> Case:
     """A training on the shapes."""
-    crop = () if task == "det" else ("data.crop=64",)
-    return lambda folder: arguments(*TRAIN, *crop, config=f"configs/train/{task}/shapes.yaml", tiny=False)
+    own = ("model.head.num_candidates=[40,40]", "model.head.num_proposals=[30,10]")
+    own = own if task == "det" else ("data.crop=64",)
+    return lambda folder: arguments(*TRAIN, *own, config=f"configs/train/{task}/shapes.yaml", tiny=False)
 
 
 def training_pose(folder: Path) -> list[str]:
@@ -123,11 +124,12 @@ def take_until(given: Sequence[str], pattern: str, count: int) -> None:
     take(given)
 
 
-UNLIKE = re.compile(r"tensorboard/|(report\.html|config\.yaml|\.log)$")  # they name the folder, or hold times
+# these hold times or the name of the folder, and a process that dies leaves hidden files
+UNLIKE = re.compile(r"tensorboard/|(^|/)\.|(report\.html|config\.yaml|\.log)$")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What a run leaves, without times: the content of each file by its name."""
+    """Return what a run leaves, without times: the content of each file by its name."""
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: _content(path, folder) for name, path in names.items() if not UNLIKE.search(name)}
 

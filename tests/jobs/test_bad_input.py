@@ -172,26 +172,6 @@ def test_a_box_outside_its_image(error_of, data):
     assert re.search(r"boxes\.json.*images/5\.png.* outside of the image of 64x64 pixels", message)
 
 
-def test_an_inverted_box(error_of, data):
-    write_boxes(data, [20, 20, -10, 5])
-    assert re.search(r"5\.png.* inverted", error_of(*files(data)))
-
-
-def test_an_unknown_category(error_of, data):
-    write_boxes(data, [10, 10, 20, 20], category=9)
-    assert re.search(r"boxes\.json.* category id 9\b", error_of(*files(data)))
-
-
-def test_a_mask_of_another_size(error_of, data):
-    Image.new("L", (32, 64)).save(data / "masks" / "3.png")
-    assert "masks/3.png" in error_of(*files(data))
-
-
-def test_a_mask_value_that_is_no_class(error_of, data):
-    Image.new("L", (64, 64), 7).save(data / "masks" / "3.png")
-    assert re.search(r"masks/3\.png.* value 7\b", error_of(*files(data)))
-
-
 def test_an_image_that_cannot_be_decoded_is_named(error_of, data):
     (data / "images" / "2.png").write_bytes((data / "images" / "2.png").read_bytes()[:50])
     assert "images/2.png" in error_of(*files(data))

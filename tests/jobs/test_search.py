@@ -1,4 +1,4 @@
-"""Runs that are killed, spread over processes or made to disagree."""
+"""Searches with workers, in mixed precision, of tasks of one's own, and made to disagree."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.jobs.runs import arguments, launch, logits, metrics
 from tests.processes import command_line_of, run
 
 pytestmark = pytest.mark.slow
+SMALL = ("search.batch_size=8", "search.num_samples=2")
 
 
 def run_with_a_planted_disagreement(*arguments: str) -> None:
@@ -47,15 +48,14 @@ def import_the_core_alone() -> None:
 
 def test_workers_do_not_change_the_result(tmp_path):
     for workers in (0, 2):
-        assert (
-            launch(f"output={tmp_path / str(workers)}", f"runtime.workers={workers}", "search.steps=5").returncode == 0
-        )
+        given = (f"output={tmp_path / str(workers)}", f"runtime.workers={workers}", "search.steps=4")
+        assert launch(*given, *SMALL).returncode == 0
     assert torch.equal(logits(tmp_path / "0"), logits(tmp_path / "2"))
     assert metrics(tmp_path / "0") == metrics(tmp_path / "2")
 
 
 def test_a_planted_disagreement_stops_the_run(tmp_path):
-    given = arguments(f"output={tmp_path}", "search.steps=3")
+    given = arguments(f"output={tmp_path}", "search.steps=3", *SMALL)
     result = run(run_with_a_planted_disagreement, *given, processes=2)
     assert result.returncode != 0
     assert "the architecture probabilities on rank(s) 1 differ from rank 0's" in result.stderr
@@ -69,7 +69,7 @@ def test_the_core_runs_without_detectron2_d2go_and_mobile_cv():
 
 
 def test_mixed_precision_trains_all_tasks(tmp_path):
-    steps = ("search.steps=2", "runtime.log_every=2")
+    steps = ("search.steps=2", "runtime.log_every=2", *SMALL)
     assert launch(f"output={tmp_path}", "runtime.precision=bfloat16", *steps).returncode == 0
     (record,) = metrics(tmp_path)
     assert {"loss/cls", "loss/det", "loss/seg"} <= set(record)
@@ -81,7 +81,7 @@ def test_a_task_and_a_method_of_ones_own(tmp_path):
         "tasks.cls=null",
         "search.algorithm={_target_: tests.jobs.my_depth.Reluctant, share: 0.25}",
     )
-    result = launch(f"output={tmp_path}", "search.steps=4", *own)
+    result = launch(f"output={tmp_path}", "search.steps=4", *SMALL, *own)
     assert result.returncode == 0, result.stderr[:3000]
     assert {path.stem for path in tmp_path.glob("topology_*.yaml")} == {
         "topology_det",
@@ -94,12 +94,14 @@ def test_a_task_and_a_method_of_ones_own(tmp_path):
 
 def test_pretrained_weights_start_a_search(tmp_path):
     pretrain = launch(
-        f"output={tmp_path / 'pre'}", "job=pretrain", "tasks.det=null", "tasks.seg=null", "search.steps=4"
+        f"output={tmp_path / 'pre'}", "job=pretrain", "tasks.det=null", "tasks.seg=null", "search.steps=2", *SMALL
     )
     assert pretrain.returncode == 0, pretrain.stderr[:3000]
     assert not (tmp_path / "pre" / "probabilities.csv").exists()
     weights = tmp_path / "pre" / "model.safetensors"
-    search = launch(f"output={tmp_path / 'search'}", f"model.weights={weights}", "search.steps=1", "optimizer.lr=0")
+    search = launch(
+        f"output={tmp_path / 'search'}", f"model.weights={weights}", "search.steps=1", "optimizer.lr=0", *SMALL
+    )
     assert search.returncode == 0, search.stderr[:3000]
     assert "no weights for the heads of det, seg; they start afresh" in search.stderr
     before, after = load_file(weights), load_file(tmp_path / "search" / "model.safetensors")
