@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test unit lint clean
+.PHONY: help demo test unit test-d2 lint clean
 
 help:
-	@echo "make demo   install into .venv and search topologies for three tasks (minutes, no data needed)"
-	@echo "make test   install into .venv with every extra; lint, type check and all tests"
-	@echo "make unit   the same without the slow tests"
-	@echo "make clean  remove .venv and the demo's run"
+	@echo "make demo     install into .venv and search topologies for three tasks (minutes, no data needed)"
+	@echo "make test     install into .venv with every extra; lint, type check and all tests"
+	@echo "make unit     the same without the slow tests"
+	@echo "make test-d2 PYTHON=...  tests/d2 by a Python that has Detectron2, D2Go and pytest; installs nothing"
+	@echo "make lint     ruff and mypy alone"
+	@echo "make clean    remove .venv, the demo's run, and what tests and builds leave"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version) if sys.version_info < (3, 10) else None'
@@ -40,5 +42,8 @@ test: lint
 unit: lint
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
+test-d2:
+	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest tests/d2 --none-skipped
+
 clean:
-	rm -rf $(VENV) runs/quickstart
+	rm -rf $(VENV) runs/quickstart build *.egg-info .pytest_cache .mypy_cache .ruff_cache

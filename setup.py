@@ -33,8 +33,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["fbnetv5", "fbnetv5.*"]),
-    package_data={"fbnetv5.report": ["templates/*"]},
+    packages=find_packages(include=["fbnetv5", "fbnetv5.*"], exclude=["*.tests", "*.tests.*"]),
+    package_data={"fbnetv5.report": ["templates/*"], "fbnetv5.projects.fna": ["architectures/*.yaml"]},
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",

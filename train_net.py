@@ -1,11 +1,7 @@
 #!/usr/bin/env python
 """Launch a job: ``python train_net.py --config configs/quickstart.yaml [key=value ...] [--multirun]``."""
 
-import warnings
-
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
-
-from fbnetv5.cli.launch import main  # noqa: E402
+from fbnetv5.cli.launch import main
 
 if __name__ == "__main__":
     main()

@@ -9,19 +9,12 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from rich.progress import track
+from masks import IGNORED, Values, read_arguments, rewrite_all
 
-from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path
-from fbnetv5.data.images import DECODER_ERRORS
+from fbnetv5.base.errors import InputError, one_line_errors
 
 SPLITS = ("train", "val")
 SOURCE, TARGET = "gtFine", "gtFine_trainIds"
@@ -31,51 +24,31 @@ NUM_IDS = 34
 # pole, traffic light, traffic sign, vegetation, terrain, sky, person, rider, car, truck, bus, train, motorcycle,
 # bicycle.
 EVALUATED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-IGNORED = 255
 
 
-def convert(name: Path, *, root: Path) -> None:
-    """Rewrite one mask, given below the folder of masks; one that is there already is left as it is.
+@one_line_errors()
+def main() -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    arguments = read_arguments(__doc__, "the folder with gtFine and leftImg8bit")
+    folder, target = arguments.root / SOURCE, arguments.root / TARGET
+    masks = [path for split in SPLITS for path in sorted((folder / split).glob(f"*/*{SOURCE_SUFFIX}"))]
+    if not masks:
+        raise InputError(f"no masks in {folder}/{{{','.join(SPLITS)}}}/*/*{SOURCE_SUFFIX}: is this Cityscapes?")
+    files = {mask: target / mask.relative_to(folder).with_name(image_name(mask)) for mask in masks}
+    rewrite_all(files, training_ids(), arguments.workers)
+    print(f"{len(masks):,} masks in {target}")
 
-    Raises:
-        InputError: it cannot be read or written, or holds other values than 0 to 33.
-    """
-    target = root / TARGET / name.parent / (name.name.removesuffix(SOURCE_SUFFIX) + TARGET_SUFFIX)
-    if target.exists():
-        return
-    try:
-        with Image.open(root / SOURCE / name) as image:
-            ids = np.array(image)
-    except DECODER_ERRORS as error:
-        raise InputError(f"{root / SOURCE / name}: cannot read this mask: {error}") from error
-    if ids.dtype != np.uint8 or ids.ndim != 2 or ids.max() >= NUM_IDS:
-        raise InputError(f"{root / SOURCE / name}: expected one channel of values 0 to {NUM_IDS - 1}")
+
+def image_name(mask: Path) -> str:
+    """Return the name of the image that a mask belongs to."""
+    return mask.name.removesuffix(SOURCE_SUFFIX) + TARGET_SUFFIX
+
+
+def training_ids() -> Values:
+    """Return the training id of each id of a class, 255 where it is not evaluated."""
     table = np.full(NUM_IDS, IGNORED, np.uint8)
     table[list(EVALUATED)] = np.arange(len(EVALUATED))
-    with atomic_path(target) as temporary:
-        Image.fromarray(table[ids]).save(temporary)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="the folder with gtFine and leftImg8bit")
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
-    arguments = parser.parse_args()
-    folder = arguments.root / SOURCE
-    names = [
-        path.relative_to(folder) for split in SPLITS for path in sorted((folder / split).glob(f"*/*{SOURCE_SUFFIX}"))
-    ]
-    if not names:
-        sys.exit(f"error: no masks in {folder}/{{{','.join(SPLITS)}}}/*/*{SOURCE_SUFFIX}: is this Cityscapes?")
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        done = pool.map(partial(convert, root=arguments.root), names, chunksize=16)
-        try:
-            for _ in track(done, total=len(names), description="masks"):
-                pass
-        except InputError as error:
-            pool.shutdown(cancel_futures=True)
-            sys.exit(f"error: {error}")
-    print(f"{len(names):,} masks in {arguments.root / TARGET}")
+    return table
 
 
 if __name__ == "__main__":

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from people.mpii import JOINTS, read_mpii_json, read_mpii_mat
+from people.pictures import PADDING, Cut, people_content, read_coco_cuts, write_pictures
 from rich.progress import track
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
-from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
-from fbnetv5.data.people import PADDING, Cut, people_content, read_coco_cuts, write_pictures
+from fbnetv5.cli.arguments import parser_of
 
 
 def read_cuts(path: Path, heads: Path | None) -> tuple[tuple[str, ...], list[Cut]]:
@@ -75,8 +75,10 @@ def prepare(options: argparse.Namespace) -> None:
     print(f"{len(cuts):,} people of {len(by_image):,} images: {options.folder / options.split}, {file}")
 
 
+@one_line_errors()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    parser = parser_of(__doc__)
     parser.add_argument("annotations", type=Path, help="COCO's json, MPII's json or mat file")
     parser.add_argument("images", type=Path, help="the folder that it names images in")
     parser.add_argument("folder", type=Path, help="where the pictures go")
@@ -87,11 +89,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     options = parser.parse_args()
     if options.aspect <= 0 or options.margin < 1:
-        sys.exit("error: --aspect should be above 0, and --margin at least 1")
-    try:
-        prepare(options)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+        raise InputError("--aspect should be above 0, and --margin at least 1")
+    prepare(options)
 
 
 if __name__ == "__main__":

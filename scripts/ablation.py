@@ -15,32 +15,22 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
-
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.config.read import CONFIGS  # noqa: E402
-from fbnetv5.projects.table5.options import load_ablation  # noqa: E402
-from fbnetv5.projects.table5.run import run_ablation  # noqa: E402
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.config.read import CONFIGS
+from fbnetv5.projects.table5.options import load_ablation
+from fbnetv5.projects.table5.run import run_ablation
 
 
+@one_line_errors("--resume goes on with what is not finished")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a part is missing."""
     options = _parser().parse_args(arguments)
     changes = {"output": options.output, "seeds": options.seeds, "num_topologies": options.num_topologies}
-    try:
-        config = load_ablation(options.config, changes, options.overrides)
-        complete = run_ablation(config, num_processes=options.processes, resume=options.resume)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("\ninterrupted; --resume goes on with what is not finished", file=sys.stderr)
-        raise SystemExit(130) from None
+    config = load_ablation(options.config, changes, options.overrides)
+    complete = run_ablation(config, num_processes=options.processes, resume=options.resume)
     if not complete:
         raise SystemExit(1)
 

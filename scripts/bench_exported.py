@@ -17,42 +17,37 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+import torch
+from benchmarks.exported_files import ExportedFile, exported_files, library_versions
+from benchmarks.exported_models import candidates
+from benchmarks.exported_profile import profile, profile_text
+from benchmarks.exported_table import latency_text
+from benchmarks.exported_timing import measure, on_busy_machine
+from benchmarks.processes import yielded_by
 
-import torch  # noqa: E402
-from benchmarks.exported_files import ExportedFile, exported_files, library_versions  # noqa: E402
-from benchmarks.exported_models import candidates  # noqa: E402
-from benchmarks.exported_profile import profile, profile_text  # noqa: E402
-from benchmarks.exported_table import latency_text  # noqa: E402
-from benchmarks.exported_timing import measure, on_busy_machine  # noqa: E402
-from benchmarks.processes import yielded_by  # noqa: E402
-
-from fbnetv5.base.errors import InputError, nearest  # noqa: E402
-from fbnetv5.base.files import write_text  # noqa: E402
-from fbnetv5.export.formats import PRECISIONS, SUFFIXES  # noqa: E402
-from fbnetv5.latency.measure import device_name  # noqa: E402
+from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.files import write_text
+from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES
+from fbnetv5.latency.measure import device_name
 
 RUNTIMES = ("executorch", "onnx")
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # of this process, which is forked
-    try:
-        files = _exported(options)
-        results = _profiles(files) if options.profile else _latencies(files, options)
-        if options.output:
-            write_text(options.output, json.dumps({**_conditions(), **results}, indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    files = _exported(options)
+    results = _profiles(files) if options.profile else _latencies(files, options)
+    if options.output:
+        write_text(options.output, json.dumps({**_conditions(), **results}, indent=2) + "\n")
 
 
 def _exported(options: argparse.Namespace) -> list[ExportedFile]:
@@ -111,29 +106,20 @@ def say(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description, epilog="It " + rest.split("\n\n", 1)[1], allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--models", nargs="+", metavar="NAME", help="of the models, or of a run's folder (default: all)")
     add("--run", nargs="+", type=Path, default=[], metavar="FOLDER", help="trained models to time too")
     add("--runtimes", nargs="+", choices=tuple(SUFFIXES), default=RUNTIMES, help="(default: executorch onnx)")
     add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="(default: fp32 int8)")
-    add("--threads", nargs="+", type=_positive, default=(1, 2), metavar="N", help="CPU threads (default: 1 2)")
-    add("--rounds", type=_positive, default=11, help="turns of each file; medians are shown (default: 11)")
+    add("--threads", nargs="+", type=at_least(1), default=(1, 2), metavar="N", help="CPU threads (default: 1 2)")
+    add("--rounds", type=at_least(1), default=11, help="turns of each file; medians are shown (default: 11)")
     add("--seconds", type=float, default=0.2, help="that a turn takes (default: 0.2; at least three calls)")
     add("--busy", action="store_true", help="other work goes on: CPU time on one thread, the fastest call on several")
     add("--profile", metavar="NAME", help="say which operators of this model cost what, and time nothing else")
     add("--folder", type=Path, default=Path("runs/bench_exported"), metavar="DIR", help="of the exported files")
     add("--output", type=Path, metavar="FILE", help="write the figures there as JSON too")
     return parser
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -17,31 +17,29 @@ import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+import numpy as np
+import torch
+from benchmarks.tables import aligned
+from PIL import Image
+from torch import Tensor
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from benchmarks.timing import table  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.cli.launch import run_job  # noqa: E402
-from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig  # noqa: E402
-from fbnetv5.labeling.shards import SHARDS, TALLY  # noqa: E402
-from fbnetv5.labeling.tally import Tally  # noqa: E402
-from fbnetv5.labeling.teacher import Boxes, Pixels  # noqa: E402
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig
+from fbnetv5.labeling.shards import SHARDS, TALLY
+from fbnetv5.labeling.tally import Tally
+from fbnetv5.labeling.teacher import Boxes, Pixels
 
 FOLDER_SIZE = 1000  # images a folder
 
 
 class Speed(NamedTuple):
-    """What labelling ``num_images`` took: seconds from start to end, images a second, and bytes at the peak."""
+    """The cost of labelling ``num_images``: seconds from start to end, images a second, and bytes at the peak."""
 
     num_images: int
     seconds: float
@@ -79,10 +77,9 @@ class DarkOrLight:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("--num", type=int, nargs="+", default=[1000, 10000], help="numbers of images (%(default)s)")
     parser.add_argument("--size", type=int, default=160, help="side of an image in pixels (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="images a teacher sees at a time (%(default)s)")
     parser.add_argument("--shard-size", type=int, default=250, help="images a shard (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="data loader processes (%(default)s)")
     options = parser.parse_args(arguments)
@@ -119,7 +116,6 @@ def measure(images: Path, num: int, options: argparse.Namespace) -> Speed:
             images=str(images),
             boxes={"_target_": "bench_labeling.FixedBoxes"},
             masks={"_target_": "bench_labeling.DarkOrLight"},
-            batch_size=options.batch_size,
             shard_size=options.shard_size,
             num_drawn=0,
         ),
@@ -140,15 +136,12 @@ def _median_speed(folder: Path) -> float:
     return statistics.median(tally.num_images / tally.seconds for tally in tallies)
 
 
+@one_line_errors()
 def _label(config: RunConfig, sender: multiprocessing.connection.Connection) -> None:
     """Label, and send the seconds that it took."""
     sys.path.append(str(Path(__file__).parent))
     started = time.perf_counter()
-    try:
-        run_job(config)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_job(config)
     sender.send(time.perf_counter() - started)
 
 
@@ -189,7 +182,7 @@ def speed_text(results: Sequence[Speed]) -> str:
         (f"{r.num_images:,}", f"{r.seconds:.1f}", f"{r.images_per_second:.1f}", f"{r.peak / 2**20:.0f}")
         for r in results
     ]
-    return table(("images", "seconds", "images/s", "MiB peak"), rows)
+    return aligned(("images", "seconds", "images/s", "MiB peak"), rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,24 +27,22 @@ from benchmarks.runs import build, still_config
 from benchmarks.task_counts import measure_task_counts, task_counts_text
 
 from fbnetv5.base.distributed import World, start_world
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.files import write_text
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.config.schema import RunConfig
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_intermixed_args(arguments)
-    try:
-        config = still_config(options.config, options.overrides)
-        results = measure(config, options)
-        if options.json:
-            write_text(options.json, json.dumps(results, indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    config = still_config(options.config, options.overrides)
+    results = measure(config, options)
+    if options.json:
+        write_text(options.json, json.dumps(results, indent=2) + "\n")
 
 
 def measure(config: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
@@ -106,12 +103,7 @@ def _describe(world: World, threads: int) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="It " + rest.split("\n\n", 1)[1],
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add(
         "overrides",
@@ -129,35 +121,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T,T,...",
         help="numbers of tasks that algorithms 2, 3 and 4 are compared with (default: 1 to the most of --tasks)",
     )
-    add("--algorithm-repeats", type=_positive, help="rounds of that comparison (default: as --repeats)")
-    add("--repeats", type=_positive, default=11, help="rounds of everything timed; medians are shown (default: 11)")
-    add("--architectures", type=_four, default=40, help="how many to time against their MACs (default: 40, at least 4)")
-    add("--comparisons", type=_positive, default=6, help="sampled static networks, beside two extremes (default: 6)")
-    add("--threads", type=_positive, default=1, help="torch's CPU threads (default: 1)")
+    add("--algorithm-repeats", type=at_least(1), help="rounds of that comparison (default: as --repeats)")
+    add("--repeats", type=at_least(1), default=11, help="rounds of everything timed; medians are shown (default: 11)")
+    add(
+        "--architectures",
+        type=at_least(4),
+        default=40,
+        help="how many to time against their MACs (default: 40, at least 4)",
+    )
+    add("--comparisons", type=at_least(1), default=6, help="sampled static networks, beside two extremes (default: 6)")
+    add("--threads", type=at_least(1), default=1, help="torch's CPU threads (default: 1)")
     add("--json", type=Path, metavar="FILE", help="write the figures there too")
     full = parser.add_argument_group("the full-size iteration")
     full.add_argument("--full-size-device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it out, slowly")
-    full.add_argument("--full-size-batch", type=_positive, default=48, help="images an architecture (default: 48)")
+    full.add_argument("--full-size-batch", type=at_least(1), default=48, help="images an architecture (default: 48)")
     full.add_argument(
-        "--full-size-samples", type=_positive, help="architectures an iteration (default: 16, at least 2)"
+        "--full-size-samples", type=at_least(1), help="architectures an iteration (default: 16, at least 2)"
     )
     return parser
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
-def _four(text: str) -> int:
-    if (number := int(text)) < 4:
-        raise argparse.ArgumentTypeError(f"{text} are too few for a correlation; take at least 4")
-    return number
-
-
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part) for part in text.split(",")}))
+    return tuple(sorted({at_least(1)(part) for part in text.split(",")}))
 
 
 if __name__ == "__main__":

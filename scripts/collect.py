@@ -15,17 +15,13 @@ import glob
 import html
 import io
 import json
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
-
-from fbnetv5.base.errors import InputError, nearest  # noqa: E402
-from fbnetv5.base.files import write_text  # noqa: E402
-from fbnetv5.runs.gather import Row, differing, find_runs, read_run  # noqa: E402
-from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front  # noqa: E402
+from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.files import write_text
+from fbnetv5.runs.gather import Row, differing, find_runs, read_run
+from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front
 
 COSTS = ("macs", "params", "latency_ms")
 NO_SCORE = (*COSTS, "blocks", "num_images", "seconds")
@@ -40,6 +36,7 @@ tr.unfinished td { color: #5b6876 } svg { max-width: 100%; height: auto } p { co
 """
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = argparse.ArgumentParser(
@@ -51,14 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--y", metavar="METRIC", help="the score: any column; loss for searches if not given")
     parser.add_argument("--task", help="only this task of searches, or head of trainings")
     options = parser.parse_args(arguments)
-    try:
-        rows = [row for run in find_runs(_expand(options.runs)) for row in read_run(run)]
-        rows = [row for row in rows if options.task in (None, row.task) or not row.task]
-        y = options.y or default_score(rows)
-        collect(rows, options.output or _expand(options.runs)[0], options.x, y)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    rows = [row for run in find_runs(_expand(options.runs)) for row in read_run(run)]
+    rows = [row for row in rows if options.task in (None, row.task) or not row.task]
+    y = options.y or default_score(rows)
+    collect(rows, options.output or _expand(options.runs)[0], options.x, y)
 
 
 def collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:

@@ -8,40 +8,33 @@ class at an IoU of 0.5 or more, each with one other at most. Pixels that either 
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torchvision.ops import box_iou  # noqa: E402
-
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.base.types import BOXES, IGNORE, SEGMENTATION, Target  # noqa: E402
-from fbnetv5.data.images import read_mask  # noqa: E402
-from fbnetv5.data.index import Index  # noqa: E402
+from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.types import BOXES, IGNORE, SEGMENTATION, Target
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.data.images import read_mask
+from fbnetv5.data.index import Index
 
 MIN_IOU = 0.5
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("labels", type=Path, help="what to judge: the folder of a labelling run, or an index")
     parser.add_argument("truth", type=Path, help="the same images with true labels")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
-    try:
-        figures = compare(_index_file(options.labels), _index_file(options.truth))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    figures = compare(_index_file(options.labels), _index_file(options.truth))
     lines = [f"{name.replace('_', ' '):24}{value:10.4g}" for name, value in figures.items()]
     print(json.dumps(figures) if options.json else "\n".join(lines))
 

@@ -12,26 +12,22 @@ import argparse
 import csv
 import itertools
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 
 Probabilities = dict[str, list[float]]
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders of two or more searches of the same space")
-    try:
-        print(table([final_probabilities(run) for run in parser.parse_args(arguments).runs]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    print(table([final_probabilities(run) for run in parser.parse_args(arguments).runs]))
 
 
 def final_probabilities(run: Path) -> Probabilities:

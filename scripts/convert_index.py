@@ -9,22 +9,19 @@ the second reads it, edited or not, and writes exported/index.parquet. Nothing i
 
 from __future__ import annotations
 
-import argparse
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.data.index import Index
+from fbnetv5.data.interchange import export_index, import_index
 
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.data.index import Index  # noqa: E402
-from fbnetv5.data.interchange import export_index, import_index  # noqa: E402
 
-
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="write an index as COCO json, csv and PNG files")
     export.add_argument("index", type=Path, help="parquet index")
@@ -33,18 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     back = commands.add_parser("import", help="write index.parquet of such a folder into it")
     back.add_argument("folder", type=Path, help="what an export has made")
     options = parser.parse_args(arguments)
-    try:
-        if options.command == "export":
-            index = Index.read(options.index)
-            export_index(index, options.root or options.index.parent, options.folder)
-            print(f"{len(index):,} images: {options.folder}")
-        else:
-            index = import_index(options.folder)
-            index.write(options.folder / "index.parquet")
-            print(f"{len(index):,} images: {options.folder / 'index.parquet'}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    if options.command == "export":
+        index = Index.read(options.index)
+        export_index(index, options.root or options.index.parent, options.folder)
+        print(f"{len(index):,} images: {options.folder}")
+    else:
+        index = import_index(options.folder)
+        index.write(options.folder / "index.parquet")
+        print(f"{len(index):,} images: {options.folder / 'index.parquet'}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,17 +24,13 @@ from published import DETECTION, RESIZE_SIDES, TABLES, Printed, PrintedTable
 
 from fbnetv5.archs.cost import classifier_cost, feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
-from fbnetv5.archs.head_cost import (
-    pixel_decoder_macs,
-    roi_macs,
-    rpn_macs,
-    segmentation_module_macs,
-    transformer_decoder_macs,
-)
 from fbnetv5.archs.topology import Topology
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Size
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.heads.lite_maskformer.cost import pixel_decoder_macs, segmentation_module_macs, transformer_decoder_macs
+from fbnetv5.heads.lite_rcnn.cost import roi_macs, rpn_macs
 
 TOPOLOGIES = Path(__file__).resolve().parents[1] / "configs" / "topologies"
 PADDING = 32
@@ -54,17 +49,14 @@ class Row:
         return self.counted[part] / self.printed.macs[part]
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
-    try:
-        pixels = printed_pixels() if options.images is None else dataset_pixels(read_sizes(options.images))
-        rows = {table.number: count(table, pixels) for table in TABLES}
-        if options.json:
-            write_text(options.json, json.dumps(_plain(rows, pixels), indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    pixels = printed_pixels() if options.images is None else dataset_pixels(read_sizes(options.images))
+    rows = {table.number: count(table, pixels) for table in TABLES}
+    if options.json:
+        write_text(options.json, json.dumps(_plain(rows, pixels), indent=2) + "\n")
     source = "are solved from the printed averages" if options.images is None else f"are those of {options.images}"
     means = ", ".join(f"{mean:,.0f} at {_size_text(size)}" for size, mean in pixels.items())
     print("Millions of MACs: counted here, printed in the paper, and their ratio.")
@@ -202,10 +194,7 @@ def _plain(rows: Mapping[int, Sequence[Row]], mean_pixels: Mapping[Size, float])
 
 
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description, epilog="It " + rest.split("\n\n", 1)[1], allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--images", type=Path, metavar="FILE", help="COCO json whose image sizes give the average of Table 7"
     )

@@ -12,37 +12,29 @@ reports how each compares with the trained model. Further arguments are keys of 
 from __future__ import annotations
 
 import argparse
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.run_folder import CONFIG
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES
 
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.cli.launch import run_job  # noqa: E402
-from fbnetv5.config.read import load_config, path_override  # noqa: E402
-from fbnetv5.config.schema import RunConfig  # noqa: E402
-from fbnetv5.engine.run_folder import CONFIG  # noqa: E402
-from fbnetv5.export.formats import PRECISIONS, SUFFIXES  # noqa: E402
 
-
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("run", type=Path, help="folder of a training")
     for name, choices in (("format", tuple(SUFFIXES)), ("precision", PRECISIONS)):
         help_text = f"{', '.join(choices)}, or several with commas between ({choices[0]})"
         parser.add_argument(f"--{name}", default=choices[0], help=help_text)
     parser.add_argument("--output", type=Path, help="folder of the files (RUN/export)")
     known, overrides = parser.parse_known_args(arguments)
-    try:
-        run_job(_config(known, overrides))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    run_job(_config(known, overrides))
 
 
 def _config(options: argparse.Namespace, overrides: Sequence[str]) -> RunConfig:

@@ -2,7 +2,7 @@
 
     python scripts/latency_table.py --family NANO --num-stages 4 --size 96
 
-prints what each block is charged with when a search has search.cost=latency, and keeps the measurement where such a
+prints what each block costs when a search has search.cost=latency, and keeps the measurement where such a
 search looks for it. Then it compares, for random topologies, the time of the whole network with the trunk's plus the
 sum over its blocks. Half of the topologies are drawn as a search begins, every block with probability 0.5, half with
 other probabilities. Parts and networks are timed in the same rounds, so that what else the machine does meets all
@@ -14,28 +14,25 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from benchmarks.topologies import draw_topologies, spread_chances
 from scipy import stats
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
-
-from fbnetv5.archs.cost import network_cost  # noqa: E402
-from fbnetv5.archs.families import Family, get_family  # noqa: E402
-from fbnetv5.archs.network import MultiPathNet  # noqa: E402
-from fbnetv5.archs.topology import Topology, TopologySpace  # noqa: E402
-from fbnetv5.base.distributed import pick_device  # noqa: E402
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.base.files import write_text  # noqa: E402
-from fbnetv5.base.seeding import Purpose, generator  # noqa: E402
-from fbnetv5.engine.precision import autocast  # noqa: E402
-from fbnetv5.latency.cache import cache_file, cache_folder, keep  # noqa: E402
-from fbnetv5.latency.measure import (  # noqa: E402
+from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.families import Family, get_family
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.topology import Topology, TopologySpace
+from fbnetv5.base.distributed import pick_device
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.base.files import write_text
+from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.engine.precision import autocast
+from fbnetv5.latency.cache import cache_file, cache_folder, keep
+from fbnetv5.latency.measure import (
     Call,
     build_network,
     current_conditions,
@@ -43,7 +40,7 @@ from fbnetv5.latency.measure import (  # noqa: E402
     seconds_in_turn,
     table_of,
 )
-from fbnetv5.latency.table import LatencyTable  # noqa: E402
+from fbnetv5.latency.table import LatencyTable
 
 ESTIMATES = {
     "sum_ms": "trunk + sum over blocks",
@@ -60,7 +57,7 @@ class Measured:
         from_start: drawn with probability 0.5 for every block.
         num_blocks: selected.
         network_ms: of the whole network, with all four outputs.
-        sum_ms: the trunk's latency and those that the blocks are charged with.
+        sum_ms: the trunk's latency and the blocks' costs.
         edges_ms: the trunk's latency, the blocks' own and those of the fusion edges that exist.
         macs: of one image.
     """
@@ -73,24 +70,20 @@ class Measured:
     macs: int
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
-    try:
-        _check(options)
-        table, measured = measure(options)
-        print(table_text(table, options.num_stages))
-        if not options.no_cache:
-            keep(table, options.cache)
-            print(f"kept in {cache_file(table.conditions, options.cache)}")
-        if measured:
-            print(agreement_text(measured))
-        if options.json:
-            document = {"table": asdict(table), "networks": [asdict(each) for each in measured]}
-            write_text(options.json, json.dumps(document, indent=2) + "\n")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    table, measured = measure(options)
+    print(table_text(table, options.num_stages))
+    if not options.no_cache:
+        keep(table, options.cache)
+        print(f"kept in {cache_file(table.conditions, options.cache)}")
+    if measured:
+        print(agreement_text(measured))
+    if options.json:
+        document = {"table": asdict(table), "networks": [asdict(each) for each in measured]}
+        write_text(options.json, json.dumps(document, indent=2) + "\n")
 
 
 def measure(options: argparse.Namespace) -> tuple[LatencyTable, list[Measured]]:
@@ -107,7 +100,8 @@ def measure(options: argparse.Namespace) -> tuple[LatencyTable, list[Measured]]:
         batch_size=options.batch_size,
         repeats=options.repeats,
     )
-    topologies = random_topologies(options.num_stages, options.topologies, options.seed)
+    space = TopologySpace(options.num_stages, [0.0] * 4 * options.num_stages)
+    topologies = draw_topologies(space, spread_chances(options.topologies), seed=0)
     network, images = build_network(family, options.num_stages, conditions, device)
     with torch.inference_mode(), autocast(device, conditions.precision):
         parts = network_parts(network, images)
@@ -125,14 +119,14 @@ def compare(
     size = table.conditions.size
     measured = []
     for index, (topology, time_ms) in enumerate(zip(topologies, times_ms, strict=True)):
-        charged = table.block_latencies(topology.num_stages)
-        chosen = TopologySpace(topology.num_stages, charged).encode(topology)
+        costs = table.block_latencies(topology.num_stages)
+        chosen = TopologySpace(topology.num_stages, costs).encode(topology)
         measured.append(
             Measured(
                 from_start=index < len(topologies) // 2,
                 num_blocks=len(topology.blocks),
                 network_ms=time_ms,
-                sum_ms=table.trunk_ms + sum(cost for cost, is_chosen in zip(charged, chosen, strict=True) if is_chosen),
+                sum_ms=table.trunk_ms + sum(cost for cost, is_chosen in zip(costs, chosen, strict=True) if is_chosen),
                 edges_ms=table.network_ms(topology),
                 macs=network_cost(family, topology, size).macs,
             )
@@ -140,18 +134,9 @@ def compare(
     return measured
 
 
-def random_topologies(num_stages: int, count: int, seed: int) -> list[Topology]:
-    """Draw topologies with all outputs: half with probability 0.5 a block, half with probabilities from 0 to 1."""
-    even = count // 2
-    chances = torch.cat([torch.full((even,), 0.5), torch.linspace(0, 1, count - even)])
-    space = TopologySpace(num_stages, [0.0] * 4 * num_stages)
-    draws = torch.rand(count, len(space.num_options), generator=generator(seed, Purpose.ARCHITECTURES))
-    return [space.decode(row) for row in (draws < chances[:, None]).int().tolist()]
-
-
 def table_text(table: LatencyTable, num_stages: int) -> str:
-    """Lay out what each block is charged with, and what that consists of."""
-    charged = table.block_latencies(num_stages)
+    """Lay out what each block costs, and what that consists of."""
+    block_costs = table.block_latencies(num_stages)
     lines = [
         f"{table.conditions.family} on {table.conditions}; median of {table.conditions.repeats}, in ms",
         f"{'path':<28}" + "".join(f"{path:>9}" for path in range(4)),
@@ -161,9 +146,9 @@ def table_text(table: LatencyTable, num_stages: int) -> str:
     for source, row in enumerate(table.fusion_ms):
         lines.append(f"{f'fusion from path {source}':<28}" + "".join(f"{ms:9.3f}" if ms else f"{'-':>9}" for ms in row))
     for stage in range(num_stages):
-        costs = charged[4 * stage : 4 * stage + 4]
-        lines.append(f"{f'block of stage {stage + 1}, charged':<28}" + "".join(f"{ms:9.3f}" for ms in costs))
-    lines.append(f"trunk {table.trunk_ms:.3f}, all blocks {sum(charged):.3f}")
+        costs = block_costs[4 * stage : 4 * stage + 4]
+        lines.append(f"{f'block of stage {stage + 1}, cost':<28}" + "".join(f"{ms:9.3f}" for ms in costs))
+    lines.append(f"trunk {table.trunk_ms:.3f}, all blocks {sum(block_costs):.3f}")
     return "\n".join(lines)
 
 
@@ -199,30 +184,18 @@ def _call(network: MultiPathNet, images: torch.Tensor, topology: Topology) -> Ca
     return lambda: network(images, topology)
 
 
-def _check(options: argparse.Namespace) -> None:
-    smallest = {"num_stages": 1, "size": 32, "topologies": 0, "repeats": 1, "batch_size": 1, "threads": 1, "seed": 0}
-    for name, least in smallest.items():
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')} {value} is too small: at least {least}")
-
-
 def _parser() -> argparse.ArgumentParser:
-    description, _, rest = (__doc__ or "").partition("\n\n    ")
-    parser = argparse.ArgumentParser(
-        description=description, epilog="It " + rest.split("\n\n", 1)[1], allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("--family", default="NANO", help="of the network (default: NANO)")
-    add("--num-stages", type=int, default=4, metavar="N", help="stages after the trunk (default: 4)")
-    add("--size", type=int, metavar="PIXELS", help="side of the images (default: the family's)")
-    add("--batch-size", type=int, default=1, metavar="N", help="images at a time (default: 1)")
+    add("--num-stages", type=at_least(1), default=4, metavar="N", help="stages after the trunk (default: 4)")
+    add("--size", type=at_least(32), metavar="PIXELS", help="side of the images (default: the family's)")
+    add("--batch-size", type=at_least(1), default=1, metavar="N", help="images at a time (default: 1)")
     add("--precision", choices=("float32", "bfloat16", "float64"), default="float32", help="(default: float32)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    add("--threads", type=int, metavar="N", help="torch's CPU threads (default: torch's own choice)")
-    add("--repeats", type=int, default=50, metavar="N", help="times that each part is timed (default: 50)")
-    add("--topologies", type=int, default=30, metavar="N", help="whole networks to compare with (default: 30)")
-    add("--seed", type=int, default=0, help="of the topologies (default: 0)")
+    add("--threads", type=at_least(1), metavar="N", help="torch's CPU threads (default: torch's own choice)")
+    add("--repeats", type=at_least(1), default=50, metavar="N", help="times that each part is timed (default: 50)")
+    add("--topologies", type=at_least(0), default=30, metavar="N", help="whole networks to compare with (default: 30)")
     add("--cache", type=Path, default=cache_folder(), metavar="DIR", help="as runtime.latency_cache")
     add("--no-cache", action="store_true", help="do not keep the measurement")
     add("--json", type=Path, metavar="OUT", help="write the figures there too")

@@ -8,45 +8,38 @@ them. The images are others than those that runs see where data.root is null.
 
 from __future__ import annotations
 
-import argparse
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+from PIL import Image
 
-from PIL import Image  # noqa: E402
-
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.base.files import atomic_folder  # noqa: E402
-from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION  # noqa: E402
-from fbnetv5.data.index import Index  # noqa: E402
-from fbnetv5.data.interchange import write_annotations  # noqa: E402
-from fbnetv5.data.shapes import ShapesSource  # noqa: E402
-from fbnetv5.report.colours import class_colours, palette  # noqa: E402
+from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.files import atomic_folder
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.data.index import Index
+from fbnetv5.data.interchange import write_annotations
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.report.colours import class_colours, palette
 
 FIRST = 2 * 10**9  # runs see images from 0 and, in validation, from 10**9
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path, help="what to make")
     parser.add_argument("--num", type=int, default=200, help="images (%(default)s)")
     parser.add_argument("--size", type=int, default=128, help="side of an image in pixels (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (%(default)s)")
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the images (%(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        if options.folder.exists():
-            raise InputError(f"{options.folder} exists already; choose another folder")
-        source = ShapesSource(options.num, options.size, options.seed, first=FIRST)
-        make_shapes(source, options.folder, options.format)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    if options.folder.exists():
+        raise InputError(f"{options.folder} exists already; choose another folder")
+    source = ShapesSource(options.num, options.size, options.seed, first=FIRST)
+    make_shapes(source, options.folder, options.format)
     print(f"{options.num:,} images: {options.folder}")
 
 

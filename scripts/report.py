@@ -7,30 +7,21 @@ reads what the run wrote into its folder and puts report.html beside it.
 
 from __future__ import annotations
 
-import argparse
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.report.html import write_report
 
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.report.html import write_report  # noqa: E402
 
-
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_FOLDER", help="folders of runs")
-    try:
-        for run in parser.parse_args(arguments).runs:
-            print(write_report(run))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    for run in parser.parse_args(arguments).runs:
+        print(write_report(run))
 
 
 if __name__ == "__main__":

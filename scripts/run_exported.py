@@ -9,50 +9,42 @@ csv of classes. The sidecar beside the file says how images become its input.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # libraries script on import
+import torch
+from rich.console import Console
+from rich.progress import track
 
-import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import track  # noqa: E402
-
-from fbnetv5.base.distributed import World  # noqa: E402
-from fbnetv5.base.errors import InputError  # noqa: E402
-from fbnetv5.base.files import atomic_path  # noqa: E402
-from fbnetv5.base.types import Sample, Target, TargetKind, UndecodableImageError  # noqa: E402
-from fbnetv5.data.images import read_image  # noqa: E402
-from fbnetv5.data.sources import build_folder_source  # noqa: E402
-from fbnetv5.export.runtime import ExportedModel, load_exported  # noqa: E402
-from fbnetv5.report.pictures import draw_prediction  # noqa: E402
-from fbnetv5.report.predictions import PredictionWriter, mask_paths  # noqa: E402
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.files import atomic_path
+from fbnetv5.base.types import Sample, Target, TargetKind, UndecodableImageError
+from fbnetv5.cli.arguments import parser_of
+from fbnetv5.data.images import read_image
+from fbnetv5.data.sources import build_folder_source
+from fbnetv5.export.runtime import ExportedModel, load_exported
+from fbnetv5.report.pictures import draw_prediction
+from fbnetv5.report.predictions import PredictionWriter, mask_paths
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("file", type=Path, help="the exported model; its sidecar lies beside it")
     parser.add_argument("images", type=Path, help="an image, or a folder of images")
     parser.add_argument("--output", type=Path, default=Path("runs/exported"), help="folder to write to (%(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (the runtime's own choice)")
     parser.add_argument("--threshold", type=float, default=0.0, help="drop boxes of a lower score (%(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        model = load_exported(options.file, threads=options.threads)
-        predict_all(model, find_images(options.images), options.output, options.threshold)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    model = load_exported(options.file, threads=options.threads)
+    predict_all(model, find_images(options.images), options.output, options.threshold)
 
 
 def find_images(path: Path) -> list[Callable[[], Sample]]:

@@ -1,4 +1,4 @@
-"""What makes a network of a final model, where it is not a family's with a topology, and how a config chooses one."""
+"""Networks of final models that are not a family's with a topology, and how a config chooses one."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -18,10 +17,14 @@ from fbnetv5.archs.families import NUM_PATHS, STRIDES, Family, Layer
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.types import Size
 
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")  # which importing fvcore calls
+    from fvcore.nn import FlopCountAnalysis
+
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part of a network costs: MACs an image, and parameters."""
+    """Cost of a part of a network: MACs an image, and parameters."""
 
     macs: int = 0
     params: int = 0

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fbnetv5.base.types import Size
 
-def to_lower_resolution(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+
+def to_lower_resolution(x: Tensor, channels: int, size: Size) -> Tensor:
     """Bring ``x`` to a path of lower resolution: interpolate, then repeat the channels and drop the extra ones.
 
     Args:
@@ -30,7 +32,7 @@ def to_lower_resolution(x: Tensor, channels: int, size: tuple[int, int]) -> Tens
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
 
-def to_higher_resolution(x: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+def to_higher_resolution(x: Tensor, channels: int, size: Size) -> Tensor:
     """Bring ``x`` to a path of higher resolution: average groups of channels, then repeat the nearest pixel.
 
     Args:

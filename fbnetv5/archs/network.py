@@ -13,6 +13,7 @@ from fbnetv5.archs.blocks import build_layers
 from fbnetv5.archs.families import NUM_PATHS, Family
 from fbnetv5.archs.fusion import to_higher_resolution, to_lower_resolution
 from fbnetv5.archs.topology import Block, Topology
+from fbnetv5.base.types import Size
 
 
 class MultiPathNet(nn.Module):
@@ -86,7 +87,7 @@ class MultiPathNet(nn.Module):
             total = total + term
         return total
 
-    def resample(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+    def resample(self, x: Tensor, source: int, target: int, size: Size) -> Tensor:
         """Bring a feature [N, C, H, W] of path ``source`` to path ``target``, of ``size`` (height, width)."""
         resampled = to_lower_resolution if source < target else to_higher_resolution
         return resampled(x, self.channels[target], size)

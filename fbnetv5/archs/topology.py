@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.base.documents import check_keys, read_document
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
 
@@ -128,30 +128,13 @@ class Topology:
         Raises:
             InputError: the file cannot be read or does not describe a topology; the message says what is wrong where.
         """
-        try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read topology {path}: {error.strerror or error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"topology {path} is not YAML: {' '.join(str(error).split())}") from error
-        try:
-            return _parse(document)
-        except ValueError as error:
-            raise InputError(f"topology {path}: {error}") from error
+        return read_document(path, "topology", _parse)
 
 
 def _parse(document: object) -> Topology:
     """Check a file's content, key by key. Raises ValueError."""
-    known = ("num_stages", "paths", "outputs", "info")
-    if not isinstance(document, dict):
-        raise ValueError("expected a mapping with the keys num_stages and paths")
-    for key in document:
-        if key not in known:
-            raise ValueError(f"unknown key '{key}'{nearest(str(key), known)}")
-    for key in known[:2]:
-        if key not in document:
-            raise ValueError(f"the key '{key}' is missing")
-    num_stages, paths = document["num_stages"], document["paths"]
+    entries = check_keys(document, ("num_stages", "paths"), ("outputs", "info"))
+    num_stages, paths = entries["num_stages"], entries["paths"]
     if not _is_int(num_stages):
         raise ValueError(f"num_stages: expected an integer, got {num_stages!r}")
     if not isinstance(paths, dict) or not all(_is_int(path) for path in paths):
@@ -162,7 +145,7 @@ def _parse(document: object) -> Topology:
     blocks = frozenset(
         (stage, path) for path, stages in paths.items() for stage in _distinct_ints(stages, f"paths, {path}")
     )
-    return Topology(num_stages, blocks, _distinct_ints(document.get("outputs", list(ALL_PATHS)), "outputs"))
+    return Topology(num_stages, blocks, _distinct_ints(entries.get("outputs", list(ALL_PATHS)), "outputs"))
 
 
 def _is_int(value: object) -> bool:

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, atomic files, keyed seeds, processes, weights, and the types that all share."""
+"""Ground of all rooms: errors, atomic files, keyed seeds, processes, weights, and the types that all share."""

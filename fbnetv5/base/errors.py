@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -18,3 +20,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or the empty string."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+@contextlib.contextmanager
+def one_line_errors(hint: str = "") -> Iterator[None]:
+    """End the process of a command line with one line on stderr where the input is at fault, or on Ctrl-C.
+
+    A context, or a decorator of the function that runs the command line: ``@one_line_errors()``.
+
+    Args:
+        hint: what to do after Ctrl-C, added to "interrupted".
+
+    Raises:
+        SystemExit: with status 1 for an InputError, 130 for Ctrl-C.
+    """
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print(f"\ninterrupted{f'; {hint}' if hint else ''}", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -15,7 +15,7 @@ import torch
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for; part of every key, so that streams never coincide."""
+    """Purpose of a stream of random numbers; part of every key, so that streams never coincide."""
 
     ARCHITECTURES = 0
     ORDER = 1

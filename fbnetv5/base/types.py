@@ -133,11 +133,11 @@ class Item:
     image: Tensor
     target: dict[str, Any]
     name: str
-    original_size: tuple[int, int]
+    original_size: Size
     skipped: tuple[str, ...] = ()
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """The (height, width) of ``image``."""
         return self.image.shape[-2], self.image.shape[-1]
 
@@ -158,7 +158,7 @@ class LoadFailure:
 
 @dataclass
 class Batch:
-    """What a data loader hands over. It may be empty, where no image of a batch could be read.
+    """Images with targets, as a data loader hands them over; empty, where no image of a batch could be read.
 
     Attributes:
         images: float32 [N, 3, h, w], normalised; padded at the right and at the bottom with 0, the mean colour.
@@ -173,8 +173,8 @@ class Batch:
     images: Tensor
     targets: list[dict[str, Any]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    original_sizes: list[tuple[int, int]] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)
+    original_sizes: list[Size] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failure: str | None = None
 
@@ -202,7 +202,7 @@ class Batch:
         What a network computes of an image then depends on no other image of the batch. ``skipped`` stays with the
         whole.
         """
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[Size, list[int]] = {}
         for row, (height, width) in enumerate(self.sizes):
             groups.setdefault((-(-height // multiple) * multiple, -(-width // multiple) * multiple), []).append(row)
         return [

@@ -14,7 +14,7 @@ from fbnetv5.base.files import atomic_path
 
 WEIGHTS = "model.safetensors"
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError)
-"""What torch and safetensors raise for a file that holds no weights."""
+"""Errors that torch and safetensors raise for a file that holds no weights."""
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,30 +14,17 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.cli.help import help_text
 from fbnetv5.config.read import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
-from fbnetv5.config.schema import RunConfig, describe
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function
-from fbnetv5.heads.classifier import Classifier
-from fbnetv5.heads.lite_maskformer.head import LiteMaskFormer
-from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.heads.simple_baseline.head import SimpleBaseline
 from fbnetv5.jobs import evaluate, export, label, pretrain, search, train
-from fbnetv5.labeling import teachers
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import swept_keys, with_file_axes
 from fbnetv5.runs.run import run_sweep
-from fbnetv5.search.algorithms import MultitaskReinforce, RandomSampling
-from fbnetv5.search.differentiable import SharedForward, SingleTask, TaskByTask
-from fbnetv5.tasks.classification import Classification
-from fbnetv5.tasks.detection import Detection
-from fbnetv5.tasks.keypoints import Keypoints
-from fbnetv5.tasks.segmentation import Segmentation
 
-TASKS = (Classification, Detection, Segmentation, Keypoints)
-METHODS = (MultitaskReinforce, SingleTask, TaskByTask, SharedForward, RandomSampling)
-HEADS = (Classifier, LiteRCNN, LiteMaskFormer, SimpleBaseline)
-TEACHERS = tuple(getattr(teachers, name) for name in teachers.__all__)
+AFTER_INTERRUPT = "resume=true goes on from the last checkpoint"
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 JOBS = {
     "search": search.run,
@@ -49,28 +35,12 @@ JOBS = {
     "export": export.run,
 }
 
-EPILOG = """
-examples:
-  python train_net.py --config configs/quickstart.yaml
-  python train_net.py --config configs/search/pets.yaml data.root=/data/pets seed=1
-  python train_net.py --config configs/quickstart.yaml resume=true
-  python train_net.py --config configs/quickstart.yaml --multirun seed=0,1,2 output=runs/seeds
-  python train_net.py --config configs/train/det/bccd.yaml data.root=/data/bccd
-  python train_net.py --config configs/evaluate.yaml evaluate.model=runs/bccd evaluate.images=photos
-  python train_net.py --config configs/label/photos.yaml label.images=photos
-  python train_net.py --config runs/bccd/config.yaml job=export export.model=runs/bccd output=runs/bccd/export
-  python train_net.py --config configs/sweeps/families.yaml --multirun launcher=processes launcher.jobs=2
-  torchrun --nproc_per_node 8 train_net.py --config configs/search/fbnetv5_a.yaml data.root=runs/imagenet_labels
-
-keys (name = default: meaning):
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     known, overrides = _parser().parse_known_args(arguments)
     sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
-    with _one_line_errors():
+    with one_line_errors(AFTER_INTERRUPT):
         file = _existing(known.config)
         launcher, overrides = split_launcher(overrides)
         overrides = with_file_axes(file, overrides)
@@ -109,12 +79,12 @@ def run_job(config: RunConfig) -> None:
 
 def _hydra_job(node: DictConfig) -> None:
     """One job, as hydra calls it."""
-    with _one_line_errors():
+    with one_line_errors(AFTER_INTERRUPT):
         run_job(replace(to_run_config(node), output=HydraConfig.get().runtime.output_dir))
 
 
 def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
-    """What hydra is told beside the user's overrides: where configs and outputs lie, and to leave logging to us."""
+    """Return what hydra needs beside the user's overrides: where configs and outputs lie; logging is left to us."""
     return [
         f"--config-dir={file.parent}",
         f"--config-name={file.stem}",
@@ -149,43 +119,12 @@ def _writable(output: str) -> None:
         raise InputError(f"output={output} cannot be written to: {error.strerror or error}") from error
 
 
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn an InputError into one line on stderr and status 1, and Ctrl-C into a hint."""
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("\ninterrupted; resume=true goes on from the last checkpoint", file=sys.stderr)
-        raise SystemExit(130) from None
-
-
-def _options(target: type) -> str:
-    parameters = inspect.signature(target).parameters.values()
-    return ", ".join(f"{p.name}={p.default}" for p in parameters if isinstance(p.default, (int, float, str, tuple)))
-
-
 def _parser() -> argparse.ArgumentParser:
-    rows = "\n".join(f"  {key} = {default}: {text}" for key, default, text in describe())
-    sweeping = [(key.removesuffix(".name"), *rest) for key, *rest in describe(LauncherConfig, "launcher.")]
-    rows += "\n\nkeys of a sweep:\n" + "\n".join(f"  {key} = {default}: {text}" for key, default, text in sweeping)
-    classes = "".join(
-        f"\n\n{title} (_target_: options):\n"
-        + "\n".join(f"  {chosen.__module__}.{chosen.__name__}: {_options(chosen)}" for chosen in group)
-        for title, group in (
-            ("tasks", TASKS),
-            ("search methods", METHODS),
-            ("heads", HEADS),
-            ("teachers of the job label", TEACHERS),
-        )
-    )
     parser = argparse.ArgumentParser(
         prog="train_net.py",
         description="Search topologies for several vision tasks in one run; train, evaluate and export; label images.",
         usage="python train_net.py --config FILE [key=value ...] [--multirun]",
-        epilog=f"{EPILOG}{rows}{classes}",
+        epilog=help_text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -142,7 +142,7 @@ class ScheduleConfig:
 
 @dataclass
 class OptimizerConfig:
-    """What moves the weights."""
+    """The optimiser of the weights."""
 
     name: str = option("sgd", "sgd or adamw", choices=("sgd", "adamw"))
     lr: float = option(0.1, "base rate", minimum=0)

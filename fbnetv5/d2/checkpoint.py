@@ -8,15 +8,14 @@ These are supernets, segmentation models and classifiers; detectors have ``fbnet
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
 import torch
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.weights import read_weights, save_weights
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.labeling.teachers.weights import read_state
 
 
@@ -42,16 +41,14 @@ def move_weights(source: Path, target: Path) -> None:
         torch.save({"model": weights}, temporary)
 
 
+@one_line_errors()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     given = parser.parse_args(arguments)
-    try:
-        move_weights(given.source, given.target)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    move_weights(given.source, given.target)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ each class, anchors by size and then ratio, and RGB. Only ``--back`` needs Detec
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.weights import UNREADABLE, WEIGHTS, load_by_name, read_weights
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.rcnn_config import to_config, to_spec
@@ -174,13 +173,10 @@ def _read_checkpoint(file: Path) -> tuple[dict[str, Tensor], bool]:
     return state, bool(average)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fbnetv5.d2.convert",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__, prog="python -m fbnetv5.d2.convert")
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="RUN_FOLDER OUTPUT, or with --back CONFIG WEIGHTS OUTPUT"
     )
@@ -190,18 +186,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = [Path(file) for file in known.files]
     if len(files) != (3 if known.back else 2):
         parser.error("give RUN_FOLDER OUTPUT, or --back CONFIG WEIGHTS OUTPUT")
-    try:
-        if known.back:
-            config, weights, output = files
-            is_average = write_ours(config, weights, output, known.classes)
-            print(f"wrote {output}{', from the moving average of the weights' if is_average else ''}")
-        else:
-            folder, output = files
-            write_detectron2(folder, output)
-            print(f"wrote {output}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    if known.back:
+        config, weights, output = files
+        is_average = write_ours(config, weights, output, known.classes)
+        print(f"wrote {output}{', from the moving average of the weights' if is_average else ''}")
+    else:
+        folder, output = files
+        write_detectron2(folder, output)
+        print(f"wrote {output}")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class FBNetV5BoxHead(LiteBoxHead):
 
     @property
     def output_shape(self) -> Any:
-        """What FastRCNNOutputLayers reads: a vector for each box."""
+        """Shape that FastRCNNOutputLayers reads: a vector for each box."""
         return ShapeSpec(channels=self.channels[-1])
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import ModelConfig
+from fbnetv5.config.targets import find_class
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.heads.lite_rcnn import LiteRCNN
 from fbnetv5.model.build import find_topology
 from fbnetv5.model.task_net import ModelSpec
 
-TARGET = f"{LiteRCNN.__module__}.{LiteRCNN.__qualname__}"
+TARGET = "fbnetv5.heads.lite_rcnn.LiteRCNN"
 NO_LIMIT = sys.maxsize  # the long side of images that have no limit, as in Detectron2's ResizeShortestEdge
 FIXED: dict[str, Any] = {
     "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
@@ -68,7 +69,7 @@ def to_config(spec: ModelSpec, *, topology: str, weights: str) -> dict[str, Any]
     Raises:
         InputError: the head or the network is another one, or the input cannot be Detectron2's.
     """
-    if spec.head.get("_target_") != TARGET:
+    if find_class("model.head", spec.head) is not LiteRCNN:
         raise InputError(
             f"only Lite R-CNN has a counterpart in Detectron2; this model's head is {spec.head['_target_']}"
         )

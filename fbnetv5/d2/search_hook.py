@@ -1,4 +1,4 @@
-"""What a search does in D2Go's training loop beside the trainer's own step."""
+"""A search's work in D2Go's training loop beside the trainer's own step."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class FBNetV5Segmentation(TaskModel):
     head: LiteMaskFormer
 
     def __init__(self, cfg: Any) -> None:
-        super().__init__(cfg, f"{LiteMaskFormer.__module__}.LiteMaskFormer", cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        super().__init__(cfg, "fbnetv5.heads.lite_maskformer.LiteMaskFormer", cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
         self.num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         self.ignored = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
 

@@ -1,4 +1,4 @@
-"""What our final models share as meta-architectures: images in, the network of ``MODEL.FBNETV5``, the core's head."""
+"""The base of our final models as meta-architectures: images in, the network of ``MODEL.FBNETV5``, the core's head."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TaskModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.pixel_mean.device
 
     def batch(self, inputs: Sequence[dict[str, Any]]) -> Tensor:

@@ -76,7 +76,7 @@ class AccuracyEvaluator(DatasetEvaluator):
         """Take in the ``scores`` [K] of images, which are looked up by ``file_name``."""
         names = [entry["file_name"] for entry in inputs]
         targets = [{LABEL.name: self.labels[name]} for name in names]
-        self.accuracy.update([output["scores"] for output in outputs], targets, names, [])
+        self.accuracy.update([output["scores"] for output in outputs], targets, names)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return the accuracies; every process has to ask."""

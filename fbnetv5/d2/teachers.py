@@ -16,9 +16,9 @@ from yaml.constructor import ConstructorError
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.d2.weights import load_weights
+from fbnetv5.heads.pixel_classes import likeliest_of_logits
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, check_num_classes, label_by_size
-from fbnetv5.labeling.teachers.pixels import likeliest
 
 NEEDED = (
     "this teacher needs detectron2, which is not installed and in no package index; datasets/README.md points to its "
@@ -131,7 +131,7 @@ class Detectron2Pixels(ModelTeacher):
         scores = output["sem_seg"].float()  # [K, H, W]
         _check_count(len(scores), self.num_classes, exactly=True)
         if self.has_logits:
-            return self.found_pixels(*likeliest(scores, (scores.shape[1], scores.shape[2])))
+            return self.found_pixels(*likeliest_of_logits(scores, (scores.shape[1], scores.shape[2])))
         best, labels = scores.max(dim=0)
         total = scores.sum(dim=0).clamp_min(torch.finfo(scores.dtype).tiny)
         return self.found_pixels(labels.to(torch.uint8), best / total)

@@ -10,7 +10,17 @@ from torch.utils.data import Dataset
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
-from fbnetv5.base.types import Item, KeyedIndex, LeftOut, LoadFailure, Sample, Source, Target, UndecodableImageError
+from fbnetv5.base.types import (
+    Item,
+    KeyedIndex,
+    LeftOut,
+    LoadFailure,
+    Sample,
+    Size,
+    Source,
+    Target,
+    UndecodableImageError,
+)
 from fbnetv5.data.inputs import InputSpec
 
 Undecodable = Literal["error", "skip"]
@@ -107,5 +117,5 @@ class PreparedDataset(Dataset):
         return Item(self.spec.prepare(sample.image), sample.target, sample.name, _size(sample))
 
 
-def _size(sample: Sample) -> tuple[int, int]:
+def _size(sample: Sample) -> Size:
     return sample.image.shape[-2], sample.image.shape[-1]

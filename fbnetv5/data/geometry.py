@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import IGNORE
+from fbnetv5.base.types import IGNORE, Size
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -36,7 +36,7 @@ OUTSIDE = {
 
 def resized_size(
     height: int, width: int, short_side: int, long_side: int | None = None, *, factor: float = 1.0
-) -> tuple[int, int]:
+) -> Size:
     """Return the (height, width) of an image whose short side becomes ``short_side``, unless that is too long.
 
     ``short_side`` is multiplied by ``factor`` first. Where the long side would exceed ``long_side``, that becomes the
@@ -186,7 +186,7 @@ class Mirror(v2.RandomHorizontalFlip):
         return tv_tensors.wrap(torch.stack([inpt.canvas_size[1] - x, y], dim=-1), like=inpt)
 
 
-def _crop_size(height: int, width: int | None) -> tuple[int, int]:
+def _crop_size(height: int, width: int | None) -> Size:
     size = (height, height if width is None else width)
     if min(size) < 1:
         raise InputError(f"crop {min(size)} must be at least 1 pixel")

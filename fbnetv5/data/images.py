@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import IGNORE, UndecodableImageError
+from fbnetv5.base.types import IGNORE, Size, UndecodableImageError
 
 # what damaged bytes lead PIL's decoders to; a lack of memory or a fault of ours is neither
 DECODER_ERRORS = (
@@ -59,7 +59,7 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def read_mask(path: Path, num_classes: int, size: tuple[int, int]) -> Tensor:
+def read_mask(path: Path, num_classes: int, size: Size) -> Tensor:
     """Decode a file of class ids, one channel (grey or palette), to uint8 [H, W].
 
     Args:
@@ -87,7 +87,7 @@ def read_mask(path: Path, num_classes: int, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(pixels.astype(np.uint8))
 
 
-def read_depth(path: Path, scale: float, size: tuple[int, int]) -> Tensor:
+def read_depth(path: Path, scale: float, size: Size) -> Tensor:
     """Decode a 16-bit grey PNG, as KITTI and NYU Depth store depth, to metres, float32 [H, W]; NaN where it is unknown.
 
     Args:
@@ -112,7 +112,7 @@ def read_depth(path: Path, scale: float, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.where(values == 0, np.nan, values / scale).astype(np.float32))
 
 
-def image_size(path: Path) -> tuple[int, int] | None:
+def image_size(path: Path) -> Size | None:
     """Return (width, height) from the header of a file; None if it cannot be read."""
     try:
         with Image.open(path) as image:

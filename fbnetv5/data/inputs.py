@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.collate import round_up
 from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, Resize, normalised
 
@@ -62,11 +63,16 @@ class InputSpec:
             resized = functional.center_crop(resized, [self.crop, self.crop])
         return normalised(resized, self.mean, self.std)
 
-    def nominal_size(self) -> tuple[int, int]:
+    def nominal_size(self) -> Size:
         """Return the (height, width) that costs are stated at, in pixels: of a crop, or of a wide image."""
         sides = (self.crop, self.crop) if self.crop is not None else (self.short_side, self.long_side)
         height, width = (round_up(side or self.short_side, self.multiple) for side in sides)
         return height, width
+
+    def cost_size(self, kind: TargetKind) -> Size:
+        """Return the nominal size, but where maps are predicted, by convention, short side x short side."""
+        size = self.nominal_size()
+        return size if kind is not TargetKind.MASK else (min(size), min(size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""

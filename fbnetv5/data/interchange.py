@@ -18,7 +18,7 @@ from typing import Any
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import atomic_folder, csv_lines, write_text
 from fbnetv5.base.types import Target, TargetKind
-from fbnetv5.data.coco import read_json
+from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
 from fbnetv5.data.folders import read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import coco_points, parse_points
@@ -81,10 +81,10 @@ def import_index(folder: Path) -> Index:
         InputError: a file is missing or wrong; the message names it.
     """
     path = folder / INSTANCES
-    content = read_json(path)
-    targets, classes, scales = _targets(path, content)
-    rows = _image_rows(path, content, targets)
-    _add_annotations(path, content, rows, {target.name: target for target in targets}, classes)
+    file = read_coco_file(path)
+    targets, classes, scales = _targets(path, file.others)
+    rows = _image_rows(file, targets)
+    _add_annotations(file, rows, {target.name: target for target in targets}, classes)
     by_name = {row["path"]: row for row in rows.values()}
     for target, csv_name in _csv_names(targets, str(path)).items():
         _add_labels(folder / csv_name, by_name, target, classes[target.name])
@@ -194,54 +194,49 @@ def _targets(path: Path, content: Mapping[str, Any]) -> tuple[list[Target], dict
     return targets, classes, scales
 
 
-def _image_rows(path: Path, content: Mapping[str, Any], targets: Sequence[Target]) -> dict[Any, Row]:
+def _image_rows(file: CocoFile, targets: Sequence[Target]) -> dict[Any, Row]:
     """Return the rows by image id, with all but boxes, keypoints and classes."""
     rows: dict[Any, Row] = {}
-    for entry in content["images"]:
-        name, key, files, labelled = (entry.get(k) for k in ("file_name", "id", "files", "labelled"))
-        if not isinstance(name, str) or not isinstance(key, (int, str)) or key in rows:
-            raise InputError(f"{path}: an entry of 'images' needs a 'file_name' and an 'id' of its own, not {entry}")
+    for key, entry in file.images.items():
+        name, files, labelled = (entry.get(k) for k in ("file_name", "files", "labelled"))
         if not isinstance(files, dict) or not isinstance(labelled, list):
-            raise InputError(f"{path}: image '{name}' needs 'labelled', a list, and 'files', an object")
-        size = entry.get("width"), entry.get("height")
-        if not all(side is None or (type(side) is int and 0 < side <= MAX_SIDE) for side in size):
-            raise InputError(f"{path}: image '{name}': width and height must be positive whole numbers, not {size}")
+            raise InputError(f"{file.path}: image '{name}' needs 'labelled', a list, and 'files', an object")
+        size = file.image_size(entry)
+        if max(side or 0 for side in size) > MAX_SIDE:
+            raise InputError(
+                f"{file.path}: image '{name}': width and height must be positive whole numbers up to {MAX_SIDE}, not "
+                f"{size}"
+            )
         row: Row = {"path": name, "width": size[0], "height": size[1]}
         for target in targets:
             if target.kind is TargetKind.BOXES and target.name in labelled:
                 row[target.name], row[target.labels_key] = [], []
             elif target.kind in IN_FILES:
-                row[target.name] = file = files.get(target.name)
-                if file is not None and not isinstance(file, str):
-                    raise InputError(f"{path}: image '{name}': 'files' should name its {target.name}, not {file}")
+                row[target.name] = place = files.get(target.name)
+                if place is not None and not isinstance(place, str):
+                    raise InputError(f"{file.path}: image '{name}': 'files' should name its {target.name}, not {place}")
         rows[key] = row
     return rows
 
 
 def _add_annotations(
-    path: Path,
-    content: Mapping[str, Any],
+    file: CocoFile,
     rows: Mapping[Any, Row],
     targets: Mapping[str, Target],
     classes: Mapping[str, Sequence[str]],
 ) -> None:
-    label_of = _labels_of_categories(path, content["categories"], targets, classes)
-    for position, annotation in enumerate(content["annotations"]):
-        where = f"{path}: annotation {annotation.get('id', f'at position {position}')}"
-        image_id, category_id, box = (annotation.get(k) for k in ("image_id", "category_id", "bbox"))
-        ids_are_plain = isinstance(image_id, (int, str)) and isinstance(category_id, (int, str))
-        if not ids_are_plain or image_id not in rows or category_id not in label_of:
-            raise InputError(f"{where} belongs to image {image_id} and category {category_id}; one is not listed")
+    label_of = _labels_of_categories(file.path, file.categories, targets, classes)
+    for where, annotation in file.annotations():
+        row, category_id = rows[file.image_id(annotation, where)], annotation.get("category_id")
+        if not isinstance(category_id, (int, str)) or category_id not in label_of:
+            raise InputError(f"{where} has category id {category_id}, which 'categories' does not list")
         target, label = label_of[category_id]
-        row = rows[image_id]
         if target.kind is TargetKind.KEYPOINTS:
             row[target.name] = parse_points(annotation.get("keypoints"), len(classes[target.name]), where)
             continue
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, (int, float)) for value in box):
-            raise InputError(f"{where} needs a 'bbox' of four numbers (x, y, width, height), not {box}")
+        x, y, width, height = box_of(annotation, where)
         if annotation.get("iscrowd"):
             continue
-        x, y, width, height = box
         row.setdefault(target.name, []).append([x, y, x + width, y + height])
         row.setdefault(target.labels_key, []).append(label)
 

@@ -6,14 +6,13 @@ added when keypoints are read, and taken off when they are written.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.data.coco import read_json
+from fbnetv5.data.coco_file import is_number, read_coco_file
 
 HALF_PIXEL = 0.5
 SIDES = ("left", "right")  # in names of keypoints
@@ -50,29 +49,18 @@ def read_people(path: Path) -> tuple[tuple[str, ...], dict[str, PersonImage], di
         InputError: the file is missing or malformed, has no category with keypoints or several, lists an image twice,
             or has an annotation of an unknown image or without three numbers a keypoint.
     """
-    content = read_json(path)
-    category = _category(path, content["categories"])
+    file = read_coco_file(path)
+    category = _category(path, file.categories)
     names = tuple(category["keypoints"])
-    images: dict[str, PersonImage] = {}
-    by_id: dict[Any, PersonImage] = {}
-    for entry in content["images"]:
-        name, key = entry.get("file_name"), entry.get("id")
-        if not isinstance(name, str) or not isinstance(key, (int, str)):
-            raise InputError(f"{path}: an entry of 'images' needs 'id' and 'file_name', not {entry}")
-        if name in images or key in by_id:
-            raise InputError(f"{path}: image '{name}' (id {key}) is listed more than once")
-        by_id[key] = images[name] = PersonImage(entry, [])
-    for position, entry in enumerate(content["annotations"]):
-        where = f"{path}: annotation {entry.get('id', f'at position {position}')}"
-        key = entry.get("image_id")
+    images = {key: PersonImage(entry, []) for key, entry in file.images.items()}
+    for where, entry in file.annotations():
         if entry.get("category_id") != category["id"]:
             continue
-        if not isinstance(key, (int, str)) or key not in by_id:
-            raise InputError(f"{where} belongs to image id {key}, which 'images' does not list")
+        key = file.image_id(entry, where)
         points = parse_points(entry.get("keypoints"), len(names), where)
         if not entry.get("iscrowd") and any(visibility for _, _, visibility in points):
-            by_id[key].people.append(Person(points, entry))
-    return names, images, category
+            images[key].people.append(Person(points, entry))
+    return names, {image.entry["file_name"]: image for image in images.values()}, category
 
 
 def read_keypoints(
@@ -107,7 +95,7 @@ def parse_points(values: Any, count: int, where: str) -> list[Point]:
     Raises:
         InputError: there are not three finite numbers for each of ``count`` points, or a visibility is not 0, 1 or 2.
     """
-    if not isinstance(values, list) or len(values) != 3 * count or not all(map(_is_number, values)):
+    if not isinstance(values, list) or len(values) != 3 * count or not all(map(is_number, values)):
         raise InputError(f"{where} needs 'keypoints', {3 * count} numbers: x, y, visibility of {count} points")
     points: list[Point] = []
     for x, y, visibility in zip(values[::3], values[1::3], values[2::3], strict=True):
@@ -121,18 +109,6 @@ def coco_points(points: Sequence[Sequence[float]]) -> list[float]:
     """Return points (x, y, visibility or score) as COCO's list; those of visibility 0 are 0, 0, 0."""
     rows = [(x - HALF_PIXEL, y - HALF_PIXEL, last) if last else (0.0, 0.0, 0) for x, y, last in points]
     return [value for row in rows for value in row]
-
-
-def person_box(entry: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
-    """Return an annotation's box: x, y, width, height.
-
-    Raises:
-        InputError: it has none.
-    """
-    box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise InputError(f"{where}: a person needs a 'bbox' of four numbers (x, y, width, height), not {box}")
-    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
 def mirror_order(names: Sequence[str]) -> list[int]:
@@ -160,7 +136,7 @@ def _swapped(name: str) -> str:
     return name
 
 
-def _category(path: Path, categories: list[dict[str, Any]]) -> dict[str, Any]:
+def _category(path: Path, categories: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found = [entry for entry in categories if entry.get("keypoints")]
     if len(found) != 1:
         raise InputError(f"{path}: {len(found)} categories name 'keypoints'; one must")
@@ -170,7 +146,3 @@ def _category(path: Path, categories: list[dict[str, Any]]) -> dict[str, Any]:
     if not isinstance(found[0].get("id"), int):
         raise InputError(f"{path}: the category with 'keypoints' needs a whole number 'id'")
     return found[0]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

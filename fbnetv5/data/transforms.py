@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import IGNORE, Target, TargetKind
+from fbnetv5.base.types import IGNORE, Size, Target, TargetKind
 from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, Mirror, PadTo, Resize, Turn, normalised
 
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
@@ -183,7 +183,7 @@ def moved_keypoints(moved: tv_tensors.KeyPoints, visibility: Tensor, mirrored: S
     return keypoints[list(mirrored)] if mirrored is not None and was_mirrored else keypoints
 
 
-def _wrap(value: Tensor, kind: TargetKind, canvas: tuple[int, int]) -> tv_tensors.TVTensor:
+def _wrap(value: Tensor, kind: TargetKind, canvas: Size) -> tv_tensors.TVTensor:
     if kind is TargetKind.BOXES:
         return tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=canvas)
     if kind is TargetKind.KEYPOINTS:  # and three points that tell afterwards whether the image was mirrored

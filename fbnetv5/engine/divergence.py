@@ -1,4 +1,4 @@
-"""What ends a run whose losses or gradients are no numbers any more."""
+"""Losses and gradients that are no numbers any more end a run; gradients that are too long are clipped."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from fbnetv5.model.task_net import TaskNet
 
 
 class Writer(Protocol):
-    """What takes predictions, such as ``report.predictions.PredictionWriter``."""
+    """A receiver of predictions, such as ``report.predictions.PredictionWriter``."""
 
     def add(self, names: Sequence[str], predictions: Sequence[Any], sizes: Sequence[Size]) -> None:
         """Take one prediction an image, with the image's name and its stored (height, width)."""
@@ -61,7 +61,7 @@ def evaluate(
             images = part.images.to(world.device, dtype, memory_format=torch.channels_last)
             predictions = model(images, true_sizes=part.sizes, output_sizes=part.original_sizes)
             if evaluator is not None:
-                evaluator.update(predictions, part.targets, part.names, part.original_sizes)
+                evaluator.update(predictions, part.targets, part.names)
             if writer is not None:
                 writer.add(part.names, predictions, part.original_sizes)
     if writer is not None:

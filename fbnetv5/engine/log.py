@@ -1,4 +1,4 @@
-"""What a run tells: a progress line, metrics.jsonl, probabilities.csv, TensorBoard. Rank 0 alone writes."""
+"""The log of a run: a progress line, metrics.jsonl, probabilities.csv, TensorBoard. Rank 0 alone writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``runtime.precision`` means."""
+"""The meaning of ``runtime.precision``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an exported model is from the trained one: differences of what they predict, and of their metrics."""
+"""Agreement of an exported model with the trained one: differences of what they predict, and of their metrics."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
 from fbnetv5.export.network import DeployedNetwork
-from fbnetv5.heads.deployed import DeployableHead
+from fbnetv5.heads.head import DeployableHead
 from fbnetv5.model.task_net import TaskNet
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)

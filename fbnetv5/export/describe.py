@@ -1,4 +1,4 @@
-"""What a sidecar says about a file before the file is run."""
+"""Description of an exported file before it is run, for its sidecar."""
 
 from __future__ import annotations
 

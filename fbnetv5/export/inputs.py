@@ -1,4 +1,4 @@
-"""How an image becomes the input of an exported model, which has one size."""
+"""Images as the input of an exported model, which has one size."""
 
 from __future__ import annotations
 

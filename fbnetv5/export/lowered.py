@@ -1,4 +1,4 @@
-"""What an exporter hands back: the bytes of a file, and what of the model each backend took over."""
+"""Result of an exporter: the bytes of a file, and what of the model each backend took over."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.base.types import Size
 
 
 class DeployedNetwork(MultiPathNet):
@@ -29,13 +30,13 @@ class DeployedNetwork(MultiPathNet):
                 means = group_means(self.channels[source], self.channels[target])
                 self.register_buffer(_name(source, target), means, persistent=False)
 
-    def resample(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+    def resample(self, x: Tensor, source: int, target: int, size: Size) -> Tensor:
         """Bring a feature [N, C, H, W] of path ``source`` to path ``target``, of ``size`` (height, width)."""
         if source < target:
             return super().resample(x, source, target, size)
         return self.enlarge(F.conv2d(x, getattr(self, _name(source, target))), source, target, size)
 
-    def enlarge(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+    def enlarge(self, x: Tensor, source: int, target: int, size: Size) -> Tensor:
         """Enlarge a feature [N, C, H, W] of path ``source`` to ``size`` (height, width) by repeating pixels."""
         return F.interpolate(x, size=size, mode="nearest")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from fbnetv5.base.distributed import World
 from fbnetv5.base.types import Size, Source
 from fbnetv5.export.inputs import fitted
-from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.model.task_net import TaskNet
 
 
@@ -67,8 +67,7 @@ def rate(model: TaskNet, source: Source, predictor: Predictor) -> dict[str, floa
     evaluator = build_evaluator(target, model.spec.classes)
     for row in rows:
         sample = source.load(row)
-        height, width = sample.image.shape[-2:]
-        evaluator.update([predictor.predict(sample.image)], [sample.target], [sample.name], [(height, width)])
+        evaluator.update([predictor.predict(sample.image)], [sample.target], [sample.name])
     return evaluator.compute(World(0, 1, torch.device("cpu")))
 
 

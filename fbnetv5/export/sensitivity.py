@@ -1,4 +1,4 @@
-"""Which part of a model int8 hurts most: each is put into int8 alone, and the outputs are compared."""
+"""Sensitivity of a model's parts to int8: each is put into int8 alone, and the outputs are compared."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
-from fbnetv5.base.types import TargetKind
+from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.inputs import InputSpec
 
 FORMAT = 1  # raised when older versions cannot read it any more
@@ -18,7 +18,7 @@ FORMAT = 1  # raised when older versions cannot read it any more
 
 @dataclass
 class Sidecar:
-    """What is written beside an exported model.
+    """Description that is written beside an exported model.
 
     Attributes:
         runtime: executorch, onnx or torchscript.
@@ -65,13 +65,13 @@ class Sidecar:
         return TargetKind(self.kind)
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """(height, width) of the input in pixels."""
         return self.input["shape"][2], self.input["shape"][3]
 
     @property
     def input_spec(self) -> InputSpec:
-        """How the trained model saw images."""
+        """Size and normalisation that the trained model saw images at."""
         return InputSpec.from_dict(self.input["resize"])
 
 

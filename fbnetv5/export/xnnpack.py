@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.base.types import Size
 from fbnetv5.export.network import DeployedNetwork
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -48,7 +49,7 @@ class XNNPACKNetwork(DeployedNetwork):
             kernel = torch.eye(self.channels[path])[:, :, None, None].expand(-1, -1, 2, 2)
             self.register_buffer(f"repeat_{path}", kernel.contiguous(), persistent=False)
 
-    def enlarge(self, x: Tensor, source: int, target: int, size: tuple[int, int]) -> Tensor:
+    def enlarge(self, x: Tensor, source: int, target: int, size: Size) -> Tensor:
         """Enlarge a feature [N, C, H, W] of path ``source`` to ``size`` (height, width) by repeating pixels."""
         factor = 2 ** (source - target)
         if size != (x.shape[-2] * factor, x.shape[-1] * factor):  # of an odd size

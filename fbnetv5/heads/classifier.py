@@ -81,7 +81,7 @@ class Classifier(LabelHead):
         return logits
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what classifies one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        """Return what classifies one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
         return DeployedClassifier(self)
 
     def macs(self, sizes: Sequence[Size]) -> int:

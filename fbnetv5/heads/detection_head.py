@@ -1,4 +1,4 @@
-"""What heads that find boxes share: targets, losses and detections, in torchvision's terms and in ours."""
+"""Base of heads that find boxes: targets, losses and detections, in torchvision's terms and in ours."""
 
 from __future__ import annotations
 
@@ -31,12 +31,8 @@ class DetectionHead(nn.Module, ABC):
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Return the losses, by name (training), or a dict an image (evaluation).
 
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w] for all of ``paths``.
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``boxes`` [m, 4] (xyxy pixels) and ``box_labels`` int64 [m] (0..K-1).
-            true_sizes: what the images measured before they were padded; boxes are clipped to it.
-            output_sizes: what the stored images measure, in whose pixels boxes are; by default the true sizes.
+        The arguments are those of :class:`~fbnetv5.heads.head.Head`; targets hold ``boxes`` [m, 4] (xyxy pixels) and
+        ``box_labels`` int64 [m] (0..K-1). Boxes are clipped to the true sizes.
 
         Returns:
             the losses; or for each image ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] and ``scores`` [m]

@@ -1,4 +1,4 @@
-"""What heads that give an image one class share: the losses, and the probabilities."""
+"""Base of heads that give an image one class: the losses, and the probabilities."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LabelHead(nn.Module, ABC):
         2012.12877, with one classifier for both), and labels alone are smoothed.
 
         Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
+            features: as in :class:`~fbnetv5.heads.head.Head`.
             targets: n dicts with ``label``, and all or none with ``teacher_label``; both int, 0..K-1.
             image_size, true_sizes, output_sizes: not read; a class has no size.
 

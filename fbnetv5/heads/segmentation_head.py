@@ -1,4 +1,4 @@
-"""What heads that give every pixel a class share."""
+"""Base of heads that give every pixel a class."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
+from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 
 
 class SegmentationHead(nn.Module, ABC):
-    """Segmentation: a class a pixel. A head of this kind has :meth:`losses` and :meth:`classify`.
+    """Segmentation: a class a pixel. A head of this kind has :meth:`losses` and :meth:`pixel_classes`.
 
     Args:
         num_classes: classes of pixels, at most 255.
@@ -37,12 +38,8 @@ class SegmentationHead(nn.Module, ABC):
     ) -> dict[str, Tensor] | list[Tensor]:
         """Return the losses, by name (training), or a map of class ids, uint8 [H, W], an image (evaluation).
 
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w] for all of ``paths``.
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``segmentation`` uint8 [height, width], 255 = ignore (and in the padding).
-            true_sizes: what the images measured before they were padded; the maps are cropped to it.
-            output_sizes: what the stored images measure, and the maps are resized to; by default the true sizes.
+        The arguments are those of :class:`~fbnetv5.heads.head.Head`; targets hold ``segmentation`` uint8 of the image
+        size, 255 = ignore (and in the padding). Maps are cropped to the true sizes, then resized to the output sizes.
 
         Raises:
             InputError: the head cannot learn from a batch of one image, in training.
@@ -58,7 +55,6 @@ class SegmentationHead(nn.Module, ABC):
     def losses(self, features: Features, image_size: Size, masks: Tensor) -> dict[str, Tensor]:
         """Return the losses, by name; ``masks`` are uint8 [n, height, width] of ``image_size``, 255 = ignore."""
 
-    @abstractmethod
     def classify(
         self,
         features: Features,
@@ -73,6 +69,14 @@ class SegmentationHead(nn.Module, ABC):
         Raises:
             ValueError: the sizes do not fit the images.
         """
+        sizes = unpadded_sizes(true_sizes, image_size, len(features[self.paths[0]]))
+        return self.pixel_classes(features, image_size, sizes, stored_sizes(output_sizes, sizes))
+
+    @abstractmethod
+    def pixel_classes(
+        self, features: Features, image_size: Size, sizes: list[Size], output_sizes: list[Size]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return what :meth:`classify` does, for ``sizes`` of the images before they were padded."""
 
     def no_weight_decay(self) -> set[str]:
         """Return no names: all weights are decayed."""

@@ -21,7 +21,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.engine.log import format_metrics
 from fbnetv5.engine.run_folder import open_run_folder
-from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.model.folder import load
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
@@ -127,7 +127,7 @@ def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
 
 
 def _report(config: RunConfig, model: TaskNet, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """What metrics.json holds: the metrics, what was measured, and under which configuration."""
+    """Return what metrics.json holds: the metrics, what was measured, and under which configuration."""
     cost, network = model.cost(), model.network
     if isinstance(network, MultiPathNet):
         described = {"family": network.family.name, "blocks": len(network.topology.blocks)}

@@ -60,7 +60,7 @@ def run(config: RunConfig, folder: Path) -> None:
 
 @dataclass
 class Export:
-    """What all files of an export have in common.
+    """The parts that all files of an export have in common.
 
     Attributes:
         config: of the job.

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
 from fbnetv5.config.schema import ModelConfig
+from fbnetv5.engine.batch_norm import bn_layers
 from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -84,7 +84,7 @@ def freeze_network(model: MultitaskNet, weights: Mapping[str, Tensor], folder: s
     network = {name: tensor for name, tensor in weights.items() if name.startswith(NETWORK)}
     load_by_name(model, network, optional=HEADS, origin=Path(folder) / WEIGHTS)
     model.network.requires_grad_(False)
-    for layer in _bn_layers(model.network):
+    for layer in bn_layers(model.network):
         layer.track_running_stats = False  # of a layer that has them, torch then leaves them as they are
 
 
@@ -98,12 +98,8 @@ def require_same_network(kept: Mapping[str, Tensor], restored: Mapping[str, Tens
             )
 
 
-def _bn_layers(module: nn.Module) -> list[_BatchNorm]:
-    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-
-
 def _described(file: Path) -> dict[str, Any]:
-    """What a run's configuration says of its supernet: job, family and num_stages."""
+    """Return what a run's configuration says of its supernet: job, family and num_stages."""
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
         model = document["model"]

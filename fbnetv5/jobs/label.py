@@ -177,7 +177,7 @@ def _finish(options: LabelConfig, labeler: Labeler, plan: Plan, images: Path, fo
 
 
 def _heading(plan: Plan, labeler: Labeler, missing: Sequence[int], world: World, folder: Path) -> str:
-    """What is about to run, in one line."""
+    """Return what is about to run, in one line."""
     targets = ", ".join(f"{target.name} ({len(names)} classes)" for target, names in labeler.classes.items())
     return (
         f"label {targets}: {plan.num_images:,} images, {plan.num_images_of(missing):,} of them to do, in "

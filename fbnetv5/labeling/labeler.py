@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
+from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Size, Target
 from fbnetv5.labeling.loading import Loaded
 from fbnetv5.labeling.teacher import Boxes, BoxTeacher, Pixels, PixelTeacher
 
@@ -114,7 +114,7 @@ def check_teachers(box_teacher: BoxTeacher | None, pixel_teacher: PixelTeacher |
         )
 
 
-def keep_boxes(found: Boxes, size: tuple[int, int], threshold: float) -> tuple[list[list[float]], list[int]]:
+def keep_boxes(found: Boxes, size: Size, threshold: float) -> tuple[list[list[float]], list[int]]:
     """Return the boxes of a score of at least ``threshold``, clipped to the image, with their class ids.
 
     What has no area then, or is not finite, is dropped.

@@ -1,4 +1,4 @@
-"""Which images a labelling run labels, in which order and in which shards: settled once, so that a resumed run agrees.
+"""Plan of a labelling run: its images, their order and their shards, settled once, so that a resumed run agrees.
 
 A folder with two files: ``images.parquet`` holds name and class name of each image, a row group a shard, and
 ``plan.json`` what is to be known of all of them. Neither writing nor reading it holds all names in memory.

@@ -1,4 +1,4 @@
-"""What was found in labelled images, counted shard by shard."""
+"""Counts of what was found in labelled images, shard by shard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a teacher is: a pretrained model that labels images, of boxes or of every pixel.
+"""Teachers: pretrained models that label images, with boxes or with a class for every pixel.
 
 Shapes: n boxes, K classes, an image of H x W pixels as it is stored.
 """

@@ -1,4 +1,4 @@
-"""What a search counts as the cost of a block (``search.cost``)."""
+"""Cost of a block, as a search counts it (``search.cost``)."""
 
 from __future__ import annotations
 

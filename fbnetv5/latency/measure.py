@@ -114,16 +114,32 @@ def table_of(seconds: Mapping[Part, list[float]], conditions: Conditions) -> Lat
 
 
 def seconds_in_turn(
-    calls: Mapping[K, Call], repeats: int, device: torch.device, clock: Clock = time.perf_counter
+    calls: Mapping[K, Call],
+    repeats: int,
+    device: torch.device,
+    clock: Clock = time.perf_counter,
+    *,
+    warm_up: int = WARM_UP,
+    prepare: Callable[[K, int], object] | None = None,
 ) -> dict[K, list[float]]:
     """Time every call once a round, and return each one's seconds, ``repeats`` numbers.
 
     What else the machine does meets all calls alike, and each finds the caches as another left them; every second round
-    goes backwards. The first rounds are not counted. A call on a GPU is timed until the GPU is done.
+    goes backwards. A call on a GPU is timed until the GPU is done.
+
+    Args:
+        calls: to time, by any key.
+        repeats: rounds that count.
+        device: that the calls work on.
+        clock: seconds since some moment.
+        warm_up: rounds before those; their numbers are negative.
+        prepare: takes a call's key and the number of the round before each call, and is not timed.
     """
     seconds: dict[K, list[float]] = {key: [] for key in calls}
-    for number in range(-WARM_UP, repeats):
+    for number in range(-warm_up, repeats):
         for key in list(calls) if number % 2 else reversed(list(calls)):
+            if prepare is not None:
+                prepare(key, number)
             _synchronize(device)
             start = clock()
             calls[key]()

@@ -1,7 +1,7 @@
-"""The latency of a network's parts, and what of it a block is charged with.
+"""The latency of a network's parts, and what of it counts as the cost of a block.
 
 A network's time is that of its trunk, its blocks and its fusion edges. An edge exists where both of its ends do, so
-no price a block gives that time exactly. :meth:`LatencyTable.block_latencies` halves an edge between its two blocks.
+no cost a block gives that time exactly. :meth:`LatencyTable.block_latencies` halves an edge between its two blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NUM_VALUES = NUM_PATHS * (2 + NUM_PATHS)
 
 @dataclass(frozen=True)
 class Conditions:
-    """What latencies depend on; tables of equal conditions stand for each other.
+    """Conditions that latencies depend on; tables of equal conditions stand for each other.
 
     Attributes:
         device: name of the CPU model or of the GPU.
@@ -80,13 +80,13 @@ class LatencyTable:
         return sum(self.partition_ms)
 
     def block_latencies(self, num_stages: int) -> list[float]:
-        """Return the milliseconds that each block is charged with, stage by stage: ``num_stages`` x 4 numbers.
+        """Return the milliseconds that each block costs, stage by stage: ``num_stages`` x 4 numbers.
 
-        A block is charged with its own time and with fusion: an edge between two blocks is shared half and half, an
-        edge from the trunk (into stage 1) or to one of the four outputs (from the last stage) is the block's alone. So
-        trunk and sum are :meth:`network_ms` of the supernet and of the network without blocks, and at least that of
-        any other with four outputs: a_i / 2 + a_j / 2 >= a_i a_j. Where all blocks are as likely as not, no other
-        costs and constant have a smaller squared error (but for a constant: 1 / 4 of each shared edge too much).
+        A block costs its own time and fusion's: an edge between two blocks is shared half and half, an edge from the
+        trunk (into stage 1) or to one of the four outputs (from the last stage) is the block's alone. So trunk and sum
+        are :meth:`network_ms` of the supernet and of the network without blocks, and at least that of any other with
+        four outputs: a_i / 2 + a_j / 2 >= a_i a_j. Where all blocks are as likely as not, no other costs and constant
+        have a smaller squared error (but for a constant: 1 / 4 of each shared edge too much).
         """
         received = [sum(row[path] for row in self.fusion_ms) for path in range(NUM_PATHS)]
         sent = [sum(row) for row in self.fusion_ms]

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import COCO
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target
+from fbnetv5.base.types import Target, TargetDict
+from fbnetv5.metrics.coco_protocol import coco_of, defined_means, precision_and_recall
 from fbnetv5.metrics.coco_truth import CocoTruth, TrueBox, common_prefix, read_coco_truth
-from fbnetv5.metrics.gather import gather_list
+from fbnetv5.metrics.evaluator import Evaluator
+from fbnetv5.metrics.gather import gather_images
 
 ALL_IOUS, IOU_50, IOU_75 = slice(None), slice(0, 1), slice(5, 6)  # of 0.5, 0.55, ... 0.95
 ANY_AREA, SMALL, MEDIUM, LARGE = range(4)  # below 32 x 32 pixels, below 96 x 96, above
@@ -45,7 +47,7 @@ class Detected(NamedTuple):
     truth: list[TrueBox]
 
 
-class CocoAP:
+class CocoAP(Evaluator):
     """COCO's twelve numbers, and ``AP/<class>`` and ``AP50/<class>``.
 
     A number is left out if there is no object to define it, such as APs without small ones; a class without objects
@@ -64,38 +66,22 @@ class CocoAP:
     main_metric = "AP"
 
     def __init__(self, target: Target, classes: Sequence[str], coco_json: Path | None = None) -> None:
-        self.target = target
-        self.classes = tuple(classes)
+        super().__init__(target, classes)
         self._file = read_coco_truth(coco_json, classes) if coco_json else None
         self._images: list[Detected] = []
 
-    def update(
-        self,
-        predictions: Sequence[Mapping[str, Tensor]],
-        targets: Sequence[dict[str, Any]],
-        names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
-    ) -> None:
-        """Add images; see ``Evaluator``."""
-        for prediction, target, name in zip(predictions, targets, names, strict=True):
-            if self.target.name not in target:
-                continue
-            boxes, scores = (prediction[key].float().cpu().numpy() for key in ("boxes", "scores"))
-            labels = prediction["box_labels"].cpu().numpy()
-            if boxes.shape != (len(scores), 4) or len(labels) != len(scores):
-                raise ValueError(f"image '{name}': {boxes.shape} boxes, {len(labels)} labels, {len(scores)} scores")
-            true_boxes = _xywh(target[self.target.name].cpu().numpy()).tolist() if self._file is None else []
-            true_labels = target[self.target.labels_key].tolist() if self._file is None else []
-            truth = [TrueBox(tuple(b), k, b[2] * b[3]) for b, k in zip(true_boxes, true_labels, strict=True)]
-            self._images.append(Detected(name, _xywh(boxes), labels, scores, truth))
+    def add(self, prediction: Mapping[str, Tensor], target: TargetDict, name: str) -> None:
+        boxes, scores = (prediction[key].float().cpu().numpy() for key in ("boxes", "scores"))
+        labels = prediction["box_labels"].cpu().numpy()
+        if boxes.shape != (len(scores), 4) or len(labels) != len(scores):
+            raise ValueError(f"image '{name}': {boxes.shape} boxes, {len(labels)} labels, {len(scores)} scores")
+        true_boxes = _xywh(target[self.target.name].cpu().numpy()).tolist() if self._file is None else []
+        true_labels = target[self.target.labels_key].tolist() if self._file is None else []
+        truth = [TrueBox(tuple(b), k, b[2] * b[3]) for b, k in zip(true_boxes, true_labels, strict=True)]
+        self._images.append(Detected(name, _xywh(boxes), labels, scores, truth))
 
     def compute(self, world: World) -> dict[str, float]:
-        """Rate all images of all ranks; see ``Evaluator``."""
-        images = sorted(gather_list(world, self._images), key=lambda image: image.name)
-        if not images:
-            raise InputError(f"nothing to evaluate: no image is labelled with '{self.target.name}'")
-        if len({image.name for image in images}) < len(images):
-            raise ValueError("an image was evaluated more than once")
+        images = gather_images(world, self._images, self.target)
         if self._file is not None:
             images = _with_truth(images, self._file)
         values = summarize(*_evaluate(images, len(self.classes)), self.classes)
@@ -118,7 +104,7 @@ def summarize(precision: np.ndarray, recall: np.ndarray, classes: Sequence[str])
     for k, label in enumerate(classes):
         slices[f"AP/{label}"] = precision[:, :, k, ANY_AREA, TOP_100]
         slices[f"AP50/{label}"] = precision[IOU_50, :, k, ANY_AREA, TOP_100]
-    return {name: float(part[part > -1].mean()) for name, part in slices.items() if (part > -1).any()}
+    return defined_means(slices)
 
 
 def _evaluate(images: Sequence[Detected], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,24 +114,14 @@ def _evaluate(images: Sequence[Detected], num_classes: int) -> tuple[np.ndarray,
             truth.append(_annotation(image_id, true.label, list(true.box), area=true.area, iscrowd=int(true.is_crowd)))
         for box, label, score in zip(image.boxes.tolist(), image.labels, image.scores, strict=True):
             detections.append(_annotation(image_id, int(label), box, area=box[2] * box[3], score=float(score)))
-    evaluation = COCOeval_faster(
-        _coco(truth, len(images), num_classes),
-        _coco(detections, len(images), num_classes),
-        "bbox",
-        print_function=_mute,
+    return precision_and_recall(
+        _coco(truth, len(images), num_classes), _coco(detections, len(images), num_classes), "bbox"
     )
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
 
 
 def _coco(annotations: list[dict[str, Any]], num_images: int, num_classes: int) -> COCO:
-    content = {
-        "images": [{"id": image_id} for image_id in range(1, num_images + 1)],
-        "categories": [{"id": label + 1} for label in range(num_classes)],
-        "annotations": [{"id": key, **annotation} for key, annotation in enumerate(annotations, start=1)],
-    }
-    return COCO(content, print_function=_mute)
+    numbered = [{"id": key, **annotation} for key, annotation in enumerate(annotations, start=1)]
+    return coco_of(numbered, num_images=num_images, num_categories=num_classes)
 
 
 def _annotation(image_id: int, label: int, box: list[float], **others: float) -> dict[str, Any]:
@@ -167,7 +143,3 @@ def _with_truth(images: Sequence[Detected], file: CocoTruth) -> list[Detected]:
 def _xywh(boxes: np.ndarray) -> np.ndarray:
     corners = boxes.astype(np.float64)
     return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-
-
-def _mute(*_: object) -> None:
-    """Print nothing."""

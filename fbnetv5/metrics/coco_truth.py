@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.errors import InputError
+from fbnetv5.data.coco_file import ImageId, box_of, is_number, read_coco_file
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrueBox:
 
 @dataclass(frozen=True)
 class CocoTruth:
-    """What a COCO file says.
+    """Ground truth of a COCO file.
 
     Attributes:
         path: of the file.
@@ -44,7 +44,7 @@ class CocoTruth:
 
     path: Path
     boxes: Mapping[str, list[TrueBox]]
-    image_ids: Mapping[str, int | str]
+    image_ids: Mapping[str, ImageId]
     category_ids: Mapping[int, int]
 
 
@@ -54,20 +54,15 @@ def read_coco_truth(path: Path, classes: Sequence[str]) -> CocoTruth:
     Raises:
         InputError: it is missing or malformed, or has a category that is no class.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        images = sorted(content["images"], key=lambda image: (isinstance(image["id"], str), image["id"]))
-        names = {image["id"]: str(image["file_name"]) for image in images}
-        labels = {entry["id"]: _label(path, entry["name"], classes) for entry in content["categories"]}
-        boxes: dict[str, list[TrueBox]] = {name: [] for name in names.values()}
-        for entry in content["annotations"]:
-            boxes[names[entry["image_id"]]].append(_true_box(entry, labels))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this annotation file: {error.strerror or error}") from error
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a COCO file of boxes: {type(error).__name__}: {error}") from error
+    file = read_coco_file(path)
+    _, label_of = file.labels(classes)
+    ids = sorted(file.images, key=lambda key: (isinstance(key, str), key))
+    names = {key: file.images[key]["file_name"] for key in ids}
+    boxes: dict[str, list[TrueBox]] = {name: [] for name in names.values()}
+    for where, entry in file.annotations():
+        boxes[names[file.image_id(entry, where)]].append(_true_box(entry, label_of, where))
     image_ids = {name: key for key, name in names.items()}
-    return CocoTruth(path, boxes, image_ids, {label: key for key, label in labels.items()})
+    return CocoTruth(path, boxes, image_ids, {label: key for key, label in label_of.items()})
 
 
 def common_prefix(names: Collection[str], listed: Collection[str]) -> str:
@@ -84,13 +79,11 @@ def _without(name: str, folder: str) -> str | None:
     return name[len(folder) :] if name.startswith(folder) else None
 
 
-def _label(path: Path, name: str, classes: Sequence[str]) -> int:
-    if name not in classes:
-        raise InputError(f"{path}: category '{name}' is not a class{nearest(name, classes)}")
-    return tuple(classes).index(name)
-
-
-def _true_box(entry: dict[str, Any], labels: Mapping[int, int]) -> TrueBox:
-    x, y, width, height = (float(value) for value in entry["bbox"])
-    area, is_crowd = float(entry.get("area", width * height)), bool(entry.get("iscrowd", 0))
-    return TrueBox((x, y, width, height), labels[entry["category_id"]], area, is_crowd)
+def _true_box(entry: Mapping[str, Any], label_of: Mapping[int, int], where: str) -> TrueBox:
+    box, category = box_of(entry, where), entry.get("category_id")
+    if not isinstance(category, int) or category not in label_of:
+        raise InputError(f"{where} has category id {category}, which 'categories' does not list")
+    area = entry.get("area", box[2] * box[3])
+    if not is_number(area):
+        raise InputError(f"{where}: area should be a number, not {area}")
+    return TrueBox(box, label_of[category], float(area), bool(entry.get("iscrowd", 0)))

@@ -1,6 +1,6 @@
-"""What an evaluation asks of a metric, and which metric belongs to which kind of target.
+"""Base of metrics: predictions of images are taken in, then rated over all processes.
 
-Predictions and targets are in the pixels of the stored image; ``data.multitask`` describes the targets.
+Predictions and targets are in the pixels of the stored image; ``base.types`` describes the targets.
 
 =========  ===============================================================================================
 kind       prediction of one image
@@ -14,47 +14,49 @@ KEYPOINTS  float [K, 3]: x, y, score in 0..1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target, TargetKind
-from fbnetv5.metrics.accuracy import Accuracy
-from fbnetv5.metrics.coco_ap import CocoAP
-from fbnetv5.metrics.keypoints import KeypointMetrics
-from fbnetv5.metrics.segmentation import SegmentationIoU
+from fbnetv5.base.types import Target, TargetDict
 
 
-class Evaluator(Protocol):
+class Evaluator(ABC):
     """Collects predictions and rates them.
 
-    Attributes:
-        main_metric: the key of ``compute`` by which models are compared; higher is better.
+    Args:
+        target: which is predicted.
+        classes: its class names, K.
     """
 
-    main_metric: str
+    main_metric: ClassVar[str]
+    """The key of :meth:`compute` by which models are compared; higher is better."""
 
-    def update(
-        self,
-        predictions: Sequence[Any],
-        targets: Sequence[dict[str, Any]],
-        names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
-    ) -> None:
+    def __init__(self, target: Target, classes: Sequence[str]) -> None:
+        self.target = target
+        self.classes = tuple(classes)
+
+    def update(self, predictions: Sequence[Any], targets: Sequence[TargetDict], names: Sequence[str]) -> None:
         """Add images; each of the data set once, on one rank. Images without the target are passed over.
 
         Args:
             predictions: one an image, on any device; see the module.
             targets: as annotated, not augmented.
             names: of the images, relative to the root of the data.
-            sizes: (height, width) of the stored images.
 
         Raises:
             ValueError: a prediction has not the form that its target asks for.
         """
+        for prediction, target, name in zip(predictions, targets, names, strict=True):
+            if self.target.name in target:
+                self.add(prediction, target, name)
 
+    @abstractmethod
+    def add(self, prediction: Any, target: TargetDict, name: str) -> None:
+        """Add one image that has the target, as :meth:`update`."""
+
+    @abstractmethod
     def compute(self, world: World) -> dict[str, float]:
         """Rate all images of all ranks, which must all call; every rank gets the same numbers.
 
@@ -64,26 +66,3 @@ class Evaluator(Protocol):
         Raises:
             InputError: no image is labelled, or nothing in them defines the main metric.
         """
-
-
-def build_evaluator(target: Target, classes: tuple[str, ...], coco_json: Path | None = None) -> Evaluator:
-    """Return the evaluator for a target.
-
-    Args:
-        target: what is predicted.
-        classes: its class names, in the order of their ids.
-        coco_json: for BOXES and KEYPOINTS, the split's own COCO file, whose crowd regions, areas and head sizes then
-            count.
-
-    Raises:
-        InputError: there is no metric for this kind of target, or the file is malformed.
-    """
-    evaluators: dict[TargetKind, Callable[[], Evaluator]] = {
-        TargetKind.SCALAR: lambda: Accuracy(target, classes),
-        TargetKind.BOXES: lambda: CocoAP(target, classes, coco_json),
-        TargetKind.KEYPOINTS: lambda: KeypointMetrics(target, classes, coco_json),
-        TargetKind.MASK: lambda: SegmentationIoU(target, classes),
-    }
-    if target.kind not in evaluators:
-        raise InputError(f"target '{target.name}': there is no metric for targets of kind '{target.kind.value}'")
-    return evaluators[target.kind]()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
+from fbnetv5.metrics.coco_protocol import coco_of, defined_means, precision_and_recall
 from fbnetv5.metrics.keypoint_truth import Place, TruePerson
 
 SIGMAS = {  # of annotators, as a share of the square root of the person's area (COCO's evaluation)
@@ -40,7 +40,7 @@ MIN_SCORE = 0.2  # of a keypoint that counts for the score of its person
 
 
 class FoundPerson(NamedTuple):
-    """What was found in a picture: keypoints float64 [K, 3] (x, y in its pixels, score), the truth, and its place."""
+    """A picture: found keypoints float64 [K, 3] (x, y in its pixels, score), the truth, and its place."""
 
     name: str
     points: np.ndarray
@@ -91,29 +91,16 @@ def keypoint_ap(people: Sequence[FoundPerson], sigmas: Sequence[float]) -> dict[
 def _numbers(
     truth: list[dict[str, Any]], results: list[dict[str, Any]], num_images: int, sigmas: Sequence[float]
 ) -> dict[str, float]:
-    content = {
-        "images": [{"id": number} for number in range(1, num_images + 1)],
-        "categories": [{"id": 1}],
-        "annotations": truth,
-    }
-    annotated = COCO(content, print_function=_mute)
-    found = annotated.loadRes(results)
-    evaluation = COCOeval_faster(annotated, found, "keypoints", print_function=_mute, kpt_oks_sigmas=list(sigmas))
-    evaluation.evaluate()
-    evaluation.accumulate()
-    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    annotated = coco_of(truth, num_images=num_images, num_categories=1)
+    precision, recall = precision_and_recall(annotated, annotated.loadRes(results), "keypoints", sigmas)
     slices = {
         name: precision[similarity, :, :, area, :] if is_precision else recall[similarity, :, area, :]
         for name, (is_precision, similarity, area) in NUMBERS.items()
     }
-    return {name: float(part[part > -1].mean()) for name, part in slices.items() if (part > -1).any()}
+    return defined_means(slices)
 
 
 def _moved(points: np.ndarray, place: Place) -> list[float]:
     """Return points [K, 3] as COCO's list, in pixels of the image that the picture was cut from."""
     offset = np.array([*place.offset, 0.0])
     return [float(value) for value in (points + offset).reshape(-1)]
-
-
-def _mute(*_: object) -> None:
-    """Print nothing."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.data.keypoints import PersonImage, person_box, read_keypoints
+from fbnetv5.data.coco_file import ImageId, box_of
+from fbnetv5.data.keypoints import PersonImage, read_keypoints
 from fbnetv5.metrics.coco_truth import common_prefix
 
 
@@ -37,13 +38,13 @@ class TruePerson(NamedTuple):
 class Place(NamedTuple):
     """The image that a picture was cut from, by its id, and where the picture's corner lay in it (x, y)."""
 
-    image_id: int | str
+    image_id: ImageId
     offset: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class KeypointTruth:
-    """What a file says.
+    """Annotated people of a file.
 
     Attributes:
         path: of the file.
@@ -88,7 +89,7 @@ def person_of(points: np.ndarray) -> TruePerson:
 def _person(path: Path, name: str, image: PersonImage) -> TruePerson:
     (person,) = image.people
     points, entry = np.array(person.points, np.float64), person.entry
-    box = person_box(entry, f"{path}: image '{name}'") if "bbox" in entry else _extent(points)
+    box = box_of(entry, f"{path}: image '{name}'") if "bbox" in entry else _extent(points)
     sizes = [entry.get(key) for key in ("area", "head_size")]
     if not all(size is None or isinstance(size, (int, float)) for size in sizes):
         raise InputError(f"{path}: image '{name}': area and head_size should be numbers, not {sizes}")

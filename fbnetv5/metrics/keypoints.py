@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target
-from fbnetv5.metrics.gather import gather_list
+from fbnetv5.base.types import Target, TargetDict
+from fbnetv5.metrics.evaluator import Evaluator
+from fbnetv5.metrics.gather import gather_images
 from fbnetv5.metrics.keypoint_ap import FoundPerson, keypoint_ap, sigmas_of
 from fbnetv5.metrics.keypoint_truth import Place, person_of, read_keypoint_truth
 from fbnetv5.metrics.pck import pck
 
 
-class KeypointMetrics:
+class KeypointMetrics(Evaluator):
     """PCK and ``PCK/<keypoint>`` of three kinds, as ``metrics.pck`` says, and COCO's ten numbers of OKS.
 
     What the truth does not define is left out: PCKh without head sizes, AP where a person has no area.
@@ -35,36 +35,20 @@ class KeypointMetrics:
     main_metric = "PCK@0.2"
 
     def __init__(self, target: Target, classes: Sequence[str], coco_json: Path | None = None) -> None:
-        self.target = target
-        self.classes = tuple(classes)
+        super().__init__(target, classes)
         self._file = read_keypoint_truth(coco_json, classes) if coco_json else None
         self._people: list[FoundPerson] = []
 
-    def update(
-        self,
-        predictions: Sequence[Tensor],
-        targets: Sequence[dict[str, Any]],
-        names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
-    ) -> None:
-        """Add images; see ``Evaluator``."""
-        for prediction, target, name in zip(predictions, targets, names, strict=True):
-            if self.target.name not in target:
-                continue
-            if prediction.shape != (len(self.classes), 3):
-                expected, found = [len(self.classes), 3], list(prediction.shape)
-                raise ValueError(f"image '{name}': keypoints {expected} are needed, not a tensor {found}")
-            truth = person_of(target[self.target.name].double().cpu().numpy())
-            points = prediction.double().cpu().numpy()
-            self._people.append(FoundPerson(name, points, truth, Place(name, (0.0, 0.0))))
+    def add(self, prediction: Tensor, target: TargetDict, name: str) -> None:
+        if prediction.shape != (len(self.classes), 3):
+            expected, found = [len(self.classes), 3], list(prediction.shape)
+            raise ValueError(f"image '{name}': keypoints {expected} are needed, not a tensor {found}")
+        truth = person_of(target[self.target.name].double().cpu().numpy())
+        points = prediction.double().cpu().numpy()
+        self._people.append(FoundPerson(name, points, truth, Place(name, (0.0, 0.0))))
 
     def compute(self, world: World) -> dict[str, float]:
-        """Rate all images of all ranks; see ``Evaluator``."""
-        people = sorted(gather_list(world, self._people), key=lambda person: person.name)
-        if not people:
-            raise InputError(f"nothing to evaluate: no image is labelled with '{self.target.name}'")
-        if len({person.name for person in people}) < len(people):
-            raise ValueError("an image was evaluated more than once")
+        people = gather_images(world, self._people, self.target)
         people = self._with_truth(people)
         values = pck([person.points for person in people], [person.truth for person in people], self.classes)
         if self.main_metric not in values:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import IGNORE, Target
+from fbnetv5.base.types import IGNORE, Target, TargetDict
+from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.metrics.gather import sum_counts
 
 
-class SegmentationIoU:
+class SegmentationIoU(Evaluator):
     """mIoU, ``IoU/<class>`` and pixel accuracy, of the pixels of all images together.
 
     ``mIoU`` is the mean over the classes that occur in the truth or in a prediction, as MMSegmentation takes it: one
@@ -29,30 +29,18 @@ class SegmentationIoU:
     main_metric = "mIoU"
 
     def __init__(self, target: Target, classes: Sequence[str]) -> None:
-        self.target = target
-        self.classes = tuple(classes)
+        super().__init__(target, classes)
         self._confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)  # pixels [truth, prediction]
         self._num_images = 0
 
-    def update(
-        self,
-        predictions: Sequence[Tensor],
-        targets: Sequence[dict[str, Any]],
-        names: Sequence[str],
-        sizes: Sequence[tuple[int, int]],
-    ) -> None:
-        """Add images; see ``Evaluator``."""
-        for prediction, target, name in zip(predictions, targets, names, strict=True):
-            if self.target.name not in target:
-                continue
-            truth = target[self.target.name]
-            if prediction.shape != truth.shape:
-                raise ValueError(f"image '{name}': a mask {list(truth.shape)}, predicted {list(prediction.shape)}")
-            self._confusion += confusion_matrix(prediction.cpu(), truth.cpu(), len(self.classes))
-            self._num_images += 1
+    def add(self, prediction: Tensor, target: TargetDict, name: str) -> None:
+        truth = target[self.target.name]
+        if prediction.shape != truth.shape:
+            raise ValueError(f"image '{name}': a mask {list(truth.shape)}, predicted {list(prediction.shape)}")
+        self._confusion += confusion_matrix(prediction.cpu(), truth.cpu(), len(self.classes))
+        self._num_images += 1
 
     def compute(self, world: World) -> dict[str, float]:
-        """Rate all images of all ranks; see ``Evaluator``."""
         confusion = sum_counts(world, self._confusion)
         num_images = int(sum_counts(world, torch.tensor([self._num_images])))
         num_pixels = int(confusion.sum())

@@ -141,9 +141,8 @@ class TaskNet(nn.Module):
 
     @property
     def nominal_size(self) -> Size:
-        """(height, width) that costs are stated at: the input's; for maps, by convention, short side x short side."""
-        size = self.spec.input.nominal_size()
-        return size if self.head.target.kind is not TargetKind.MASK else (min(size), min(size))
+        """(height, width) that costs are stated at, as :meth:`InputSpec.cost_size` says."""
+        return self.spec.input.cost_size(self.head.target.kind)
 
     def cost(self, size: Size | None = None) -> Cost:
         """Return the MACs and parameters of network and head for images of ``size`` (height, width) in pixels.

@@ -20,8 +20,8 @@ from PIL import Image
 
 from fbnetv5.base.files import write_text
 from fbnetv5.report.curves import SETTLING, chart_groups, overall, series
+from fbnetv5.report.numbers import counted
 from fbnetv5.report.run_folder import RunFolder, read_run
-from fbnetv5.report.svg import counted
 from fbnetv5.report.tables import class_table, found_topologies, latest_metrics, model_costs, supernet_cost, tiles
 from fbnetv5.report.topology_svg import topology_svg
 

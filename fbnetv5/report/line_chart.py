@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from fbnetv5.report.svg import coordinates, drawing, element, plain
+from fbnetv5.report.numbers import plain
+from fbnetv5.report.style import GREY, SELECT, styled
+from fbnetv5.report.svg import inline
 
 Points = Sequence[tuple[float, float]]  # (step, value), in the order of steps
 
-WIDTH, HEIGHT = 340.0, 170.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 24.0  # margins of the plot
+SIZE = (3.0, 1.55)  # in inches, of a drawing that the page scales to its place
+PLOT = (0.195, 0.14, 0.765, 0.8)  # of it: left, bottom, width, height
 MAX_POINTS = 300  # of a line; more are averaged, so that the page stays small
 FEW = 16  # records up to which each is marked with a dot
-CLOSE = 4.0  # to the axis: a mark there would be taken for it
+CLOSE = 0.02  # of the steps: a mark that near to the axis would be taken for it
 NEGLIGIBLE = 1e-100  # a range below this is none
+TICKS = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
 
 
 @dataclass(frozen=True)
@@ -30,24 +36,7 @@ class Chart:
     svg: Markup
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The steps and values that a plot spans."""
-
-    begin: float
-    end: float
-    ticks: Sequence[float]
-
-    def x(self, step: float) -> float:
-        """Return where a step lies."""
-        return LEFT + (step - self.begin) / ((self.end - self.begin) or 1) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        """Return where a value lies."""
-        share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-
+@styled
 def line_chart(
     title: str,
     points: Points,
@@ -68,12 +57,15 @@ def line_chart(
     """
     values = [value for _, value in points]
     bounds = [*values, *(bound for bound in (low, high) if bound is not None)]
-    frame = Frame(min(points[0][0], 0), points[-1][0], round_ticks(min(bounds), max(bounds)))
-    places = [(frame.x(step), frame.y(value)) for step, value in thinned(points)]
-    dots = [element("circle", class_="dot", cx=x, cy=y, r=2.5) for x, y in places[-1 if len(points) > FEW else 0 :]]
-    line = element("polyline", class_="line", points=coordinates(places))
-    parts = [*_rows(frame), *_steps(frame), *_mark(frame, mark), line, *dots]
-    return Chart(title, plain(values[-1]) + unit, drawing(_said(title, points, unit), WIDTH, HEIGHT, *parts))
+    figure = Figure(figsize=SIZE)
+    figure.patch.set_visible(False)
+    axes = figure.add_axes(PLOT, frame_on=False)
+    (line,) = axes.plot(*zip(*thinned(points), strict=True), color=SELECT, linewidth=1.3, clip_on=False)
+    line.set(marker="o", markersize=3, markeredgewidth=0, markevery=None if len(points) <= FEW else [-1])
+    _draw_axes(axes, min(points[0][0], 0), points[-1][0], value_ticks(min(bounds), max(bounds)))
+    if mark is not None:
+        _draw_mark(axes, *mark)
+    return Chart(title, plain(values[-1]) + unit, inline(figure, _said(title, points, unit)))
 
 
 def thinned(points: Points, most: int = MAX_POINTS) -> Points:
@@ -86,19 +78,15 @@ def thinned(points: Points, most: int = MAX_POINTS) -> Points:
     return [*means, points[-1]]
 
 
-def round_ticks(low: float, high: float) -> list[float]:
-    """Return three to six evenly spaced round numbers, from at most ``low`` to at least ``high``."""
+def value_ticks(low: float, high: float) -> list[float]:
+    """Return evenly spaced round numbers, from at most ``low`` to at least ``high``; around one value, from 0."""
     if high - low <= max(NEGLIGIBLE, 1e-9 * max(abs(low), abs(high))):
-        low, high = (0.0, 2 * high) if high > NEGLIGIBLE else (2 * low, 0.0) if low < -NEGLIGIBLE else (0.0, 1.0)
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10, 20) if power * factor >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
-    return [index * step for index in range(first, last + 1)]
+        low, high = (min(0.0, 2 * low), max(0.0, 2 * high)) if abs(high) > NEGLIGIBLE else (0.0, 1.0)
+    return [float(tick) for tick in TICKS.tick_values(low, high)]
 
 
 def _said(title: str, points: Points, unit: str) -> str:
-    """What a chart shows, in words."""
+    """A chart in words."""
     (first, start), (last, end) = points[0], points[-1]
     if len(points) == 1:
         return f"{title}: {plain(end)}{unit} at step {first:g}"
@@ -109,31 +97,29 @@ def _said(title: str, points: Points, unit: str) -> str:
     )
 
 
-def _rows(frame: Frame) -> list[Markup]:
-    rows = []
-    for tick in frame.ticks:
-        y = frame.y(tick)
-        rows.append(element("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y))
-        rows.append(element("text", plain(tick), class_="tick", x=LEFT - 6, y=y + 3.5, text_anchor="end"))
-    return rows
+def _draw_axes(axes: Axes, begin: float, end: float, ticks: Sequence[float]) -> None:
+    axes.set(xlim=(begin, end if end > begin else begin + 1), ylim=(ticks[0], ticks[-1]))
+    axes.set_yticks(ticks, [plain(tick) for tick in ticks])
+    sides: dict[float, Literal["left", "center", "right"]] = {end: "left"}
+    if end > begin:
+        sides = {begin: "left", (begin + end) / 2: "center", end: "right"}
+    steps = [step for step in sides if step == int(step)]
+    axes.set_xticks(steps, [f"step {step:,.0f}" if step == end else f"{step:,.0f}" for step in steps])
+    axes.tick_params(length=0, pad=4)
+    axes.grid(axis="y", linewidth=0.75, clip_on=False)
+    for step, label in zip(steps, axes.get_xticklabels(), strict=True):
+        label.set_horizontalalignment(sides[step])
 
 
-def _steps(frame: Frame) -> list[Markup]:
-    begin, end, names = frame.begin, frame.end, []
-    shown = [(begin, "start"), ((begin + end) / 2, "middle"), (end, "end")] if end > begin else [(end, "start")]
-    for step, anchor in shown:
-        if step == int(step):
-            name = f"step {step:,.0f}" if step == end else f"{step:,.0f}"
-            names.append(element("text", name, class_="tick", x=frame.x(step), y=HEIGHT - 7, text_anchor=anchor))
-    return names
-
-
-def _mark(frame: Frame, mark: tuple[float, str] | None) -> list[Markup]:
-    if mark is None or not frame.x(frame.begin) + CLOSE < frame.x(mark[0]) < frame.x(frame.end):
-        return []
-    x = frame.x(mark[0])
-    anchor, shift = ("start", 5.0) if x < WIDTH / 2 else ("end", -5.0)
-    return [
-        element("line", class_="mark", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM),
-        element("text", mark[1], class_="tick", x=x + shift, y=HEIGHT - BOTTOM - 6, text_anchor=anchor),
-    ]
+def _draw_mark(axes: Axes, step: float, happened: str) -> None:
+    """A dashed line where something happened, unless it lies at the first step or outside of the steps."""
+    begin, end = axes.get_xlim()
+    share = (step - begin) / (end - begin)
+    if not CLOSE < share < 1:
+        return
+    axes.axvline(step, color=GREY, linewidth=0.75, linestyle=(0, (3, 3)), clip_on=False)
+    side, shift = ("left", 3.5) if share < 0.5 else ("right", -3.5)
+    foot = axes.annotate(
+        happened, (step, 0), (shift, 4), xycoords=("data", "axes fraction"), textcoords="offset points"
+    )
+    foot.set(color=GREY, horizontalalignment=side)

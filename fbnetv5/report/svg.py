@@ -1,50 +1,83 @@
-"""Inline SVG, as escaped elements that take their colours from the page's style, and numbers for people."""
+"""Figures as SVG within a page: small, with text that can be read and searched, in the page's own colours.
+
+A colour of the style becomes a variable of the page's style sheet, with the colour itself where the page has none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
 
-from markupsafe import Markup, escape
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
-PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+from fbnetv5.report import style
 
-
-def element(name: str, *children: object, **attributes: object) -> Markup:
-    """Return an element; ``class_`` and ``stroke_width`` are written class and stroke-width, all values escaped."""
-    pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
-    opening = Markup("").join(Markup(' {}="{}"').format(key, short(value)) for key, value in pairs)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), opening, Markup("").join(map(escape, children)))
-
-
-def drawing(title: str, width: float, height: float, *children: object, class_: str = "chart") -> Markup:
-    """Return an svg element that fills its place; ``title`` says what a person who does not see it should know."""
-    box = f"0 0 {short(width)} {short(height)}"
-    return element("svg", element("title", title), *children, class_=class_, role="img", viewBox=box)
-
-
-def short(value: object) -> object:
-    """Return a float as a coordinate, to a tenth; anything else as it is."""
-    if not isinstance(value, float):
-        return value
-    text = f"{value:.1f}".removesuffix(".0")
-    return "0" if text == "-0" else text
-
-
-def counted(value: float) -> str:
-    """Return a large number to three digits: 1.23 G, 84.9 M, 512."""
-    for size, prefix in PREFIXES:
-        if abs(value) >= 0.9995 * size:
-            scaled = value / size
-            digits = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
-            return f"{scaled:.{digits}f} {prefix}"
-    return f"{value:.3g}"
-
-
-def plain(value: float) -> str:
-    """Return a number to three significant digits, without needless zeros."""
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
+VARIABLES = {
+    style.INK: "ink",
+    style.GREY: "grey",
+    style.FAINT: "faint",
+    style.GHOST: "ghost",
+    style.RULE: "rule",
+    style.EDGE: "edge",
+    style.DOWN: "down",
+    style.UP: "up",
+    style.UNSEEN: "unseen",
+    style.SELECT: "select",
+    style.SKIP: "skip",
+    **{colour: f"p{path}" for path, colour in enumerate(style.PATH_COLOURS)},
+    "#ffffff": "panel",
+}
+PIXELS_PER_POINT = 96 / 72
+GROUP = re.compile(r"</?g\b[^>]*>\s*")
+TAG = re.compile(r"<[^>]+>\s*")
+COLOUR = re.compile(r"#[0-9a-f]{6}")
+NUMBER = re.compile(r"-?\d+\.\d{2,}")
+SHORTER = (  # of what stands in a tag
+    (re.compile(r"\s+"), " "),
+    (re.compile(r' transform="rotate\(-0 [^"]*"'), ""),  # of text that lies as it should
+    (re.compile(r"font-family: [^;\"]*;? ?|stroke-dashoffset: 0; "), ""),  # the font is that of the whole drawing
+    (re.compile(r"(?<=[:;,MLQC]) | (?=[LQCz\"])"), ""),
+    (re.compile("xlink:"), ""),
+)
 
 
-def coordinates(places: Sequence[tuple[float, float]]) -> str:
-    """Return the ``points`` of a polyline."""
-    return " ".join(f"{short(x)},{short(y)}" for x, y in places)
+def inline(figure: Figure, said: str, class_: str = "drawing") -> Markup:
+    """Return a figure as an svg element; equal figures give equal bytes.
+
+    Args:
+        figure: made under the style's settings, without groups that are transparent or clipped.
+        said: words for a person who does not see it; empty where it is for the eye only.
+        class_: of the element.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({**style.RC, "svg.fonttype": "none", "svg.hashsalt": said}):  # ids differ within a page
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    drawn = buffer.getvalue()
+    body = TAG.sub(_slim, GROUP.sub("", drawn[drawn.index("<g ") : drawn.rindex("</svg>")]))
+    width, height = (72 * length for length in figure.get_size_inches())
+    size = f'width="{width * PIXELS_PER_POINT:.1f}" height="{height * PIXELS_PER_POINT:.1f}"'
+    box = (
+        f'viewBox="0 0 {width:.1f} {height:.1f}" style="font-family:var(--font,\'DejaVu Sans\');stroke-linejoin:round"'
+    )
+    spoken = Markup('role="img"><title>{}</title>').format(said) if said else Markup('aria-hidden="true">')
+    return Markup('<svg class="{}" {} {} {}{}</svg>').format(class_, Markup(size), Markup(box), spoken, Markup(body))
+
+
+def _slim(tag: re.Match[str]) -> str:
+    """A tag without what changes nothing, its numbers to two decimals, in the page's colours."""
+    text = tag[0].strip()
+    for pattern, shorter in SHORTER:
+        text = pattern.sub(shorter, text)
+    return COLOUR.sub(_variable, NUMBER.sub(_rounded, text))
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").removesuffix(".")
+
+
+def _variable(colour: re.Match[str]) -> str:
+    name = VARIABLES.get(colour[0])
+    return f"var(--{name},{colour[0]})" if name else colour[0]

@@ -13,8 +13,8 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.report.curves import VALIDATION, overall, series, validations
 from fbnetv5.report.history import History
+from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.run_folder import RunFolder
-from fbnetv5.report.svg import counted, plain
 from fbnetv5.report.topology_svg import fingerprint_svg, history_svg, topology_svg
 
 
@@ -30,7 +30,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found for one task; ``is_final`` where it was derived, else it is the likeliest so far.
+    """The result of a search for one task; ``is_final`` where it was derived, else it is the likeliest so far.
 
     ``seen`` are the blocks that reach the path of the search head, and ``cost`` is theirs and the trunk's, as is
     ``latency_ms``, which a search that was counted in it leaves.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fbnetv5.report.style import GREY, INK, SELECT, styled
+from fbnetv5.report.svg import inline
+
 Point = tuple[float | None, float | None]
-INK, GREY, BLUE = "#1f2933", "#5b6876", "#2b66ad"
 MAX_LABELS = 8  # points; beyond that, only the front is labelled
 UNITS = {"macs": (1e6, "MACs, millions"), "params": (1e6, "parameters, millions"), "latency_ms": (1.0, "latency, ms")}
 
@@ -48,18 +47,14 @@ class Series:
     front: Sequence[int]
 
 
+@styled
 def draw_fronts(series: Sequence[Series], x: str, y: str) -> str:
-    """Draw a panel a series, side by side, with the front as a step line; return it as SVG."""
-    rc: Mapping[Any, Any] = {"font.family": "DejaVu Sans", "svg.hashsalt": "pareto", "font.size": 8, "text.color": INK}
-    with matplotlib.rc_context(dict(rc)):
-        figure = Figure(figsize=(max(5.0, 4.2 * len(series)), 3.6), layout="constrained")
-        panels = figure.subplots(1, len(series), squeeze=False)[0]
-        for axes, one in zip(panels, series, strict=True):
-            _draw(axes, one, x, y)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    """Draw a panel a series, side by side, with the front as a step line; return it as an svg element."""
+    figure = Figure(figsize=(max(5.0, 4.2 * len(series)), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(series), squeeze=False)[0]
+    for axes, one in zip(panels, series, strict=True):
+        _draw(axes, one, x, y)
+    return str(inline(figure, f"{y} of runs against {UNITS[x][1]}"))
 
 
 def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
@@ -67,9 +62,9 @@ def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
     places = {i: (c / scale, v) for i, (c, v) in enumerate(series.points) if c is not None and v is not None}
     front = [places[index] for index in series.front]
     others = [place for index, place in places.items() if index not in series.front]
-    axes.step([p[0] for p in front], [p[1] for p in front], where="post", color=BLUE, linewidth=1.2, zorder=1)
+    axes.step([p[0] for p in front], [p[1] for p in front], where="post", color=SELECT, linewidth=1.2, zorder=1)
     axes.scatter([p[0] for p in others], [p[1] for p in others], s=22, facecolor="white", edgecolor=GREY, zorder=2)
-    axes.scatter([p[0] for p in front], [p[1] for p in front], s=26, color=BLUE, zorder=3)
+    axes.scatter([p[0] for p in front], [p[1] for p in front], s=26, color=SELECT, zorder=3)
     for index, place in places.items():
         if len(places) <= MAX_LABELS or index in series.front:
             colour = INK if index in series.front else GREY
@@ -79,9 +74,7 @@ def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
             axes.annotate(
                 series.labels[index], place, offset, textcoords="offset points", ha=side, fontsize=7, color=colour
             )
-    axes.set_title(series.title, loc="left", fontsize=10, weight="bold")
+    axes.set_title(series.title, fontsize=10, weight="bold")
     axes.set(xlabel=name, ylabel=y)
     axes.margins(0.12, 0.16)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#eceff2", zorder=0)
-    axes.set_axisbelow(True)
+    axes.grid()

@@ -27,7 +27,7 @@ from fbnetv5.search.space import SearchSpace, relaxed_costs
 
 
 class Differentiable(ABC):
-    """What algorithms 1 to 3 share: how the logits follow the gates' gradient. They differ in what they draw.
+    """The base of algorithms 1 to 3, whose logits follow the gates' gradient. They differ in what they draw.
 
     Args:
         space: what is searched.

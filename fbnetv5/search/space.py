@@ -1,4 +1,4 @@
-"""What a search needs to know of the things it searches over."""
+"""Spaces of what is searched over, as far as a search needs to know them."""
 
 from __future__ import annotations
 

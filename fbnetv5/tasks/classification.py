@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import LABEL, Features, Target, TargetDict
+from fbnetv5.base.types import LABEL, Features, Size, Target, TargetDict
 from fbnetv5.heads.classifier import MBPoolClassifier
 
 
@@ -19,7 +19,6 @@ class Classification:
 
     path: int = 3
     hidden_channels: int = 1984
-    label_smoothing: float = 0.0
     target: Target = LABEL
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
@@ -35,13 +34,8 @@ class ClassificationSearchHead(nn.Module):
         self.task = task
         self.classifier = MBPoolClassifier(in_channels, num_classes, hidden_channels=task.hidden_channels)
 
-    def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Return the loss (training), or one vector of class probabilities [K] an image (evaluation)."""
+    def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return the mean cross-entropy of the n images, for features [n, C, h, w]."""
         logits = self.classifier(features[self.task.path])  # [n, K]
-        if not self.training:
-            return list(logits.float().softmax(dim=1))
-        assert targets is not None
         labels = torch.tensor([target[self.task.target.name] for target in targets], device=logits.device)
-        return F.cross_entropy(logits, labels, label_smoothing=self.task.label_smoothing)
+        return F.cross_entropy(logits, labels)

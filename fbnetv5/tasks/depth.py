@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import DEPTH, Features, Target, TargetDict
+from fbnetv5.base.types import DEPTH, Features, Size, Target, TargetDict
 
 LEAST_DEVIATION = 1e-6  # of a map, in its own unit; a map of a single depth stays 0
 
@@ -43,18 +43,10 @@ class DepthSearchHead(nn.Module):
         self.norm = nn.BatchNorm2d(in_channels)
         self.depth = nn.Conv2d(in_channels, 1, task.kernel_size, padding=task.kernel_size // 2)
 
-    def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Return the loss (training), or one map of relative depth, float [H, W], an image (evaluation).
-
-        The loss is the mean over the images of each one's error over its known pixels.
-        """
+    def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return the mean over the n images of each one's error over its known pixels, for features [n, C, h, w]."""
         maps = self.depth(self.norm(features[self.task.path]))
         maps = F.interpolate(maps, size=image_size, mode="bilinear", align_corners=False)[:, 0]  # [n, H, W]
-        if not self.training:
-            return list(maps)
-        assert targets is not None
         truths = [target[self.task.target.name].to(maps.dtype) for target in targets]
         return torch.stack([relative_error(*pair) for pair in zip(maps, truths, strict=True)]).mean()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.base.types import BOXES, Features, Target, TargetDict
+from fbnetv5.base.types import BOXES, Features, Size, Target, TargetDict
 from fbnetv5.heads.anchors import NominalStrideAnchors
 
 
@@ -82,21 +81,14 @@ class DetectionSearchHead(nn.Module):
             detections_per_img=100,
         )
 
-    def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
-    ) -> Tensor | list[dict[str, Any]]:
-        """Return the sum of the four losses (training), or a dict an image (evaluation).
-
-        The dict holds ``boxes`` [m, 4] (xyxy pixels), ``box_labels`` int64 [m] (0..K-1) and ``scores`` [m].
-        """
+    def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return the sum of the four losses, for features [n, C, h, w]; the head is in training mode."""
         feature = self.norm(features[self.task.path])  # [n, C, h, w]
         images = ImageList(feature.new_empty(len(feature), 3, *image_size), [image_size] * len(feature))
-        truth = [self._truth(target, feature.dtype) for target in targets] if self.training and targets else None
+        truth = [self._truth(target, feature.dtype) for target in targets]
         proposals, rpn_losses = self.rpn(images, {"0": feature}, truth)
-        detections, roi_losses = self.roi({"0": feature}, proposals, images.image_sizes, truth)
-        if self.training:
-            return torch.stack([*rpn_losses.values(), *roi_losses.values()]).sum()
-        return [{"boxes": d["boxes"], "box_labels": d["labels"] - 1, "scores": d["scores"]} for d in detections]
+        _, roi_losses = self.roi({"0": feature}, proposals, images.image_sizes, truth)
+        return torch.stack([*rpn_losses.values(), *roi_losses.values()]).sum()
 
     def _truth(self, target: TargetDict, dtype: torch.dtype) -> dict[str, Tensor]:
         """Our target in torchvision's terms: class 0 is the background."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import KEYPOINTS, Features, Target, TargetDict
-from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, decode, heatmap_loss
+from fbnetv5.base.types import KEYPOINTS, Features, Size, Target, TargetDict
+from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, heatmap_loss
+
+HEATMAP_STRIDE = 4  # pixels a cell, as after SimpleBaseline's three deconvolutions of path 3
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,10 @@ class Keypoints:
 
     Attributes:
         path: the path read.
-        kernel_size: of the convolution.
-        stride: pixels a cell of the heatmaps.
         sigma: of a keypoint's gaussian, in cells.
     """
 
     path: int = 1
-    kernel_size: int = 3
-    stride: int = 4
     sigma: float = SIGMA
     target: Target = KEYPOINTS
 
@@ -35,25 +33,17 @@ class Keypoints:
 
 
 class KeypointsSearchHead(nn.Module):
-    """One convolution to heatmaps, brought to their stride, on a normalised feature (as in segmentation)."""
+    """One convolution to heatmaps, brought to stride 4, on a normalised feature (as in segmentation)."""
 
     def __init__(self, task: Keypoints, in_channels: int, num_points: int) -> None:
         super().__init__()
         self.task = task
         self.norm = nn.BatchNorm2d(in_channels)
-        self.heatmaps = nn.Conv2d(in_channels, num_points, task.kernel_size, padding=task.kernel_size // 2)
+        self.heatmaps = nn.Conv2d(in_channels, num_points, 3, padding=1)
 
-    def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Return the loss (training), or keypoints [K, 3] an image: x, y in pixels, score in 0..1 (evaluation).
-
-        The loss is that of ``heads.heatmaps``, about 1 at first.
-        """
+    def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return SimpleBaseline's loss, about 1 at first, for features [n, C, h, w]."""
         maps = self.heatmaps(self.norm(features[self.task.path]))
-        size = tuple(max(1, side // self.task.stride) for side in image_size)
+        size = tuple(max(1, side // HEATMAP_STRIDE) for side in image_size)
         maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)  # [n, K, *size]
-        if not self.training:
-            return [decode(one, image_size, image_size, image_size) for one in maps]
-        assert targets is not None
         return heatmap_loss(maps, targets, self.task.target.name, image_size, sigma=self.task.sigma)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Target, TargetDict
+from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,6 @@ class Segmentation:
     """Segmentation with a single convolution, per-pixel cross-entropy over the classes of ``segmentation``."""
 
     path: int = 2
-    kernel_size: int = 3
     target: Target = SEGMENTATION
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
@@ -36,20 +35,15 @@ class SegmentationSearchHead(nn.Module):
         super().__init__()
         self.task = task
         self.norm = nn.BatchNorm2d(in_channels)
-        self.scores = nn.Conv2d(in_channels, num_classes, task.kernel_size, padding=task.kernel_size // 2)
+        self.scores = nn.Conv2d(in_channels, num_classes, 3, padding=1)
 
-    def forward(
-        self, features: Features, image_size: tuple[int, int], targets: list[TargetDict] | None = None
-    ) -> Tensor | list[Tensor]:
-        """Return the loss (training), or one map of class ids, uint8 [H, W], an image (evaluation).
+    def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return the mean over the n images of each one's mean over its pixels that are not 255.
 
-        The loss is the mean over the images of each one's mean over its pixels that are not 255.
+        Features are [n, C, h, w].
         """
         scores = self.scores(self.norm(features[self.task.path]))
         scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
-        if not self.training:
-            return list(scores.argmax(dim=1).to(torch.uint8))
-        assert targets is not None
         masks = torch.stack([target[self.task.target.name] for target in targets]).long()  # [n, H, W]
         losses = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
         return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()

@@ -1,4 +1,4 @@
-"""What makes a task: a kind of target, and a head that turns features into a loss or into predictions."""
+"""Tasks of a search: a kind of target, and a head that turns features into a loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class Task(Protocol):
         """Build the light head that the supernet is searched with.
 
         ``head(features, image_size, targets)`` gets ``features[path]`` [n, channels[path], h, w] of n images, their
-        common (height, width) in pixels, and n target dicts that all hold the task's target. In training it returns
-        the loss, a scalar: the mean over those images. In evaluation ``targets`` may be None and it returns n
-        predictions.
+        common (height, width) in pixels, and n target dicts that all hold the task's target. It returns the loss, a
+        scalar: the mean over those images.
         """

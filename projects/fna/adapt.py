@@ -14,7 +14,7 @@ from fbnetv5.base.weights import WEIGHTS, read_weights, save_weights
 from fbnetv5.config.read import read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
-from fbnetv5.engine.calibrate import recalibrate_bn
+from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.engine.trainer import train

@@ -10,15 +10,15 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fbnetv5.archs.families import NUM_PATHS, STRIDES
-from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.documents import check_keys, read_document
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
-from fbnetv5.projects.fna.block_spec import MOBILE_KINDS, RESIDUAL_KINDS, BlockSpec, Stem, dilate_block
+from fbnetv5.projects.fna.block_spec import MOBILE_KINDS, RESIDUAL_KINDS, BlockSpec, Stem, dilate_layers
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -114,15 +114,9 @@ class Architecture:
         """
         if output_stride not in OUTPUT_STRIDES:
             raise InputError(f"output_stride={output_stride} is none of {', '.join(map(str, OUTPUT_STRIDES))}")
-        stride, dilation = self.stem.stride, 1
-        stages = []
-        for specs in self.stages:
-            stage = []
-            for spec in specs:
-                changed, stride, dilation = dilate_block(spec, stride, dilation, output_stride)
-                stage.append(changed)
-            stages.append(tuple(stage))
-        return dataclasses.replace(self, stages=tuple(stages))
+        stages = dilate_layers([[(spec,) for spec in stage] for stage in self.stages], self.stem.stride, output_stride)
+        kept = tuple(tuple(spec for layer in stage for spec in layer if spec) for stage in stages)
+        return dataclasses.replace(self, stages=kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture as plain data, which :meth:`from_dict` reads."""
@@ -162,16 +156,7 @@ class Architecture:
         Raises:
             InputError: the file cannot be read or does not describe an architecture; the message says what is wrong.
         """
-        try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read architecture {path}: {error.strerror or error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"architecture {path} is not YAML: {' '.join(str(error).split())}") from error
-        try:
-            return _parse(document)
-        except ValueError as error:
-            raise InputError(f"architecture {path}: {error}") from error
+        return read_document(path, "architecture", _parse)
 
 
 def block_name(stage: int, index: int, *, residual: bool) -> str:
@@ -194,8 +179,7 @@ def check_block(block: PlacedBlock) -> None:
 
 def _parse(document: object) -> Architecture:
     """Check a document, key by key. Raises ValueError."""
-    known = ("stem", "activation", "bn_epsilon", "stages", "info")
-    checked = _check_keys(document, known, ("stem", "stages"), "")
+    checked = check_keys(document, ("stem", "stages"), ("activation", "bn_epsilon", "info"))
     stages = checked["stages"]
     if not isinstance(stages, list) or not all(isinstance(stage, list) for stage in stages):
         raise ValueError("stages: expected a list of stages, each a list of blocks")
@@ -217,21 +201,8 @@ def parse_block(document: object, where: str) -> BlockSpec:
 
 
 def _parse_part(part: type, document: object, required: tuple[str, ...], where: str) -> Any:
-    known = tuple(field.name for field in dataclasses.fields(part))
-    checked = _check_keys(document, known, required, f"{where}: ")
+    checked = check_keys(document, required, [field.name for field in dataclasses.fields(part)], where)
     try:
         return part(**checked)
     except ValueError as error:
         raise ValueError(f"{where}.{error}") from error
-
-
-def _check_keys(document: object, known: tuple[str, ...], required: tuple[str, ...], where: str) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise ValueError(f"{where}expected a mapping with the keys {', '.join(required)}")
-    for key in document:
-        if key not in known:
-            raise ValueError(f"{where}unknown key '{key}'{nearest(str(key), known)}")
-    for key in required:
-        if key not in document:
-            raise ValueError(f"{where}the key '{key}' is missing")
-    return document

@@ -1,13 +1,15 @@
-"""What a stem and a block are, as plain data."""
+"""Stems and blocks as plain data, and their dilation."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from timm.layers import make_divisible
 
+from fbnetv5.archs.dilation import dilate
 from fbnetv5.base.errors import nearest
 
 MOBILE_KINDS = ("separable", "mbconv")
@@ -126,22 +128,34 @@ class Stem:
         return 4 if self.pool else 2
 
 
-def dilate_block(spec: BlockSpec, stride: int, dilation: int, output_stride: int) -> tuple[BlockSpec, int, int]:
-    """Return a block that stays within the output stride, and the stride and dilation after it.
+def dilate_layers(
+    stages: Sequence[Sequence[Sequence[BlockSpec | None]]], stride: int, output_stride: int
+) -> tuple[tuple[tuple[BlockSpec | None, ...], ...], ...]:
+    """Return stages of layers, of each its candidates, whose strides beyond an output stride are dilations.
 
     Args:
-        spec: of the block.
-        stride, dilation: of its input.
+        stages: candidates of one layer have one stride; None is the identity.
+        stride: of the input.
         output_stride: beyond which strides become dilations.
     """
-    after, block_stride = dilation, spec.stride
-    if stride * spec.stride > output_stride:
-        after, block_stride = dilation * spec.stride, 1
+    dilation = 1
+    changed: list[list[tuple[BlockSpec | None, ...]]] = []
+    for layers in stages:
+        changed.append([])
+        for candidates in layers:
+            first = next(block for block in candidates if block is not None)
+            kept, after = dilate(first.stride, stride, dilation, output_stride)
+            changed[-1].append(tuple(block and _dilated(block, kept, dilation, after) for block in candidates))
+            stride, dilation = stride * kept, after
+    return tuple(map(tuple, changed))
+
+
+def _dilated(spec: BlockSpec, stride: int, dilation: int, after: int) -> BlockSpec:
+    """Return a block with another stride, on an input of ``dilation``; ``after`` is that of its output."""
     second = (spec.second_dilation or spec.dilation) * after if spec.kind == "basic" else 0
-    changed = dataclasses.replace(
+    return dataclasses.replace(
         spec,
-        stride=block_stride,
+        stride=stride,
         dilation=spec.dilation * dilation,
         second_dilation=0 if second == spec.dilation * dilation else second,
     )
-    return changed, stride * block_stride, after

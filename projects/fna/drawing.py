@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from fbnetv5.base.files import atomic_path
 from fbnetv5.projects.fna.architecture import Architecture, PlacedBlock
 from fbnetv5.projects.fna.space import candidate_name
-from fbnetv5.report.draw import FAINT, GREY, INK, PATH_COLOURS, RC
+from fbnetv5.report.style import FAINT, GREY, INK, PATH_COLOURS, save, styled
 
 KERNEL_COLOURS = dict(zip((3, 5, 7), PATH_COLOURS, strict=False))
 WIDTH = 9.0  # of the figure, in inches
@@ -22,31 +20,30 @@ GAP = 0.5  # between stages, in blocks
 TALLEST = 6.0  # expansion that a box of full height has
 
 
+@styled
 def draw_architecture(path: Path, architecture: Architecture, title: str) -> None:
     """Draw the blocks as boxes: the colour is the kernel's, the height the width of the block within.
 
     Args:
-        path: a PNG or SVG file, written atomically.
+        path: a .png, .svg or .pdf file, written atomically.
         architecture: what is drawn.
         title: stands above it.
     """
     blocks = list(architecture.blocks())
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=200, facecolor="white")
-        axes = figure.add_axes((0.02, 0.17, 0.96, 0.55))
-        places = [index + GAP * block.stage for index, block in enumerate(blocks)]
-        for place, block in zip(places, blocks, strict=True):
-            _draw_block(axes, place, block)
-        for stage in sorted({block.stage for block in blocks}):
-            own = [place for place, block in zip(places, blocks, strict=True) if block.stage == stage]
-            _draw_stage(axes, own[0], own[-1] + BOX, [block for block in blocks if block.stage == stage])
-        axes.set(xlim=(-0.2, places[-1] + 1), ylim=(-0.22, 1.12))
-        axes.axis("off")
-        figure.text(0.02, 0.92, title, fontsize=9, color=INK, parse_math=False)
-        handles = [Patch(color=colour, label=f"{k}x{k} kernel") for k, colour in KERNEL_COLOURS.items()]
-        figure.legend(handles=handles, loc="lower left", ncols=len(handles), frameon=False, fontsize=7)
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    axes = figure.add_axes((0.02, 0.17, 0.96, 0.55))
+    places = [index + GAP * block.stage for index, block in enumerate(blocks)]
+    for place, block in zip(places, blocks, strict=True):
+        _draw_block(axes, place, block)
+    for stage in sorted({block.stage for block in blocks}):
+        own = [place for place, block in zip(places, blocks, strict=True) if block.stage == stage]
+        _draw_stage(axes, own[0], own[-1] + BOX, [block for block in blocks if block.stage == stage])
+    axes.set(xlim=(-0.2, places[-1] + 1), ylim=(-0.22, 1.12))
+    axes.axis("off")
+    figure.text(0.02, 0.92, title, fontsize=9)
+    handles = [Patch(color=colour, label=f"{k}x{k} kernel") for k, colour in KERNEL_COLOURS.items()]
+    figure.legend(handles=handles, loc="lower left", ncols=len(handles), fontsize=7)
+    save(figure, path)
 
 
 def _draw_block(axes: Axes, place: float, block: PlacedBlock) -> None:

@@ -1,4 +1,4 @@
-"""What makes a search method, and how the architecture that it found is kept."""
+"""The contract of search methods, and how the architecture that one found is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARCHITECTURE = "architecture.yaml"
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found.
+    """The result of a method.
 
     Attributes:
         choices: of each slot its candidate.

@@ -16,7 +16,7 @@ ADAPT_STARTS = ("super", "seed", "random")
 
 @dataclass
 class RemapOptions:
-    """How parameters are remapped; see :class:`fbnetv5.projects.fna.remap.Strategy`."""
+    """Options of remapping parameters; see :class:`fbnetv5.projects.fna.remap.Strategy`."""
 
     width: str = option("first", "first channels, those of largest bn, std or l1 (algorithm 1), or net2wider")
     kernel: str = option("centre", "centre (eq. 5, 6) or dilate (eq. 11)")

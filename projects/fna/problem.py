@@ -1,4 +1,4 @@
-"""What a search method is given: the data and their splits, the space and its costs, and parameters to start from."""
+"""The problem that a search method is given: data and splits, the space and its costs, parameters to start from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
-from fbnetv5.base.types import Size, Target, TargetKind
+from fbnetv5.base.types import Size, Target
 from fbnetv5.config.read import read_project
-from fbnetv5.config.schema import DataConfig, RunConfig
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_class
 from fbnetv5.data.augmentation import check_augmentation
 from fbnetv5.data.sources import build_source
@@ -32,7 +32,7 @@ from fbnetv5.projects.fna.super_network import SuperNetwork
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is searched, on which images, and from which parameters.
+    """The space that is searched, the images, and the parameters to start from.
 
     Attributes:
         config: of the run.
@@ -65,7 +65,7 @@ class SearchProblem:
     @property
     def size(self) -> Size:
         """(height, width) in pixels of the image that costs are stated for."""
-        return cost_size(self.config.data, self.target)
+        return input_spec(self.config.data, self.target.kind).cost_size(self.target.kind)
 
     @functools.cached_property
     def costs(self) -> tuple[tuple[int, ...], ...]:
@@ -164,12 +164,6 @@ def check_search(config: RunConfig, world: World) -> None:
     for key in ("network", "topology", "weights"):
         if getattr(config.model, key):
             raise InputError(f"model.{key} is for a final model; project.space and project.seed say what is searched")
-
-
-def cost_size(data: DataConfig, target: Target) -> Size:
-    """Return the (height, width) that the costs of a final model are stated at; as ``TaskNet.nominal_size``."""
-    height, width = input_spec(data, target.kind).nominal_size()
-    return (height, width) if target.kind is not TargetKind.MASK else (min(height, width), min(height, width))
 
 
 def strategy(options: RemapOptions) -> Strategy:

@@ -21,7 +21,7 @@ from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.engine.trainer import train
 from fbnetv5.jobs.train import Training, build_training
-from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.methods import Found
 from fbnetv5.projects.fna.network import architecture_cost, network_entry

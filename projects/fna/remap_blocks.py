@@ -33,7 +33,7 @@ DEEPER_DEVIATION = 0.01
 
 @dataclass(frozen=True)
 class Strategy:
-    """How parameters are remapped on each level; the defaults are FNA++'s.
+    """Strategy of remapping parameters on each level; the defaults are FNA++'s.
 
     The width strategies choose among a block's inner channels. The channels between blocks, which shortcuts tie
     together, are always the first ones.

@@ -17,7 +17,7 @@ KernelMode = Literal["centre", "dilate"]
 
 @dataclass(frozen=True)
 class ChannelMap:
-    """Where every channel of a target comes from.
+    """The source of every channel of a target.
 
     Attributes:
         source: int64 [target channels], the source's channel; -1 for a new one.

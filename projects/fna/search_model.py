@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size, TargetDict
+from fbnetv5.engine.batch_norm import batch_statistics
 from fbnetv5.heads.head import Head
 from fbnetv5.model.task_net import build_head as build_final_head
 from fbnetv5.projects.fna.super_network import SuperNetwork
@@ -78,15 +78,11 @@ def weights_at_rest(model: nn.Module) -> Iterator[None]:
     A pass through all candidates is for the architecture alone: no path sees activations like its mixtures.
     """
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    momenta = {layer: layer.momentum for layer in model.modules() if isinstance(layer, _BatchNorm)}
     try:
         for parameter in learning:
             parameter.requires_grad_(False)
-        for layer in momenta:
-            layer.momentum = 0.0
-        yield
+        with batch_statistics(model):
+            yield
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum

@@ -1,4 +1,4 @@
-"""What a search space is: of every layer of a backbone its candidate blocks (FNA++, Sec. 3.2.1)."""
+"""Search spaces: of every layer of a backbone its candidate blocks (FNA++, Sec. 3.2.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fbnetv5.base.types import Size
 from fbnetv5.projects.fna.architecture import Architecture
-from fbnetv5.projects.fna.block_spec import BlockSpec, Stem, dilate_block
+from fbnetv5.projects.fna.block_spec import BlockSpec, Stem, dilate_layers
 from fbnetv5.projects.fna.blocks import block_cost, has_shortcut, stem_cost
 
 Candidate = BlockSpec | None
@@ -123,22 +123,7 @@ class Space:
         """Return the space whose strides beyond the output stride are dilations; by default its own output stride."""
         output_stride = self.output_stride if output_stride is None else output_stride
         self.largest.dilated(output_stride)  # refuses output strides that there are not
-        stride, dilation = self.stem.stride, 1
-        stages = []
-        for layers in self.stages:
-            changed_layers = []
-            for candidates in layers:
-                at, before = stride, dilation
-                changed: list[Candidate] = []
-                for candidate in candidates:
-                    if candidate is None:
-                        changed.append(None)
-                        continue
-                    block, stride, dilation = dilate_block(candidate, at, before, output_stride)
-                    changed.append(block)
-                changed_layers.append(tuple(changed))
-            stages.append(tuple(changed_layers))
-        return dataclasses.replace(self, stages=tuple(stages))
+        return dataclasses.replace(self, stages=dilate_layers(self.stages, self.stem.stride, output_stride))
 
     def _layer_macs(self, size: Size, output_stride: int | None) -> list[tuple[int, ...]]:
         """MACs of the stem and of every layer's candidates."""

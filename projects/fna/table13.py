@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.engine.log import clock
 from fbnetv5.projects.fna.table13_plan import Part, Table13Config, do_part, is_done, load_table, plan, record_end
@@ -86,6 +85,7 @@ def write_results(config: Table13Config, parts: dict[str, Part], errors: dict[st
     write_text(root / TABLE, markdown(results))
 
 
+@one_line_errors("--resume goes on with what is not finished")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a run failed."""
     parser = argparse.ArgumentParser(
@@ -99,15 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="runs at a time, of one thread each")
     parser.add_argument("--resume", action="store_true", help="go on with the table that the folder holds")
     options = parser.parse_intermixed_args(arguments)
-    try:
-        config = load_table(options.config, options.overrides)
-        complete = run_table(config, num_processes=max(1, options.processes), resume=options.resume)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("\ninterrupted; --resume goes on with what is not finished", file=sys.stderr)
-        raise SystemExit(130) from None
+    config = load_table(options.config, options.overrides)
+    complete = run_table(config, num_processes=max(1, options.processes), resume=options.resume)
     if not complete:
         raise SystemExit(1)
 

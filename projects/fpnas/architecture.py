@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fbnetv5.archs.cost import Cost
-from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.documents import check_keys, read_document
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Size
 from fbnetv5.projects.fpnas.macro import Macro, Place
@@ -114,7 +114,7 @@ class Architecture:
         """
         try:
             return _parsed(document)
-        except InputError as error:
+        except ValueError as error:
             raise InputError(f"{name}: {error}") from error
 
     def save(self, path: str | os.PathLike[str], info: Mapping[str, Any] | None = None) -> None:
@@ -133,43 +133,26 @@ class Architecture:
         Raises:
             InputError: the file cannot be read, or describes no architecture; the message says what is wrong where.
         """
-        try:
-            document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read architecture {path}: {error.strerror or error}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"architecture {path} is not YAML: {' '.join(str(error).split())}") from error
-        return cls.from_dict(document, f"architecture {path}")
+        return read_document(path, "architecture", _parsed)
 
 
 def _parsed(document: Any) -> Architecture:
-    entries = _mapping(document, "it", ("stem", "first", "blocks"), optional=("info",))
+    entries = check_keys(document, ("stem", "first", "blocks"), ("info",))
     blocks = entries["blocks"]
     if not isinstance(blocks, list) or not blocks:
         raise InputError("blocks should be a list with an entry for each block")
     places, types = [], []
     for number, entry in enumerate(blocks, 1):
         where = f"block {number}"
-        block = _mapping(entry, where, ("type", "channels", "stride"))
+        block = check_keys(entry, ("type", "channels", "stride"), where=where)
         places.append(_place(block, where))
         if not isinstance(block["type"], str):
             raise InputError(f"{where}: type is {block['type']!r}, not a name such as 'add k3e6'")
         types.append(block_type(block["type"]))
-    stem, first = (_place(_mapping(entries[name], name, ("channels", "stride")), name) for name in ("stem", "first"))
+    stem, first = (
+        _place(check_keys(entries[name], ("channels", "stride"), where=name), name) for name in ("stem", "first")
+    )
     return Architecture(Macro(stem, first, tuple(places)), tuple(types))
-
-
-def _mapping(value: Any, where: str, keys: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Return ``value``, a mapping with exactly these keys. Raises InputError if it is not."""
-    if not isinstance(value, Mapping):
-        raise InputError(f"{where} should have {', '.join(keys)}, and is {value!r}")
-    for key in value:
-        if key not in (*keys, *optional):
-            raise InputError(f"{where} has an unknown key '{key}'{nearest(str(key), keys)}")
-    for key in keys:
-        if key not in value:
-            raise InputError(f"{where} has no '{key}'")
-    return value
 
 
 def _place(entry: Mapping[str, Any], where: str) -> Place:

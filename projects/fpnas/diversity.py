@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path, csv_lines, write_text
+from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.cli.launch import main
 from fbnetv5.config.option import option
@@ -35,6 +35,7 @@ from fbnetv5.projects.fpnas.options import check_training
 from fbnetv5.projects.fpnas.search import claim_folder
 from fbnetv5.projects.fpnas.small_network import adapted_width, model_macs, network_entry, network_ids, types_of
 from fbnetv5.projects.fpnas.workers import Workers
+from fbnetv5.report.style import save, styled
 
 IMAGES = "images.safetensors"
 TABLE, PLOT, JOBS = "diversity.csv", "diversity.svg", "jobs"
@@ -201,6 +202,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     return lines
 
 
+@styled
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Draw mean and standard deviation of each network, those of one block type in red, as in Fig. 3."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
@@ -218,9 +220,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         )
     axes.set_xticks(range(len(rows)), [row.network_id for row in rows], rotation=90, fontsize=7)
     axes.set(xlabel="network: blocks 2 to 4; 0 shortcut, 1 split, 2 both", ylabel="test accuracy, %")
-    axes.legend(frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, metadata={"Date": None})
+    axes.legend()
+    save(figure, path)
 
 
 def _file(folder: Path, job: Job) -> Path:

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.space import BlockType, Half, Position
+from fbnetv5.report.style import DOWN, GREY, INK, SELECT, UP, save, styled
 
 NodeKind = Literal["input", "output", "add", "concat", "split", "conv"]
 
@@ -34,7 +32,6 @@ PANEL = (1.25, 2.3)  # inches of a block
 HEADER = 0.35  # inches above the blocks
 FRAME = (0.06, 0.05, 0.88, 0.76)  # of a block's drawing in its panel: left, bottom, width, height
 MIDDLE, BESIDE, LANE, OUTER_LANE = 0.5, 0.33, 0.72, 0.92  # x: of vertices, of an MBConv and an identity side by side
-INK, GREY, EDGE = "#1f2933", "#5b6876", "#8593a5"
 TOPOLOGY_COLOURS = {
     "identity": "#f4f5f7",
     "conv": "#e4e7eb",
@@ -46,8 +43,7 @@ TOPOLOGY_COLOURS = {
 NODE_COLOURS = {"conv": "#3f7cac", "add": "#ffffff", "concat": "#ffffff", "split": "#ffffff"}
 HEIGHTS = {0: (), 1: (0.8,), 2: (0.12, 0.88), 3: (0.1, 0.6, 0.9)}  # y of vertices, by how many do something
 LABELS = {"add": "+", "concat": "concat", "split": "split"}
-HALF_COLOURS: dict[Half, str] = {"all": INK, "left": "#1c5a9e", "right": "#c2477f"}
-RC: dict[Any, Any] = {"font.family": "DejaVu Sans", "svg.hashsalt": "fpnas", "text.color": INK}
+HALF_COLOURS: dict[Half, str] = {"all": INK, "left": SELECT, "right": UP}
 
 
 class Node(NamedTuple):
@@ -70,7 +66,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockDrawing:
-    """What is drawn of a block: its input, its vertices, its output, its MBConv; and the lines between them."""
+    """The drawing of a block: its input, its vertices, its output, its MBConv; and the lines between them."""
 
     nodes: tuple[Node, ...]
     lines: tuple[Line, ...]
@@ -112,6 +108,7 @@ def block_drawing(chosen: BlockType) -> BlockDrawing:
     return BlockDrawing(tuple(nodes), tuple(lines))
 
 
+@styled
 def draw_architecture(architecture: Architecture, path: Path, *, title: str = "") -> None:
     """Draw an architecture; the suffix of ``path`` (.svg, .png, .pdf) chooses the format.
 
@@ -121,22 +118,17 @@ def draw_architecture(architecture: Architecture, path: Path, *, title: str = ""
     count = len(architecture.types)
     rows, columns = math.ceil(count / COLUMNS), min(count, COLUMNS)
     width, height = columns * PANEL[0], rows * PANEL[1] + HEADER
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(width, height))
-        line: dict[str, Any] = {"y": 1 - 0.22 / height, "fontsize": 10}
-        figure.text(0.01, s=title, weight="bold", **line)
-        figure.text(0.99, s="right half", ha="right", color=HALF_COLOURS["right"], **line)
-        figure.text(0.99 - 0.9 / width, s="left half", ha="right", color=HALF_COLOURS["left"], **line)
-        for number, (chosen, position) in enumerate(zip(architecture.types, architecture.macro.positions, strict=True)):
-            row, column = divmod(number, COLUMNS)
-            bottom = (height - HEADER - (row + 1) * PANEL[1]) / height
-            axes = figure.add_axes((column / columns, bottom, 1 / columns, PANEL[1] / height))
-            _draw_block(axes, number + 1, chosen, position)
-        supported = figure.canvas.get_supported_filetypes()
-        if path.suffix[1:] not in supported:
-            raise InputError(f"{path}: pictures are written as {', '.join(sorted(supported))}")
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure = Figure(figsize=(width, height))
+    line: dict[str, Any] = {"y": 1 - 0.22 / height, "fontsize": 10}
+    figure.text(0.01, s=title, weight="bold", **line)
+    figure.text(0.99, s="right half", ha="right", color=HALF_COLOURS["right"], **line)
+    figure.text(0.99 - 0.9 / width, s="left half", ha="right", color=HALF_COLOURS["left"], **line)
+    for number, (chosen, position) in enumerate(zip(architecture.types, architecture.macro.positions, strict=True)):
+        row, column = divmod(number, COLUMNS)
+        bottom = (height - HEADER - (row + 1) * PANEL[1]) / height
+        axes = figure.add_axes((column / columns, bottom, 1 / columns, PANEL[1] / height))
+        _draw_block(axes, number + 1, chosen, position)
+    save(figure, path)
 
 
 def _draw_block(axes: Axes, number: int, chosen: BlockType, position: Position) -> None:
@@ -147,7 +139,7 @@ def _draw_block(axes: Axes, number: int, chosen: BlockType, position: Position) 
     left, bottom, width, height = FRAME
     colour = TOPOLOGY_COLOURS[chosen.topology]
     box = "round,pad=0,rounding_size=0.04"
-    axes.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=box, fc=colour, ec=EDGE, lw=0.6))
+    axes.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=box, fc=colour, ec=DOWN, lw=0.6))
     stride = f", stride {position.stride}" if position.stride > 1 else ""
     axes.text(0.5, 0.945, f"block {number}", ha="center", va="center", fontsize=7.5, weight="bold")
     caption = f"{position.in_channels} → {position.out_channels}{stride}"
@@ -168,6 +160,7 @@ def _draw_block(axes: Axes, number: int, chosen: BlockType, position: Position) 
             axes.text(x, y, node.label, ha="center", va="center", fontsize=6, color=text_colour, bbox=frame)
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,11 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("output", type=Path, help="picture to write: .svg, .png or .pdf")
     parser.add_argument("--title", default="", help="above the blocks")
     options = parser.parse_args(arguments)
-    try:
-        draw_architecture(Architecture.load(options.architecture), options.output, title=options.title)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    draw_architecture(Architecture.load(options.architecture), options.output, title=options.title)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.base.seeding import Purpose, forked, generator
 from fbnetv5.base.types import LABEL
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine.batch_norm import batch_statistics
 from fbnetv5.engine.optim import build_optimizer, cosine, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.model.task_net import TaskNet
@@ -101,7 +100,7 @@ def accuracy_by_batch(model: TaskNet, images: ImageSet, config: RunConfig, devic
     The running statistics of weights that several models share are a mix over all of them, and right for none.
     """
     model.eval()
-    with _batch_statistics(model):
+    with batch_statistics(model):
         return _accuracy(model, images, config, device)
 
 
@@ -112,19 +111,6 @@ def _accuracy(model: TaskNet, images: ImageSet, config: RunConfig, device: torch
             scores = torch.stack(list(model(to_input(pixels, config, device)))).cpu()  # [b, classes]
         num_right += int((scores.isfinite().all(dim=1) & (scores.argmax(dim=1) == labels)).sum())
     return num_right / len(images)
-
-
-@contextlib.contextmanager
-def _batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Within the context BN layers take a batch's own statistics; the running ones stay as they are."""
-    layers = {layer: layer.momentum for layer in model.modules() if isinstance(layer, _BatchNorm)}
-    try:
-        for layer in layers:
-            layer.training, layer.momentum = True, 0.0
-        yield
-    finally:
-        for layer, momentum in layers.items():
-            layer.training, layer.momentum = False, momentum
 
 
 def to_input(pixels: Tensor, config: RunConfig, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a search has trained so far: history.csv, metrics.jsonl, and the passes over images that it took."""
+"""The record of a search so far: history.csv, metrics.jsonl, and the passes over images that it took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search has trained, as data: a job names its inputs, a file holds its result, so that none is done twice."""
+"""Trainings of a search as data: a job names its inputs, a file holds its result, so that none is done twice."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ Job = Shared | Independent
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a job.
+    """The result of a job.
 
     Attributes:
         accuracies: on the validation images, in [0, 1]; of each of the job's networks.

@@ -1,4 +1,4 @@
-"""What is not searched: how many blocks there are, their channels and strides, and the layers before them.
+"""The part that is not searched: how many blocks there are, their channels and strides, and the layers before them.
 
 The paper prints N = 16 and no more. MobileNetV2 has 17 inverted residuals, of which the first does not expand; without
 it they are 16. So the macro structure is MobileNetV2's (1801.04381, Table 2), with that first block fixed. For CIFAR-10
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from timm.layers import make_divisible
 
 from fbnetv5.archs.cost import Cost, bn_cost, conv_cost
+from fbnetv5.archs.dilation import dilate
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
 from fbnetv5.projects.fpnas.space import Position, valid_types
@@ -98,24 +99,17 @@ class Macro:
     def dilated(self, output_stride: int) -> Macro:
         """Return the macro whose strides end at ``output_stride``: later blocks are dilated instead.
 
-        A block that would have had stride 2 keeps the dilation of those before it, as in the dilated encoders of
-        semantic-segmentation-pytorch.
-
         Raises:
             InputError: no feature of the network has that stride.
         """
         if output_stride not in self.strides:
             known = ", ".join(map(str, sorted(set(self.strides))))
             raise InputError(f"output_stride={output_stride} is none of the network's strides, {known}")
-        places, dilation = [], 1
-        for place, stride in zip(self.places, self.strides, strict=True):
-            if stride <= output_stride:
-                places.append(place)
-                continue
-            places.append(Place(place.channels, 1, dilation))
-            dilation = stride // output_stride
-            if place.stride == 1:
-                places[-1] = places[-1]._replace(dilation=dilation)
+        places, stride, dilation = [], self.stem.stride * self.first.stride, 1
+        for place in self.places:
+            kept, after = dilate(place.stride, stride, dilation, output_stride)
+            places.append(Place(place.channels, kept, place.dilation * dilation))
+            stride, dilation = stride * kept, after
         return replace(self, places=tuple(places))
 
 

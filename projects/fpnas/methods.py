@@ -19,7 +19,7 @@ from fbnetv5.projects.fpnas.jobs import Independent, Job, Result, Shared
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained; by default as in Section 3.3.
+    """The amount of training; by default as in Section 3.3.
 
     Attributes:
         iterations: T, blocks that are optimised, one after the other.
@@ -49,7 +49,7 @@ class Found:
 
 
 class Trainer(Protocol):
-    """What a method asks for trainings."""
+    """The side of a search that a method asks for trainings."""
 
     def train(self, jobs: Sequence[Job]) -> list[Result]:
         """Return what came out of jobs, in their order."""

@@ -26,11 +26,11 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.geometry import resized_size
 from fbnetv5.data.sources import build_folder_source, build_val_source
 from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.heads.pixel_classes import likeliest_of_probabilities
 from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 from fbnetv5.jobs.evaluate import evaluate_and_report
 from fbnetv5.model.folder import load
 from fbnetv5.model.task_net import TaskNet
-from fbnetv5.projects.fpnas.heads.psp import likeliest
 from fbnetv5.report.html import try_report
 
 
@@ -111,7 +111,7 @@ class MultiScaleNet(TaskNet):
         sizes = unpadded_sizes(true_sizes, (images.shape[-2], images.shape[-1]), len(images))
         wanted = stored_sizes(output_sizes, sizes)
         return [
-            likeliest(self._average(image[:, : size[0], : size[1]], stored), stored)[0]
+            likeliest_of_probabilities(self._average(image[:, : size[0], : size[1]], stored), stored)[0]
             for image, size, stored in zip(images, sizes, wanted, strict=True)
         ]
 

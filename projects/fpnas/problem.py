@@ -30,7 +30,7 @@ NETWORK = f"{FPNASNetwork.__module__}.{FPNASNetwork.__name__}"
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched, on what images, for which classes.
+    """A search's space, images and classes.
 
     Attributes:
         macro: channels and strides of the blocks.

@@ -9,11 +9,11 @@ With ``--macro`` the block types are put into another macro structure first, wit
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.types import Size
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.heads.classifier import HIDDEN_CHANNELS, pooled_classifier_macs
 from fbnetv5.projects.fpnas.macro import MACROS
@@ -29,6 +29,7 @@ def classifier_macs(
     return architecture.cost(size).macs + head
 
 
+@one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
@@ -37,21 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def macs(architecture: Architecture) -> int:
         return classifier_macs(architecture, size, options.classes)
 
-    try:
-        architecture = Architecture.load(options.architecture)
-        if options.macro is not None:
-            architecture = Architecture(MACROS[options.macro], architecture.types)
-        scaled, multiplier = architecture.scaled_to(options.bound, macs, options.divisor)
-        info = {"multiplier": round(multiplier, 4), "macs": macs(scaled), "size": options.size, "bound": options.bound}
-        scaled.save(options.output, info)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    architecture = Architecture.load(options.architecture)
+    if options.macro is not None:
+        architecture = Architecture(MACROS[options.macro], architecture.types)
+    scaled, multiplier = architecture.scaled_to(options.bound, macs, options.divisor)
+    info = {"multiplier": round(multiplier, 4), "macs": macs(scaled), "size": options.size, "bound": options.bound}
+    scaled.save(options.output, info)
     print(f"{options.output}: channels x {multiplier:.3f}, {macs(scaled) / 1e6:,.1f} M MACs with its classifier")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("architecture", help="YAML file that a search wrote")
     parser.add_argument("output", help="YAML file to write")
     parser.add_argument("--bound", type=float, required=True, help="the network has fewer MACs than this")

@@ -99,7 +99,7 @@ GRAPHS = {
 
 
 class Position(NamedTuple):
-    """Where a block stands: the channels before and after it, its stride, and the dilation of its depthwise kernel."""
+    """The place of a block: the channels before and after it, its stride, and the dilation of its depthwise kernel."""
 
     in_channels: int
     out_channels: int

@@ -20,7 +20,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_loader
 from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
-from fbnetv5.engine.calibrate import recalibrated_bn
+from fbnetv5.engine.batch_norm import recalibrated_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.jobs.search import build_run
 from fbnetv5.projects.table5.options import PredictConfig

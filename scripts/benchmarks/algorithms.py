@@ -1,4 +1,4 @@
-"""What an iteration of FBNetV5's algorithms 2, 3 and 4 costs with more tasks, side by side (Table 1)."""
+"""The cost of an iteration of FBNetV5's algorithms 2, 3 and 4 with more tasks, side by side (Table 1)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.runs import build, load_batches, with_num_tasks
+from benchmarks.tables import aligned
 from benchmarks.task_counts import heads_trial, network_trial, step_trial
-from benchmarks.timing import median_seconds, table
+from benchmarks.timing import median_seconds
 from fbnetv5.base.distributed import World
 from fbnetv5.config.schema import RunConfig
 
@@ -82,7 +83,7 @@ def algorithms_text(results: Sequence[AlgorithmTimes]) -> str:
                 f"{result.heads:.3f} s",
             )
         )
-    return "\n".join([table(header, rows), *(_beyond_heads(first, result) for result in results[1:])])
+    return "\n".join([aligned(header, rows), *(_beyond_heads(first, result) for result in results[1:])])
 
 
 def _beyond_heads(first: AlgorithmTimes, result: AlgorithmTimes) -> str:

@@ -1,4 +1,4 @@
-"""What sampled architectures cost in time, against their MACs and against static networks of the same blocks."""
+"""The time of sampled architectures, against their MACs and against static networks of the same blocks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from scipy import stats
 
 from benchmarks.runs import autocast, backward_from_features, load_batches
-from benchmarks.timing import Trial, median_seconds, seconds_by_round, table
+from benchmarks.tables import aligned
+from benchmarks.timing import Trial, median_seconds, seconds_by_round
+from benchmarks.topologies import draw_topologies, spread_chances
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Batch
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.engine.precision import WEIGHT_DTYPES
@@ -42,14 +43,12 @@ class Architecture:
 
 def measure_architectures(run: SupernetRun, count: int, rounds: int) -> list[Architecture]:
     """Time ``count`` architectures in turn: half drawn as a search starts, half with probabilities from 0 to 1."""
-    even = count // 2
-    chances = torch.cat([torch.full((even,), 0.5), torch.linspace(0, 1, count - even)])
-    topologies = _sample(run, chances)
+    topologies = _pruned(run, spread_chances(count))
     batch = first_micro_batch(run)
     trials = {i: _step_trial(run, batch, topology) for i, topology in enumerate(topologies)}
     seconds = median_seconds(trials, rounds, run.world.device)
     return [
-        Architecture(i < even, len(topology.blocks), _macs(run, topology), seconds[i])
+        Architecture(i < count // 2, len(topology.blocks), _macs(run, topology), seconds[i])
         for i, topology in enumerate(topologies)
     ]
 
@@ -60,11 +59,10 @@ def first_micro_batch(run: SupernetRun) -> Batch:
     return batch.split(run.config.search.num_samples)[0]
 
 
-def _sample(run: SupernetRun, chances: torch.Tensor) -> list[Topology]:
-    """Draw one architecture a chance, its blocks selected with that probability, and prune it."""
-    draws = generator(run.config.seed, Purpose.ARCHITECTURES)
-    choices = torch.rand(len(chances), len(run.space.num_options), generator=draws) < chances[:, None]
-    return [run.space.decode(row).prune(run.model.head_paths) for row in choices.int().tolist()]
+def _pruned(run: SupernetRun, chances: torch.Tensor) -> list[Topology]:
+    """Draw one architecture a chance, and leave out what no head reads."""
+    drawn = draw_topologies(run.space, chances, run.config.seed)
+    return [topology.prune(run.model.head_paths) for topology in drawn]
 
 
 def _macs(run: SupernetRun, topology: Topology) -> int:
@@ -103,7 +101,7 @@ def architectures_text(results: Sequence[Architecture]) -> str:
     least = ordered[0]
     return "\n".join(
         [
-            table(header, rows),
+            aligned(header, rows),
             _correlations("all", ordered),
             _correlations("drawn as a search starts", [r for r in ordered if r.from_start]),
             f"  linear fit: {fit.slope * 1e9:.2f} ms per M MACs over {fit.intercept * 1e3:.1f} ms\n"
@@ -147,7 +145,7 @@ def measure_comparisons(run: SupernetRun, count: int, rounds: int) -> list[Compa
     images = first_micro_batch(run).images
     return [
         _compare(run, name, topology, images, rounds)
-        for name, topology in zip(names, _sample(run, chances), strict=True)
+        for name, topology in zip(names, _pruned(run, chances), strict=True)
     ]
 
 
@@ -188,4 +186,4 @@ def comparisons_text(results: Sequence[Comparison]) -> str:
     ]
     mean = statistics.geometric_mean(r.ratio for r in results)
     header = ("topology", "blocks", "supernet ms", "static ms", "ratio")
-    return f"{table(header, rows)}\n  geometric mean of the ratios {mean:.3f} (aim: at most 1.05)"
+    return f"{aligned(header, rows)}\n  geometric mean of the ratios {mean:.3f} (aim: at most 1.05)"

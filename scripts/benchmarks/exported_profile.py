@@ -1,4 +1,4 @@
-"""Which operators of an exported file cost what, by the runtime's own profiler."""
+"""Time of an exported file's operators, by the runtime's own profiler."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.exported_files import ExportedFile
 from benchmarks.processes import yielded_by
+from benchmarks.tables import markdown
 from fbnetv5.base.errors import InputError
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.onnx import INPUT
@@ -25,7 +26,7 @@ SHARE_OF_OTHERS = 0.005  # operators that cost less are summed up
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """What an operator costs in one call of a file.
+    """The time of an operator in one call of a file.
 
     Attributes:
         operator: its name; of XNNPACK's begin with "XNNPACK ".
@@ -57,14 +58,9 @@ def profile_text(file: ExportedFile, rows: Sequence[OperatorTime]) -> str:
     others = [row for row in rows if row.ms < SHARE_OF_OTHERS * total]
     if others:
         shown.append(OperatorTime("others", sum(row.count for row in others), sum(row.ms for row in others)))
-    lines = [
-        f"\n{file.model}, {file.runtime} {file.precision}, one thread: {total:.2f} ms in operators\n",
-        "| operator | calls | ms | share |",
-        "|---|---|---|---|",
-    ]
-    return "\n".join(
-        [*lines, *(f"| {row.operator} | {row.count} | {row.ms:.3f} | {row.ms / total:.1%} |" for row in shown)]
-    )
+    title = f"{file.model}, {file.runtime} {file.precision}, one thread: {total:.2f} ms in operators"
+    cells = [(row.operator, str(row.count), f"{row.ms:.3f}", f"{row.ms / total:.1%}") for row in shown]
+    return f"\n{title}\n\n{markdown(('operator', 'calls', 'ms', 'share'), cells)}"
 
 
 def _executorch(file: ExportedFile) -> list[OperatorTime]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from benchmarks.exported_timing import Timing
+from benchmarks.tables import markdown
 
 TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
 
@@ -12,7 +13,7 @@ TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
 def latency_text(timings: Sequence[Timing]) -> str:
     """Return a table a task and runtime, with a row a model."""
     kinds = dict.fromkeys((timing.file.task, timing.file.runtime) for timing in timings)
-    return "\n".join(line for task, runtime in kinds for line in _table(_chosen(timings, task=task, runtime=runtime)))
+    return "\n".join(_table(_chosen(timings, task=task, runtime=runtime)) for task, runtime in kinds)
 
 
 def over_best_peer(timing: Timing, timings: Sequence[Timing]) -> float | None:
@@ -28,20 +29,18 @@ def over_best_peer(timing: Timing, timings: Sequence[Timing]) -> float | None:
     return timing.ms_per_gmac / min(peers) if peers else None
 
 
-def _table(timings: Sequence[Timing]) -> Iterator[str]:
-    """Yield the lines of one table; all timings are of one task and runtime."""
+def _table(timings: Sequence[Timing]) -> str:
+    """Return one table with its title; all timings are of one task and runtime."""
     precisions = list(dict.fromkeys(timing.file.precision for timing in timings))
     threads = sorted({timing.threads for timing in timings})
     first = timings[0].file
-    yield f"\n{TITLES[first.task]}, {first.runtime}\n"
     header = ["model", "input", "M MACs", "M params"]
     for precision in precisions:
         header += [f"{precision}: MB", *(f"ms, {number} thread{'s' * (number > 1)}" for number in threads)]
         header += ["ms/GMAC", "over best peer's"]
-    yield _line(header)
-    yield "|" + "---|" * len(header)
-    for model in dict.fromkeys(timing.file.model for timing in timings):
-        yield _line(_row(model, precisions, threads, timings))
+    models = dict.fromkeys(timing.file.model for timing in timings)
+    rows = [_row(model, precisions, threads, timings) for model in models]
+    return f"\n{TITLES[first.task]}, {first.runtime}\n\n{markdown(header, rows)}"
 
 
 def _row(model: str, precisions: Sequence[str], threads: Sequence[int], timings: Sequence[Timing]) -> list[str]:
@@ -63,7 +62,3 @@ def _row(model: str, precisions: Sequence[str], threads: Sequence[int], timings:
 def _chosen(timings: Sequence[Timing], **attributes: str) -> list[Timing]:
     """Return the timings whose files have these attributes."""
     return [t for t in timings if all(getattr(t.file, name) == value for name, value in attributes.items())]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.exported_files import ExportedFile
-from benchmarks.processes import CONTEXT
+from benchmarks.processes import connected, receive
 from fbnetv5.base.errors import InputError
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.runtime import RUNTIMES, Runner
@@ -89,7 +89,7 @@ def measure(
                 for i in range(len(workers)) if number % 2 else reversed(range(len(workers))):
                     timing, worker = workers[i]
                     worker.send(seconds)
-                    found = _answer(worker)
+                    found = receive(worker)
                     if number >= 0:
                         for kept, ms in zip((timing.round_ms, timing.fastest_ms, timing.cpu_ms), found, strict=True):
                             kept.append(ms)
@@ -116,37 +116,17 @@ def on_busy_machine(timings: Sequence[Timing]) -> list[Timing]:
 @contextlib.contextmanager
 def _workers(timings: Sequence[Timing], say: Callable[[str], object]) -> Iterator[list[tuple[Timing, Connection]]]:
     """Start a process for each timing, and end them all in the end; files that cannot be loaded are left out."""
-    processes, workers = [], []
-    try:
+    with contextlib.ExitStack() as stack:
+        workers = []
         for timing in timings:
-            ours, theirs = CONTEXT.Pipe()
-            process = CONTEXT.Process(target=_serve, args=(theirs, timing.file, timing.threads), daemon=True)
-            process.start()
-            theirs.close()
-            processes.append(process)
+            worker = stack.enter_context(connected(_serve, timing.file, timing.threads))
             try:
-                _answer(ours)  # one loads at a time
+                receive(worker)  # one loads at a time
             except InputError as error:
                 say(f"left out: {error}")
                 continue
-            workers.append((timing, ours))
+            workers.append((timing, worker))
         yield workers
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _answer(connection: Connection) -> Sequence[float]:
-    """Return what a process answers. Raises InputError where it fails."""
-    try:
-        answer = connection.recv()
-    except EOFError:
-        raise InputError("a process that runs an exported file has ended") from None
-    if isinstance(answer, str):
-        raise InputError(answer)
-    numbers: Sequence[float] = answer
-    return numbers
 
 
 def _serve(connection: Connection, file: ExportedFile, threads: int) -> None:
@@ -159,7 +139,7 @@ def _serve(connection: Connection, file: ExportedFile, threads: int) -> None:
         while True:
             connection.send(turn(run, image, connection.recv()))
     except (InputError, RuntimeError) as error:
-        connection.send(f"{file.path}: {error}")
+        connection.send(InputError(f"{file.path}: {error}"))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from benchmarks.runs import architectures, autocast, backward_from_features, load_batches, reinforce, still_config
-from benchmarks.timing import Trial, median_seconds, table
+from benchmarks.tables import aligned
+from benchmarks.timing import Trial, median_seconds
 from fbnetv5.archs.cost import block_macs, measured_macs, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
@@ -115,4 +116,4 @@ def full_size_text(results: Sequence[Throughput]) -> str:
         )
         for r in results
     ]
-    return table(("what", "images/s", "G MACs an image", "forward T MACs/s"), rows)
+    return aligned(("what", "images/s", "G MACs an image", "forward T MACs/s"), rows)

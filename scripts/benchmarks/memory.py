@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.runs import build, load_batches, with_num_tasks
-from benchmarks.timing import table
+from benchmarks.tables import aligned
 from fbnetv5.base.distributed import start_world
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.jobs.supernet import supernet_step
@@ -70,4 +70,4 @@ def memory_text(results: Sequence[PeakMemory]) -> str:
     ]
     what = "allocated on the GPU" if results[0].device == "cuda" else "resident, libraries included"
     header = ("tasks", "MiB before", "MiB peak", "added")
-    return f"{table(header, rows)}\n  {what}; each in its own process, {NUM_STEPS} iterations"
+    return f"{aligned(header, rows)}\n  {what}; each in its own process, {NUM_STEPS} iterations"

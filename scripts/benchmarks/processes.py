@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,22 +16,44 @@ CONTEXT: Any = multiprocessing.get_context("fork" if sys.platform == "linux" els
 T = TypeVar("T")
 
 
+@contextlib.contextmanager
+def connected(work: Callable[..., None], *arguments: object) -> Iterator[Connection]:
+    """Run ``work(connection, *arguments)`` in a process that ends with the context; yields the other end."""
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=work, args=(theirs, *arguments), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        process.terminate()
+        process.join()
+
+
+def receive(connection: Connection) -> Any:
+    """Return what the process at the other end sends.
+
+    Raises:
+        InputError: it sent one, or has ended.
+    """
+    try:
+        answer = connection.recv()
+    except EOFError:
+        raise InputError("a process of the benchmark has ended early; what it printed says why") from None
+    if isinstance(answer, InputError):
+        raise answer
+    return answer
+
+
 def yielded_by(function: Callable[..., Iterable[T]], *arguments: object) -> Iterator[T]:
     """Yield what ``function(*arguments)`` yields in a process of its own.
 
     Raises:
         InputError: as the function does, or the process has ended early.
     """
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=_send_all, args=(theirs, function, arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        while (answer := _receive(ours)) is not None:
+    with connected(_send_all, function, arguments) as connection:
+        while (answer := receive(connection)) is not None:
             yield answer[0]
-    finally:
-        process.terminate()
-        process.join()
 
 
 def _send_all(connection: Connection, function: Callable[..., Iterable[Any]], arguments: tuple[object, ...]) -> None:
@@ -40,13 +63,3 @@ def _send_all(connection: Connection, function: Callable[..., Iterable[Any]], ar
         connection.send(None)
     except InputError as error:
         connection.send(error)
-
-
-def _receive(connection: Connection) -> Any:
-    try:
-        answer = connection.recv()
-    except EOFError:
-        raise InputError("a process of the benchmark has ended early; what it printed says why") from None
-    if isinstance(answer, InputError):
-        raise answer
-    return answer

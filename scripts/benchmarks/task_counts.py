@@ -1,4 +1,4 @@
-"""What an iteration of the search costs with more tasks, and what of it the added heads are."""
+"""The cost of an iteration of the search with more tasks, and what of it the added heads are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.runs import architectures, autocast, backward_from_features, build, load_batches, with_num_tasks
-from benchmarks.timing import Trial, median_seconds, table
+from benchmarks.tables import aligned
+from benchmarks.timing import Trial, median_seconds
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.types import Batch
@@ -125,7 +126,7 @@ def task_counts_text(results: Sequence[TaskCount]) -> str:
         )
         for r in results
     ]
-    return "\n".join([table(header, rows), *(_growth(first, result) for result in results[1:])])
+    return "\n".join([aligned(header, rows), *(_growth(first, result) for result in results[1:])])
 
 
 def _growth(first: TaskCount, result: TaskCount) -> str:

@@ -1,15 +1,16 @@
-"""Wall-clock times of things that are timed in turn, and plain-text tables."""
+"""Wall-clock times of things that are timed in turn, each after a preparation that is not timed."""
 
 from __future__ import annotations
 
 import gc
 import statistics
-import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+
+from fbnetv5.latency.measure import Call, seconds_in_turn
 
 K = TypeVar("K", bound=Hashable)
 
@@ -39,32 +40,15 @@ def median_seconds(trials: Mapping[K, Trial], rounds: int, device: torch.device)
 def seconds_by_round(trials: Mapping[K, Trial], rounds: int, device: torch.device) -> dict[K, list[float]]:
     """Time every trial once a round, in turn, and return each one's seconds, one number a round.
 
-    The machine's drift meets all trials alike; every second round goes backwards. A first round is not counted.
+    A first round is not counted; see :func:`fbnetv5.latency.measure.seconds_in_turn`.
     """
-    seconds: dict[K, list[float]] = {key: [] for key in trials}
-    for number in range(-1, rounds):
+    ready: dict[K, Any] = {}
+
+    def prepare(key: K, number: int) -> None:
         gc.collect()
-        for key in list(trials) if number % 2 else reversed(list(trials)):
-            ready = trials[key].prepare(max(number, 0))
-            _synchronize(device)
-            start = time.perf_counter()
-            trials[key].run(ready)
-            _synchronize(device)
-            if number >= 0:
-                seconds[key].append(time.perf_counter() - start)
-    return seconds
+        ready[key] = trials[key].prepare(max(number, 0))
 
+    def call(key: K) -> Call:
+        return lambda: trials[key].run(ready[key])
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return columns aligned to the right, the first one to the left."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for row in (header, *rows):
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([row[0].ljust(len(first)), *others]))
-    return "\n".join(f"  {line}".rstrip() for line in lines)
+    return seconds_in_turn({key: call(key) for key in trials}, rounds, device, warm_up=1, prepare=prepare)

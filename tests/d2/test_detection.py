@@ -13,7 +13,6 @@ from PIL import Image
 import fbnetv5.d2
 from fbnetv5.archs.cost import feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
-from fbnetv5.archs.head_cost import roi_macs, rpn_macs
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
@@ -21,6 +20,7 @@ from fbnetv5.d2.convert import to_detectron2, write_detectron2
 from fbnetv5.d2.rcnn_config import to_config, to_spec
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.heads.lite_rcnn import LiteRCNN
+from fbnetv5.heads.lite_rcnn.cost import roi_macs, rpn_macs
 from fbnetv5.model.build import find_topology, input_spec
 from fbnetv5.model.folder import save_model
 from tests.d2.detectors import DET, ROOT, d2_config, d2_model, detector, images, needs_detectron2, topology

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import read_weights, save_weights
 from fbnetv5.config.read import load_config
 from fbnetv5.d2.checkpoint import main as move
+from fbnetv5.d2.checkpoint import move_weights
 from fbnetv5.data.build import build_index
 from tests.d2.detectors import ROOT, needs_detectron2
 from tests.data.conftest import Folder
@@ -73,7 +75,7 @@ def test_a_trained_model_goes_on_from_its_own_weights(folder, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in names)
 
 
-def test_weights_move_there_and_back(tmp_path, capsys):
+def test_weights_move_there_and_back(tmp_path):
     weights = {"network.a": torch.randn(2, 3), "heads.b": torch.arange(3)}
     save_weights(tmp_path / "a.safetensors", weights)
     move([str(tmp_path / "a.safetensors"), str(tmp_path / "a.pth")])
@@ -81,10 +83,10 @@ def test_weights_move_there_and_back(tmp_path, capsys):
     move([str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors")])
     found = read_weights(tmp_path / "b.safetensors")
     assert all(torch.equal(found[name], weights[name]) for name in weights)
-    with pytest.raises(SystemExit, match="one should end in"):
-        move([str(tmp_path / "a.pth"), str(tmp_path / "b.pth")])
-    with pytest.raises(SystemExit, match="there is no file"):
-        move([str(tmp_path / "absent.pth"), str(tmp_path / "b.safetensors")])
+    with pytest.raises(InputError, match="one should end in"):
+        move_weights(tmp_path / "a.pth", tmp_path / "b.pth")
+    with pytest.raises(InputError, match="there is no file"):
+        move_weights(tmp_path / "absent.pth", tmp_path / "b.safetensors")
 
 
 @needs_detectron2

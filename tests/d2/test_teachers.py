@@ -11,7 +11,7 @@ import torch
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import forked
-from fbnetv5.d2.teachers import NEEDED, Detectron2Boxes, Detectron2Pixels, read_config
+from fbnetv5.d2.teachers import Detectron2Boxes, Detectron2Pixels, read_config
 from tests.labeling.teachers.pictures import pictures
 
 INSTALLED = importlib.util.find_spec("detectron2") is not None
@@ -125,8 +125,3 @@ def test_what_cannot_teach_is_refused(tmp_path):
     refused("classifies no pixels", lambda: wrong(pictures()))
     (tmp_path / "code.yaml").write_text('A: !!python/object/apply:eval ["1 + 1"]\n')
     refused("holds Python code; set trust_config: true", Detectron2Boxes, str(tmp_path / "code.yaml"), weights)
-
-
-@pytest.mark.skipif(INSTALLED, reason="detectron2 is installed")
-def test_without_detectron2_the_message_says_so():
-    refused(NEEDED, Detectron2Boxes, "config.yaml", "model.pth")

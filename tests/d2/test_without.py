@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.d2.teachers import NEEDED, Detectron2Boxes
 from fbnetv5.model.folder import save_model
 from tests.d2.detectors import detector
 from tests.processes import run
@@ -44,6 +46,16 @@ def test_one_sentence_says_what_to_install():
         assert line.startswith("InputError: fbnetv5.d2 needs Detectron2 and D2Go")
         assert "Detectron2's install page" in line
         assert "D2Go's install page" in line
+
+
+def make_teacher() -> None:
+    sys.meta_path.insert(0, Absent())
+    with one_line_errors():
+        Detectron2Boxes("config.yaml", "model.pth")
+
+
+def test_a_teacher_says_so_too():
+    assert run(make_teacher).stderr == f"error: {NEEDED}\n"
 
 
 def convert_and_back(ours: Path, theirs: Path, back: Path) -> None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fbnetv5.base.errors import InputError
 from fbnetv5.data.folders import find_masks, list_images
+from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "datasets" / "prepare_cityscapes.py"
 CITIES = {"train": "aachen", "val": "munster"}
 SUFFIXES = {"gtFine": ("gtFine_labelIds", "gtFine_color"), "leftImg8bit": ("leftImg8bit",)}
-_spec = importlib.util.spec_from_file_location("prepare_cityscapes", SCRIPT)
-assert _spec is not None
-assert _spec.loader is not None
-prepare_cityscapes = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(prepare_cityscapes)
+NAME = "train/aachen/aachen_000000_000019_gtFine_labelIds.png"
+
+
+def prepare(root: Path) -> subprocess.CompletedProcess[str]:
+    return run(script, ROOT / "datasets" / "prepare_cityscapes.py", root, "--workers", "1")
 
 
 @pytest.fixture
@@ -38,13 +35,7 @@ def root(tmp_path):
 
 def test_the_benchmarks_classes_count_from_zero_and_the_rest_is_ignored(root):
     """road 7, sidewalk 8, building 11, bicycle 33; unlabelled 0 and caravan 29 are not evaluated."""
-    result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(root), "--workers", "1"],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    result = prepare(root)
     assert result.returncode == 0, result.stderr
     assert "2 masks" in result.stdout
     for split in CITIES:
@@ -57,18 +48,15 @@ def test_the_benchmarks_classes_count_from_zero_and_the_rest_is_ignored(root):
 
 
 def test_a_mask_that_is_there_stays(root):
-    name = Path("train/aachen/aachen_000000_000019_gtFine_labelIds.png")
-    prepare_cityscapes.convert(name, root=root)
-    (root / "gtFine" / name).write_bytes(b"")
-    prepare_cityscapes.convert(name, root=root)
-    assert len(list((root / "gtFine_trainIds").rglob("*.png"))) == 1
+    assert prepare(root).returncode == 0
+    (root / "gtFine" / NAME).write_bytes(b"")
+    assert prepare(root).returncode == 0
+    assert len(list((root / "gtFine_trainIds").rglob("*.png"))) == 2
 
 
-def test_what_is_wrong_is_said_in_one_line(root, monkeypatch):
-    name = Path("train/aachen/aachen_000000_000019_gtFine_labelIds.png")
-    Image.fromarray(np.array([[34]], np.uint8)).save(root / "gtFine" / name)
-    with pytest.raises(InputError, match=r"labelIds\.png"):
-        prepare_cityscapes.convert(name, root=root)
-    monkeypatch.setattr(sys, "argv", ["prepare_cityscapes.py", str(root / "nowhere")])
-    with pytest.raises(SystemExit, match="no masks in"):
-        prepare_cityscapes.main()
+def test_what_is_wrong_is_said_in_one_line(root):
+    Image.fromarray(np.array([[34]], np.uint8)).save(root / "gtFine" / NAME)
+    result = prepare(root)
+    assert result.returncode == 1
+    assert result.stderr.endswith(f"error: {root / 'gtFine' / NAME}: expected one channel of values 0 to 33\n")
+    assert "no masks in" in prepare(root / "nowhere").stderr

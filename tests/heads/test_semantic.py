@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fbnetv5.heads.lite_maskformer import semantic
+from fbnetv5.heads import pixel_classes
 from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 
 
@@ -14,7 +14,7 @@ from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 @pytest.mark.parametrize("output_size", [(41, 57), (90, 100), (20, 31)])
 def test_map_is_the_arg_max_of_all_scores_at_once(monkeypatch, chunk_bytes, output_size):
     """Masks to the padded image, scores, crop, resize, arg max: as MaskFormer does it."""
-    monkeypatch.setattr(semantic, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(pixel_classes, "CHUNK_BYTES", chunk_bytes)
     generator = torch.Generator().manual_seed(0)
     class_logits, mask_logits = torch.randn(6, 12, generator=generator), torch.randn(6, 8, 8, generator=generator)
     masks = F.interpolate(mask_logits[None], size=(64, 64), mode="bilinear", align_corners=False).sigmoid()[0]

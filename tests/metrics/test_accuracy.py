@@ -16,7 +16,7 @@ ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 
 def accuracy(probabilities: torch.Tensor, targets: list[dict], classes: tuple[str, ...]) -> dict[str, float]:
     evaluator = Accuracy(LABEL, classes)
-    evaluator.update(list(probabilities), targets, [str(i) for i in range(len(targets))], [(8, 8)] * len(targets))
+    evaluator.update(list(probabilities), targets, [str(i) for i in range(len(targets))])
     return evaluator.compute(ALONE)
 
 

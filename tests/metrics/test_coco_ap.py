@@ -17,9 +17,9 @@ from pycocotools.cocoeval import COCOeval
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import BOXES, LABEL
+from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.metrics.coco_ap import NUMBERS, CocoAP
 from fbnetv5.metrics.coco_truth import common_prefix, read_coco_truth
-from fbnetv5.metrics.evaluator import build_evaluator
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 CLASSES = ("cat", "dog", "cow", "emu")
@@ -96,7 +96,7 @@ def targets_of(image: Image) -> dict[str, torch.Tensor]:
 def evaluate(images: list[Image], file: Path | None = None, prefix: str = "images/") -> dict[str, float]:
     evaluator = build_evaluator(BOXES, CLASSES, file)
     for image in images:
-        evaluator.update([image["prediction"]], [targets_of(image)], [prefix + image["name"]], [(200, 200)])
+        evaluator.update([image["prediction"]], [targets_of(image)], [prefix + image["name"]])
     return evaluator.compute(ALONE)
 
 
@@ -141,7 +141,7 @@ def test_only_the_evaluated_images_of_a_file_count(tmp_path):
     unlabelled = build_evaluator(BOXES, CLASSES, file)
     for image in images:
         target = targets_of(image) if image in images[:10] else {}
-        unlabelled.update([image["prediction"]], [target], [image["name"]], [(200, 200)])
+        unlabelled.update([image["prediction"]], [target], [image["name"]])
     expected = official(images[:10])[0]
     for found in (unlabelled.compute(ALONE), evaluate(images[:10], file)):
         assert {name: found.get(name, -1) for name in NUMBERS} == pytest.approx(expected, abs=1e-6)
@@ -162,7 +162,6 @@ def test_perfect_detections_have_an_ap_of_one():
         [target | {"scores": torch.tensor([0.3])}, NO_BOXES],
         [target, {"boxes": torch.zeros(0, 4), "box_labels": torch.zeros(0).long()}],
         ["a", "b"],
-        [(99, 99)] * 2,
     )
     values = evaluator.compute(ALONE)
     assert values == {
@@ -192,7 +191,7 @@ def test_nothing_to_evaluate_is_an_error():
     evaluator = build_evaluator(BOXES, CLASSES)
     with pytest.raises(InputError, match="no image is labelled with 'boxes'"):
         evaluator.compute(ALONE)
-    evaluator.update([NO_BOXES], [{"label": 3}], ["a"], [(9, 9)])
+    evaluator.update([NO_BOXES], [{"label": 3}], ["a"])
     with pytest.raises(InputError, match="no image is labelled with 'boxes'"):
         evaluator.compute(ALONE)
     empty = [image | {"truth": []} for image in random_images(0, num_images=3)]
@@ -214,10 +213,10 @@ def test_files_that_do_not_fit_are_errors(tmp_path):
         )
     with pytest.raises(InputError, match="category 'cast'"):
         read_coco_truth(write(tmp_path / "c.json", content | {"categories": [{"id": 1, "name": "cast"}]}), CLASSES)
-    with pytest.raises(InputError, match="not a COCO file of boxes: KeyError: 'images'"):
+    with pytest.raises(InputError, match="not a COCO file: it needs a list of objects under 'images'"):
         CocoAP(BOXES, CLASSES, write(tmp_path / "c.json", {}))
     (tmp_path / "c.json").write_text("{")
-    with pytest.raises(InputError, match="not a COCO file"):
+    with pytest.raises(InputError, match="malformed JSON"):
         CocoAP(BOXES, CLASSES, tmp_path / "c.json")
     with pytest.raises(InputError, match="No such file"):
         CocoAP(BOXES, CLASSES, tmp_path / "missing.json")

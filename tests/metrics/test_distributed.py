@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Target
-from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.metrics.build import build_evaluator
 from tests.metrics.test_coco_ap import ALONE, random_images, targets_of
 from tests.processes import two_ranks
 
@@ -37,7 +37,7 @@ def samples(target: Target) -> list[tuple]:
 def evaluate(world: World, target: Target, share: list[tuple]) -> dict[str, float]:
     evaluator = build_evaluator(target, CLASSES)
     for prediction, truth, name in share:
-        evaluator.update([prediction], [truth], [name], [(9, 9)])
+        evaluator.update([prediction], [truth], [name])
     return evaluator.compute(world)
 
 

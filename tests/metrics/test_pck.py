@@ -11,7 +11,7 @@ import torch
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import KEYPOINTS
-from fbnetv5.metrics.evaluator import build_evaluator
+from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.metrics.keypoint_truth import TruePerson, person_of, read_keypoint_truth
 from fbnetv5.metrics.pck import correct_keypoints, pck, torso_size
 
@@ -71,7 +71,7 @@ def evaluated(file=None, name="val/a.jpg", found=None):
     evaluator = build_evaluator(KEYPOINTS, NAMES, file)
     prediction = torch.tensor(shifted(0, 0, 0) if found is None else found)
     targets = [{"keypoints": torch.tensor(TRUTH, dtype=torch.float32)}, {}]
-    evaluator.update([prediction, prediction], targets, [name, "unlabelled"], [(80, 80)] * 2)
+    evaluator.update([prediction, prediction], targets, [name, "unlabelled"])
     return evaluator.compute(ALONE)
 
 

@@ -17,7 +17,7 @@ ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 def evaluate(pairs: list[tuple[torch.Tensor, torch.Tensor]], classes: tuple[str, ...]) -> dict[str, float]:
     evaluator = SegmentationIoU(SEGMENTATION, classes)
     for prediction, truth in pairs:
-        evaluator.update([prediction], [{"segmentation": truth}], ["a"], [tuple(truth.shape)])
+        evaluator.update([prediction], [{"segmentation": truth}], ["a"])
     return evaluator.compute(ALONE)
 
 

@@ -46,13 +46,13 @@ class Page(HTMLParser):
 
     @property
     def loads(self) -> list[str]:
-        """What the page would fetch, embedded data aside."""
+        """Addresses that the page would fetch, embedded data and its own parts aside."""
         found = [
             value or "" for _, attributes in self.elements for name, value in attributes.items() if name in LOADING
         ]
         styles = self.styles + "".join(attributes.get("style") or "" for _, attributes in self.elements)
         found += re.findall(r"url\(([^)]*)\)|@import ([^;]*)", styles)
-        return [value for value in found if not str(value).startswith("data:image/")]
+        return [value for value in found if not str(value).startswith(("data:image/", "#"))]
 
     def data(self) -> list[float]:
         """The exact numbers behind those that are shown."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from fbnetv5.archs.topology import TopologySpace, named_topology
 
@@ -74,7 +74,9 @@ def probabilities(task: int, num_blocks: int, progress: float) -> list[float]:
     return [0.5 + 0.48 * way * min(1.0, 1.3 * progress) for way in ways]
 
 
-def write_training(folder: Path, classes: Sequence[str] = CLASSES, **keys: Any) -> dict[str, float]:
+def write_training(
+    folder: Path, classes: Sequence[str] = CLASSES, picture: tuple[int, int] = (160, 240), **keys: Any
+) -> dict[str, float]:
     """A finished training of a detector, with predictions; its final metrics."""
     config = {
         "job": "train",
@@ -100,9 +102,7 @@ def write_training(folder: Path, classes: Sequence[str] = CLASSES, **keys: Any) 
     model |= {"macs": 208_315_320, "params": 1_079_789}
     (folder / "metrics.json").write_text(json.dumps({"metrics": final_metrics(classes), "model": model}))
     (folder / "predictions").mkdir(exist_ok=True)
-    picture = Image.effect_noise((1600, 2400), 60).convert("RGB")  # nothing compresses worse
-    ImageDraw.Draw(picture).rectangle((100, 100, 700, 900), outline=(200, 30, 60), width=9)
-    picture.save(folder / "predictions" / "drawn.png")
+    Image.effect_noise(picture, 60).convert("RGB").save(folder / "predictions" / "drawn.png")  # it compresses worst
     (folder / "model.safetensors").write_bytes(b"")
     return final_metrics(classes)
 

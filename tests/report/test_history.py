@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.report.draw import box_states, lines
 from fbnetv5.report.history import History
 from fbnetv5.report.run_folder import read_run
-from fbnetv5.report.topology_svg import described, fingerprint_svg, history_svg, topology_svg
+from fbnetv5.report.topology_parts import box_states, described, lines
+from fbnetv5.report.topology_svg import fingerprint_svg, history_svg, topology_svg
 from tests.report.runs import probabilities, write_search
 from tests.report.test_draw import random_topology
 
@@ -57,11 +57,12 @@ def test_probabilities_are_read_as_they_were_written(tmp_path: Path):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_drawing_has_every_box_and_line(seed: int):
     topology = random_topology(2 + seed, seed, (1, 3))
-    svg = str(topology_svg("det", topology))
-    assert svg.count("<rect") == len(box_states(topology))
-    assert svg.count("<path") == len(lines(topology))
-    assert svg.count(" idle") == sum(not line.used for line in lines(topology))
-    assert str(fingerprint_svg(topology)).count("<rect") == 4 * topology.num_stages
+    svg, states, edges = str(topology_svg("det", topology)), list(box_states(topology).values()), lines(topology)
+    assert svg.count("fill:var(--ghost") == states.count("skipped")
+    assert svg.count("stroke:var(--unseen") == states.count("unused")
+    assert svg.count("fill:none;stroke:var(--down") == sum(line.used and line.kind == "down" for line in edges)
+    assert svg.count("stroke:var(--up") == sum(line.used and line.kind == "up" for line in edges)
+    assert str(fingerprint_svg(topology)).count("<path") == 4 * topology.num_stages
 
 
 def test_a_drawing_is_told_in_words():
@@ -73,8 +74,8 @@ def test_a_drawing_is_told_in_words():
 
 def test_every_block_has_its_line_and_its_number():
     values = tuple(0.01 + 0.06 * slot for slot in range(16))
-    svg = str(history_svg(history((0.5,) * 16, values)))
-    assert svg.count("<polyline") == 16
-    assert all(f">{value:.2f}</text>" in svg for value in values)
-    assert svg.count('class="selected"') == sum(value > 0.5 for value in values)
-    assert str(history_svg(history(values))).count("<polyline") == 16  # of a single record
+    for seen in (history((0.5,) * 16, values), history(values)):
+        svg = str(history_svg(seen))
+        assert svg.count("fill:none;stroke:var(--select") == sum(value > 0.5 for value in values)
+        assert svg.count("fill:none;stroke:var(--skip") == sum(value < 0.5 for value in values)
+        assert all(f">{value:.2f}</text>" in svg for value in values)

@@ -109,7 +109,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
 def test_a_page_is_small(tmp_path):
     write_search(tmp_path / "search", TASKS, num_stages=7, num_records=900)
     assert write_report(tmp_path / "search").stat().st_size < 400_000
-    write_training(tmp_path / "training", [f"class {index}" for index in range(150)])
+    write_training(tmp_path / "training", [f"class {index}" for index in range(150)], picture=(1600, 2400))
     assert write_report(tmp_path / "training").stat().st_size < 2_000_000
 
 
@@ -213,7 +213,7 @@ def test_a_report_that_fails_does_not_fail_the_run(tmp_path, monkeypatch, capsys
 
 
 def test_pictures_are_scaled(tmp_path):
-    write_training(tmp_path)
+    write_training(tmp_path, picture=(1600, 2400))
     page = page_of(tmp_path)
     (attributes,) = [attributes for tag, attributes in page.elements if tag == "img"]
     assert (attributes["width"], attributes["height"]) == ("1400", "2100")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from benchmarks import exported_models, exported_peers, exported_profile, exported_table
+from benchmarks.exported_files import ExportedFile
+from benchmarks.exported_timing import Timing, on_busy_machine, turn
 from torch import nn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.models.detection.image_list import ImageList
@@ -19,12 +21,6 @@ from tests.model.test_task_net import build
 from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))  # where its modules look for each other
-
-from benchmarks import exported_models, exported_peers, exported_profile, exported_table  # noqa: E402
-from benchmarks.exported_files import ExportedFile  # noqa: E402
-from benchmarks.exported_timing import Timing, on_busy_machine, turn  # noqa: E402
-
 NUM_CLASSES = 5  # one of them the background
 NO_WEIGHTS = {"weights": None, "weights_backbone": None, "num_classes": NUM_CLASSES}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 
+import latency_table
 import pytest
 
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
-from scripts import latency_table
 from tests.latency.tables import random_table
 
 TINY = ("--family=NANO", "--num-stages=2", "--size=64", "--repeats=1", "--topologies=4", "--device=cpu")
@@ -29,7 +29,7 @@ def test_the_table_is_measured_verified_and_kept(tmp_path, capsys):
     assert all(each["network_ms"] > 0 for each in networks)
     printed = capsys.readouterr().out
     assert len(re.findall(r"^trunk \+ sum over blocks +all 4 ", printed, re.MULTILINE)) == 1
-    assert "block of stage 2, charged" in printed
+    assert "block of stage 2, cost" in printed
 
 
 def test_nothing_is_kept_without_the_cache(tmp_path, capsys):
@@ -53,11 +53,14 @@ def test_agreement_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("option", "message"),
-    [("--size=8", "--size 8"), ("--family=NAN", "unknown family 'NAN'")],
+    ("option", "message", "status"),
+    [
+        ("--size=8", "--size: 8 is too small: at least 32", 2),
+        ("--family=NAN", "unknown family 'NAN'; did you mean 'NANO'", 1),
+    ],
 )
-def test_what_is_wrong_is_one_line(option, message, capsys):
+def test_what_is_wrong_is_one_line(option, message, status, capsys):
     with pytest.raises(SystemExit) as error:
         latency_table.main([*TINY, option])
-    assert error.value.code == 1
+    assert error.value.code == status
     assert message in capsys.readouterr().err

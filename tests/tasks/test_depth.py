@@ -89,12 +89,6 @@ def test_images_without_a_known_pixel_give_every_parameter_a_gradient() -> None:
     assert all(parameter.grad is not None and parameter.grad.eq(0).all() for parameter in head.parameters())
 
 
-def test_it_predicts_a_map_of_the_images_size() -> None:
-    first, second = Depth().search_head(CHANNELS, ()).eval()(feature(), (61, 67))
-    assert first.shape == second.shape == (61, 67)
-    assert first.is_floating_point()
-
-
 def test_it_learns_what_its_feature_shows() -> None:
     features = feature(4)
     depths = F.interpolate(features[1][:, :1] - features[1][:, 2:3], size=(64, 64), mode="bilinear")[:, 0]

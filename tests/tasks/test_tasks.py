@@ -38,13 +38,6 @@ def test_classification_is_cross_entropy():
     torch.testing.assert_close(loss, F.cross_entropy(logits, torch.tensor([2, 0])))
 
 
-def test_classification_predicts_probabilities():
-    head = Classification(hidden_channels=16).search_head(CHANNELS, ("a", "b", "c")).eval()
-    predictions = head(feature(3), (128, 128))
-    assert [p.shape for p in predictions] == [(3,), (3,)]
-    torch.testing.assert_close(torch.stack(predictions).sum(dim=1), torch.ones(2))
-
-
 def test_segmentation_is_the_mean_over_images_of_the_mean_over_pixels():
     head = Segmentation().search_head(CHANNELS, ("a", "b"))
     masks = torch.randint(2, (2, 64, 64), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
@@ -64,14 +57,6 @@ def test_a_mask_that_is_all_ignored_adds_nothing():
     assert loss == 0
     loss.backward()
     assert all(p.grad.isfinite().all() for p in head.parameters())
-
-
-def test_segmentation_predicts_a_map_of_the_images_size():
-    head = Segmentation().search_head(CHANNELS, ("a", "b", "c")).eval()
-    (first, second) = head(feature(2), (61, 67))
-    assert first.shape == second.shape == (61, 67)
-    assert first.dtype == torch.uint8
-    assert first.max() <= 2
 
 
 def test_anchors_lie_at_the_nominal_stride():
@@ -112,19 +97,19 @@ def test_detection_depends_on_its_key_alone():
     assert losses[0] == losses[2] != losses[1]
 
 
-def test_detection_learns_a_box_and_predicts_our_class_ids():
+def test_detection_learns_a_box():
     torch.manual_seed(0)
     head = SMALL.search_head(CHANNELS, ("first", "second"))
     target = {"boxes": torch.tensor([[16.0, 16.0, 40.0, 40.0]]), "box_labels": torch.tensor([1])}
     features = feature(2, count=4)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.05, momentum=0.9)
+    losses = []
     for _ in range(80):
         optimizer.zero_grad()
-        head(features, (64, 64), [target] * 4).backward()
+        losses.append(head(features, (64, 64), [target] * 4))
+        losses[-1].backward()
         optimizer.step()
-    best = head.eval()(features, (64, 64))[0]
-    assert best["box_labels"][0] == 1
-    assert (best["boxes"][0] - target["boxes"][0]).abs().max() < 6
+    assert losses[-1] < 0.3 * losses[0]
 
 
 def multitask_net() -> MultitaskNet:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from fbnetv5.base.types import Features, Size
+from fbnetv5.heads.lite_maskformer.layers import PixelDecoder, SegmentationModule, TransformerDecoder
 from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 from fbnetv5.heads.lite_maskformer.transformer import sine_positions
-
-if TYPE_CHECKING:
-    from fbnetv5.heads.lite_maskformer.head import LiteMaskFormer
 
 
 class DeployedMaskFormer(nn.Module):
     """Lite MaskFormer's inference for one image; the positions' encoding is a constant.
 
     Args:
-        head: in evaluation mode; its modules are shared.
+        pixel_decoder, transformer_decoder, segmentation_module: of the head, in evaluation mode; they are shared.
+        paths: that the two decoders read.
         image_size: (height, width) in pixels.
         segment_size: (height, width) of the feature that the transformer reads.
     """
 
-    def __init__(self, head: LiteMaskFormer, image_size: Size, segment_size: Size) -> None:
+    def __init__(
+        self,
+        pixel_decoder: PixelDecoder,
+        transformer_decoder: TransformerDecoder,
+        segmentation_module: SegmentationModule,
+        *,
+        paths: tuple[int, int],
+        image_size: Size,
+        segment_size: Size,
+    ) -> None:
         super().__init__()
-        self.pixel_path, self.segment_path = head.pixel_path, head.segment_path
-        self.pixel_decoder, self.transformer_decoder = head.pixel_decoder, head.transformer_decoder
-        self.segmentation_module = head.segmentation_module
+        self.pixel_path, self.segment_path = paths
+        self.pixel_decoder, self.transformer_decoder = pixel_decoder, transformer_decoder
+        self.segmentation_module = segmentation_module
         self.image_size = image_size
-        channels = head.transformer_decoder.query_positions.shape[1]
+        channels = transformer_decoder.query_positions.shape[1]
         self.register_buffer("positions", sine_positions(*segment_size, channels), persistent=False)
         self.positions: Tensor
 

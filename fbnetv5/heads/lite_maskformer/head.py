@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fbnetv5.archs.head_cost import pixel_decoder_macs, segmentation_module_macs, transformer_decoder_macs
 from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.lite_maskformer.cost import (
+    pixel_decoder_macs,
+    segmentation_module_macs,
+    transformer_decoder_macs,
+)
 from fbnetv5.heads.lite_maskformer.deployed import DeployedMaskFormer
 from fbnetv5.heads.lite_maskformer.layers import PixelDecoder, SegmentationModule, TransformerDecoder
 from fbnetv5.heads.lite_maskformer.losses import MaskLossWeights, mask_losses
 from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 from fbnetv5.heads.segmentation_head import SegmentationHead
-from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 
 
 class LiteMaskFormer(SegmentationHead):
@@ -57,19 +60,13 @@ class LiteMaskFormer(SegmentationHead):
         class_logits, mask_logits = self.segments(features)
         return mask_losses(class_logits, mask_logits, masks, MaskLossWeights())
 
-    def classify(
-        self,
-        features: Features,
-        image_size: Size,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
+    def pixel_classes(
+        self, features: Features, image_size: Size, sizes: list[Size], output_sizes: list[Size]
     ) -> list[tuple[Tensor, Tensor]]:
-        class_logits, mask_logits = self.segments(features)
-        sizes = unpadded_sizes(true_sizes, image_size, len(class_logits))
-        outputs = zip(class_logits, mask_logits, sizes, stored_sizes(output_sizes, sizes), strict=True)
+        found = zip(*self.segments(features), sizes, output_sizes, strict=True)
         return [
             semantic_map(classes, masks, image_size=image_size, true_size=size, output_size=wanted)
-            for classes, masks, size, wanted in outputs
+            for classes, masks, size, wanted in found
         ]
 
     def segments(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -84,8 +81,15 @@ class LiteMaskFormer(SegmentationHead):
         return logits
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
-        return DeployedMaskFormer(self, image_size, feature_sizes[self.segment_path])
+        """Return what segments one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
+        return DeployedMaskFormer(
+            self.pixel_decoder,
+            self.transformer_decoder,
+            self.segmentation_module,
+            paths=(self.pixel_path, self.segment_path),
+            image_size=image_size,
+            segment_size=feature_sizes[self.segment_path],
+        )
 
     def no_weight_decay(self) -> set[str]:
         """Return the name of the query embedding, which MaskFormer does not decay."""

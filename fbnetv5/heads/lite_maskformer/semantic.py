@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fbnetv5.base.types import Size
-
-CHUNK_BYTES = 2**27  # of class scores that are held at a time
+from fbnetv5.heads.pixel_classes import LikeliestClasses, few_classes
 
 
 def semantic_map(
@@ -17,9 +16,8 @@ def semantic_map(
     """Return the likeliest class of every pixel, uint8 [H, W] of ``output_size``, and its probability, [H, W].
 
     A pixel's score for a class is the sum over queries of the probabilities that the query is of that class and that
-    the pixel lies in its mask. Scores are computed on the padded image, cropped, then resized. Few classes are scored
-    at a time: all 150 of a large photograph would take gigabytes. The scores of a pixel can have any sum, so the
-    probability is the score over the sum of all classes' scores.
+    the pixel lies in its mask. Scores are computed on the padded image, cropped, then resized. A pixel's scores can
+    have any sum, so the probability is the score over the sum of all classes' scores.
 
     Args:
         class_logits: [Q, K + 1], the last for no object.
@@ -39,14 +37,8 @@ def semantic_map(
         return F.interpolate(scores[None], size=output_size, mode="bilinear", align_corners=False)[0]
 
     num_pixels = max(true_size[0] * true_size[1], output_size[0] * output_size[1])
-    chunk = max(1, CHUNK_BYTES // (num_pixels * masks.element_size()))
-    best = masks.new_full(output_size, -1.0)
-    classes = torch.zeros(output_size, dtype=torch.uint8, device=masks.device)
-    for start in range(0, len(probabilities), chunk):
-        highest, positions = scores_of(probabilities[start : start + chunk]).max(dim=0)
-        better = highest > best
-        best = torch.where(better, highest, best)
-        first = torch.full((), start, dtype=torch.uint8, device=masks.device)
-        classes = torch.where(better, positions.to(torch.uint8) + first, classes)
+    found = LikeliestClasses()
+    for part in few_classes(len(probabilities), num_pixels, masks.element_size()):
+        found.add(scores_of(probabilities[part]))
     total = scores_of(probabilities.sum(dim=0, keepdim=True))[0]
-    return classes, (best / total.clamp_min(torch.finfo(total.dtype).tiny)).clamp_max(1)
+    return found.classes, (found.scores / total.clamp_min(torch.finfo(total.dtype).tiny)).clamp_max(1)

@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.fixed_boxes import aligned_pool, are_large, clipped, first_kept, kept_of_each_class
-
-if TYPE_CHECKING:
-    from fbnetv5.heads.lite_rcnn.head import LiteRCNN
+from fbnetv5.heads.lite_rcnn.losses import L1RegionProposals, L1RoIHeads
 
 
 class DeployedRCNN(nn.Module):
     """Lite R-CNN's inference for one image.
 
     Proposals and detections have a fixed number of places; those that are not used are zeros, at the end. Detections
-    are those of :class:`LiteRCNN` up to rounding.
+    are those of the head up to rounding.
 
     Args:
-        head: in evaluation mode; its modules are shared.
+        rpn, roi: of the head, in evaluation mode; they are shared.
+        path: the path read.
+        num_classes: K.
+        num_proposals: that there may be.
         image_size: (height, width) in pixels.
-        feature_size: (height, width) of the path that it reads.
+        feature_size: (height, width) of the path.
     """
 
-    def __init__(self, head: LiteRCNN, image_size: Size, feature_size: Size) -> None:
+    def __init__(
+        self,
+        rpn: L1RegionProposals,
+        roi: L1RoIHeads,
+        *,
+        path: int,
+        num_classes: int,
+        num_proposals: int,
+        image_size: Size,
+        feature_size: Size,
+    ) -> None:
         super().__init__()
-        (self.path,) = head.paths
-        self.rpn, self.roi = head.rpn, head.roi
+        self.path = path
+        self.rpn, self.roi = rpn, roi
         feature = torch.zeros(1, 1, *feature_size)
-        (anchors,) = head.rpn.anchor_generator(ImageList(feature, [image_size]), [feature])
+        (anchors,) = rpn.anchor_generator(ImageList(feature, [image_size]), [feature])
         self.register_buffer("anchors", anchors, persistent=False)
         self.anchors: Tensor
-        self.num_candidates = min(head.rpn._pre_nms_top_n["testing"], len(anchors))
-        self.num_proposals = min(head.num_proposals, self.num_candidates)
+        self.num_candidates = min(rpn._pre_nms_top_n["testing"], len(anchors))
+        self.num_proposals = min(num_proposals, self.num_candidates)
         self.thresholds = {
-            "score": float(head.roi.score_thresh),
-            "overlap_of_detections": float(head.roi.nms_thresh),
-            "overlap_of_proposals": float(head.rpn.nms_thresh),
+            "score": float(roi.score_thresh),
+            "overlap_of_detections": float(roi.nms_thresh),
+            "overlap_of_proposals": float(rpn.nms_thresh),
         }
-        self.num_detections = min(head.roi.detections_per_img, self.num_proposals * head.num_classes)
+        self.num_detections = min(roi.detections_per_img, self.num_proposals * num_classes)
 
     def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Detect objects.

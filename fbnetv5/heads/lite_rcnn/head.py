@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.archs.head_cost import roi_macs, rpn_macs
 from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.anchors import ExactAnchors
 from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.lite_rcnn.cost import roi_macs, rpn_macs
 from fbnetv5.heads.lite_rcnn.deployed import DeployedRCNN
 from fbnetv5.heads.lite_rcnn.layers import LiteBoxHead, LiteBoxPredictor, LiteRPNHead, PathRoIAlign
 from fbnetv5.heads.lite_rcnn.losses import L1RegionProposals, L1RoIHeads
@@ -106,9 +106,17 @@ class LiteRCNN(DetectionHead):
         return found, {**rpn_losses, **roi_losses}
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what detects in one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        """Return what detects in one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
         (path,) = self.paths
-        return DeployedRCNN(self, image_size, feature_sizes[path])
+        return DeployedRCNN(
+            self.rpn,
+            self.roi,
+            path=path,
+            num_classes=self.num_classes,
+            num_proposals=self.num_proposals,
+            image_size=image_size,
+            feature_size=feature_sizes[path],
+        )
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image of as many proposals as there may be, for features of ``sizes[path]``."""

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torchvision.ops import RoIAlign
 
 from fbnetv5.archs.blocks import build_layers
-from fbnetv5.archs.head_cost import roi_layers, rpn_layers
 from fbnetv5.base.types import Size
+from fbnetv5.heads.lite_rcnn.cost import roi_layers, rpn_layers
 
 _DELTAS = 4  # of a box: centre x, centre y, width, height
 _POOLED_SIZE = 6

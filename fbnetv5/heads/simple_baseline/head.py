@@ -72,12 +72,8 @@ class SimpleBaseline(nn.Module):
     ) -> dict[str, Tensor] | list[Tensor]:
         """Return the loss (training), or keypoints [K, 3] an image: x, y in pixels, score in 0..1 (evaluation).
 
-        Args:
-            features: ``features[path]`` is [n, channels[path], h, w].
-            image_size: the images' common (height, width) in pixels.
-            targets: n dicts with ``keypoints`` [K, 3], in pixels of the padded images.
-            true_sizes: what the images measured before they were padded; keypoints lie within it.
-            output_sizes: what the stored images measure, in whose pixels keypoints are; by default the true sizes.
+        The arguments are those of :class:`~fbnetv5.heads.head.Head`; targets hold ``keypoints`` [K, 3]. Keypoints lie
+        within the true sizes.
 
         Raises:
             ValueError: the sizes do not fit the images, or targets are missing in training.
@@ -93,7 +89,7 @@ class SimpleBaseline(nn.Module):
         return [decode(one, image_size, *pair) for one, *pair in zip(maps, sizes, outputs, strict=True)]
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what finds one image's keypoints; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        """Return what finds one image's keypoints; see :class:`fbnetv5.heads.head.DeployableHead`."""
         return DeployedBaseline(self, image_size)
 
     def no_weight_decay(self) -> set[str]:

@@ -13,9 +13,9 @@ from torchvision.transforms import functional
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.weights import load_by_name
+from fbnetv5.heads.pixel_classes import likeliest_of_logits
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, check_num_classes, label_by_size
-from fbnetv5.labeling.teachers.pixels import likeliest
 from fbnetv5.labeling.teachers.weights import read_state
 
 BACKGROUND = "__background__"
@@ -116,7 +116,7 @@ class TorchvisionPixels(ModelTeacher):
             with self.computing():
                 logits = self.model(torch.stack([inputs[p] for p in positions]).to(self.device))["out"]
             return [
-                self.found_pixels(*likeliest(one, (images[p].shape[1], images[p].shape[2])))
+                self.found_pixels(*likeliest_of_logits(one, (images[p].shape[1], images[p].shape[2])))
                 for one, p in zip(logits, positions, strict=True)
             ]
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
 from fbnetv5.heads.lite_maskformer.semantic import semantic_map
+from fbnetv5.heads.pixel_classes import likeliest_of_logits
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, check_num_classes, label_by_size
-from fbnetv5.labeling.teachers.pixels import likeliest
 
 UNUSED_CLASSES = ("N/A",)  # gaps in COCO's ids
 MASK_CLASSIFIERS = ("maskformer", "mask2former")
@@ -142,7 +142,7 @@ class TransformersPixels(ModelTeacher):
     def _pixels(self, outputs: Any, row: int, given: dict[str, Tensor], size: Size) -> tuple[Tensor, Tensor]:
         """Return classes and probabilities of one image's pixels; ``given`` is what the model was given for it."""
         if not self.has_queries:
-            return likeliest(outputs.logits[row], size)
+            return likeliest_of_logits(outputs.logits[row], size)
         height, width = given["pixel_values"].shape[-2:]
         true_size = (height, width)
         if "pixel_mask" in given:  # 1 on the image, 0 on what it was padded with

@@ -1,4 +1,4 @@
-"""What all teachers share: a model on a device, its precision, its classes, and images of many sizes."""
+"""Base of all teachers: a model on a device, its precision, its classes, and images of many sizes."""
 
 from __future__ import annotations
 

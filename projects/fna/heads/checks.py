@@ -1,4 +1,4 @@
-"""What the frameworks ask of a network and of a batch before they run, so that a wrong one is a clear message."""
+"""Checks of networks and batches before the frameworks run, so that a wrong one is a clear message."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
@@ -17,12 +16,9 @@ from torchvision.ops import Conv2dNormActivation
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, Features, Size
-from fbnetv5.heads.fixed_pixels import likeliest_pixels
+from fbnetv5.heads.pixel_classes import likeliest_of_logits, likeliest_on_device
 from fbnetv5.heads.segmentation_head import SegmentationHead
-from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 from fbnetv5.projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
-
-CHUNK_BYTES = 2**27  # of class scores at the stored image's size that are held at a time
 
 
 class DeepLabV3(SegmentationHead):
@@ -71,19 +67,12 @@ class DeepLabV3(SegmentationHead):
         losses = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
         return {"loss_pixel": (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()}
 
-    def classify(
-        self,
-        features: Features,
-        image_size: Size,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
+    def pixel_classes(
+        self, features: Features, image_size: Size, sizes: list[Size], output_sizes: list[Size]
     ) -> list[tuple[Tensor, Tensor]]:
-        logits = self.logits(features)
-        sizes = unpadded_sizes(true_sizes, image_size, len(logits))
-        outputs = zip(logits, sizes, stored_sizes(output_sizes, sizes), strict=True)
         return [
-            likeliest_classes(scores, image_size=image_size, true_size=size, output_size=wanted)
-            for scores, size, wanted in outputs
+            likeliest_of_logits(scores, wanted, image_size=image_size, true_size=size)
+            for scores, size, wanted in zip(self.logits(features), sizes, output_sizes, strict=True)
         ]
 
     def logits(self, features: Features) -> Tensor:
@@ -95,7 +84,7 @@ class DeepLabV3(SegmentationHead):
         return scores.to(at_least_float32(scores.dtype))
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        """Return what segments one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
         return DeployedDeepLabV3(self, image_size)
 
 
@@ -121,7 +110,7 @@ class DeployedDeepLabV3(nn.Module):
             features: of one image, ``features[path]`` [1, C, h, w].
             covered: not read; all of the input is segmented.
         """
-        return likeliest_pixels(self.scores(self.pyramid(features[self.path])), self.image_size)
+        return likeliest_on_device(self.scores(self.pyramid(features[self.path])), self.image_size)
 
 
 def separable_conv(in_channels: int, out_channels: int, rate: int) -> nn.Sequential:
@@ -130,32 +119,3 @@ def separable_conv(in_channels: int, out_channels: int, rate: int) -> nn.Sequent
         Conv2dNormActivation(in_channels, in_channels, 3, dilation=rate, groups=in_channels),
         Conv2dNormActivation(in_channels, out_channels, 1),
     )
-
-
-def likeliest_classes(logits: Tensor, *, image_size: Size, true_size: Size, output_size: Size) -> tuple[Tensor, Tensor]:
-    """Return the likeliest class of every pixel, uint8 [H, W] of ``output_size``, and its probability, [H, W].
-
-    Logits are resized to the padded image, cropped, then resized, bilinearly. Few classes at a time are held at that
-    size: all of them would take gigabytes for a large photograph.
-
-    Args:
-        logits: of the classes, [K, h, w].
-        image_size: (height, width) of the padded image, which the logits cover.
-        true_size: the image's before it was padded.
-        output_size: of the stored image.
-    """
-    num_pixels = max(image_size[0] * image_size[1], output_size[0] * output_size[1])
-    chunk = max(1, CHUNK_BYTES // (num_pixels * logits.element_size()))
-    best = logits.new_full(output_size, -torch.inf)
-    total = logits.new_full(output_size, -torch.inf)  # logarithm of the sum of the exponentials
-    classes = torch.zeros(output_size, dtype=torch.uint8, device=logits.device)
-    for start in range(0, len(logits), chunk):
-        scores = F.interpolate(logits[None, start : start + chunk], size=image_size, mode="bilinear")
-        scores = scores[..., : true_size[0], : true_size[1]]
-        if output_size != true_size:
-            scores = F.interpolate(scores, size=output_size, mode="bilinear")
-        highest, positions = scores[0].max(dim=0)
-        classes = torch.where(highest > best, (positions + start).to(torch.uint8), classes)
-        best = torch.maximum(best, highest)
-        total = torch.logaddexp(total, scores[0].logsumexp(dim=0))
-    return classes, (best - total).exp()

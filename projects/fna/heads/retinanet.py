@@ -125,7 +125,7 @@ class RetinaNet(DetectionHead):
         return {name: values.to(dtype) for name, values in outputs.items()}, levels
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what detects in one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`.
+        """Return what detects in one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`.
 
         Raises:
             InputError: the features are not of the paths' nominal strides.

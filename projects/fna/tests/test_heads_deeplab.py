@@ -11,8 +11,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from fbnetv5.archs.cost import measured_macs
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import forked
-from fbnetv5.projects.fna.heads import deeplab
-from fbnetv5.projects.fna.heads.deeplab import DeepLabV3, likeliest_classes, separable_conv
+from fbnetv5.projects.fna.heads.deeplab import DeepLabV3, separable_conv
 
 CHANNELS = (4, 6, 8, 10)
 
@@ -110,20 +109,6 @@ def test_maps_written_out():
     assert [map_.shape for map_ in found] == [(64, 64), (123, 100)]
     with pytest.raises(ValueError, match="1 output sizes for 2 images"):
         head(features(), (64, 64), output_sizes=[(9, 9)])
-
-
-@pytest.mark.parametrize("chunk_bytes", [1, 60_000, 2**27])
-@pytest.mark.parametrize("output_size", [(41, 57), (90, 100), (20, 31)])
-def test_chunks_of_classes_change_nothing(monkeypatch, chunk_bytes, output_size):
-    monkeypatch.setattr(deeplab, "CHUNK_BYTES", chunk_bytes)
-    logits = 3 * torch.randn(7, 8, 8, generator=torch.Generator().manual_seed(0))
-    scores = F.interpolate(logits[None], size=(64, 64), mode="bilinear", align_corners=False)[..., :41, :57]
-    scores = F.interpolate(scores, size=output_size, mode="bilinear", align_corners=False)[0]
-    classes, probabilities = likeliest_classes(logits, image_size=(64, 64), true_size=(41, 57), output_size=output_size)
-    best, expected = scores.softmax(dim=0).max(dim=0)
-    torch.testing.assert_close(probabilities, best)
-    assert (classes.long() != expected).float().mean() < 0.001  # ties within rounding
-    assert (classes.dtype, classes.shape) == (torch.uint8, output_size)
 
 
 def test_classify_gives_probabilities_and_predictions_are_its_classes():

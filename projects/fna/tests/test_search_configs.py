@@ -13,9 +13,9 @@ from fbnetv5.config.read import load_config, read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, find_class, find_function
 from fbnetv5.heads.simple_baseline.heatmaps import SIGMA
+from fbnetv5.model.build import input_spec
 from fbnetv5.projects.fna import table13_plan
 from fbnetv5.projects.fna.options import AdaptOptions, SearchOptions
-from fbnetv5.projects.fna.problem import cost_size
 from fbnetv5.projects.fna.spaces import get_space
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -43,7 +43,7 @@ def test_a_search_fits_together(file):
     target = find_class("model.head", config.model.head).target
     space = get_space(options.space)
     build_target("model.head", config.model.head, space.largest.channels, 5)
-    assert space.fixed_macs(cost_size(config.data, target)) > 0
+    assert space.fixed_macs(input_spec(config.data, target.kind).cost_size(target.kind)) > 0
     assert config.train.ema is None
     assert config.model.topology is None
 

@@ -52,7 +52,7 @@ class PooledClassifier(LabelHead):
         return logits
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what classifies one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        """Return what classifies one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
         return DeployedPooledClassifier(self)
 
     def macs(self, sizes: Sequence[Size]) -> int:

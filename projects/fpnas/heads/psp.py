@@ -10,12 +10,11 @@ from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, Features, Size
-from fbnetv5.heads.fixed_pixels import averaging_weights, grid_averages, likeliest_pixels
+from fbnetv5.heads.fixed_grids import averaging_weights, grid_averages
 from fbnetv5.heads.head import ascending_paths
+from fbnetv5.heads.pixel_classes import likeliest_of_probabilities, likeliest_on_device
 from fbnetv5.heads.segmentation_head import SegmentationHead
-from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
-
-CHUNK_BYTES = 2**27  # of class probabilities that are resized at a time
+from fbnetv5.heads.sizes import unpadded_sizes
 
 
 class ConvNormRelu(nn.Sequential):
@@ -103,17 +102,11 @@ class PSPNet(SegmentationHead):
             losses["loss_aux"] = self.aux_weight * pixel_loss(self.aux_scores(features[self.aux_path]), masks)
         return losses
 
-    def classify(
-        self,
-        features: Features,
-        image_size: Size,
-        true_sizes: Sequence[Size] | None = None,
-        output_sizes: Sequence[Size] | None = None,
+    def pixel_classes(
+        self, features: Features, image_size: Size, sizes: list[Size], output_sizes: list[Size]
     ) -> list[tuple[Tensor, Tensor]]:
-        probabilities = self.probabilities(features, image_size, true_sizes)
-        sizes = [(image.shape[-2], image.shape[-1]) for image in probabilities]
-        wanted = stored_sizes(output_sizes, sizes)
-        return [likeliest(image, size) for image, size in zip(probabilities, wanted, strict=True)]
+        probabilities = self.probabilities(features, image_size, sizes)
+        return list(map(likeliest_of_probabilities, probabilities, output_sizes))
 
     def probabilities(
         self, features: Features, image_size: Size, true_sizes: Sequence[Size] | None = None
@@ -140,7 +133,7 @@ class PSPNet(SegmentationHead):
         return logits
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what segments one image on a device; see :class:`fbnetv5.heads.deployed.DeployableHead`."""
+        """Return what segments one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
         return DeployedPSPNet(self, image_size, feature_sizes[self.path])
 
 
@@ -179,7 +172,7 @@ class DeployedPSPNet(nn.Module):
             F.interpolate(project(average), size=feature.shape[-2:], mode="bilinear")
             for project, average in zip(self.projections, averages, strict=True)
         ]
-        return likeliest_pixels(self.scores(torch.cat([feature, *pooled], dim=1)), self.image_size)
+        return likeliest_on_device(self.scores(torch.cat([feature, *pooled], dim=1)), self.image_size)
 
 
 def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -190,28 +183,6 @@ def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
     sampled = F.interpolate(masks[:, None].float(), size=logits.shape[-2:], mode="nearest-exact")[:, 0].long()
     loss = F.cross_entropy(logits, sampled, ignore_index=IGNORE, reduction="sum")
     return loss / (sampled != IGNORE).sum().clamp(min=1)
-
-
-def likeliest(probabilities: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Return the likeliest class of every pixel, uint8 [H, W] of ``size``, and its probability, [H, W].
-
-    Args:
-        probabilities: [K, h, w]; resized a few classes at a time, as all those of a large photograph take gigabytes.
-        size: (height, width) of the map.
-    """
-    if probabilities.shape[-2:] == size:
-        best, classes = probabilities.max(dim=0)
-        return classes.to(torch.uint8), best
-    chunk = max(1, CHUNK_BYTES // (size[0] * size[1] * probabilities.element_size()))
-    best = probabilities.new_full(size, -1.0)
-    classes = torch.zeros(size, dtype=torch.uint8, device=probabilities.device)
-    for start in range(0, len(probabilities), chunk):
-        resized = F.interpolate(probabilities[None, start : start + chunk], size=size, mode="bilinear")[0]
-        highest, positions = resized.max(dim=0)
-        better = highest > best
-        best = torch.where(better, highest, best)
-        classes = torch.where(better, (positions + start).to(torch.uint8), classes)
-    return classes, best
 
 
 def _pixel_classifier(in_channels: int, hidden_channels: int, num_classes: int, dropout: float) -> nn.Sequential:

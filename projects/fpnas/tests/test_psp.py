@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
-from fbnetv5.projects.fpnas.heads.psp import PSPNet, PyramidPooling, likeliest, pixel_loss
+from fbnetv5.projects.fpnas.heads.psp import PSPNet, PyramidPooling, pixel_loss
 from fbnetv5.projects.fpnas.multi_scale import MultiScaleNet
 from fbnetv5.projects.fpnas.tests.test_network import TINY
 
@@ -117,16 +117,6 @@ def test_maps_have_the_stored_size_and_the_padding_is_cut():
     probabilities = psp.probabilities(seen, (24, 20), [(24, 20), (17, 13)])
     torch.testing.assert_close(probabilities[1].sum(0), torch.ones(17, 13))
     assert torch.equal(maps[1], probabilities[1].argmax(0).to(torch.uint8))
-
-
-def test_few_classes_at_a_time_give_the_same_map(monkeypatch: pytest.MonkeyPatch):
-    probabilities = torch.rand(7, 5, 4).softmax(0)
-    whole = likeliest(probabilities, (11, 9))
-    monkeypatch.setattr("fbnetv5.projects.fpnas.heads.psp.CHUNK_BYTES", 1)
-    for one, other in zip(whole, likeliest(probabilities, (11, 9)), strict=True):
-        assert torch.equal(one, other)
-    resized = F.interpolate(probabilities[None], size=(11, 9), mode="bilinear")[0]
-    assert torch.equal(whole[0], resized.argmax(0).to(torch.uint8))
 
 
 @pytest.mark.parametrize(

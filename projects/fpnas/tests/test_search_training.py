@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fbnetv5.base.weights import read_weights
-from fbnetv5.config.schema import DataConfig, OptimizerConfig
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.projects.fpnas.architecture import Architecture
-from fbnetv5.projects.fpnas.fit import accuracy, accuracy_by_batch, fit, rate
+from fbnetv5.projects.fpnas.fit import accuracy, accuracy_by_batch, fit
 from fbnetv5.projects.fpnas.images import ImageSet, save_split
 from fbnetv5.projects.fpnas.jobs import Independent, Shared, read_result, weights_file, write_result
 from fbnetv5.projects.fpnas.problem import Problem, SharedModels, model_macs, read_macro
@@ -91,12 +91,15 @@ def test_judging_by_batch_leaves_the_model_as_it_is(problem, tmp_path):
     assert accuracy(model, images(), config, CPU) == 0
 
 
-def test_the_rate_is_fixed_in_stage_one_and_falls_along_a_cosine_in_stage_two():
-    optimizer = OptimizerConfig(lr=0.05)
-    assert [rate(optimizer, None, progress) for progress in (0, 0.5, 1)] == [0.05] * 3
-    assert rate(optimizer, 1e-5, 0) == pytest.approx(0.05)
-    assert rate(optimizer, 1e-5, 0.5) == pytest.approx((0.05 + 1e-5) / 2)
-    assert rate(optimizer, 1e-5, 1) == pytest.approx(1e-5)
+@pytest.mark.parametrize(("final_lr", "expected"), [(None, [0.05] * 4), (1e-5, [0.05, 0.042679, 0.025005, 0.007331])])
+def test_the_rate_is_fixed_in_stage_one_and_falls_along_a_cosine_in_stage_two(
+    problem, tmp_path, monkeypatch, final_lr, expected
+):
+    rates: list[float] = []
+    monkeypatch.setattr("fbnetv5.projects.fpnas.fit.set_lr", lambda optimizer, lr: rates.append(lr))
+    config, model = tiny_search(tmp_path), problem.model((4, 2, 7))
+    fit(model, lambda step: model, images(16), config, epochs=2, final_lr=final_lr, key=(0,), device=CPU)
+    assert rates == pytest.approx(expected, abs=1e-6)
 
 
 def test_weights_go_from_stage_one_to_stage_two_and_to_the_next_block(tmp_path):

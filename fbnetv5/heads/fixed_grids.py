@@ -1,4 +1,4 @@
-"""Classes of pixels and averages over grids in tensor operations of fixed size, for what runs on a device."""
+"""Averages over grids in tensor operations of fixed size, for what runs on a device."""
 
 from __future__ import annotations
 
@@ -6,37 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from fbnetv5.base.types import Size
-
-CHUNK_BYTES = 2**27  # of class scores at the input's size that are held at a time
-
-
-def likeliest_pixels(logits: Tensor, size: Size) -> dict[str, Tensor]:
-    """Return the likeliest class of every pixel, ``segmentation`` uint8 [H, W], and its probability, ``confidence``.
-
-    The logits are resized bilinearly, few classes at a time.
-
-    Args:
-        logits: of the classes, [1, K, h, w].
-        size: (height, width) of the map.
-    """
-    chunk = max(1, CHUNK_BYTES // (size[0] * size[1] * logits.element_size()))
-    highest, classes, sums = [], [], []
-    for start in range(0, logits.shape[1], chunk):
-        scores = F.interpolate(logits[:, start : start + chunk], size=size, mode="bilinear")[0]  # [k, H, W]
-        most, positions = scores.max(dim=0)
-        first = torch.full((), start, dtype=torch.uint8, device=logits.device)
-        highest.append(most)
-        classes.append(positions.to(torch.uint8) + first)
-        sums.append((scores - most).exp().sum(dim=0))
-    best, label = highest[0], classes[0]
-    for most, positions in zip(highest[1:], classes[1:], strict=True):
-        label = torch.where(most > best, positions, label)
-        best = torch.maximum(best, most)
-    terms = [one * (most - best).exp() for one, most in zip(sums, highest, strict=True)]
-    return {"segmentation": label, "confidence": 1 / torch.stack(terms).sum(dim=0)}
 
 
 def grid_averages(feature: Tensor, rows: Tensor, columns: Tensor, bins: Sequence[int]) -> list[Tensor]:

@@ -19,9 +19,10 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from fbnetv5.base.files import atomic_path
+from fbnetv5.data.coco_file import box_of
 from fbnetv5.data.geometry import OUTSIDE
 from fbnetv5.data.images import read_image
-from fbnetv5.data.keypoints import Point, coco_points, person_box, read_people
+from fbnetv5.data.keypoints import Point, coco_points, read_people
 
 PADDING = 1.25
 QUALITY = 95  # of the pictures' JPEGs
@@ -70,7 +71,7 @@ def read_coco_cuts(path: Path) -> tuple[tuple[str, ...], list[Cut]]:
     for name, image in images.items():
         for position, person in enumerate(image.people):
             entry = person.entry
-            box = person_box(entry, f"{path}: image '{name}'")
+            box = box_of(entry, f"{path}: image '{name}'")
             number = entry.get("id", position)
             cuts.append(Cut(name, number, person.points, box, entry.get("area"), None, image.entry["id"]))
     return names, cuts

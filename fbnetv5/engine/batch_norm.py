@@ -1,4 +1,7 @@
-"""BN statistics of one sub-network, in place of the supernet's, which mix those of all that were sampled."""
+"""BN's statistics: those of one sub-network or of a batch, in place of the supernet's running ones.
+
+The running statistics of weights that several networks share mix those of all that were sampled.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,14 @@ def recalibrate_bn(module: nn.Module, forward: Callable[[Item], object], batches
     Raises:
         ValueError: there is no batch.
     """
-    layers = _bn_layers(module)
+    layers = [layer for layer in bn_layers(module) if layer.track_running_stats]
     before = {layer: _statistics(layer) for layer in layers}
     try:
-        with _averaging(module, layers), torch.no_grad():
+        with _modes_kept(module), torch.no_grad():
+            module.eval()
+            for layer in layers:
+                layer.reset_running_stats()
+                layer.momentum, layer.training = None, True  # without momentum torch takes the plain average
             count = 0
             for batch in batches:
                 forward(batch)
@@ -47,7 +54,7 @@ def recalibrate_bn(module: nn.Module, forward: Callable[[Item], object], batches
 @contextlib.contextmanager
 def recalibrated_bn(module: nn.Module, forward: Callable[[Item], object], batches: Iterable[Item]) -> Iterator[None]:
     """Within the context ``module`` has the statistics of :func:`recalibrate_bn`; afterwards those it had before."""
-    before = {layer: _statistics(layer) for layer in _bn_layers(module)}
+    before = {layer: _statistics(layer) for layer in bn_layers(module) if layer.track_running_stats}
     recalibrate_bn(module, forward, batches)
     try:
         yield
@@ -55,20 +62,25 @@ def recalibrated_bn(module: nn.Module, forward: Callable[[Item], object], batche
         _restore(before)
 
 
-def _bn_layers(module: nn.Module) -> list[_BatchNorm]:
-    """List the BN layers that keep running statistics."""
-    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+@contextlib.contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Within the context BN layers normalise by each batch's statistics, as in training; the running ones stay."""
+    with _modes_kept(module):
+        for layer in bn_layers(module):
+            layer.training, layer.momentum = True, 0.0
+        yield
+
+
+def bn_layers(module: nn.Module) -> list[_BatchNorm]:
+    """List the BN layers of a module, of one process or synchronised."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
 
 
 @contextlib.contextmanager
-def _averaging(module: nn.Module, layers: Iterable[_BatchNorm]) -> Iterator[None]:
-    """Let ``layers`` average over batches from now on, and the rest of ``module`` evaluate; then modes as they were."""
+def _modes_kept(module: nn.Module) -> Iterator[None]:
+    """After the context all parts are in training or evaluation as before, with BN's momenta."""
     modes = {part: part.training for part in module.modules()}
-    momenta = {layer: layer.momentum for layer in layers}
-    module.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum, layer.training = None, True  # without momentum torch takes the plain average
+    momenta = {layer: layer.momentum for layer in bn_layers(module)}
     try:
         yield
     finally:

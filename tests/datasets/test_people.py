@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ import torch
 from scipy.io import savemat
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.data.mpii import JOINTS, read_mpii_json, read_mpii_mat
-from fbnetv5.data.people import Cut, Region, cut_out, people_content, person_region, picture_name
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "datasets"))  # where its modules look for each other
+
+from people.mpii import JOINTS, read_mpii_json, read_mpii_mat
+from people.pictures import Cut, Region, cut_out, people_content, person_region, picture_name
 
 MEAN = [124, 116, 104]  # ImageNet's mean colour
 

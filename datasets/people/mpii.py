@@ -17,7 +17,7 @@ from scipy.io.matlab import MatReadError
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.keypoints import Point
-from fbnetv5.data.people import Cut
+from people.pictures import Cut
 
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),

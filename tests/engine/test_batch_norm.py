@@ -11,7 +11,7 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.seeding import forked, generator
-from fbnetv5.engine.calibrate import recalibrate_bn, recalibrated_bn
+from fbnetv5.engine.batch_norm import recalibrate_bn, recalibrated_bn
 from fbnetv5.heads.classifier import MBPoolClassifier
 
 
