@@ -151,12 +151,12 @@ def test_only_the_trunk_that_is_needed_runs(supernet, images):
 
 def test_what_was_not_built_is_named(images):
     network = MultiPathNet(NANO, Topology(2, frozenset({(2, 0)}), (0,)))
-    with pytest.raises(ValueError, match="trunk partition 1 was not built"):
+    with pytest.raises(ValueError, match="trunk partition 1"):
         network(images, Topology(2, frozenset({(2, 0)}), (0, 1)))
     network = MultiPathNet(NANO, Topology(2, frozenset({(2, 0)})))
     with pytest.raises(ValueError, match="stage 1, path 3 was not built"):
         network(images, Topology(2, frozenset({(2, 0), (1, 3)})))
-    with pytest.raises(ValueError, match=r"gates are \[1, 4\], expected \[2, 4\]"):
+    with pytest.raises(ValueError, match=r"gates are \[1, 4\]"):
         network(images, gates=torch.ones(1, 4))
 
 

@@ -10,7 +10,7 @@ import os
 import pytest
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_folder, atomic_path, csv_lines, write_text
+from fbnetv5.base.files import append_line, atomic_folder, atomic_path, csv_lines, keep_lines, write_text
 
 
 def test_a_folder_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
@@ -50,3 +50,36 @@ def test_csv_lines_are_read_back_whatever_they_hold():
     text = "".join(csv_lines(rows))
     assert text.startswith("a,b\n")
     assert [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] == rows
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    def out_of_space() -> None:
+        with atomic_folder(tmp_path / "folder") as folder:
+            (folder / "a").write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with pytest.raises(InputError, match="No space left on device"):
+        out_of_space()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_lines_after_the_checkpoint_and_half_lines_are_dropped(tmp_path):
+    path = tmp_path / "log"
+    append_line(path, "1 kept")
+    append_line(path, "2 dropped")
+    path.write_text(path.read_text() + "1 cut o")
+    append_line(path, "")
+    append_line(path, "damaged")
+    keep_lines(path, lambda line: int(line.split()[0]) == 1 and "cut" not in line)
+    assert path.read_text() == "1 kept\n"

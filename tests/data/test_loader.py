@@ -173,7 +173,7 @@ def test_a_damaged_image_stops_evaluation_or_is_left_out(folder: Folder) -> None
     for name in ("a.jpg", "b.jpg"):
         (folder.images / name).write_bytes(b"")
     source = build_folder_source(folder.images)
-    with pytest.raises(InputError, match=r"a.jpg: cannot read this image: the file is empty"):
+    with pytest.raises(InputError, match=r"a.jpg: cannot read this image"):
         eval_batches(source)
     batches = eval_batches(source, undecodable="skip", batch_size=2, workers=1)
     assert [batch.names for batch in batches] == [[], ["c.jpg"]]

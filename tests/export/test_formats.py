@@ -105,7 +105,7 @@ def test_files_that_cannot_be_used_are_refused(runs: dict[str, Path], tmp_path: 
             load_exported(file)
         Path(f"{file}.json").write_text(description)
         assert load_exported(file).classes
-        with pytest.raises(InputError, match=r"takes float32 \[1, 3, 96, 96\], not float32 \[1, 3, 64, 64\]"):
+        with pytest.raises(InputError, match=r"takes float32 \[1, 3, 96, 96\]"):
             load_exported(file).run(torch.zeros(1, 3, 64, 64))
         file.write_bytes(data[: len(data) // 2])
         with pytest.raises(InputError, match="is cut off"):
@@ -117,9 +117,7 @@ def test_files_that_cannot_be_used_are_refused(runs: dict[str, Path], tmp_path: 
         changed = json.loads(description)
         changed["input"]["shape"] = [1, 3, 64, 64]
         Path(f"{file}.json").write_text(json.dumps(changed))
-        with pytest.raises(
-            InputError, match=r"takes an image of \[1, 3, 96, 96\] .* its sidecar says \[1, 3, 64, 64\]"
-        ):
+        with pytest.raises(InputError, match=r"takes an image of \[1, 3, 96, 96\]"):
             load_exported(file)
         Path(f"{file}.json").write_text(description[:100])
         with pytest.raises(InputError, match="is not JSON"):

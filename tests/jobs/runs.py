@@ -40,15 +40,11 @@ def arguments(*overrides: str, config: str | Path = "configs/quickstart.yaml", t
     return [f"--config={ROOT / config}", *(TINY if tiny else ()), *overrides]
 
 
-def command(*overrides: str, processes: int = 1, **kwargs: Any) -> list[str]:
-    """The command line of a run, as a user types it."""
+def torchrun(given: list[str], processes: int) -> subprocess.CompletedProcess[str]:
+    """Run what the command line does with these arguments in several processes, as a user starts them."""
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "--standalone"]
-    return [
-        sys.executable,
-        *(launcher if processes > 1 else []),
-        str(ROOT / "train_net.py"),
-        *arguments(*overrides, **kwargs),
-    ]
+    command = [sys.executable, *launcher, str(ROOT / "train_net.py"), *given]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment(), check=False)
 
 
 def environment() -> dict[str, str]:

@@ -6,8 +6,7 @@ import inspect
 
 import pytest
 
-from fbnetv5.base.errors import InputError
-from fbnetv5.cli.launch import JOBS, run_job
+from fbnetv5.cli.launch import JOBS
 from fbnetv5.config.read import load_config
 from fbnetv5.config.targets import find_class
 from tests.jobs.runs import ROOT
@@ -24,10 +23,3 @@ def test_configs_are_read_and_their_teachers_found(path):
         entry = getattr(config.label, key)
         options = {name: value for name, value in entry.items() if name != "_target_"}
         inspect.signature(find_class(key, entry)).bind(**options)  # fails for an option that is unknown or missing
-
-
-def test_images_must_be_given(tmp_path):
-    config = load_config(ROOT / "configs" / "label" / "photos.yaml", [f"output={tmp_path / 'run'}"])
-    with pytest.raises(InputError, match=r"label.images is missing"):
-        run_job(config)
-    assert not (tmp_path / "run").exists()

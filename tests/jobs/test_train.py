@@ -1,139 +1,64 @@
-"""Whole trainings through the command line: killed, spread over processes, started from a supernet, evaluated."""
+"""Whole trainings: started from a supernet, evaluated, distilled."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import time
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import fbnetv5
 from fbnetv5.cli import launch as command_line
-from tests.jobs.runs import ROOT, arguments, environment, launch, metrics
-from tests.processes import command_line_of, start
+from tests.jobs.cases import TRAIN, take, training
+from tests.jobs.runs import ROOT, arguments, metrics
 
 pytestmark = pytest.mark.slow
 
 TASKS = ("cls", "det", "seg")
-BRIEF = (
-    "data.shapes.num_images=64",
-    "data.shapes.num_val_images=12",
-    "train.steps=8",
-    "train.batch_size=8",
-    "train.eval_every=4",
-    "optimizer.schedule.warmup=2",
-    "runtime.device=cpu",
-    "runtime.threads=1",
-    "runtime.workers=0",
-    "runtime.log_every=2",
-    "runtime.checkpoint_every=3",
-)
+LAST = "checkpoints/step-00000004/model.safetensors"
 
 
-def train(task: str, folder: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    config = f"configs/train/{task}/shapes.yaml"
-    return launch(f"output={folder}", *brief(task), *overrides, config=config, tiny=False, processes=processes)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of two steps."""
+    folder = tmp_path_factory.mktemp("searched")
+    take(arguments("search.steps=2", "search.batch_size=8", "search.num_samples=2", f"output={folder}"))
+    return folder
 
 
-def brief(task: str) -> tuple[str, ...]:
-    """Overrides that make a training of shapes a matter of seconds."""
-    return (*BRIEF, "data.short_side=96", *(() if task == "det" else ("data.crop=96",)))
+@pytest.fixture(scope="module")
+def trained(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A training of each head in mixed precision, from the supernet's weights, whose rate is 0."""
+    folders = {task: tmp_path_factory.mktemp("trained") / task for task in TASKS}
+    for task, folder in folders.items():
+        start = (f"model.weights={searched / 'model.safetensors'}", f"model.topology={searched}/topology_{task}.yaml")
+        still = ("train.steps=2", "train.ema=null", "optimizer.lr=0", "runtime.precision=bfloat16")
+        take([*training(task)(folder), f"output={folder}", *start, *still])
+    return folders
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_killed_training_ends_as_an_uninterrupted_one(task, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    result = train(task, whole)
-    assert result.returncode == 0, result.stderr[:3000]
-    given = arguments(f"output={killed}", *brief(task), config=f"configs/train/{task}/shapes.yaml", tiny=False)
-    process = start(command_line_of, given, log=tmp_path / "killed", env=environment())
-    deadline = time.monotonic() + 120
-    while not (killed / "checkpoints" / "step-00000003").exists():
-        assert process.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    assert not (killed / "model.safetensors").exists()
-    assert train(task, killed, "resume=true").returncode == 0
-
-    for name in ("model.safetensors", "checkpoints/step-00000008/model.safetensors"):  # the average, and the weights
-        expected, resumed = load_file(whole / name), load_file(killed / name)
-        assert all(torch.equal(expected[key], resumed[key]) for key in expected)
-    averaged, last = (load_file(whole / name) for name in ("model.safetensors", f"checkpoints/{_last(whole)}"))
-    assert any(not torch.equal(averaged[key], last[key]) for key in averaged)
-    assert metrics(whole) == metrics(killed)
-    assert any(key.startswith("val/") for record in metrics(whole) for key in record)
-    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (whole, killed))
-    assert first["metrics"] == second["metrics"]
-    assert first["model"]["macs"] > 0
-
-
-def _last(folder: Path) -> str:
-    return f"{max(path.name for path in (folder / 'checkpoints').glob('step-*'))}/model.safetensors"
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_two_processes_learn_what_one_does(task, tmp_path):
-    """One process that accumulates two micro-batches sees what two processes see; its rounding is its own."""
-    one, two = tmp_path / "one", tmp_path / "two"
-    exact = ("runtime.precision=float64", "train.steps=3", "train.eval_every=null", "optimizer.name=sgd")
-    exact = (*exact, "optimizer.lr=0.01", "model.head.dropout=0.0") if task == "seg" else (*exact, "optimizer.lr=0.01")
-    result = train(task, one, "train.accumulate=2", *exact)
-    assert result.returncode == 0, result.stderr[:3000]
-    result = train(task, two, *exact, processes=2)
-    assert result.returncode == 0, result.stderr[:3000]
-    for a, b in zip(metrics(one), metrics(two), strict=True):
-        assert a == pytest.approx(b, rel=1e-4 if task != "cls" else 1e-9)
-    images = [json.loads((folder / "metrics.json").read_text())["metrics"]["num_images"] for folder in (one, two)]
-    assert images == [12, 12]
-
-
-def test_weights_of_a_searched_supernet_start_every_training(tmp_path):
+def test_weights_of_a_searched_supernet_start_every_training(task, searched, trained):
     """Nothing is missing but the heads."""
-    search = launch(
-        f"output={tmp_path / 'search'}", "search.steps=2", "data.shapes.size=96", "data.short_side=96", "data.crop=96"
-    )
-    assert search.returncode == 0, search.stderr[:3000]
-    for task in TASKS:
-        folder = tmp_path / task
-        result = train(
-            task,
-            folder,
-            f"model.weights={tmp_path / 'search' / 'model.safetensors'}",
-            f"model.topology={tmp_path / 'search' / f'topology_{task}.yaml'}",
-            "train.steps=1",
-            "train.ema=null",
-            "optimizer.lr=0",
-        )
-        assert result.returncode == 0, result.stderr[:3000]
-        supernet, model = load_file(tmp_path / "search" / "model.safetensors"), load_file(folder / "model.safetensors")
-        parameters = [name for name in model if name.startswith("network.") and name.endswith("weight")]
-        assert parameters
-        assert all(torch.equal(model[name], supernet[name]) for name in parameters)
+    supernet, model = (load_file(folder / "model.safetensors") for folder in (searched, trained[task]))
+    parameters = [name for name in model if name.startswith("network.") and name.endswith("weight")]
+    assert parameters
+    assert all(torch.equal(model[name], supernet[name]) for name in parameters)
+    assert math.isfinite(metrics(trained[task])[0]["loss"])
 
 
-def test_a_trained_model_predicts_a_folder_of_images(tmp_path):
-    assert train("det", tmp_path / "run", "train.steps=2").returncode == 0
+def test_a_trained_model_predicts_a_folder_of_images(trained, tmp_path):
     photos = tmp_path / "photos" / "holiday"
     photos.mkdir(parents=True)
-    from PIL import Image
-
     Image.new("RGB", (130, 70), (30, 100, 50)).save(photos / "a.jpg")
     Image.new("L", (50, 60), 99).save(photos / "grey.png")
     Image.new("RGBA", (40, 300), (9, 9, 9, 9)).save(photos / "clear.png")
-    result = launch(
-        f"output={tmp_path / 'out'}",
-        f"evaluate.model={tmp_path / 'run'}",
-        f"evaluate.images={tmp_path / 'photos'}",
-        config="configs/evaluate.yaml",
-        tiny=False,
-    )
-    assert result.returncode == 0, result.stderr[:3000]
+    given = (f"evaluate.model={trained['det']}", f"evaluate.images={tmp_path / 'photos'}", f"output={tmp_path / 'out'}")
+    take(arguments(*given, config="configs/evaluate.yaml", tiny=False))
     written = json.loads((tmp_path / "out" / "predictions" / "predictions.json").read_text())
     assert {image["file_name"] for image in written["images"]} == {
         "holiday/a.jpg",
@@ -142,34 +67,23 @@ def test_a_trained_model_predicts_a_folder_of_images(tmp_path):
     }
     assert (tmp_path / "out" / "predictions" / "drawn.png").exists()
     assert not (tmp_path / "out" / "metrics.json").exists()
-    assert len(fbnetv5.load(tmp_path / "run").predict(photos / "grey.png")["boxes"]) <= 100
+    assert len(fbnetv5.load(trained["det"]).predict(photos / "grey.png")["boxes"]) <= 100
 
 
-def test_a_run_is_evaluated_again_with_the_same_numbers(tmp_path):
-    assert train("seg", tmp_path / "run", "train.steps=2").returncode == 0
-    result = launch(
-        "job=evaluate",
-        f"evaluate.model={tmp_path / 'run'}",
-        f"output={tmp_path / 'again'}",
-        config=tmp_path / "run" / "config.yaml",
-        tiny=False,
-    )
-    assert result.returncode == 0, result.stderr[:3000]
-    first, second = (json.loads((tmp_path / f / "metrics.json").read_text()) for f in ("run", "again"))
+def test_a_run_is_evaluated_again_with_the_same_numbers(trained, tmp_path):
+    given = ("job=evaluate", f"evaluate.model={trained['seg']}", f"output={tmp_path}")
+    take(arguments(*given, config=trained["seg"] / "config.yaml", tiny=False))
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (trained["seg"], tmp_path))
     assert first["metrics"] == second["metrics"]
 
 
-def test_a_teacher_is_distilled_from(tmp_path):
-    assert train("cls", tmp_path / "teacher", "train.steps=2").returncode == 0
-    result = train("cls", tmp_path / "run", "train.steps=4", f"train.teacher.model={tmp_path / 'teacher'}")
-    assert result.returncode == 0, result.stderr[:3000]
-    assert {"loss_label", "loss_teacher"} <= set(metrics(tmp_path / "run")[0])
-
-
-def test_mixed_precision_trains_all_heads(tmp_path):
-    for task in TASKS:
-        result = train(task, tmp_path / task, "runtime.precision=bfloat16", "train.steps=2")
-        assert result.returncode == 0, result.stderr[:3000]
+def test_a_teacher_is_distilled_from_and_weights_are_averaged(trained, tmp_path):
+    brief = ("train.steps=4", "train.eval_every=2")
+    take([*training("cls")(tmp_path), f"output={tmp_path}", f"train.teacher.model={trained['cls']}", *brief])
+    assert {"loss_label", "loss_teacher"} <= set(metrics(tmp_path)[0])
+    assert any(key.startswith("val/") for record in metrics(tmp_path) for key in record)
+    averaged, last = (load_file(tmp_path / name) for name in ("model.safetensors", LAST))
+    assert any(not torch.equal(averaged[key], last[key]) for key in averaged)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +92,7 @@ def test_mixed_precision_trains_all_heads(tmp_path):
         (("model.topology=configs/topologies/cls.yaml",), "path"),
         (("model.topology=nowhere.yaml",), "nowhere.yaml"),
         (("model.head._target_=fbnetv5.heads.lite_rcnn.head.LiteRCN",), "LiteRCN"),
-        (("model.head.anchors=[1]",), "model.head.anchors is no option"),
+        (("model.head.anchors=[1]",), "model.head.anchors"),
         (("train.epochs=1",), "one of train.steps and train.epochs"),
         (("train.batch_size=7", "train.accumulate=2"), "multiple"),
         (("train.ema=1.0",), "decay below 1"),
@@ -189,7 +103,7 @@ def test_mixed_precision_trains_all_heads(tmp_path):
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, overrides, message, capsys):
     config = ROOT / "configs" / "train" / "det" / "shapes.yaml"
     with pytest.raises(SystemExit) as exit_info:
-        command_line.main([f"--config={config}", f"output={tmp_path / 'run'}", *BRIEF, *overrides])
+        command_line.main([f"--config={config}", f"output={tmp_path / 'run'}", *TRAIN, *overrides])
     assert exit_info.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message in line

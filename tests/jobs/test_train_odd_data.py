@@ -13,8 +13,8 @@ from timm.layers import convert_sync_batchnorm
 from fbnetv5.archs.topology import Topology
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, build_model
+from tests.jobs.cases import TRAIN
 from tests.jobs.runs import launch
-from tests.jobs.test_train import BRIEF
 
 ODD = {
     "small.jpg": ("RGB", (40, 30)),
@@ -62,7 +62,7 @@ def test_odd_images_and_missing_labels_train_and_evaluate(task, data):
     file, key = FILES[task]
     result = launch(
         f"output={data / 'run'}",
-        *BRIEF,
+        *TRAIN,
         f"data.root={data}",
         *(f"data.{split}.images=images" for split in ("train", "val")),
         *(f"data.{split}.{key}={file}" for split in ("train", "val")),
@@ -88,12 +88,12 @@ def test_boxes_nowhere_train_and_classes_out_of_range_do_not(data):
     (data / "boxes.json").write_text(json.dumps({**content, "annotations": []}))
     files = ("data.train.images=images", "data.train.boxes=boxes.json", f"data.root={data}")
     config = "configs/train/det/shapes.yaml"
-    result = launch(f"output={data / 'run'}", *BRIEF, *files, "train.steps=2", config=config, tiny=False)
+    result = launch(f"output={data / 'run'}", *TRAIN, *files, "train.steps=2", config=config, tiny=False)
     assert result.returncode == 0, result.stderr[:3000]
 
     masks = ("data.train.images=images", "data.train.masks=masks", f"data.root={data}", "data.mask_classes=[only]")
     config = "configs/train/seg/shapes.yaml"
-    result = launch(f"output={data / 'other'}", *BRIEF, *masks, config=config, tiny=False)
+    result = launch(f"output={data / 'other'}", *TRAIN, *masks, config=config, tiny=False)
     assert result.returncode == 1
     assert "mask value 1 is neither a class (0 to 0) nor 255" in result.stderr
     assert "Traceback" not in result.stderr

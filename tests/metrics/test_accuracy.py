@@ -56,5 +56,5 @@ def test_top5_of_five_classes_says_nothing():
 def test_bad_input():
     with pytest.raises(InputError, match="no image has a 'label'"):
         accuracy(torch.eye(2), [{}, {}], ("a", "b"))
-    with pytest.raises(ValueError, match=r"image '0': 3 probabilities are needed, not a tensor \[2\]"):
+    with pytest.raises(ValueError, match="image '0': 3 probabilities"):
         accuracy(torch.eye(2), [{"label": 0}, {"label": 0}], ("a", "b", "c"))

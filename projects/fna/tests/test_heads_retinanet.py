@@ -180,7 +180,7 @@ def test_half_and_double_precision():
 @pytest.mark.parametrize(
     ("channels", "options", "message"),
     [
-        ((4, 0, 8, 10), {}, "path 1, which the network does not have"),
+        ((4, 0, 8, 10), {}, "path 1"),
         (CHANNELS, {"paths": (1, 3)}, "follow one another"),
         (CHANNELS, {"paths": (1, 4)}, "path 4 is out of range"),
         (CHANNELS, {"num_convs": 5}, "num_convs=5"),
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_refused(channels, options, message):
 def test_dilated_features_and_missing_targets_are_refused():
     dilated = features()
     dilated[3] = torch.zeros(2, CHANNELS[3], 8, 8)
-    with pytest.raises(InputError, match="stride 32 on path 3, but images of 128x128 have a feature of 8x8"):
+    with pytest.raises(InputError, match="stride 32 on path 3"):
         small()(dilated, (SIDE, SIDE), [boxes()] * 2)
     with pytest.raises(ValueError, match="targets"):
         small()(features(), (SIDE, SIDE))

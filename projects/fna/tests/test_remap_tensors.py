@@ -91,7 +91,7 @@ def test_a_dilated_kernel_is_spread():  # eq. 11: h, w in 1, 3, 5 of 5, and in 1
 
 
 def test_a_kernel_that_cannot_be_spread_evenly_is_refused():
-    with pytest.raises(ValueError, match="5x5 kernel cannot be spread evenly over 7x7"):
+    with pytest.raises(ValueError, match="5x5 kernel"):
         remap_kernel(torch.zeros(1, 1, 5, 5), 7, "dilate")
 
 

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import save_weights
 from fbnetv5.cli.launch import run_job
-from fbnetv5.projects.fna import search_run
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.methods import read_result
 from fbnetv5.projects.fna.network import FNANetwork, architecture_cost
@@ -60,33 +59,6 @@ def test_a_search_leaves_an_architecture_and_its_super_network(tmp_path, capsys)
     assert "ETA" in capsys.readouterr().err
 
 
-def test_an_interrupted_search_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
-    config = search_config(tmp_path, method=METHOD)
-    run_job(config)
-    step_of_weights = search_run.weight_step
-
-    def interrupted(run, step, batch):
-        if step == 5:
-            raise KeyboardInterrupt
-        return step_of_weights(run, step, batch)
-
-    again = replace(config, output=str(tmp_path / "again"))
-    monkeypatch.setattr(search_run, "weight_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_job(again)
-    monkeypatch.setattr(search_run, "weight_step", step_of_weights)
-    run_job(replace(again, resume=True))
-
-    whole, resumed = tmp_path / "search", tmp_path / "again"
-    assert logits(whole).abs().max() > 0
-    assert torch.equal(logits(whole), logits(resumed))
-    one, two = load_file(whole / "model.safetensors"), load_file(resumed / "model.safetensors")
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert metrics(whole) == metrics(resumed)
-    for name in ("architecture.yaml", "probabilities.csv"):
-        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
-
-
 def test_a_dear_cost_finds_a_cheap_network(tmp_path):
     """With a weight beside which the loss is nothing, the expected MACs fall; without it they do not have to."""
     found = {}
@@ -115,13 +87,13 @@ def test_a_changed_architecture_is_no_result_of_its_search(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("project.start=sed", r"project\.start=sed is none of seed, random; did you mean 'seed'"),
-        ("project.spaec=tiny", r"unknown key 'project\.spaec'; did you mean 'project\.space'"),
-        ("project.space=tinny", r"unknown space 'tinny'; did you mean 'tiny'"),
-        ("project.method.lmbda=1", r"project\.method\.lmbda is no option of"),
-        ("project.remap.width=widest", r"project\.remap\.width=widest is none of first"),
-        ("train.ema=0.9", r"train\.ema=0\.9 is for the training of a final model"),
-        ("model.weights=a.safetensors", r"model\.weights is for a final model"),
+        ("project.start=sed", r"project\.start=sed"),
+        ("project.spaec=tiny", r"unknown key 'project\.spaec'"),
+        ("project.space=tinny", "unknown space 'tinny'"),
+        ("project.method.lmbda=1", r"project\.method\.lmbda"),
+        ("project.remap.width=widest", r"project\.remap\.width=widest"),
+        ("train.ema=0.9", r"train\.ema=0\.9"),
+        ("model.weights=a.safetensors", r"model\.weights"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, override, message):

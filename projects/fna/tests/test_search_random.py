@@ -41,7 +41,7 @@ def test_samples_are_different_and_of_the_cost_asked_for(tmp_path):
 
 def test_a_cost_that_the_space_does_not_have_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(random_search, "NUM_DRAWN", 20_000)
-    with pytest.raises(InputError, match=r"0 of 20,000 random architectures of tiny have 1,000\.0 M MACs"):
+    with pytest.raises(InputError, match="0 of 20,000 random architectures of tiny"):
         sample_matched(problem(tmp_path), 1, 1e9, 0.05)
 
 

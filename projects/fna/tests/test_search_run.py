@@ -158,10 +158,10 @@ def test_batches_come_from_their_splits_and_go_on_where_they_were(tmp_path, monk
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"cost_weight": -1.0}, r"project\.method\.cost_weight=-1\.0 is too small"),
+        ({"cost_weight": -1.0}, r"project\.method\.cost_weight=-1\.0"),
         ({"betas": (0.9, 1.0)}, r"project\.method\.betas=\[0\.9, 1\.0\]"),
-        ({"weights_first": 1.0}, r"project\.method\.weights_first=1\.0 is a share"),
-        ({"clip_norm": -1.0}, r"project\.method\.clip_norm=-1\.0 should be above 0"),
+        ({"weights_first": 1.0}, r"project\.method\.weights_first=1\.0"),
+        ({"clip_norm": -1.0}, r"project\.method\.clip_norm=-1\.0"),
         ({"weight_steps": 0}, r"project\.method\.weight_steps=0"),
     ],
 )

@@ -38,10 +38,15 @@ def write_images(root: Path, count: int = 8, side: int = 32, colours: dict[str, 
 
 def tiny_search(folder: Path, *overrides: str, config: Path = CONFIG) -> RunConfig:
     """The config of a search of images and blocks in ``folder``, T = 3, P = 2, Q = 1, E = 3: 15 epochs of 18 images."""
+    return load_config(config, [*tiny_overrides(folder), *overrides])
+
+
+def tiny_overrides(folder: Path) -> list[str]:
+    """Write the images and the blocks of such a search, unless they are there; return what it changes in a config."""
     if not (folder / "data").exists():
         write_images(folder / "data" / "train")
         (folder / "macro.yaml").write_text(MACRO)
-    given = [
+    return [
         path_override("data.root", folder / "data"),
         path_override("project.macro", folder / "macro.yaml"),
         path_override("output", folder / "run"),
@@ -57,7 +62,6 @@ def tiny_search(folder: Path, *overrides: str, config: Path = CONFIG) -> RunConf
         "search.batch_size=8",
         "data.short_side=36",
     ]
-    return load_config(config, [*given, *overrides])
 
 
 class Landscape:

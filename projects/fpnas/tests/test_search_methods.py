@@ -113,13 +113,13 @@ def test_too_few_types_are_trained_several_times_and_judged_by_the_mean():
 
 def test_more_candidates_than_types_are_refused():
     budget = Budget(num_candidates=5)
-    with pytest.raises(InputError, match=r"project.num_candidates=5 is more than the 4 types that a block can have"):
+    with pytest.raises(InputError, match=r"project.num_candidates=5"):
         CoordinateDescent(BoundedSpace(MACS, 0, 100), budget, seed=0)
 
 
 @pytest.mark.parametrize("method", [RandomSearch, Reinforce])
 def test_epochs_that_do_not_divide_the_budget_are_refused(method):
-    with pytest.raises(InputError, match=r"epochs=5 does not divide the 84 epochs .* choose from 1, 2, 3, 4, 6, 7"):
+    with pytest.raises(InputError, match="epochs=5"):
         method(BoundedSpace(MACS, 0, 100), BUDGET, seed=0, epochs=5)
 
 

@@ -1,0 +1,41 @@
+"""A run's log: means, files that a resumed run goes on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fbnetv5.engine.log import RunLog, clock
+
+
+def run_log(folder: Path, start_step: int = 0) -> RunLog:
+    return RunLog(folder, num_steps=6, batch_size=8, every=3, start_step=start_step)
+
+
+def test_the_log_writes_means_and_goes_on_where_it_stopped(tmp_path):
+    log = run_log(tmp_path)
+    for step, value in enumerate((1.0, 2.0, 6.0, 10.0), start=1):
+        log.add({"loss/a": value} | ({"loss/b": 5.0} if step == 2 else {}))
+        if log.due(step):
+            log.record(step)
+            log.probabilities(step, {"a": [0.25, 0.75]}, ["first", "second"])
+    state = log.state_dict()
+    log.add({"loss/a": 99.0})
+    log.record(6)  # will be cut: the checkpoint is of step 4
+    log.close()
+    resumed = run_log(tmp_path, start_step=4)
+    resumed.load_state_dict(state)
+    resumed.add({"loss/a": 20.0})
+    resumed.record(6)
+    resumed.close()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["step"], r["loss/a"], r.get("loss/b")) for r in records] == [(3, 3.0, 5.0), (6, 15.0, None)]
+    assert (tmp_path / "probabilities.csv").read_text().splitlines() == [
+        "step,task,first,second",
+        "3,a,0.250000,0.750000",
+    ]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_clock():
+    assert [clock(s) for s in (0, 59.6, 3725)] == ["0:00:00", "0:01:00", "1:02:05"]
