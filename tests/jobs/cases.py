@@ -64,8 +64,7 @@ def extending(folder: Path) -> list[str]:
 
 def training(task: str) -> Case:
     """A training on the shapes."""
-    own = ("model.head.num_candidates=[40,40]", "model.head.num_proposals=[30,10]")
-    own = own if task == "det" else ("data.crop=64",)
+    own = ("model.head.num_proposals=[30,10]",) if task == "det" else ("data.crop=64",)
     return lambda folder: arguments(*TRAIN, *own, config=f"configs/train/{task}/shapes.yaml", tiny=False)
 
 
@@ -145,11 +144,11 @@ def _content(path: Path, folder: Path) -> Any:
 
 
 def _timeless(value: Any, folder: Path) -> Any:
-    """Return the same without seconds, the name of the folder, and whether it was resumed; tensors as lists."""
+    """Return the same without seconds, the name of the folder, and whether it was resumed; small tensors as lists."""
     if isinstance(value, dict):
         return {k: _timeless(one, folder) for k, one in value.items() if "second" not in str(k) and k != "resume"}
     if isinstance(value, list | tuple):
         return [_timeless(one, folder) for one in value]
     if isinstance(value, torch.Tensor):
-        return value.tolist()
+        return value.tolist() if value.numel() < 1000 else value.numpy().tobytes()
     return value.replace(str(folder), "") if isinstance(value, str) else value

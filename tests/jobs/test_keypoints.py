@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_a_training_of_two_steps(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     config, *overrides = pose_training(data)
-    train.run(load_config(config.removeprefix("--config="), overrides), folder)
+    train.run(load_config(Path(config.removeprefix("--config=")), overrides), folder)
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     assert metrics["num_images"] == 7
     assert {"PCKh@0.5", "PCK@0.2", "AP", "PCK@0.2/left_hand"} <= set(metrics)
