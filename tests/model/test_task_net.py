@@ -152,7 +152,7 @@ def test_the_batch_does_not_matter():
     found: dict = {}
 
     class Recorder:
-        def update(self, predictions, targets, names, sizes):
+        def update(self, predictions, targets, names):
             found.update(zip(names, predictions, strict=True))
 
         def compute(self, world):

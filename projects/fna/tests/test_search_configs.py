@@ -79,10 +79,10 @@ def test_the_papers_schedules():
 @pytest.mark.parametrize("file", TABLES, ids=named)
 def test_a_table_has_runs_that_can_be_read(file, tmp_path):
     config = table13_plan.load_table(file, ["data=/some where", "seeds=[0]"])
-    parts = table13_plan.plan(config, tmp_path)
-    for part in parts.values():
-        run = load_config(part.config, part.overrides)
-        assert run.output == str(tmp_path / part.name)
+    jobs = table13_plan.plan(config, tmp_path)
+    for job in jobs:
+        run = load_config(job.work.config, job.work.overrides)
+        assert run.output == str(job.folder) == str(tmp_path / job.name)
         assert str(run.data.root).startswith("/some where/")
-    names = {yaml.safe_load(part.config.read_text())["name"] for part in parts.values()}
+    names = {yaml.safe_load(job.work.config.read_text())["name"] for job in jobs}
     assert len(names) == 3
