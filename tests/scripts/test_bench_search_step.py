@@ -24,7 +24,7 @@ TINY = (
     "runtime.device=cpu",
 )
 FEW = ("--tasks=1,4", "--repeats=1", "--architectures=4", "--comparisons=1", "--algorithm-tasks=2")
-FULL_SIZE = ("--full-size-device=cpu", "--full-size-batch=2", "--full-size-samples=2")
+FULL_SIZE = ("--full-size-device=cpu", "--full-size-batch=1", "--full-size-samples=2")
 
 pytestmark = pytest.mark.slow
 
