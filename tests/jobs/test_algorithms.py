@@ -189,9 +189,7 @@ def imitation(method: str, names: Sequence[str]) -> tuple[SupernetRun, Batch]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "names"), [("1", ["b"]), *((m, ["a", "b"]) for m in ("2", "2 gumbel", "3"))]
-)
+@pytest.mark.parametrize(("method", "names"), [("1", ["b"]), *((m, ["a", "b"]) for m in ("2", "2 gumbel", "3"))])
 def test_the_known_optimum_of_a_supernet_is_found(method, names):
     run, batch = imitation(method, names)
     run.config.search.arch_lr = 0.8
