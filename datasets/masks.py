@@ -57,6 +57,10 @@ def rewrite_all(files: Mapping[Path, Path], table: Values, workers: int | None) 
     Raises:
         InputError: as :func:`rewrite` does; masks that come later are left as they were.
     """
+    if workers == 1:
+        for source, target in track(files.items(), description="masks"):
+            rewrite(source, target, table)
+        return
     with ProcessPoolExecutor(workers) as pool:
         done = pool.map(partial(rewrite, table=table), files.keys(), files.values(), chunksize=64)
         try:

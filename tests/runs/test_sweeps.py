@@ -115,14 +115,14 @@ def test_an_error_is_one_line():
 
 @pytest.mark.slow
 def test_jobs_on_two_processes_of_which_one_fails(tmp_path):
-    """The third fails only when it runs; a second call, here in one process, runs it alone."""
-    sweep = ("optimizer.lr=0.1,0.2,1e30", "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF, "--multirun")
+    """The second fails only when it runs; a second call, here in one process, runs it alone."""
+    sweep = ("optimizer.lr=0.1,1e30", "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF, "--multirun")
     result = launch(*sweep, "launcher=processes", "launcher.jobs=2")
     assert result.returncode == 1
-    assert len(list(tmp_path.glob("*/topology_seg.yaml"))) == 2
+    assert len(list(tmp_path.glob("*/topology_seg.yaml"))) == 1
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
     assert re.match(r"failed: optimizer.lr=1e\+30: the loss of task '\w+' is nan at step 1 .*lr-1e\+30\)$", line)
-    assert "2 of 3 jobs finished, 1 failed" in result.stdout
+    assert "1 of 2 jobs finished, 1 failed" in result.stdout
 
     written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/topology_seg.yaml")}
     again = launch(*sweep, "resume=true")
