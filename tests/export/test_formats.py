@@ -18,7 +18,6 @@ from scripts.export import main
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
-pytestmark = pytest.mark.xdist_group("formats")  # their files take two minutes to write, once
 
 EXPORTED = {  # int8 of ExecuTorch for one task: lowering takes half a minute
     "cls": [("executorch,onnx", "fp32,int8")],
