@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     CALIBRATION = 6
     ABLATION = 7
     SPLIT = 8
+    SCORES = 9
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -174,6 +174,18 @@ class SearchConfig:
         "architectures an iteration, over all processes; each sees batch_size / num_samples images",
         minimum=1,
     )
+    group: int = option(
+        1,
+        "architectures that see the same images, and are compared on them; an iteration then has batch_size / group "
+        "distinct images. 1: each sees its own, as in the paper",
+        minimum=1,
+    )
+    compare: str = option(
+        "loss",
+        "architectures are compared by the loss, as in the paper, or by the score of a task whose loss misleads: "
+        "detection's, on boxes that are the same for all of them",
+        choices=("loss", "score"),
+    )
     arch_start_step: int = option(0, "warm-up: the probabilities stand still before this step", minimum=0)
     arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule", minimum=0)
     algorithm: dict[str, Any] = option(

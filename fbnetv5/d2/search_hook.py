@@ -17,7 +17,7 @@ from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.log import RunLog
 from fbnetv5.jobs.extend import require_same_network
-from fbnetv5.jobs.supernet import gather_losses, learn
+from fbnetv5.jobs.supernet import gather_outcomes, learn
 
 try:
     from detectron2.engine import HookBase
@@ -44,7 +44,7 @@ class SearchHook(HookBase):
         self.save_every = save_every
         self.identity = {**identity(self.run.config), "DATASETS.TRAIN": list(datasets)}
         self.skipped = SkippedImages(self.run.world)
-        self._losses: Tensor | None = None
+        self._gathered: tuple[Tensor, Tensor] | None = None
         self._log: RunLog | None = None
         self._log_state: dict[str, Any] | None = None
 
@@ -69,7 +69,7 @@ class SearchHook(HookBase):
             InputError: a loss or the gradient is not finite.
         """
         passed = self._passed()
-        self._losses = gather_losses(self.run, passed.iteration, passed.losses)
+        self._gathered = gather_outcomes(self.run, passed.iteration, passed.outcomes)
         clip_gradient(self.run.learner, self.run.config.optimizer.clip_norm, passed.iteration.step)
 
     def after_step(self) -> None:
@@ -78,10 +78,10 @@ class SearchHook(HookBase):
         Raises:
             RuntimeError: the ranks' probabilities differ.
         """
-        assert self._losses is not None
+        assert self._gathered is not None
         assert self._log is not None
         passed, run = self._passed(), self.run
-        metrics = learn(run, passed.iteration, self._losses)
+        metrics = learn(run, passed.iteration, *self._gathered)
         self.trainer.storage.put_scalar("arch_lr", metrics["arch_lr"], smoothing_hint=False)
         if run.config.data.undecodable == "skip":
             metrics["skipped"] = self.skipped.count(passed.batch)
@@ -92,7 +92,7 @@ class SearchHook(HookBase):
             self._log.probabilities(done, run.probabilities(), run.space.slot_names)
         if done % self.save_every == 0 or done == run.num_steps:
             run.world.average_buffers(run.learner)
-        self.supernet.passed = self._losses = None
+        self.supernet.passed = self._gathered = None
 
     def after_train(self) -> None:
         """Close the log, also of a run that failed."""

@@ -27,7 +27,7 @@ from fbnetv5.base.types import Batch, Source
 from fbnetv5.d2.data import source_from_catalog
 from fbnetv5.d2.search_config import read_search_config
 from fbnetv5.jobs.search import build_run
-from fbnetv5.jobs.supernet import Iteration, SupernetRun, begin_iteration, joint_losses, loss_vector, share
+from fbnetv5.jobs.supernet import Iteration, Outcome, SupernetRun, begin_iteration, by_task, judge_jointly, share
 
 try:
     from d2go.registry.builtin import META_ARCH_REGISTRY as D2GO_META_ARCH_REGISTRY
@@ -40,11 +40,11 @@ except ImportError as error:
 
 @dataclass(frozen=True)
 class Passed:
-    """An iteration whose forward passes are done: what it ran, on what, and the losses [T] of this rank's samples."""
+    """An iteration whose forward passes are done: what it ran, on what, and what came of this rank's samples."""
 
     iteration: Iteration
     batch: Batch
-    losses: list[Tensor]
+    outcomes: list[Outcome]
 
 
 @D2GO_META_ARCH_REGISTRY.register()
@@ -98,15 +98,15 @@ class FBNetV5Supernet(nn.Module):
         parameters = [parameter for parameter in run.learner.parameters() if parameter.requires_grad]
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         totals = gradients[0].new_zeros(len(names))
-        vectors = []
+        outcomes = []
         for sample, part in iteration.samples.items():
-            losses = joint_losses(run, iteration.step, sample, part, iteration.draw)
+            losses, scores = judge_jointly(run, iteration.step, sample, part, iteration.draw)
             shares = {name: share(run, name, loss, iteration.weights[:, sample]) for name, loss in losses.items()}
             _add_gradients(gradients, shares, parameters)
             for name, value in shares.items():
                 totals[names.index(name)] += value.detach()
-            vectors.append(loss_vector(run, losses))
-        self.passed = Passed(iteration, batch, vectors)
+            outcomes.append(Outcome(by_task(run, losses), by_task(run, scores)))
+        self.passed = Passed(iteration, batch, outcomes)
         values = _WithGradient.apply(totals * run.world.size, gradients, run.world.size, *parameters)
         return {f"loss/{name}": value for name, value in zip(names, values.unbind(), strict=True)}
 

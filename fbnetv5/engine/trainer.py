@@ -33,9 +33,16 @@ class Duration(Protocol):
     batch_size: int
 
 
-def count_steps(duration: Duration, num_images: int) -> int:
-    """Return the iterations of a run over ``num_images`` training images, from its steps or its epochs."""
-    return duration.steps or max(1, round((duration.epochs or 0) * num_images / duration.batch_size))
+def count_steps(duration: Duration, num_images: int, images_per_step: int | None = None) -> int:
+    """Return the iterations of a run, from its steps or its epochs.
+
+    Args:
+        duration: of the run.
+        num_images: training images.
+        images_per_step: distinct images of an iteration; by default the batch.
+    """
+    per_step = duration.batch_size if images_per_step is None else images_per_step
+    return duration.steps or max(1, round((duration.epochs or 0) * num_images / per_step))
 
 
 def check_duration(node: str, duration: Duration) -> None:
@@ -115,14 +122,19 @@ class Trainable(ABC, Generic[Item]):
         return (batch,)
 
     @property
+    def images_per_step(self) -> int:
+        """Distinct images of an iteration, over all processes."""
+        return self.duration.batch_size
+
+    @property
     def num_steps(self) -> int:
         """Iterations of the whole run."""
-        return count_steps(self.duration, self.num_images)
+        return count_steps(self.duration, self.num_images, self.images_per_step)
 
     @property
     def steps_per_epoch(self) -> float:
         """Iterations of a pass over the training images."""
-        return self.num_images / self.duration.batch_size
+        return self.num_images / self.images_per_step
 
     def rate_factor(self, step: int) -> float:
         """Return what the base rate is multiplied by at a step."""

@@ -84,7 +84,7 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
-    sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
+    sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "group": search.group, "seed": config.seed}
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
     return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency)
 
@@ -100,6 +100,11 @@ def check_sizes(config: RunConfig, world: World) -> None:
         raise InputError(
             f"search.batch_size={search.batch_size} must be a multiple of search.num_samples={search.num_samples}: "
             "each architecture sees an equal share of the images"
+        )
+    if search.num_samples // world.size % search.group:
+        raise InputError(
+            f"search.group={search.group} does not divide the {search.num_samples // world.size} architectures of a "
+            "process: those of a group see the same images"
         )
     crop = crop_side(config.data)
     check_crop(config.data)

@@ -73,6 +73,11 @@ class SupernetRun(Trainable[Batch]):
         return len(self.source)
 
     @property
+    def images_per_step(self) -> int:
+        """Distinct images of an iteration: each is seen by the architectures of a group."""
+        return self.config.search.batch_size // self.config.search.group
+
+    @property
     def learner(self) -> nn.Module:
         """The part that learns: the model, or its heads alone where the network is a finished search's."""
         return self.model.heads if self.kept else self.model
@@ -111,7 +116,7 @@ class SupernetRun(Trainable[Batch]):
             [task.target for task in self.model.tasks.values()],
             self.world,
             steps=range(start_step, self.num_steps),
-            batch_size=config.search.batch_size,
+            batch_size=self.images_per_step,
             workers=config.runtime.workers,
             seed=config.seed,
         )
@@ -139,10 +144,24 @@ class SupernetRun(Trainable[Batch]):
 
 
 class Outcome(NamedTuple):
-    """The result of a sample: losses [T], NaN where nothing is labelled; their gates' gradients [T, B, O], if any."""
+    """The result of a sample.
+
+    Attributes:
+        losses: [T], NaN where nothing is labelled.
+        scores: [T], what the architecture is compared by.
+        gate_gradients: of the losses for their gates, [T, B, O], if there are gates.
+    """
 
     losses: Tensor
+    scores: Tensor
     gate_gradients: Tensor | None = None
+
+
+class Judged(NamedTuple):
+    """Losses and scores of a sample by task, of the tasks that an image is labelled for."""
+
+    losses: dict[str, Tensor]
+    scores: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -186,44 +205,47 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
         for sample, part in iteration.samples.items()
     ]
     run.world.sum_gradients(run.learner.parameters())
-    losses = gather_losses(run, iteration, [outcome.losses for outcome in outcomes])
+    losses, scores = gather_outcomes(run, iteration, outcomes)
     clip_gradient(run.learner, run.config.optimizer.clip_norm, step)
     set_lr(run.optimizer, run.config.optimizer.lr * run.rate_factor(step))
     run.optimizer.step()
-    return learn(run, iteration, _with_gradient(losses, draw, outcomes, run.world, step))
+    return learn(run, iteration, losses, _with_gradient(scores, draw, outcomes, run.world, step))
 
 
 def begin_iteration(run: SupernetRun, step: int, batch: Batch) -> Iteration:
-    """Draw the architectures of a step, cut the rank's batch into its samples, and weigh the losses to come."""
-    draw = run.algorithm.draw(step)
+    """Draw the architectures of a step, give each rank's samples their images, and weigh the losses to come."""
+    draw, search = run.algorithm.draw(step), run.config.search
     on_device = batch.to(run.world.device, non_blocking=True)
-    parts = on_device.split(run.config.search.num_samples // run.world.size)
+    distinct = on_device.split(search.num_samples // run.world.size // search.group)
+    parts = [part for part in distinct for _ in range(search.group)]
     num_labelled = run.world.gather(_label_counts(run.model, parts))  # [T, N]
     weights = run.algorithm.loss_weights(draw, num_labelled)  # [T, N]
     samples = dict(enumerate(parts, start=run.world.rank * len(parts)))
     return Iteration(step, draw, samples, num_labelled, weights)
 
 
-def gather_losses(run: SupernetRun, iteration: Iteration, losses: Sequence[Tensor]) -> Tensor:
-    """Return the losses of all ranks' samples, float64 [T, N], from those of this rank's, one [T] a sample.
+def gather_outcomes(run: SupernetRun, iteration: Iteration, outcomes: Sequence[Outcome]) -> tuple[Tensor, Tensor]:
+    """Return losses and scores of all ranks' samples, each float64 [T, N], from those of this rank's.
 
     Raises:
         InputError: one is not finite although images are labelled for it.
     """
-    gathered = run.world.gather(torch.stack(list(losses), dim=1).cpu().double())
-    require_finite_losses(gathered, iteration.num_labelled, list(run.model.tasks), iteration.step)
-    return gathered
+    own = torch.stack([torch.stack([outcome.losses, outcome.scores]) for outcome in outcomes], dim=-1)  # [2, T, n]
+    losses, scores = run.world.gather(own.cpu().double())
+    for gathered in (losses, scores):
+        require_finite_losses(gathered, iteration.num_labelled, list(run.model.tasks), iteration.step)
+    return losses, scores
 
 
-def learn(run: SupernetRun, iteration: Iteration, losses: Tensor) -> dict[str, float]:
-    """Update the tasks' distributions with the losses [T, N]; return the metrics of the step.
+def learn(run: SupernetRun, iteration: Iteration, losses: Tensor, scores: Tensor) -> dict[str, float]:
+    """Update the tasks' distributions with the scores [T, N]; return the metrics of the step, with the losses [T, N].
 
     Raises:
         RuntimeError: the ranks' probabilities differ.
     """
     search, factor = run.config.search, run.rate_factor(iteration.step)
     arch_lr = search.arch_lr * factor if iteration.step >= search.arch_start_step else 0.0
-    run.algorithm.update(iteration.draw, losses, iteration.num_labelled, arch_lr)
+    run.algorithm.update(iteration.draw, scores, iteration.num_labelled, arch_lr)
     run.world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
 
     estimates = (iteration.weights * losses.detach().nan_to_num()).sum(dim=1).tolist()
@@ -234,16 +256,16 @@ def learn(run: SupernetRun, iteration: Iteration, losses: Tensor) -> dict[str, f
 
 def joint_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
     """Add the gradient of a sample's share of all losses, weighted by [T]: one forward and one backward pass."""
-    losses = joint_losses(run, step, sample, part, draw)
-    if losses:
-        torch.stack([share(run, name, loss, weights) for name, loss in losses.items()]).sum().backward()
-    return Outcome(loss_vector(run, losses))
+    judged = judge_jointly(run, step, sample, part, draw)
+    if judged.losses:
+        torch.stack([share(run, name, loss, weights) for name, loss in judged.losses.items()]).sum().backward()
+    return Outcome(by_task(run, judged.losses), by_task(run, judged.scores))
 
 
-def joint_losses(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw) -> dict[str, Tensor]:
-    """Return the losses, by task, of a sample whose architecture all tasks share; of those that are labelled."""
+def judge_jointly(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw) -> Judged:
+    """Return the losses and scores of a sample whose architecture all tasks share."""
     topology = run.space.decode(draw.choices[sample].tolist()).prune(run.model.head_paths)
-    return _forward(run, run.model, step, sample, part, topology)
+    return _judge(run, run.model, step, sample, part, topology)
 
 
 def share(run: SupernetRun, name: str, loss: Tensor, weights: Tensor) -> Tensor:
@@ -251,8 +273,8 @@ def share(run: SupernetRun, name: str, loss: Tensor, weights: Tensor) -> Tensor:
     return loss * float(weights[list(run.model.tasks).index(name)]) * run.task_weight(name)
 
 
-def loss_vector(run: SupernetRun, losses: Mapping[str, Tensor]) -> Tensor:
-    """Return the losses of a sample as [T], without their graph; NaN where nothing is labelled."""
+def by_task(run: SupernetRun, losses: Mapping[str, Tensor]) -> Tensor:
+    """Return the losses or scores of a sample as [T], without their graph; NaN where nothing is labelled."""
     nothing = torch.tensor(torch.nan, dtype=WEIGHT_DTYPES[run.config.runtime.precision], device=run.world.device)
     return torch.stack([losses[name].detach() if name in losses else nothing for name in run.model.tasks])
 
@@ -272,23 +294,28 @@ def gated_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Dr
         gates = gates.to(run.world.device, WEIGHT_DTYPES[run.config.runtime.precision]).requires_grad_()
         model = gated(run.model, group, gates)
         every_block = Topology.full(run.space.num_stages).prune(model.head_paths)
-        losses = _forward(run, model, step, sample, part, every_block)
+        losses, _ = _judge(run, model, step, sample, part, every_block)
         for name, loss in losses.items():
             task, is_last = names.index(name), name == list(losses)[-1]
             factor = float(weights[task]) * run.task_weight(name)
             gradients[task] = _backward(loss, factor, gates, keep_graph=not is_last)
             task_losses[task] = loss.detach()
-    return Outcome(task_losses, gradients)
+    return Outcome(task_losses, task_losses, gradients)
 
 
-def _forward(
-    run: SupernetRun, model: MultitaskNet, step: int, sample: int, part: Batch, topology: Topology
-) -> dict[str, Tensor]:
-    """Run a forward pass; return the losses of the tasks that an image of the micro-batch is labelled for."""
-    device, precision = run.world.device, run.config.runtime.precision
+def _judge(run: SupernetRun, model: MultitaskNet, step: int, sample: int, part: Batch, topology: Topology) -> Judged:
+    """Run a forward pass; return losses and scores. What is random in heads is the same for all samples of a group."""
+    device, precision, seed = run.world.device, run.config.runtime.precision, run.config.seed
     images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
-    with forked(run.config.seed, Purpose.HEADS, step, sample, device=device), autocast(device, precision):
-        return model(images, part.targets, topology)
+    key = (step, sample // run.config.search.group)
+    with autocast(device, precision):
+        with forked(seed, Purpose.HEADS, *key, device=device):
+            features = model.network(images, topology)
+            losses = model.losses(features, images, part.targets)
+        if run.config.search.compare == "loss":
+            return Judged(losses, losses)
+        with forked(seed, Purpose.SCORES, *key, device=device):
+            return Judged(losses, model.scores(features, images, part.targets, losses))
 
 
 def _backward(loss: Tensor, factor: float, gates: Tensor, *, keep_graph: bool) -> Tensor:

@@ -20,6 +20,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import LossHistory, importance_weights, reinforce_gradient, weighted_mean
+from fbnetv5.search.groups import disarm_gradient, draw_pairs, log_pair_probability, mean_of_others, pair_weights
 from fbnetv5.search.space import SearchSpace, relative_costs
 
 
@@ -46,7 +47,7 @@ class Draw:
 
 
 class SearchAlgorithm(Protocol):
-    """A search method, built as ``Method(space, num_tasks=T, num_samples=N, seed=seed, **options)``.
+    """A search method, built as ``Method(space, num_tasks=T, num_samples=N, group=g, seed=seed, **options)``.
 
     Draws are keyed by (seed, step, sample), see ``fbnetv5.base.seeding``, so that all processes and resumed runs agree.
     """
@@ -73,20 +74,33 @@ class SearchAlgorithm(Protocol):
 class MultitaskReinforce:
     """FBNetV5's algorithm 4: importance sampling from a shared proxy, REINFORCE for every task's distribution.
 
+    ``draws`` and ``baseline`` say how the N architectures of an iteration are drawn and what a score is compared with:
+
+    ===========  ========  ==============================================================================
+    draws        baseline
+    ===========  ========  ==============================================================================
+    independent  weighted  the importance-weighted mean of the iteration; needs N >= 2
+    independent  others    the unweighted mean of the others of its group (leave-one-out); needs groups
+    independent  history   the paper's mean over the last ``window`` iterations
+    pairs        any       its antithetic partner (DisARM), whose choices mirror its own; needs groups
+    ===========  ========  ==============================================================================
+
     Args:
         space: what is searched.
         num_tasks: T.
         num_samples: N, architectures an iteration over all processes.
-        seed: of the draws, which are keyed by (seed, step, sample).
-        baseline: what a loss is compared with: ``weighted``, the importance-weighted mean of the iteration (needs
-            N >= 2), or ``history``, the paper's mean over the last 200 iterations.
-        cost_weight: lambda, the weight of the cost term beside the normalised loss.
+        group: neighbours among them that see the same images.
+        seed: of the draws, which are keyed by (seed, step, sample or pair).
+        draws: ``independent`` or ``pairs``.
+        baseline: ``weighted``, ``others`` or ``history``.
+        deviation: what a score's deviation is that it is divided by: ``all`` scores of the last ``window`` iterations,
+            as in the paper, or that ``within`` groups, of the architectures alone.
+        cost_weight: lambda, the weight of the cost term beside the normalised score.
         cost_target: share of the dearest architecture's cost up to which cost is free.
-        window: iterations over which a task's loss is normalised.
+        window: iterations over which a task's score is normalised.
 
     Raises:
-        InputError: the weighted baseline with a single sample, which would cancel every loss; an unknown baseline; a
-            negative weight or an empty window.
+        InputError: an option is none that there is, or needs groups or samples that there are not.
     """
 
     def __init__(
@@ -96,30 +110,32 @@ class MultitaskReinforce:
         num_tasks: int,
         num_samples: int,
         seed: int,
-        baseline: Literal["weighted", "history"] = "weighted",
+        group: int = 1,
+        draws: Literal["independent", "pairs"] = "independent",
+        baseline: Literal["weighted", "others", "history"] = "weighted",
+        deviation: Literal["all", "within"] = "all",
         cost_weight: float = 1.0,
         cost_target: float = 0.5,
         window: int = 200,
     ) -> None:
-        if baseline == "weighted" and num_samples < 2:
-            raise InputError(
-                "baseline=weighted compares the samples of an iteration and needs at least 2, got 1; "
-                "raise search.num_samples or set search.algorithm.baseline=history"
-            )
-        if baseline not in ("weighted", "history"):
-            raise InputError(f"search.algorithm.baseline={baseline} is none of weighted, history")
+        _check_comparison(space, num_samples, group, draws, baseline, deviation)
         check_options(cost_weight, window)
         self.space = space
         self.num_samples = num_samples
+        self.group = group
         self.seed = seed
+        self.draws = draws
         self.baseline = baseline
+        self.deviation = deviation
         self.cost_weight = cost_weight
         self.cost_target = cost_target
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
         self.history = LossHistory(num_tasks, window)
 
     def draw(self, step: int) -> Draw:
-        """Draw N architectures from q; a draw depends on (seed, step, sample) and the logits alone."""
+        """Draw N architectures from q; a draw depends on (seed, step, sample or pair) and the logits alone."""
+        if self.draws == "pairs":
+            return Draw(draw_pairs(self.distribution, self.num_samples // 2, self.seed, step))
         return Draw(draw_proxy(self.distribution, self.num_samples, self.seed, step))
 
     def loss_weights(self, draw: Draw, num_labelled: Tensor) -> Tensor:
@@ -127,30 +143,36 @@ class MultitaskReinforce:
         return importance_weights(self.distribution.log_ratio(draw.choices), num_labelled)
 
     def update(self, draw: Draw, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
-        """Step the logits down the REINFORCE gradient of the normalised loss plus the cost term."""
+        """Step the logits down the gradient of the normalised score plus the cost term."""
         costs = (relative_costs(self.space, draw.choices) - self.cost_target).clamp(min=0)  # [N]
         self.history.add(losses, num_labelled > 0, costs)
         if lr == 0:
             return
-        weights = self.loss_weights(draw, num_labelled)
-        gradient = reinforce_gradient(
-            weights, self._advantages(weights, losses, costs), draw.choices, self.distribution.probabilities()
-        )
+        scale = self.history.scale(self.group if self.deviation == "within" else None)[:, None]
+        probabilities = self.distribution.probabilities()
+        if self.draws == "pairs":
+            weights = pair_weights(log_pair_probability(probabilities, draw.choices), num_labelled[:, 0::2])
+            scores = losses.masked_fill(num_labelled == 0, 0.0) * scale + self.cost_weight * costs
+            gradient = disarm_gradient(weights, scores, draw.choices, probabilities)
+        else:
+            weights = self.loss_weights(draw, num_labelled)
+            costs = costs.expand_as(losses)
+            advantages = (losses - self._baseline(weights, losses, self.history.mean())) * scale
+            advantages += self.cost_weight * (costs - self._baseline(weights, costs, self.history.mean_cost()))
+            gradient = reinforce_gradient(weights, advantages, draw.choices, probabilities)
         enough = self.history.num_samples() >= 2  # [T]
         self.distribution.descend(gradient * enough[:, None, None], lr)
 
-    def _advantages(self, weights: Tensor, losses: Tensor, costs: Tensor) -> Tensor:
-        """(l - b) / sigma + lambda (cost - c), [T, N], with b and c by the chosen baseline."""
-        costs = costs.expand_as(losses)
+    def _baseline(self, weights: Tensor, values: Tensor, mean: Tensor) -> Tensor:
+        """Return what values [T, N] are compared with; ``mean`` is that of the last iterations, [T] or one for all."""
         if self.baseline == "weighted":
-            loss_baseline, cost_baseline = weighted_mean(weights, losses), weighted_mean(weights, costs)
-        else:
-            loss_baseline, cost_baseline = self.history.mean(), self.history.mean_cost().expand(len(losses))
-        scale = self.history.scale()
-        return (losses - loss_baseline[:, None]) * scale[:, None] + self.cost_weight * (costs - cost_baseline[:, None])
+            return weighted_mean(weights, values)[:, None]
+        if self.baseline == "others":
+            return mean_of_others(values, self.group)
+        return mean.expand(len(values))[:, None]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the logits and the loss history."""
+        """Return the logits and the history of scores."""
         return {"logits": self.distribution.logits, "history": self.history.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -159,10 +181,36 @@ class MultitaskReinforce:
         self.history.load_state_dict(state["history"])
 
 
+def _check_comparison(
+    space: SearchSpace, num_samples: int, group: int, draws: str, baseline: str, deviation: str
+) -> None:
+    """Raise InputError for an option that is none, or that needs what there is not."""
+    for name, value, choices in (
+        ("draws", draws, ("independent", "pairs")),
+        ("baseline", baseline, ("weighted", "others", "history")),
+        ("deviation", deviation, ("all", "within")),
+    ):
+        if value not in choices:
+            raise InputError(f"search.algorithm.{name}={value} is none of {', '.join(choices)}")
+    if draws == "independent" and baseline == "weighted" and num_samples < 2:
+        raise InputError(
+            "baseline=weighted compares the samples of an iteration and needs at least 2, got 1; "
+            "raise search.num_samples or set search.algorithm.baseline=history"
+        )
+    if draws == "pairs" and group % 2:
+        raise InputError(f"search.algorithm.draws=pairs compares two on the same images: search.group={group} is odd")
+    if draws == "pairs" and set(space.num_options) != {2}:
+        raise InputError("search.algorithm.draws=pairs is for spaces of two options a slot; set draws=independent")
+    if group < 2 and draws == "independent" and baseline == "others":
+        raise InputError("search.algorithm.baseline=others compares architectures of a group: raise search.group")
+    if group < 2 and deviation == "within":
+        raise InputError("search.algorithm.deviation=within is that within groups: raise search.group")
+
+
 class RandomSampling:
     """Architectures drawn with all options equally likely, for ever: pretraining, and the random-search baseline."""
 
-    def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int) -> None:
+    def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int, group: int = 1) -> None:
         self.num_samples = num_samples
         self.seed = seed
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)

@@ -63,6 +63,11 @@ def through_softmax(probabilities: Tensor, gradient: Tensor) -> Tensor:
     return probabilities * (gradient - (probabilities * gradient).sum(dim=-1, keepdim=True))
 
 
+def variance_within_groups(values: Tensor, group: int) -> Tensor:
+    """Return the mean over groups of the variance (over g - 1) of values [T, N], [T]; NaN counts nowhere."""
+    return values.unflatten(-1, (-1, group)).var(dim=-1).nanmean(dim=-1)
+
+
 class LossHistory:
     """Losses and costs of all samples of the last ``window`` iterations (FBNetV5, Appendix E: 200)."""
 
@@ -92,9 +97,16 @@ class LossHistory:
             [row[~row.isnan()].std() if (~row.isnan()).sum() > 1 else row.new_tensor(torch.nan) for row in rows]
         )
 
-    def scale(self) -> Tensor:
-        """Return what normalises each task's loss, one over its deviation, [T]; 0 for losses that never differ."""
-        deviation = self.deviation()
+    def deviation_within(self, group: int) -> Tensor:
+        """Return the root of the mean variance within groups of ``group`` neighbours, [T]; NaN without any."""
+        return torch.stack([variance_within_groups(one, group) for one in self._losses]).nanmean(dim=0).sqrt()
+
+    def scale(self, group: int | None = None) -> Tensor:
+        """Return what normalises each task's loss, [T]; 0 for losses that never differ.
+
+        It is one over the deviation of all losses or, with ``group``, over that within groups.
+        """
+        deviation = self.deviation() if group is None else self.deviation_within(group)
         return torch.where(deviation > 0, 1 / deviation, 0.0)
 
     def mean_cost(self) -> Tensor:

@@ -61,4 +61,5 @@ def _cost_table(space: SearchSpace) -> Tensor:
 
 
 def _dearest(space: SearchSpace) -> float:
-    return sum(max(costs) for costs in space.option_costs)
+    """Return the cost of the dearest architecture; 1 where all options are free, of which each is then a share of 0."""
+    return sum(max(costs) for costs in space.option_costs) or 1.0

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.boxes import clip_boxes_to_image
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.types import BOXES, Features, Size, Target, TargetDict
@@ -90,6 +92,66 @@ class DetectionSearchHead(nn.Module):
         _, roi_losses = self.roi({"0": feature}, proposals, images.image_sizes, truth)
         return torch.stack([*rpn_losses.values(), *roi_losses.values()]).sum()
 
+    def score(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return the sum of the four losses of a detector whose proposals do not come from the features.
+
+        Better features give more proposals that lie on objects, and these raise the box head's losses: over
+        architectures the loss rises with the recall of proposals. So the box head is judged on the same boxes for all
+        architectures: the truth, moved about, and random ones.
+        """
+        norm = self.norm  # with the batch's statistics; the running ones stay
+        feature = F.batch_norm(
+            features[self.task.path], None, None, norm.weight, norm.bias, training=True, eps=norm.eps
+        )
+        truth = [self._truth(target, feature.dtype) for target in targets]
+        boxes = [common_proposals(one["boxes"], image_size, self.task.num_sampled) for one in truth]
+        return self._rpn_loss(feature, image_size, truth) + self._box_loss(feature, image_size, boxes, truth)
+
+    def _rpn_loss(self, feature: Tensor, image_size: Size, truth: list[dict[str, Tensor]]) -> Tensor:
+        objectness, deltas = self.rpn.head([feature])
+        images = ImageList(feature.new_empty(len(feature), 3, *image_size), [image_size] * len(feature))
+        anchors = self.rpn.anchor_generator(images, [feature])
+        labels, matched = self.rpn.assign_targets_to_anchors(anchors, truth)
+        wanted = self.rpn.box_coder.encode(matched, anchors)
+        objectness, deltas = concat_box_prediction_layers(objectness, deltas)
+        return torch.stack(self.rpn.compute_loss(objectness, deltas, labels, wanted)).sum()
+
+    def _box_loss(
+        self, feature: Tensor, image_size: Size, boxes: list[Tensor], truth: list[dict[str, Tensor]]
+    ) -> Tensor:
+        true_boxes, true_labels = [one["boxes"] for one in truth], [one["labels"] for one in truth]
+        matched, labels = self.roi.assign_targets_to_proposals(boxes, true_boxes, true_labels)
+        found = [true if len(true) else true.new_zeros(1, 4) for true in true_boxes]
+        wanted = self.roi.box_coder.encode([true[rows] for true, rows in zip(found, matched, strict=True)], boxes)
+        pooled = self.roi.box_roi_pool({"0": feature}, boxes, [image_size] * len(boxes))
+        logits, deltas = self.roi.box_predictor(self.roi.box_head(pooled))
+        return torch.stack(fastrcnn_loss(logits, deltas, labels, wanted)).sum()
+
     def _truth(self, target: TargetDict, dtype: torch.dtype) -> dict[str, Tensor]:
         """Our target in torchvision's terms: class 0 is the background."""
         return {"boxes": target["boxes"].to(dtype), "labels": target["box_labels"] + 1}
+
+
+def common_proposals(boxes: Tensor, image_size: Size, count: int) -> Tensor:
+    """Return ``count`` boxes [count, 4] (xyxy pixels): up to half around the true ones, the rest anywhere.
+
+    They depend on the truth and torch's global generator alone. A box around a true one has its centre moved by a
+    deviation of a tenth of its size, and its sides scaled by factors whose logarithm deviates by 0.2; one that is
+    anywhere has sides of a twentieth to all of the image's.
+
+    Args:
+        boxes: the true ones, [m, 4]; there may be none.
+        image_size: (height, width) in pixels, to which all are clipped.
+        count: how many.
+    """
+    size = boxes.new_tensor([image_size[1], image_size[0]])
+    num_near = min(count // 2, 4 * len(boxes))
+    near = boxes[torch.arange(num_near) % max(1, len(boxes))]
+    sides = near[:, 2:] - near[:, :2]
+    noise = torch.randn(num_near, 4).to(boxes)
+    centres = near[:, :2] + sides / 2 + 0.1 * sides * noise[:, :2]
+    sides = sides * (0.2 * noise[:, 2:]).exp()
+    far = torch.rand(count - num_near, 4).to(boxes)
+    centres = torch.cat([centres, far[:, :2] * size])
+    sides = torch.cat([sides, (0.05 + 0.95 * far[:, 2:].square()) * size])
+    return clip_boxes_to_image(torch.cat([centres - sides / 2, centres + sides / 2], dim=1), image_size)

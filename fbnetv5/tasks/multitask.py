@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
-from fbnetv5.base.types import Source, TargetDict
-from fbnetv5.tasks.task import Task
+from fbnetv5.base.types import Features, Size, Source, TargetDict
+from fbnetv5.tasks.task import ScoredHead, Task
 
 
 class MultitaskNet(nn.Module):
@@ -53,17 +53,41 @@ class MultitaskNet(nn.Module):
         Returns:
             scalars by task name, each the mean over the images labelled for the task.
         """
-        features = self.network(images, topology)
-        image_size = (images.shape[-2], images.shape[-1])
-        losses = {}
+        return self.losses(self.network(images, topology), images, targets)
+
+    def losses(self, features: Features, images: Tensor, targets: list[TargetDict]) -> dict[str, Tensor]:
+        """Return what :meth:`forward` does, from the features that the network gave for ``images``."""
         with torch.autocast(images.device.type, enabled=False):  # losses, boxes and their matching want full precision
-            for name, rows in self.labelled(targets).items():
-                if rows:
-                    path = self.tasks[name].path
-                    feature = features[path] if len(rows) == len(images) else features[path][rows]
-                    head_targets = [targets[i] for i in rows]
-                    losses[name] = self.heads[name]({path: feature.to(images.dtype)}, image_size, head_targets)
-        return losses
+            return {name: self.heads[name](*given) for name, given in self._given(features, images, targets)}
+
+    @torch.no_grad()
+    def scores(
+        self, features: Features, images: Tensor, targets: list[TargetDict], losses: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return what architectures are compared by, lower is better: the losses, unless a head says better.
+
+        Args:
+            features: that the network gave for ``images``.
+            images, targets: as in :meth:`forward`.
+            losses: of the same images.
+        """
+        found = {}
+        with torch.autocast(images.device.type, enabled=False):
+            for name, given in self._given(features, images, targets):
+                head = self.heads[name]
+                found[name] = head.score(*given) if isinstance(head, ScoredHead) else losses[name].detach()
+        return found
+
+    def _given(
+        self, features: Features, images: Tensor, targets: list[TargetDict]
+    ) -> Iterator[tuple[str, tuple[Features, Size, list[TargetDict]]]]:
+        """Yield what each head is called with, of the tasks that an image is labelled for."""
+        image_size = (images.shape[-2], images.shape[-1])
+        for name, rows in self.labelled(targets).items():
+            if rows:
+                path = self.tasks[name].path
+                feature = features[path] if len(rows) == len(images) else features[path][rows]
+                yield name, ({path: feature.to(images.dtype)}, image_size, [targets[i] for i in rows])
 
 
 def build_multitask_net(network: MultiPathNet, tasks: Mapping[str, Task], source: Source) -> MultitaskNet:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
-from fbnetv5.base.types import Target
+from fbnetv5.base.types import Features, Size, Target, TargetDict
 
 
 class Task(Protocol):
@@ -25,5 +25,19 @@ class Task(Protocol):
 
         ``head(features, image_size, targets)`` gets ``features[path]`` [n, channels[path], h, w] of n images, their
         common (height, width) in pixels, and n target dicts that all hold the task's target. It returns the loss, a
-        scalar: the mean over those images.
+        scalar: the mean over those images. Architectures are compared by it too, unless the head is a
+        :class:`ScoredHead`.
+        """
+
+
+@runtime_checkable
+class ScoredHead(Protocol):
+    """A search head by whose loss architectures are not compared, but by a score."""
+
+    def score(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
+        """Return the score of the architecture that gave ``features``, a scalar; lower is better.
+
+        It is called without gradients and leaves the statistics of batch normalisation as they are. Its random draws,
+        from torch's global generators, are the same for all architectures that see the same images. The arguments are
+        those of the head's call.
         """

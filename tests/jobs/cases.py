@@ -47,6 +47,12 @@ TRAIN = (
 )
 GUMBEL = "search.algorithm={_target_: fbnetv5.search.differentiable.TaskByTask, relaxation: gumbel_softmax}"
 GATED = "search.algorithm={_target_: fbnetv5.search.differentiable.SharedForward}"
+PAIRS = (
+    "search.group=2",
+    "search.compare=score",
+    "search.algorithm.draws=pairs",
+    "search.algorithm.deviation=within",
+)
 Case = Callable[[Path], list[str]]  # a folder for what the run reads, to the arguments of the command line
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import box_iou
 
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
@@ -13,7 +14,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.seeding import forked
 from fbnetv5.heads.anchors import NominalStrideAnchors
 from fbnetv5.tasks.classification import Classification
-from fbnetv5.tasks.detection import Detection
+from fbnetv5.tasks.detection import Detection, common_proposals
 from fbnetv5.tasks.multitask import MultitaskNet
 from fbnetv5.tasks.segmentation import Segmentation
 
@@ -137,3 +138,51 @@ def test_a_loss_counts_only_the_labelled_images():
 
 def test_head_paths_are_those_that_tasks_read():
     assert multitask_net().head_paths == (2, 3)
+
+
+def test_the_score_of_detection_is_on_boxes_that_are_the_same_whatever_the_features():
+    """Its proposals, and the anchors that are sampled, depend on truth and key alone; BN keeps its statistics."""
+    head = SMALL.search_head(CHANNELS, ("thing",))
+    targets = [boxes([4.0, 4.0, 28.0, 28.0]), boxes([30.0, 30.0, 50.0, 60.0], [1.0, 1.0, 13.0, 13.0])]
+    before = {name: buffer.clone() for name, buffer in head.named_buffers()}
+    seen = []
+    head.roi.box_roi_pool.register_forward_pre_hook(lambda _, given: seen.append(torch.cat(given[1])))
+    features = [feature(2), {2: 3 * feature(2)[2].flip(-1)}]
+    with torch.no_grad():
+        scores = []
+        for one in [*features, features[0]]:
+            with forked(0, 1):
+                scores.append(head.score(one, (64, 64), targets))
+    assert torch.equal(seen[0], seen[1])
+    assert len(seen[0]) == 2 * SMALL.num_sampled
+    assert scores[0] == scores[2] != scores[1]
+    assert all(torch.equal(buffer, before[name]) for name, buffer in head.named_buffers())
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_half_of_the_common_proposals_lie_around_the_truth(count):
+    true = torch.tensor([[4.0, 4, 28, 28], [30, 30, 50, 60], [1, 1, 13, 13]])[:count]
+    with forked(0, 2):
+        found = common_proposals(true, (64, 96), 64)
+    assert found.shape == (64, 4)
+    assert (found[:, 2:] >= found[:, :2]).all()
+    assert found.amax(dim=0).tolist() <= [96, 64, 96, 64]
+    assert found.min() >= 0
+    if count:
+        near = min(32, 4 * count)
+        assert (box_iou(found[:near], true).amax(dim=1) > 0.3).float().mean() > 0.8
+
+
+def test_a_task_whose_head_has_no_score_is_compared_by_its_loss():
+    tasks = {"cls": Classification(hidden_channels=16), "det": SMALL}
+    heads = {name: task.search_head(CHANNELS, ("a", "b")) for name, task in tasks.items()}
+    model = MultitaskNet(MultiPathNet(get_family("NANO"), Topology.full(1)), tasks, heads)
+    features = {**feature(2), **feature(3)}
+    targets = [{"label": 0, **boxes([4.0, 4.0, 28.0, 28.0])}, {"label": 1}]
+    with forked(0, 3):
+        losses = model.losses(features, torch.zeros(2, 3, 64, 64), targets)
+    with forked(0, 4):
+        scores = model.scores(features, torch.zeros(2, 3, 64, 64), targets, losses)
+    assert scores["cls"] == losses["cls"]
+    assert scores["det"] != losses["det"]
+    assert not scores["det"].requires_grad
