@@ -84,7 +84,9 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
-    sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "group": search.group, "seed": config.seed}
+    sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
+    if search.group > 1:  # a method that does not know of groups is refused
+        sizes["group"] = search.group
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
     return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency)
 
