@@ -21,7 +21,7 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import LossHistory, importance_weights, reinforce_gradient, weighted_mean
 from fbnetv5.search.groups import disarm_gradient, draw_pairs, log_pair_probability, mean_of_others, pair_weights
-from fbnetv5.search.space import SearchSpace, relative_costs
+from fbnetv5.search.space import CostTerm, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class SearchAlgorithm(Protocol):
 
     distribution: ArchitectureDistribution
     """The tasks' probabilities: recorded, compared between processes, and what the topologies are derived from."""
+
+    cost_term: CostTerm
+    """What cost adds to a score; ``CostTerm()`` where it adds nothing."""
 
     def draw(self, step: int) -> Draw:
         """Return the N architectures to run at this step, or N for each task."""
@@ -129,8 +132,7 @@ class MultitaskReinforce:
         self.draws = draws
         self.baseline = baseline
         self.deviation = deviation
-        self.cost_weight = cost_weight
-        self.cost_target = cost_target
+        self.cost_term = CostTerm(cost_weight, cost_target)
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
         self.history = LossHistory(num_tasks, window)
 
@@ -146,7 +148,7 @@ class MultitaskReinforce:
 
     def update(self, draw: Draw, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
         """Step the logits down the gradient of the normalised score plus the cost term."""
-        costs = (relative_costs(self.space, draw.choices) - self.cost_target).clamp(min=0)  # [N]
+        costs = self.cost_term.of(self.space, draw.choices)  # [N]
         self.history.add(losses, num_labelled > 0, costs)
         if lr == 0:
             return
@@ -154,13 +156,13 @@ class MultitaskReinforce:
         probabilities = self.distribution.probabilities()
         if self.draws == "pairs":
             weights = pair_weights(log_pair_probability(probabilities, draw.choices), num_labelled[:, 0::2])
-            scores = losses.masked_fill(num_labelled == 0, 0.0) * scale + self.cost_weight * costs
+            scores = losses.masked_fill(num_labelled == 0, 0.0) * scale + costs
             gradient = disarm_gradient(weights, scores, draw.choices, probabilities)
         else:
             weights = self.loss_weights(draw, num_labelled)
             costs = costs.expand_as(losses)
             advantages = (losses - self._baseline(weights, losses, self.history.mean())) * scale
-            advantages += self.cost_weight * (costs - self._baseline(weights, costs, self.history.mean_cost()))
+            advantages += costs - self._baseline(weights, costs, self.history.mean_cost())
             gradient = reinforce_gradient(weights, advantages, draw.choices, probabilities)
         enough = self.history.num_samples() >= 2  # [T]
         self.distribution.descend(gradient * enough[:, None, None], lr)
@@ -215,6 +217,7 @@ class RandomSampling:
     def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int, group: int = 1) -> None:
         self.num_samples = num_samples
         self.seed = seed
+        self.cost_term = CostTerm()
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
 
     def draw(self, step: int) -> Draw:

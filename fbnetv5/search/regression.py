@@ -1,4 +1,4 @@
-"""What each option is worth: a ridge regression of scores on choices, and the best architecture that it knows.
+"""What each option is worth: a ridge regression of scores on choices.
 
 A score is taken for a sum over slots and, where leave-one-out says that they help, over pairs of slots. Both parts have
 a penalty of their own, the pair that predicts left-out scores best among :data:`PENALTIES`; the penalty of pairs may be
@@ -17,11 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
-
-from fbnetv5.base.errors import InputError
-from fbnetv5.search.space import SearchSpace
 
 PENALTIES = (
     (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),  # of slots
@@ -37,13 +33,15 @@ class Worth:
     Attributes:
         options: [B, O] what each option adds to the score, beside the mean of its slot's; 0 where there is none.
         pairs: [B, O, B, O] what two options of different slots add together, symmetric; 0 without pairs.
-        mean: of the scores.
+        num_options: of each slot.
+        mean: of the scores, over all architectures.
         spread_errors: [B] standard errors of what lies between the dearest and the best option of each slot.
         left_out_error: root mean square of what is missed of a score that was left out.
     """
 
     options: Tensor
     pairs: Tensor
+    num_options: tuple[int, ...]
     mean: float
     spread_errors: Tensor
     left_out_error: float
@@ -55,6 +53,15 @@ class Worth:
         chosen = self.pairs[slots, choices]  # [M, B, B, O]
         paired = chosen.gather(3, choices[:, None, :, None].expand(*chosen.shape[:3], 1)).sum(dim=(1, 2, 3))
         return self.mean + single + 0.5 * paired
+
+    def deviation(self) -> float:
+        """Return the deviation of the predicted scores over all architectures, each equally likely."""
+        singles = [row[:count].square().mean() for row, count in zip(self.options, self.num_options, strict=True)]
+        pairs = [
+            self.pairs[one, : self.num_options[one], two, : self.num_options[two]].square().mean()
+            for one, two in itertools.combinations(range(len(self.num_options)), 2)
+        ]
+        return float(torch.stack(singles + pairs).sum().sqrt())
 
     def decided(self, num_errors: float = 2.0) -> Tensor:
         """Return for each slot whether its options differ by more than their errors, bool [B].
@@ -90,61 +97,9 @@ def fit_worth(
     mean -= float(centre @ best.coefficients)
     options, pairs = features.split(best.coefficients)
     contrasts = [best.error_of(*features.extremes(best.coefficients, slot)) for slot in range(len(num_options))]
-    return Worth(options, pairs, mean, torch.tensor(contrasts, dtype=torch.float64), math.sqrt(best.press))
-
-
-def best_within(worth: Worth, space: SearchSpace, budget: float | None = None) -> tuple[int, ...]:
-    """Return the architecture of the lowest predicted score whose cost is at most ``budget``, exactly.
-
-    It is solved as an integer programme, in which the product of two choices is a variable of its own.
-
-    Args:
-        worth: of the space's options.
-        space: costs the options; every chosen option counts, also of blocks that pruning would drop.
-        budget: in the unit of the space's costs; None for no limit.
-
-    Raises:
-        InputError: even the cheapest architecture costs more.
-    """
-    cheapest = sum(min(row) for row in space.option_costs)
-    if budget is not None and budget < cheapest:
-        raise InputError(f"no architecture fits the budget of {budget:,}: the cheapest costs {cheapest:,}")
-    singles = [(slot, option) for slot, count in enumerate(space.num_options) for option in range(count)]
-    place = {single: number for number, single in enumerate(singles)}
-    products = [
-        (one, two) for one, two in itertools.combinations(singles, 2) if one[0] != two[0] and worth.pairs[one + two]
-    ]
-    costs = np.array([space.option_costs[slot][option] for slot, option in singles])
-    frugality = 1e-9 * costs / max(float(costs.sum()), 1.0)  # of equally good options, the cheaper one
-    gain = np.array([float(worth.options[single]) for single in singles]) + frugality
-    gain = np.concatenate([gain, [float(worth.pairs[one + two]) for one, two in products]])
-    size, width = len(singles), len(gain)
-    rows = [
-        _row(width, {place[single]: 1.0 for single in singles if single[0] == slot})
-        for slot in range(len(space.num_options))
-    ]
-    constraints = [LinearConstraint(np.array(rows), 1, 1)]
-    if budget is not None:
-        constraints.append(LinearConstraint(_row(width, dict(enumerate(costs))), ub=budget))
-    links, lower, upper = [], [], []
-    for number, (one, two) in enumerate(products, start=size):
-        for member in (one, two):  # a product is at most each of its factors
-            links.append(_row(width, {number: 1.0, place[member]: -1.0}))
-            lower.append(-np.inf)
-            upper.append(0.0)
-        links.append(_row(width, {number: 1.0, place[one]: -1.0, place[two]: -1.0}))  # and 1 where both are
-        lower.append(-1.0)
-        upper.append(np.inf)
-    if links:
-        constraints.append(LinearConstraint(np.array(links), lower, upper))
-    integrality = np.concatenate([np.ones(size), np.zeros(width - size)])
-    solution = milp(
-        gain, integrality=integrality, bounds=Bounds(0, 1), constraints=constraints, options={"mip_rel_gap": 0.0}
+    return Worth(
+        options, pairs, tuple(num_options), mean, torch.tensor(contrasts, dtype=torch.float64), math.sqrt(best.press)
     )
-    if not solution.success:
-        raise RuntimeError(f"the integer programme was not solved: {solution.message}")
-    chosen = [singles[number] for number in np.flatnonzero(solution.x[:size] > 0.5)]
-    return tuple(option for _, option in sorted(chosen))
 
 
 class _Features:
@@ -248,9 +203,3 @@ def _ridge(design: Array, target: Array, penalty: Array) -> _Fit:
     inverse = np.eye(len(scale)) - (right.T * (singular * shrunk)) @ right  # of the scaled gram matrix and the prior
     covariance[np.ix_(used, used)] = press * inverse * np.outer(scale, scale)
     return _Fit(coefficients, press, covariance)
-
-
-def _row(width: int, entries: dict[int, float]) -> Array:
-    row = np.zeros(width)
-    row[list(entries)] = list(entries.values())
-    return row

@@ -1,0 +1,147 @@
+"""The last look: many architectures are scored when the supernet is trained, and a regression says what to derive.
+
+During a search an architecture is judged by one batch, with weights that still change. When they no longer do, a few
+hundred architectures are scored on the same images, and each option's worth is fitted to their scores. The best
+architectures by the fit are scored again, on other images, since it is the luckiest that come first.
+
+Shapes: T tasks, M architectures, B slots, O options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.programme import least_of_sum
+from fbnetv5.search.regression import Worth, fit_worth
+from fbnetv5.search.space import CostTerm, SearchSpace
+
+Score = Callable[[Tensor, int], Tensor]
+"""Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The last look's result for one task.
+
+    Attributes:
+        worth: of the options.
+        finalists: the architectures of the lowest predicted score and cost, the lowest first.
+        values: what chose among them, lower is better: score in deviations over all architectures, plus cost.
+    """
+
+    worth: Worth
+    finalists: tuple[tuple[int, ...], ...]
+    values: tuple[float, ...]
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The architecture to derive."""
+        return self.finalists[self.values.index(min(self.values))]
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """All that was scored, and what it says.
+
+    Attributes:
+        candidates: int64 [M, B].
+        scores: of the candidates on the images of the first round, float64 [T, M].
+        findings: of each task.
+    """
+
+    candidates: Tensor
+    scores: Tensor
+    findings: tuple[Finding, ...]
+
+
+def last_look(
+    space: SearchSpace,
+    distribution: ArchitectureDistribution,
+    score: Score,
+    *,
+    num_candidates: int,
+    num_finalists: int,
+    seed: int,
+    budget: float | None = None,
+    cost_term: CostTerm | None = None,
+) -> LastLook:
+    """Score candidates, fit what options are worth, and score the best architectures by the fit again.
+
+    Args:
+        space: what was searched.
+        distribution: that the search learnt.
+        score: see :data:`Score`; called once a round, for all tasks.
+        num_candidates: M, at least 3.
+        num_finalists: of each task.
+        seed: of the candidates.
+        budget: that an architecture's cost keeps to, in the unit of the space's costs; None for no limit.
+        cost_term: what cost adds to a score.
+
+    Raises:
+        InputError: even the cheapest architecture is above the budget.
+    """
+    candidates = draw_candidates(distribution, num_candidates, seed)
+    scores = score(candidates, 0)
+    worths = [fit_worth(candidates, of_task, space.num_options) for of_task in scores]
+    finalists = [best_architectures(space, worth, num_finalists, budget, cost_term) for worth in worths]
+    again = score(torch.tensor([one for of_task in finalists for one in of_task]), 1)  # [T, all finalists]
+    findings, start = [], 0
+    for task, (worth, own) in enumerate(zip(worths, finalists, strict=True)):
+        second = again[task, start : start + len(own)]
+        start += len(own)
+        findings.append(Finding(worth, tuple(own), _values(space, worth, torch.tensor(own), second, cost_term)))
+    return LastLook(candidates, scores, tuple(findings))
+
+
+def draw_candidates(distribution: ArchitectureDistribution, count: int, seed: int) -> Tensor:
+    """Draw architectures, int64 [count, B]: in turn from a task's distribution and from one halfway to uniform.
+
+    The first kind looks where good architectures are, the second at what the search has given up early. The tasks take
+    turns.
+    """
+    tempered = ArchitectureDistribution(distribution.num_tasks, distribution.num_options)
+    tempered.logits = distribution.logits / 2
+    drawn = []
+    for number in range(count):
+        source = (distribution, tempered)[number % 2]
+        task = number // 2 % distribution.num_tasks
+        drawn.append(source.sample_task(task, generator(seed, Purpose.LAST_LOOK, number)))
+    return torch.stack(drawn)
+
+
+def best_architectures(
+    space: SearchSpace,
+    worth: Worth,
+    count: int = 1,
+    budget: float | None = None,
+    cost_term: CostTerm | None = None,
+) -> list[tuple[int, ...]]:
+    """Return the ``count`` best architectures by predicted score and cost, exactly, the best first.
+
+    A score counts in deviations over all architectures, so that the cost term means what it means in a search.
+
+    Raises:
+        InputError: even the cheapest architecture is above the budget.
+    """
+    scale = worth.deviation() or 1.0
+    pairs = worth.pairs / scale if worth.pairs.any() else None
+    return least_of_sum(space, worth.options / scale, pairs, count=count, budget=budget, cost_term=cost_term)
+
+
+def _values(
+    space: SearchSpace, worth: Worth, finalists: Tensor, second: Tensor, cost_term: CostTerm | None
+) -> tuple[float, ...]:
+    """Return what chooses among finalists [K, B]: the mean of prediction and second score, and cost."""
+    scale = worth.deviation() or 1.0
+    predicted = worth.predict(finalists)
+    seen = second - second.mean() + predicted.mean()  # other images: only differences are comparable
+    values = ((predicted + seen) / 2 - worth.mean) / scale
+    if cost_term is not None:
+        values = values + cost_term.of(space, finalists)
+    return tuple(values.tolist())
