@@ -151,7 +151,7 @@ class OptimizerConfig:
     nesterov: bool = option(False, "sgd: Nesterov momentum")
     weight_decay: float = option(2e-5, "weight decay; biases and BN are not decayed", minimum=0)
     clip_norm: float | None = option(None, "clip the norm of the gradient to this", minimum=0)
-    schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time; the architecture rate follows it")
+    schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time")
 
 
 @dataclass
@@ -160,6 +160,25 @@ class LatencyConfig:
 
     batch_size: int = option(1, "images at a time", minimum=1)
     repeats: int = option(50, "times that each part of the network is timed; the median counts", minimum=1)
+
+
+@dataclass
+class LastLookConfig:
+    """Scoring architectures when the supernet is trained, to derive topologies from what their blocks are worth."""
+
+    candidates: int = option(
+        256,
+        "architectures that are scored for all tasks; 0: none, and the likeliest topologies are derived, as in the "
+        "paper",
+        minimum=0,
+    )
+    images: int = option(
+        256,
+        "training images of each task that weights do not learn from and scores are taken on, half for candidates, "
+        "half for finalists; at most a quarter of those labelled for it",
+        minimum=2,
+    )
+    finalists: int = option(10, "best architectures of each task that are scored again, on other images", minimum=1)
 
 
 @dataclass
@@ -181,13 +200,21 @@ class SearchConfig:
         minimum=1,
     )
     compare: str = option(
-        "loss",
-        "architectures are compared by the loss, as in the paper, or by the score of a task whose loss misleads: "
-        "detection's, on boxes that are the same for all of them",
+        "score",
+        "architectures are compared by the score of a task whose loss misleads, detection's, on boxes that are the "
+        "same for all of them; or by the loss of every task, as in the paper",
         choices=("loss", "score"),
     )
-    arch_start_step: int = option(0, "warm-up: the probabilities stand still before this step", minimum=0)
-    arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule", minimum=0)
+    arch_start: float = option(
+        0.4, "warm-up: the probabilities stand still over this share of the run", minimum=0, maximum=1
+    )
+    arch_lr: float = option(0.2, "rate of the architecture logits", minimum=0)
+    arch_schedule: str = option(
+        "constant",
+        "how the rate of the logits changes after the warm-up: constant, or as that of the weights (weights), as in "
+        "the paper",
+        choices=("constant", "weights"),
+    )
     algorithm: dict[str, Any] = option(
         lambda: {"_target_": "fbnetv5.search.algorithms.MultitaskReinforce"},
         "{_target_: class, its options}: the search method; --help lists those there are, and their options",
@@ -202,9 +229,10 @@ class SearchConfig:
         choices=("macs", "params", "latency"),
     )
     latency: LatencyConfig = option(LatencyConfig, "how latency is measured")
+    last_look: LastLookConfig = option(LastLookConfig, "scores of architectures when the supernet is trained")
     budget: float | None = option(
         None,
-        "derive the likeliest topology whose blocks cost at most this, without the trunk, in the unit of search.cost: "
+        "derive the best topology whose blocks cost at most this, without the trunk, in the unit of search.cost: "
         "MACs, parameters or milliseconds",
         minimum=0,
     )
@@ -346,7 +374,10 @@ class RunConfig:
     project: dict[str, Any] = option(dict, "a project's own keys; its README and configs say which")
 
 
-RENAMED = {"search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)"}
+RENAMED = {
+    "search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)",
+    "search.arch_start_step": "search.arch_start, a share of the run",
+}
 
 
 def register() -> None:

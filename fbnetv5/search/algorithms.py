@@ -79,7 +79,8 @@ class SearchAlgorithm(Protocol):
 class MultitaskReinforce:
     """FBNetV5's algorithm 4: importance sampling from a shared proxy, REINFORCE for every task's distribution.
 
-    ``draws`` and ``baseline`` say how the N architectures of an iteration are drawn and what a score is compared with:
+    ``draws`` and ``baseline`` say how the N architectures of an iteration are drawn and what a score is compared with.
+    By default they and ``deviation`` are what is best of what ``group`` allows:
 
     ===========  ========  ==============================================================================
     draws        baseline
@@ -96,10 +97,10 @@ class MultitaskReinforce:
         num_samples: N, architectures an iteration over all processes.
         group: neighbours among them that see the same images.
         seed: of the draws, which are keyed by (seed, step, sample or pair).
-        draws: ``independent`` or ``pairs``.
-        baseline: ``weighted``, ``others`` or ``history``.
+        draws: ``independent``, ``pairs``, or ``auto``: pairs where groups are even and slots have two options.
+        baseline: ``weighted``, ``others``, ``history``, or ``auto``: others where there are groups, else weighted.
         deviation: what a score's deviation is that it is divided by: ``all`` scores of the last ``window`` iterations,
-            as in the paper, or that ``within`` groups, of the architectures alone.
+            as in the paper, that ``within`` groups, of the architectures alone, or ``auto``: within where there are.
         cost_weight: lambda, the weight of the cost term beside the normalised score.
         cost_target: share of the dearest architecture's cost up to which cost is free.
         window: iterations over which a task's score is normalised.
@@ -116,22 +117,24 @@ class MultitaskReinforce:
         num_samples: int,
         seed: int,
         group: int = 1,
-        draws: Literal["independent", "pairs"] = "independent",
-        baseline: Literal["weighted", "others", "history"] = "weighted",
-        deviation: Literal["all", "within"] = "all",
+        draws: Literal["auto", "independent", "pairs"] = "auto",
+        baseline: Literal["auto", "weighted", "others", "history"] = "auto",
+        deviation: Literal["auto", "all", "within"] = "auto",
         cost_weight: float = 1.0,
         cost_target: float = 0.5,
         window: int = 200,
     ) -> None:
-        _check_comparison(space, num_samples, group, draws, baseline, deviation)
+        chosen_draws, chosen_baseline = _settled(space, group, draws, baseline)
+        chosen_deviation = deviation if deviation != "auto" else "within" if group > 1 else "all"
+        _check_comparison(space, num_samples, group, chosen_draws, chosen_baseline, chosen_deviation)
         check_options(cost_weight, window)
         self.space = space
         self.num_samples = num_samples
         self.group = group
         self.seed = seed
-        self.draws = draws
-        self.baseline = baseline
-        self.deviation = deviation
+        self.draws = chosen_draws
+        self.baseline = chosen_baseline
+        self.deviation = chosen_deviation
         self.cost_term = CostTerm(cost_weight, cost_target)
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
         self.history = LossHistory(num_tasks, window)
@@ -183,6 +186,15 @@ class MultitaskReinforce:
         """Restore a state; see :meth:`state_dict`."""
         self.distribution.logits = state["logits"]
         self.history.load_state_dict(state["history"])
+
+
+def _settled(space: SearchSpace, group: int, draws: str, baseline: str) -> tuple[str, str]:
+    """Return draws and baseline, ``auto`` replaced."""
+    if draws == "auto":
+        draws = "pairs" if group % 2 == 0 and set(space.num_options) == {2} else "independent"
+    if baseline == "auto":
+        baseline = "others" if group > 1 else "weighted"
+    return draws, baseline
 
 
 def _check_comparison(

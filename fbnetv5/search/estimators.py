@@ -32,6 +32,11 @@ def importance_weights(log_ratio: Tensor, num_labelled: Tensor) -> Tensor:
     return weights.masked_fill(num_labelled.sum(dim=1, keepdim=True) == 0, 0.0)
 
 
+def effective_sample_sizes(weights: Tensor) -> Tensor:
+    """Return how many equally weighted samples say as much as those of weights [T, N], [T]; 0 without any (Kish)."""
+    return (weights.sum(dim=1).square() / weights.square().sum(dim=1)).nan_to_num()
+
+
 def weighted_mean(weights: Tensor, values: Tensor) -> Tensor:
     """Return sum_i w_ti v_ti, [T]. Values [T, N] are ignored, NaN included, where the weight is zero."""
     return (weights * values.masked_fill(weights == 0, 0.0)).sum(dim=1)

@@ -9,7 +9,8 @@ Shapes: T tasks, M architectures, B slots, O options.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,28 +22,39 @@ from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth, fit_worth
 from fbnetv5.search.space import CostTerm, SearchSpace
 
+NUM_MEAN = 1000  # architectures that the mean one is estimated from
 Score = Callable[[Tensor, int], Tensor]
 """Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The last look's result for one task.
+    """The last look's result for one task. Scores are in deviations over all architectures, lower is better.
 
     Attributes:
         worth: of the options.
         finalists: the architectures of the lowest predicted score and cost, the lowest first.
-        values: what chose among them, lower is better: score in deviations over all architectures, plus cost.
+        values: of score and cost, by which one is chosen among them.
+        choices: the architecture to derive.
+        margins: how much better score and cost are with each slot's option than with its best other one, [B].
+        errors: standard errors of the margins, [B].
+        gain: how much better score and cost are, by prediction, than those of the mean architecture.
     """
 
     worth: Worth
     finalists: tuple[tuple[int, ...], ...]
     values: tuple[float, ...]
+    choices: tuple[int, ...]
+    margins: Tensor
+    errors: Tensor
+    gain: float
 
     @property
-    def choices(self) -> tuple[int, ...]:
-        """The architecture to derive."""
-        return self.finalists[self.values.index(min(self.values))]
+    def shortfall(self) -> float:
+        """What other options would gain, by expectation over the errors of the margins, one slot at a time."""
+        ratio = self.margins / self.errors.clamp(min=1e-12)
+        density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
+        return float((self.errors * density - self.margins * torch.special.ndtr(-ratio)).sum())
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,8 @@ def last_look(
     for task, (worth, own) in enumerate(zip(worths, finalists, strict=True)):
         second = again[task, start : start + len(own)]
         start += len(own)
-        findings.append(Finding(worth, tuple(own), _values(space, worth, torch.tensor(own), second, cost_term)))
+        values = _values(space, worth, torch.tensor(own), second, cost_term)
+        findings.append(_finding(space, worth, own, values, cost_term or CostTerm()))
     return LastLook(candidates, scores, tuple(findings))
 
 
@@ -136,7 +149,7 @@ def best_architectures(
 
 def _values(
     space: SearchSpace, worth: Worth, finalists: Tensor, second: Tensor, cost_term: CostTerm | None
-) -> tuple[float, ...]:
+) -> list[float]:
     """Return what chooses among finalists [K, B]: the mean of prediction and second score, and cost."""
     scale = worth.deviation() or 1.0
     predicted = worth.predict(finalists)
@@ -144,4 +157,31 @@ def _values(
     values = ((predicted + seen) / 2 - worth.mean) / scale
     if cost_term is not None:
         values = values + cost_term.of(space, finalists)
-    return tuple(values.tolist())
+    return [float(value) for value in values]
+
+
+def _finding(
+    space: SearchSpace, worth: Worth, finalists: Sequence[tuple[int, ...]], values: list[float], cost_term: CostTerm
+) -> Finding:
+    """Choose among the finalists, and say how sure it is."""
+    scale = worth.deviation() or 1.0
+
+    def total(choices: Tensor) -> Tensor:
+        return (worth.predict(choices) - worth.mean) / scale + cost_term.of(space, choices)
+
+    chosen = finalists[values.index(min(values))]
+    own = total(torch.tensor([chosen]))[0]
+    margins = [
+        min((float(total(torch.tensor([other]))[0] - own) for other in _others(chosen, slot, count)), default=math.inf)
+        for slot, count in enumerate(space.num_options)
+    ]
+    uniform = ArchitectureDistribution(1, space.num_options)
+    drawn = [uniform.sample_task(0, generator(0, Purpose.LAST_LOOK, number)) for number in range(NUM_MEAN)]
+    gain = float(total(torch.stack(drawn)).mean() - own)
+    errors = worth.spread_errors / scale
+    return Finding(worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain)
+
+
+def _others(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:
+    """Return the architectures that differ in one slot."""
+    return [(*choices[:slot], option, *choices[slot + 1 :]) for option in range(count) if option != choices[slot]]

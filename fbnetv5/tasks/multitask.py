@@ -60,7 +60,6 @@ class MultitaskNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # losses, boxes and their matching want full precision
             return {name: self.heads[name](*given) for name, given in self._given(features, images, targets)}
 
-    @torch.no_grad()
     def scores(
         self, features: Features, images: Tensor, targets: list[TargetDict], losses: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
@@ -75,7 +74,7 @@ class MultitaskNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             for name, given in self._given(features, images, targets):
                 head = self.heads[name]
-                found[name] = head.score(*given) if isinstance(head, ScoredHead) else losses[name].detach()
+                found[name] = head.score(*given) if isinstance(head, ScoredHead) else losses[name]
         return found
 
     def _given(

@@ -33,7 +33,7 @@ def still_config(file: Path, overrides: Sequence[str]) -> RunConfig:
         raise InputError(f"--config {file}: there is no such file")
     config = load_config(file, overrides)
     # an architecture rate of zero would leave the update out
-    search = replace(config.search, arch_start_step=0, arch_lr=1e-12)
+    search = replace(config.search, arch_start=0.0, arch_lr=1e-12)
     return replace(config, search=search, optimizer=replace(config.optimizer, lr=0.0))
 
 
