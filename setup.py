@@ -32,7 +32,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["fbnetv5", "fbnetv5.*"], exclude=["*.tests", "*.tests.*"]),
-    package_data={"fbnetv5.report": ["templates/*"], "fbnetv5.projects.fna": ["architectures/*.yaml"]},
+    package_data={
+        "fbnetv5.report": ["templates/*"],
+        "fbnetv5.projects.fna": ["architectures/*.yaml"],
+        "fbnetv5.projects.tables": ["data/*/*", "surrogate.csv"],
+    },
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",
