@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
 from fbnetv5.config.schema import ModelConfig, RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, find_class
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.sources import build_source
 from fbnetv5.data.subset import Subset
@@ -93,7 +94,8 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
-    if search.group > 1:  # a method that does not know of groups is refused
+    method = find_class("search.algorithm", search.algorithm)
+    if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
     return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
