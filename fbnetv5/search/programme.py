@@ -11,6 +11,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.search.frontier import Sums, least_by_frontier
 from fbnetv5.search.space import CostTerm, SearchSpace, dearest
 
 Array = npt.NDArray[np.float64]
@@ -29,7 +30,8 @@ def least_of_sum(
     """Return the ``count`` architectures of the least sums, the least first; fewer if the space has fewer.
 
     Each is the exact minimum, over those that cost at most ``budget`` and are not before it, of the sum of ``options``
-    of what it chooses, ``pairs`` of each two of them, and the cost term. Of equals it is the cheaper one.
+    of what it chooses, ``pairs`` of each two of them, and the cost term. Of equals it is the cheaper one. With pairs
+    branch and bound finds them, and an integer programme where that would take too much memory.
 
     Args:
         space: costs the options; every chosen option counts, also of blocks that pruning would drop.
@@ -45,11 +47,37 @@ def least_of_sum(
     cheapest = sum(min(row) for row in space.option_costs)
     if budget is not None and budget < cheapest:
         raise InputError(f"no architecture fits the budget of {budget:,}: the cheapest costs {cheapest:,}")
-    programme = _Programme(space, options, pairs, budget, cost_term or CostTerm())
+    cost_term = cost_term or CostTerm()
+    if pairs is not None:
+        quick = least_by_frontier(_sums(space, options, pairs, budget, cost_term), count)
+        if quick is not None:
+            return quick
+    programme = _Programme(space, options, pairs, budget, cost_term)
     found: list[tuple[int, ...]] = []
     while len(found) < count and (best := programme.solve(found)) is not None:
         found.append(best)
     return found
+
+
+def _sums(space: SearchSpace, options: Tensor, pairs: Tensor, budget: float | None, cost_term: CostTerm) -> Sums:
+    num_options = np.array(space.num_options)
+    absent = np.arange(options.shape[1]) >= num_options[:, None]
+    costs = np.zeros(absent.shape)
+    for slot, own in enumerate(space.option_costs):
+        costs[slot, : len(own)] = own
+    whole = dearest(space)
+
+    def of_cost(cost: Array) -> Array:
+        term = cost_term.weight * np.maximum(cost / whole - cost_term.target, 0.0)
+        return term if budget is None else np.where(cost <= budget * (1 + 1e-12), term, np.inf)
+
+    singles = np.where(absent, np.inf, options.numpy() + _frugality(costs))
+    return Sums(num_options, singles, pairs.numpy(), costs, of_cost)
+
+
+def _frugality(costs: Array) -> Array:
+    """Return what makes of equally good options the cheaper one the better."""
+    return 1e-9 * costs / max(float(costs.sum()), 1.0)
 
 
 class _Programme:
@@ -72,8 +100,7 @@ class _Programme:
         ]
         self.width = len(self.singles) + len(products) + 1
         costs = np.array([space.option_costs[slot][option] for slot, option in self.singles])
-        frugality = 1e-9 * costs / max(float(costs.sum()), 1.0)  # of equally good options, the cheaper one
-        singles = np.array([float(options[single]) for single in self.singles]) + frugality
+        singles = np.array([float(options[single]) for single in self.singles]) + _frugality(costs)
         together = [] if pairs is None else [float(pairs[one + two]) for one, two in products]
         self.objective = np.concatenate([singles, together, [cost_term.weight]])
         self.constraints = [self._one_option_a_slot(), *self._products(products)]

@@ -70,7 +70,7 @@ def test_errors_are_those_of_the_posterior() -> None:
     expected = fit.press * np.linalg.inv(design.T @ design + np.diag(penalty))
     np.testing.assert_allclose(fit.covariance, expected, rtol=1e-7, atol=1e-12)
     contrast = np.array([1.0, 0, -1, 0])
-    assert fit.error_of(0, 2) == pytest.approx(math.sqrt(contrast @ expected @ contrast))
+    assert fit.error_of(contrast) == pytest.approx(math.sqrt(contrast @ expected @ contrast))
 
 
 def test_noise_does_not_choose_the_architecture() -> None:
