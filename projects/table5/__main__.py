@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-topologies", type=int, metavar="N", help="a seed, method and task; not the config's")
     parser.add_argument(
         "--processes",
-        type=_at_least_one,
+        type=at_least_one,
         default=num_cores(),
         metavar="N",
         help="jobs that run at a time, each in a process of one thread; by default as many as there are cores",
@@ -69,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Read a number of processes. Raises argparse's error for one below 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is too small: at least 1")
