@@ -1,14 +1,15 @@
-"""Compare random, single-task and multitask search on trained networks, as Table 5 of FBNetV5 does.
+"""Do searches find better topologies than chance, and than people? Judged by a table of truth.
 
-    python -m projects.table5                                  shapes with NANO: under an hour on two cores
+    python -m projects.table5                                  shapes with NANO: hours on two cores
     python -m projects.table5 --resume                         go on; what has finished is not repeated
     python -m projects.table5 --seeds 0 --num-topologies 2     a smaller one
     python -m projects.table5 --config projects/table5/configs/pets.yaml data.root=FOLDER
 
-For every seed: a multitask search (algorithm 4), a search for each task alone (algorithm 1), and no search (random).
-From each, topologies of equal MACs are sampled for each task and trained alike. ablation.md in the output folder has
-the scores, the cost of the searches and how well the supernet ranks topologies; ablation.json has all numbers. Both are
-rewritten whenever a job ends. docs/ABLATION.md says how it is done, and what it can and cannot show.
+For every seed there is a multitask search (algorithm 4), and on request one for each task alone (algorithm 1). From each
+the best topologies at equal MACs, and the best under the MACs of each hand-made topology, are derived for each task and
+trained as those of the table of truth are, into that table. ablation.md in the output folder has the scores, how well the
+supernet ranks topologies, and the cost of the searches; ablation.json has all numbers. Both are rewritten whenever a job
+ends. docs/ABLATION.md says how it is done, and what it can and cannot show.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class TruthPlan:
 
     def jobs(self, known: Collection[Key]) -> list[Job]:
         """Return the trainings whose scores are not ``known``, in the order in which a part of them says most."""
-        jobs = {}
+        jobs: dict[str, Job] = {}
         for network, seed in self._in_order():
             if (network.task, network.name, seed) not in known:
                 job = self.job(network, seed)
@@ -137,14 +137,19 @@ class TruthPlan:
     def job(self, network: Network, seed: int) -> Job:
         """Return the training of a network."""
         task, name = network.task, self.job_name(network, seed)
-        entry, file = self.config.train[task], self.root / "topologies" / f"{name.rpartition('-')[0]}.yaml"
-        own = (f"seed={seed}", path_override("model.topology", file))
+        entry = self.config.train[task]
+        own = (f"seed={seed}", path_override("model.topology", self.file(network)))
         scored = Scored(
             find_config(entry), (*entry.overrides, *self.config.overrides, *own), self.root / "scores" / f"{name}.json"
         )
-        if not file.exists():
-            network.topology.save(file, {"task": task, "backbone_macs": network.macs})
         return Job(name, Call(write_score, scored, has_score), self.root / "logs", group=task)
+
+    def file(self, network: Network) -> Path:
+        """Return the file of a topology, which is written here if it does not exist."""
+        file = self.root / "topologies" / network.task / f"{_code(network)}.yaml"
+        if not file.exists():
+            network.topology.save(file, {"task": network.task, "backbone_macs": network.macs})
+        return file
 
     def _in_order(self) -> Iterator[tuple[Network, int]]:
         """Yield hand-made, added and first drawn ones, seed by seed and task by task in turn, then the others."""
