@@ -19,7 +19,7 @@ import torch
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, derive_seed
 from fbnetv5.base.types import Sample
-from fbnetv5.data.shapes_drawing import SURFACES, render
+from fbnetv5.data.shapes_drawing import SCENES, SURFACES, render
 from fbnetv5.data.shapes_worlds import WORLDS
 
 
@@ -46,7 +46,7 @@ class ShapesSource:
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The class names of each target that has classes."""
-        return {"label": self.world.scenes, "boxes": self.world.objects, "segmentation": SURFACES}
+        return {"label": SCENES, "boxes": self.world.objects, "segmentation": SURFACES}
 
     def __len__(self) -> int:
         return self.num_images

@@ -16,13 +16,13 @@ import numpy as np
 from fbnetv5.data.shapes_worlds import HOLLOW, SOLID, WORLDS, Range, World
 
 PLAIN = WORLDS["plain"]
+SCENES = ("sky", "ground", "column", "belt", "spot", "ring")
 SURFACES = ("background", "object", "wire")
 
 MAX_WIRES = 3
 WEAVE_PERIOD = 3.0, 5.0  # of the stripes of a scene, in pixels of any image
 DASHES = 5.0, 8.0  # of a broken wire
 HOLLOW_RIM = 0.5  # of the distance from the border to the centre
-MIN_WIDTH, MAX_WIDTH = 1.0, 3.0  # of a wire, in pixels of an image of 128
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
@@ -34,7 +34,7 @@ class Picture:
 
     Attributes:
         image: uint8 [3, S, S].
-        scene: index into the world's ``scenes``.
+        scene: index into ``SCENES``.
         boxes: float32 [n, 4], x1 y1 x2 y2, around each whole object, hidden parts included.
         kinds: int64 [n], indices into the world's ``objects``.
         surface: uint8 [S, S], indices into ``SURFACES``.
@@ -84,7 +84,7 @@ _CORNERS = {"square": 4, "triangle": 3}
 def render(size: int, seed: int, world: World = PLAIN) -> Picture:
     """Draw the picture of ``size`` x ``size`` pixels that belongs to ``seed``: the background, objects, then wires."""
     random = np.random.default_rng(seed)
-    scene = int(random.integers(len(world.scenes)))
+    scene = int(random.integers(len(SCENES)))
     image = _background(random, world, scene, size)
     _draw_clutter(random, world, image)
     surface = np.zeros((size, size), np.uint8)
@@ -92,7 +92,7 @@ def render(size: int, seed: int, world: World = PLAIN) -> Picture:
     shapes = _place_shapes(random, world, size)
     boxes = [_draw_shape(random, world, shape, image, surface, depth) for shape in shapes]
     for _ in range(int(random.integers(1, MAX_WIRES + 1))):
-        _draw_wire(random, image, surface, depth)
+        _draw_wire(random, world, image, surface, depth)
     image += world.noise * random.standard_normal((size, size), np.float32)
     return Picture(
         image=image.clip(0, 255).astype(np.uint8),
@@ -106,8 +106,7 @@ def render(size: int, seed: int, world: World = PLAIN) -> Picture:
 
 def _background(random: Random, world: World, scene: int, size: int) -> Array:
     """Return float32 [3, S, S]: a random colour, lighter where the scene says so, under random tint and shading."""
-    name, _, weave = world.scenes[scene].partition(" of ")
-    level = layout(name, random, size) + 0.2 * _clouds(random, size)
+    level = layout(SCENES[scene], random, size) + 0.2 * _clouds(random, size)
     light = np.tanh(level / 0.15)
     light -= light.mean()
     colour = _colour(random, *world.background)
@@ -116,7 +115,7 @@ def _background(random: Random, world: World, scene: int, size: int) -> Array:
     shading = 6 * _clouds(random, size) + random.uniform(-1, 1) * ramp + random.uniform(-1, 1) * ramp[:, None]
     shading += random.uniform(*world.light) * light
     if world.weave is not None:
-        shading += random.uniform(*world.weave) * _weave(random, weave, level, size)
+        shading += random.uniform(*world.weave) * _weave(random, level, size)
     return (colour[:, None, None] + shading + 6 * tint).astype(np.float32)
 
 
@@ -136,15 +135,14 @@ def layout(scene: str, random: Random, size: int) -> Array:
     return inside[scene]()
 
 
-def _weave(random: Random, name: str, level: Array, size: int) -> Array:
-    """Return fine waving stripes, [S, S]: those of ``name`` where ``level`` is above 0, the others elsewhere."""
+def _weave(random: Random, level: Array, size: int) -> Array:
+    """Return fine waving stripes, [S, S], along the rows where ``level`` is above 0, along the columns elsewhere."""
     axis = np.arange(size, dtype=np.float32)
     columns, rows = (
         np.sin(2 * np.pi * (along / random.uniform(*WEAVE_PERIOD) + random.random()) + _clouds(random, size))
         for along in (axis[None, :], axis[:, None])
     )
-    light, dark = (rows, columns) if name == "rows" else (columns, rows)
-    return np.where(level > 0, light, dark)
+    return np.where(level > 0, rows, columns)
 
 
 def _clouds(random: Random, size: int) -> Array:
@@ -197,9 +195,7 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return max(0.0, width) * max(0.0, height) / smaller
 
 
-def _draw_shape(
-    random: Random, world: World, shape: Shape, image: Array, surface: Array, depth: Array
-) -> list[int]:
+def _draw_shape(random: Random, world: World, shape: Shape, image: Array, surface: Array, depth: Array) -> list[int]:
     """Draw one object and return the box around its pixels."""
     size = len(surface)
     left, right = (int(np.clip(shape.x + sign * (shape.radius + 2), 0, size)) for sign in (-1, 1))
@@ -229,13 +225,16 @@ def _draw_clutter(random: Random, world: World, image: Array) -> None:
         cover = np.exp(-(((axis[None, :] - x) / radius) ** 2) - ((axis[:, None] - y) / radius) ** 2)
         image += 0.8 * cover * (_colour(random, *world.object)[:, None, None] - image)
     for _ in range(int(random.integers(world.max_dashes + 1)) if world.max_dashes else 0):
-        _draw_wire(random, image, np.zeros((size, size), np.uint8), np.ones((size, size), np.float32), broken=True)
+        nowhere = np.zeros((size, size), np.uint8), np.ones((size, size), np.float32)
+        _draw_wire(random, world, image, *nowhere, broken=True)
 
 
-def _draw_wire(random: Random, image: Array, surface: Array, depth: Array, *, broken: bool = False) -> None:
+def _draw_wire(
+    random: Random, world: World, image: Array, surface: Array, depth: Array, *, broken: bool = False
+) -> None:
     """Draw a polyline from one side of the image to the opposite one; every second part of a broken one is missing."""
     size = len(surface)
-    width = max(1.0, random.uniform(MIN_WIDTH, MAX_WIDTH) * size / 128)
+    width = max(1.0, random.uniform(*world.wires) * size / 128)
     grey = random.uniform(10, 50) if random.random() < 0.5 else random.uniform(215, 250)
     if random.random() < 0.5:
         image, surface, depth = image.swapaxes(1, 2), surface.T, depth.T

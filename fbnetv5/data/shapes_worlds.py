@@ -7,11 +7,8 @@ which features it combines shows in all of them.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
-LAYOUTS = ("sky", "ground", "column", "belt", "spot", "ring")
-WEAVES = ("rows", "columns")  # the fine stripes of the light part of a scene; the dark part has the other
 SOLID = ("disk", "square", "triangle")
 HOLLOW = ("hoop", "frame", "delta")  # the same outlines around a hole
 
@@ -23,24 +20,25 @@ class World:
     """What the pictures of a world are drawn from; ranges are uniform, those of sizes in their logarithm.
 
     Attributes:
-        scenes: names of the classes of an image: layouts, or where ``weave`` is given layout and weave.
         objects: names of the classes of objects, of ``SOLID`` and ``HOLLOW``.
         max_objects: an image has 1 to this many.
         sizes: the longer side of an object's box, relative to the side of the image.
         max_overlap: share of the smaller of two boxes that the other one may cover.
+        wires: their width, in pixels of an image of 128; at least one pixel of any.
         light: how much lighter the light part of a scene is than its mean, in levels of 0..255.
-        weave: amplitude of the stripes of the background, in levels; None where there are none.
+        weave: amplitude of fine stripes, along the rows in the light part of a scene and along the columns in the
+            other, in levels; None where there are none.
         background, object: saturation and value of their colours.
         max_blots: soft blots of an object's colour, which are background; at most this many.
         max_dashes: broken wires, which are background; at most this many.
         noise: deviation of every pixel, in levels.
     """
 
-    scenes: tuple[str, ...] = LAYOUTS
     objects: tuple[str, ...] = SOLID
     max_objects: int = 5
     sizes: Range = (0.065, 0.45)
     max_overlap: float = 0.15
+    wires: Range = (1.0, 3.0)
     light: Range = (15, 24)
     weave: Range | None = None
     background: tuple[Range, Range] = ((0.1, 0.45), (0.35, 0.75))
@@ -53,17 +51,17 @@ class World:
 WORLDS = {
     "plain": World(),
     "hard": World(
-        scenes=tuple(f"{layout} of {weave}" for layout, weave in itertools.product(LAYOUTS, WEAVES)),
-        objects=SOLID + HOLLOW,
-        max_objects=7,
-        sizes=(0.1, 0.6),
-        max_overlap=0.4,
-        light=(10, 16),
-        weave=(8, 14),
-        background=((0.1, 0.6), (0.35, 0.8)),
-        object=((0.3, 0.9), (0.4, 1.0)),
-        max_blots=3,
-        max_dashes=2,
-        noise=8,
+        objects=(*SOLID, "hoop"),
+        max_objects=4,
+        sizes=(0.15, 0.55),
+        max_overlap=0.25,
+        wires=(1.5, 4.0),
+        light=(2, 24),
+        weave=(4, 24),
+        background=((0.1, 0.45), (0.35, 0.8)),
+        object=((0.4, 0.9), (0.5, 1.0)),
+        max_blots=2,
+        max_dashes=1,
+        noise=6,
     ),
 }

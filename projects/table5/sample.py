@@ -50,6 +50,20 @@ class Sampled:
         return f"{int(bits, 2):0{len(bits) // 4}x}"
 
 
+def named_by_code(code: str, num_stages: int) -> Topology:
+    """Return the topology, with all outputs, that :attr:`Sampled.code` names.
+
+    Raises:
+        InputError: it is no hexadecimal number of as many blocks.
+    """
+    num_blocks = num_stages * NUM_PATHS
+    try:
+        bits = f"{int(code, 16):0{num_blocks}b}"
+        return TopologySpace(num_stages, [0] * num_blocks).decode([int(bit) for bit in bits])
+    except ValueError as error:
+        raise InputError(f"'{code}' is no hexadecimal number of {num_blocks} blocks, such as 0f3a") from error
+
+
 def sample_topologies(
     probabilities: Sequence[float], paths: Sequence[int], window: Window, count: int, *key: int
 ) -> list[Sampled]:

@@ -4,8 +4,8 @@
     python -m projects.table5.truth --add det/0f3a seg/1c07      what these topologies reach, in the same table
 
 For each task, topologies of equal MACs are drawn uniformly, and each is trained with several seeds, as are hand-made
-ones at their own MACs. The csv file is rewritten whenever a training has ended, and what stands in it is not trained again.
-projects/table5/README.md says how it is made and what it is for.
+ones at their own MACs. The csv file is rewritten whenever a training has ended, and what stands in it is not trained
+again. projects/table5/README.md says how it is made and what it is for.
 """
 
 from __future__ import annotations

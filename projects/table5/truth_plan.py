@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import NUM_PATHS, get_family
-from fbnetv5.archs.topology import Topology, TopologySpace, named_topology
+from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import identity, load_config, path_override
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
-from fbnetv5.projects.table5.sample import Sampled, Window, sample_topologies
+from fbnetv5.projects.table5.sample import Sampled, Window, named_by_code, sample_topologies
 from fbnetv5.projects.table5.score import Scored, has_score, write_score
 from fbnetv5.projects.table5.truth_options import TruthConfig
 from fbnetv5.runs.job import Call, Job
@@ -72,9 +72,9 @@ class TruthPlan:
         """The topologies of equal MACs that are drawn for each task, the first in front."""
         config = self.config
         chosen = {}
-        for index, task in enumerate(self.tasks):
+        for task in self.tasks:
             p = [0.5] * config.num_stages * NUM_PATHS
-            drawn = sample_topologies(p, self.paths(task), self.window(task), config.num_topologies, 0, index)
+            drawn = sample_topologies(p, self.paths(task), self.window(task), config.num_topologies, 0, *task.encode())
             if len(drawn) < config.num_topologies:
                 raise InputError(f"{task}: only {len(drawn)} topologies fit; lower num_topologies or raise tolerance")
             chosen[task] = tuple(self._network(task, one.code, one.topology) for one in drawn)
@@ -92,16 +92,11 @@ class TruthPlan:
     @functools.cached_property
     def added(self) -> dict[str, tuple[Network, ...]]:
         """The topologies of each task that were asked for by number."""
-        space = TopologySpace(self.config.num_stages, [0] * self.config.num_stages * NUM_PATHS)
         found: dict[str, list[Network]] = {task: [] for task in self.tasks}
         for entry in self.config.added:
             task, _, code = entry.partition("/")
-            try:
-                bits = f"{int(code, 16):0{len(space.num_options)}b}"
-                topology = space.decode([int(bit) for bit in bits])
-            except ValueError as error:
-                raise InputError(f"added: {entry} is no task and number of blocks, such as cls/0f3a") from error
-            found[task].append(self._network(task, code, topology))
+            seen = self._network(task, code, named_by_code(code, self.config.num_stages))
+            found[task].append(replace(seen, name=_code(seen)))
         return {task: tuple(networks) for task, networks in found.items()}
 
     def networks(self, task: str) -> tuple[Network, ...]:
@@ -132,7 +127,7 @@ class TruthPlan:
 
     def job_name(self, network: Network, seed: int) -> str:
         """Return the name of the training of a network; two names of one topology share it."""
-        return f"{network.task}/{Sampled(network.topology, network.macs).code}-{seed}"
+        return f"{network.task}/{_code(network)}-{seed}"
 
     def job(self, network: Network, seed: int) -> Job:
         """Return the training of a network."""
@@ -167,3 +162,7 @@ class TruthPlan:
         window = self.window(task)
         macs = network_cost(window.family, seen, window.size).macs
         return Network(task, name, Topology(seen.num_stages, seen.blocks), macs)
+
+
+def _code(network: Network) -> str:
+    return Sampled(network.topology, network.macs).code

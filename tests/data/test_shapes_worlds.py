@@ -10,7 +10,7 @@ import torch
 from fbnetv5.data import shapes_drawing
 from fbnetv5.data.kept import KeptSource
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.data.shapes_drawing import SURFACES, Shape, render
+from fbnetv5.data.shapes_drawing import SCENES, SURFACES, Shape, render
 from fbnetv5.data.shapes_worlds import HOLLOW, SOLID, WORLDS
 
 HARD = WORLDS["hard"]
@@ -43,7 +43,7 @@ def test_the_hard_world_depends_on_seed_and_index_alone() -> None:
 
 def test_the_hard_world_has_all_its_classes_sizes_and_surfaces() -> None:
     pictures = [render(64, seed, HARD) for seed in range(200)]
-    assert {picture.scene for picture in pictures} == set(range(len(HARD.scenes)))
+    assert {picture.scene for picture in pictures} == set(range(len(SCENES)))
     assert {kind for picture in pictures for kind in picture.kinds} == set(range(len(HARD.objects)))
     assert {len(picture.boxes) for picture in pictures} == set(range(1, HARD.max_objects + 1))
     sides = [(box[2:] - box[:2]).max() / 64 for picture in pictures for box in picture.boxes]
