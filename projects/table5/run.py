@@ -42,10 +42,11 @@ class Ablation(Study):
         """Say how many searches there are, and how many topologies are derived from them."""
         config, num_tasks = self.plan.config, len(self.plan.tasks)
         searches = len(config.seeds) * len(self.plan.searches)
-        topologies = searches * (config.num_topologies + len(self.truth.plan.config.named)) * num_tasks
+        derived = config.num_topologies + len(self.truth.plan.config.named)
+        topologies = searches * derived * num_tasks
         return (
-            f"ablation of {', '.join(self.plan.tasks)}: {searches} searches, at most {topologies} topologies of them to "
-            f"train, and {len(self.truth.jobs({}).jobs)} trainings of the table of truth that are not in it yet"
+            f"ablation of {', '.join(self.plan.tasks)}: {searches} searches, at most {topologies} topologies of them "
+            f"to train, and {len(self.truth.jobs({}).jobs)} trainings that the table of truth lacks"
         )
 
     def jobs(self, outcomes: Outcomes) -> Known:

@@ -93,8 +93,8 @@ def named_table(results: Results) -> list[str]:
                 ]
             )
     return [
-        f"Hand-made topologies, and what a search derives under the MACs of each; in %, the mean of {results['repeats']} "
-        "trainings, of derived ones over searches.",
+        "Hand-made topologies, and what a search derives under the MACs of each; in %, the mean of "
+        f"{results['repeats']} trainings, of derived ones over searches.",
         "",
         *markdown_table(rows, numeric_from=2),
     ]
@@ -118,9 +118,10 @@ def rank_table(results: Results) -> list[str]:
                 ]
             )
     return [
-        "Kendall's tau of the multitask supernet's prediction with the trained score, over the random topologies of equal "
-        "MACs: of its scores of them on validation images, and of its last look's regression. First: the part of them by "
-        "which choices were made, others: the rest. Ceiling: of a perfect prediction, given the trainings' reliability.",
+        "Kendall's tau of the multitask supernet's prediction with the trained score, over random topologies: of "
+        "its scores of them on validation images, and of its last look's regression. First: the part of them by which "
+        "choices were made, others: the rest. Ceiling: of a perfect prediction, given how far trained scores can be "
+        "trusted.",
         "",
         *markdown_table(rows, numeric_from=2),
     ]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.projects.table5.__main__ import at_least_one
+from fbnetv5.cli.arguments import at_least
 from fbnetv5.projects.table5.score import Scored
 from fbnetv5.projects.table5.truth_options import TruthConfig, load_truth
 from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--add", nargs="+", metavar="TASK/CODE", help="train these topologies as well")
     parser.add_argument(
         "--processes",
-        type=at_least_one,
+        type=at_least(1),
         default=num_cores(),
         metavar="N",
         help="trainings at a time, each in a process of one thread; by default as many as there are cores",

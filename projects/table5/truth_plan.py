@@ -58,11 +58,21 @@ class TruthPlan:
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """All that the scores of a topology and a seed depend on, as plain data."""
-        own = ("seed", "model.topology", "model.num_stages")
+        left_out = (
+            "seed",
+            "model.topology",
+            "model.num_stages",
+            "search.",
+            "label.",
+            "export.",
+            "project",
+            "job",
+            "tasks",
+        )
         return {
             task: {
                 "metric": self.config.train[task].metric,
-                **{key: value for key, value in identity(training).items() if key not in own},
+                **{key: value for key, value in identity(training).items() if not key.startswith(left_out)},
             }
             for task, training in self.trainings.items()
         }
