@@ -15,6 +15,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.projects.table5.sample import Sampled, Window, sampled_of, topologies_in
 from fbnetv5.report.run_folder import read_json
 from fbnetv5.report.task_look import LAST_LOOK
+from fbnetv5.search.last_look import clip_worst
 from fbnetv5.search.regression import Worth, fit_worth
 
 
@@ -28,7 +29,7 @@ def worth_of(search: Path, task: str) -> Worth:
     try:
         candidates = torch.tensor([[int(bit) for bit in one] for one in document["candidates"]])
         scores = torch.tensor(document["tasks"][task]["scores"], dtype=torch.float64)
-        return fit_worth(candidates, scores, (2,) * candidates.shape[1])
+        return fit_worth(candidates, clip_worst(scores), (2,) * candidates.shape[1])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{search / LAST_LOOK} has no scores of '{task}': set search.last_look.candidates") from error
 
