@@ -64,6 +64,11 @@ class ShapesConfig:
     )
     size: int = option(128, "side of an image in pixels")
     seed: int = option(0, "seed of the scenes; runs with other seeds see the same images", minimum=0)
+    world: str = option(
+        "plain",
+        "plain, or hard: cluttered, noisy, with more classes, to compare networks by",
+        choices=("plain", "hard"),
+    )
 
 
 @dataclass

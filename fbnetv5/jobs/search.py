@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
 from fbnetv5.config.schema import ModelConfig, RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, find_class
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.sources import build_source
 from fbnetv5.data.subset import Subset
@@ -29,7 +30,7 @@ from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import check_duration, train
 from fbnetv5.jobs.extend import freeze_network, read_finished
-from fbnetv5.jobs.last_look import held_out_rows, take_last_look, write_last_look
+from fbnetv5.jobs.last_look import held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.report.draw import Panel, draw_topologies
@@ -93,7 +94,8 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
-    if search.group > 1:  # a method that does not know of groups is refused
+    method = find_class("search.algorithm", search.algorithm)
+    if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
     return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
@@ -191,6 +193,9 @@ def write_topologies(run: SupernetRun, folder: Path, look: LastLook | None = Non
     draw_topologies(folder / "topologies.png", panels)
     print("seen: blocks that reach the path of the search head; costs are theirs and the trunk's")
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
+    if look is not None:
+        for line in read_verdicts(folder):
+            print(line)
 
 
 def derive(run: SupernetRun, task: str, probabilities: Tensor, look: LastLook | None = None) -> Topology:

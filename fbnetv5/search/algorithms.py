@@ -49,7 +49,7 @@ class Draw:
 class SearchAlgorithm(Protocol):
     """A search method, built as ``Method(space, num_tasks=T, num_samples=N, seed=seed, **options)``.
 
-    Where architectures come in groups of more than one, ``group=g`` is given as well.
+    A method that takes ``group`` is given how many neighbours among the N see the same images as well.
 
     Draws are keyed by (seed, step, sample), see ``fbnetv5.base.seeding``, so that all processes and resumed runs agree.
     """
