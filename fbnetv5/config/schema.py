@@ -280,7 +280,11 @@ class EvaluateConfig:
     """Evaluating a trained model."""
 
     model: str | None = option(None, "folder of the trained model")
-    images: str | None = option(None, "a folder of images to predict; null: data.val, whose labels are compared with")
+    images: str | None = option(
+        None,
+        "a folder of images to predict, or one image; those that cannot be read are counted and left out. null: "
+        "data.val, whose labels are compared with",
+    )
     batch_size: int = option(8, "images at a time, a process", minimum=1)
     num_drawn: int = option(16, "predictions that are drawn", minimum=0)
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")

@@ -53,13 +53,15 @@ def build_val_source(config: DataConfig, classes: Mapping[str, tuple[str, ...]])
     return source
 
 
-def build_folder_source(folder: Path) -> Source:
-    """Open all images below a folder, without labels.
+def build_folder_source(place: Path) -> Source:
+    """Open all images below a folder, or one image, without labels.
 
     Raises:
-        InputError: there is no such folder, or no image in it.
+        InputError: there is no such folder or file, or no image in it.
     """
-    return IndexSource(build_index(folder, "."), folder)
+    if place.is_file():
+        return IndexSource(Index.from_rows([{"path": place.name}], (), {}, str(place)), place.parent)
+    return IndexSource(build_index(place, "."), place)
 
 
 def _open_split(

@@ -12,10 +12,10 @@ from typing import Any
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
-from fbnetv5.config.read import identity
+from fbnetv5.config.read import CONFIG, identity
 from fbnetv5.config.schema import LabelConfig, RunConfig
 from fbnetv5.config.targets import build_target
-from fbnetv5.engine.run_folder import CONFIG, open_run_folder
+from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.labeling.labeler import Labeler, check_teachers
 from fbnetv5.labeling.loading import Loaded, load_batches
 from fbnetv5.labeling.plan import Plan, read_plan, write_plan

@@ -16,7 +16,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.engine.run_folder import CONFIG
+from fbnetv5.config.read import CONFIG
 from fbnetv5.engine.trainer import train
 from fbnetv5.jobs.evaluate import evaluate_and_report
 from fbnetv5.jobs.train import Training, build_training
