@@ -1,4 +1,4 @@
-"""A wheel away from the clone: configs, topologies and projects are in it, and the command searches, trains, predicts."""
+"""A wheel away from the clone: configs, topologies and projects are in it; the command searches, trains, predicts."""
 
 from __future__ import annotations
 
