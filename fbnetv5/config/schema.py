@@ -86,6 +86,12 @@ class DataConfig:
     unannotated: str = option(
         "empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'", choices=("empty", "unlabelled")
     )
+    exif: str = option(
+        "auto",
+        "EXIF orientation of your images: 'apply' turns them upright, 'ignore' takes them as stored, 'auto' goes by "
+        "the size that their labels are for, else upright",
+        choices=("auto", "apply", "ignore"),
+    )
     undecodable: str = option(
         "error",
         "an image that cannot be read: 'error' stops the run, 'skip' counts and replaces it",
@@ -250,6 +256,11 @@ class EvaluateConfig:
         "a folder of images to predict, or one image; those that cannot be read are counted and left out. null: "
         "data.val, whose labels are compared with",
     )
+    frame: str = option(
+        "upright",
+        "pixels that predictions of evaluate.images are in: of images as a person sees them, or as they are stored",
+        choices=("upright", "stored"),
+    )
     batch_size: int = option(8, "images at a time, a process", minimum=1)
     num_drawn: int = option(16, "predictions that are drawn", minimum=0)
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
@@ -268,6 +279,12 @@ class LabelConfig:
     )
     boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
     masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
+    frame: str = option(
+        "upright",
+        "pixels that labels are in: of images as a person sees them, or as they are stored, their EXIF orientation "
+        "ignored",
+        choices=("upright", "stored"),
+    )
     box_threshold: float = option(0.5, "boxes of a lower score are dropped", minimum=0, maximum=1)
     pixel_threshold: float = option(
         0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
