@@ -33,10 +33,11 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["fbnetv5", "fbnetv5.*"], exclude=["*.tests", "*.tests.*"]),
     package_data={
+        "fbnetv5": ["configs/**/*.yaml"],
         "fbnetv5.report": ["templates/*"],
-        "fbnetv5.projects.fna": ["architectures/*.yaml"],
-        "fbnetv5.projects.tables": ["data/*/*", "surrogate.csv"],
+        "fbnetv5.projects": ["*/configs/**/*.yaml", "*/architectures/*.yaml", "*/*.csv", "tables/data/**/*"],
     },
+    entry_points={"console_scripts": ["fbnetv5 = fbnetv5.cli.commands:main"]},
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",
