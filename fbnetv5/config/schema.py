@@ -20,13 +20,25 @@ from fbnetv5.config.option import option
 class ModelConfig:
     """The network: a supernet, or with a topology and a head the final model of one task."""
 
-    family: str = option("A", "FBNetV3 family of the blocks: A_C, A_R, A, B, C, D, E, F, G; NANO is for small images")
+    family: str = option(
+        "A",
+        "family of trunk and blocks: FBNetV3's A_C, A_R, A, B, C, D, E, F, G; NANO, for small images; or a mobile "
+        "network of timm's, such as timm/efficientnet_lite0",
+    )
     num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
     weights: str | None = option(
         None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
     )
     trunk_weights: str | None = option(
-        None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
+        None,
+        "where the trunk of a timm/... family, or of A, B, D or G, starts from: pretrained (an installed package's, "
+        "else timm's), or a file; it says what images are normalised with",
+    )
+    block_start: str = option(
+        "zeroed",
+        "with trunk_weights, how blocks start: copied from the trunk's last layers; zeroed, the same, but changing "
+        "nothing at first; or random",
+        choices=("copied", "zeroed", "random"),
     )
     topology: str | None = option(
         None, "train: a topology file, or linear, unet, fpn, panet or bifpn (of num_stages stages)"

@@ -16,6 +16,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Source, Target
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
@@ -107,9 +108,9 @@ def predict(
         val = build_val_source(config.data, run.source.classes)
         if val is None or val.num_labelled(target.name) == 0:
             raise InputError(f"no validation image is labelled for '{task}': give data.val in search.overrides")
-        size = options.batch_size
-        calibration = _batches(config, run.source, target, options.num_calibration_images, size, world)
-        held_out = _batches(config, val, target, options.num_images, size, world)
+        size, normalisation = options.batch_size, run.model.normalisation
+        calibration = _batches(config, run.source, target, options.num_calibration_images, size, world, normalisation)
+        held_out = _batches(config, val, target, options.num_images, size, world, normalisation)
         return {
             name: _loss(net, topology.prune(net.head_paths), calibration, held_out, config)
             for name, topology in topologies.items()
@@ -117,7 +118,13 @@ def predict(
 
 
 def _batches(
-    config: RunConfig, source: Source, target: Target, num_images: int, batch_size: int, world: World
+    config: RunConfig,
+    source: Source,
+    target: Target,
+    num_images: int,
+    batch_size: int,
+    world: World,
+    normalisation: Normalisation,
 ) -> list[Batch]:
     """Return batches of images that are labelled with ``target``, without random augmentation but crops."""
     rows = list(source.labelled(target.name))
@@ -133,6 +140,7 @@ def _batches(
         batch_size=size,
         workers=config.runtime.workers,
         seed=0,
+        normalisation=normalisation,
     )
     return [batch.to(world.device) for batch in batches]
 

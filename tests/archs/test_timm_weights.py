@@ -7,11 +7,11 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from fbnetv5.archs.timm_weights import load_timm_weights
 
 from fbnetv5.archs import timm_weights
 from fbnetv5.archs.families import FAMILIES, Family
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.errors import InputError
 
