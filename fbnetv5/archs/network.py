@@ -12,14 +12,19 @@ from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 
 from fbnetv5.archs.blocks import build_layers
-from fbnetv5.archs.families import NUM_PATHS, Family
+from fbnetv5.archs.families import NUM_PATHS, Family, Layer
 from fbnetv5.archs.fusion import to_higher_resolution, to_lower_resolution
 from fbnetv5.archs.topology import Block, Topology
+from fbnetv5.base.seeding import draw_base, named
 from fbnetv5.base.types import Size
 
 
 class MultiPathNet(nn.Module):
     """Images to features on up to four paths, of strides 4, 8, 16 and 32.
+
+    First values of a trunk partition or a block depend on the state of torch's global generator and on its name alone:
+    networks of different topologies that are built under one seed share them where they share blocks, and leave the
+    generator in the same state.
 
     Args:
         family: tables of the layers.
@@ -32,11 +37,17 @@ class MultiPathNet(nn.Module):
         self.family = family
         self.topology = topology
         self.channels = family.channels
-        self.trunk = nn.ModuleList(build_layers(layers) for layers in family.partitions[: topology.num_partitions])
-        self.blocks = nn.ModuleDict(
-            {_block_name(block): build_layers(family.block(block[1])) for block in sorted(topology.blocks)}
+        base = draw_base()
+        self.trunk = nn.ModuleList(
+            _build_part(layers, base, f"trunk.{index}")
+            for index, layers in enumerate(family.partitions[: topology.num_partitions])
         )
-        efficientnet_init_weights(self)
+        self.blocks = nn.ModuleDict(
+            {
+                _block_name(block): _build_part(family.block(block[1]), base, f"blocks.{_block_name(block)}")
+                for block in sorted(topology.blocks)
+            }
+        )
 
     def forward(
         self, images: Tensor, topology: Topology | None = None, gates: Tensor | None = None
@@ -122,6 +133,14 @@ class MultiPathNet(nn.Module):
         if missing:
             stage, path = missing[0]
             raise ValueError(f"the block of stage {stage}, path {path} was not built, and the topology selects it")
+
+
+def _build_part(layers: Sequence[Layer], base: int, name: str) -> nn.Sequential:
+    """Build a trunk partition or a block, whose first values depend on ``base`` and its name."""
+    with named(base, name):
+        part = build_layers(layers)
+        efficientnet_init_weights(part)
+    return part
 
 
 def _block_name(block: Block) -> str:

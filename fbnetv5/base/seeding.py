@@ -61,3 +61,16 @@ def forked(seed: int, *key: int, device: torch.device | None = None) -> Iterator
             yield
         finally:
             torch.default_generator.set_state(state)
+
+
+def draw_base() -> int:
+    """Draw from torch's global CPU generator the number that :func:`named` is keyed by: one draw, whatever is built."""
+    return int(torch.randint(2**62, (), device="cpu"))
+
+
+def named(base: int, name: str) -> contextlib.AbstractContextManager[None]:
+    """Run code that draws first values from torch's global CPU generator under a seed of ``base`` and a name alone.
+
+    Modules of the same name then start alike, whatever is built beside them.
+    """
+    return forked(base, Purpose.INITIALISATION, *name.encode())

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Sequence
 
-from fbnetv5.config.schema import describe
+from fbnetv5.config.describe import describe
 from fbnetv5.heads.classifier import Classifier
 from fbnetv5.heads.lite_maskformer.head import LiteMaskFormer
 from fbnetv5.heads.lite_rcnn import LiteRCNN

@@ -17,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
-from fbnetv5.config.schema import RENAMED, RunConfig, describe, register
+from fbnetv5.config.schema import RENAMED, RunConfig, register
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"

@@ -6,8 +6,7 @@ value of another type, is an error that names it. ``python train_net.py --help``
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -22,8 +21,7 @@ class ModelConfig:
 
     family: str = option(
         "A",
-        "family of trunk and blocks: FBNetV3's A_C, A_R, A, B, C, D, E, F, G; NANO, for small images; or a mobile "
-        "network of timm's, such as timm/efficientnet_lite0",
+        "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
     )
     num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
     weights: str | None = option(
@@ -76,6 +74,11 @@ class ShapesConfig:
     )
     size: int = option(128, "side of an image in pixels")
     seed: int = option(0, "seed of the scenes; runs with other seeds see the same images", minimum=0)
+    world: str = option(
+        "plain",
+        "plain, or hard: cluttered, noisy, with more classes, to compare networks by",
+        choices=("plain", "hard"),
+    )
 
 
 @dataclass
@@ -395,16 +398,3 @@ RENAMED = {
 def register() -> None:
     """Make ``/fbnetv5/schema`` known to hydra's ``defaults`` lists."""
     ConfigStore.instance().store(group="fbnetv5", name="schema", package="_global_", node=RunConfig)
-
-
-def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Return (key, default, help text) of every key, for ``--help``."""
-    rows = []
-    for entry in fields(schema):
-        default = entry.default_factory() if callable(entry.default_factory) else entry.default
-        if is_dataclass(default):
-            rows += describe(type(default), f"{prefix}{entry.name}.")
-        else:
-            shown = "" if default == MISSING else json.dumps(default).strip('"')  # as YAML wants it: null, true, [a]
-            rows.append((prefix + entry.name, shown, entry.metadata["help"]))
-    return rows

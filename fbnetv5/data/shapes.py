@@ -19,19 +19,20 @@ import torch
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, derive_seed
 from fbnetv5.base.types import Sample
-from fbnetv5.data.shapes_drawing import OBJECTS, SCENES, SURFACES, render
+from fbnetv5.data.shapes_drawing import SCENES, SURFACES, render
+from fbnetv5.data.shapes_worlds import WORLDS
 
 
 class ShapesSource:
-    """``num_images`` square images of ``size`` pixels, those from number ``first`` on.
+    """``num_images`` square images of ``size`` pixels, those from number ``first`` on, of a world in ``WORLDS``.
 
-    Image number i depends on ``(seed, i)`` alone.
+    Image number i depends on ``(world, size, seed, i)`` alone.
 
     Raises:
         InputError: there is no image, or it would be too small for its objects.
     """
 
-    def __init__(self, num_images: int, size: int, seed: int, *, first: int = 0) -> None:
+    def __init__(self, num_images: int, size: int, seed: int, *, first: int = 0, world: str = "plain") -> None:
         if num_images < 1:
             raise InputError(f"the shapes data set needs at least one image, not {num_images}")
         if size < 32:
@@ -40,11 +41,12 @@ class ShapesSource:
         self.size = size
         self.seed = seed
         self.first = first
+        self.world = WORLDS[world]
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The class names of each target that has classes."""
-        return {"label": SCENES, "boxes": OBJECTS, "segmentation": SURFACES}
+        return {"label": SCENES, "boxes": self.world.objects, "segmentation": SURFACES}
 
     def __len__(self) -> int:
         return self.num_images
@@ -60,7 +62,7 @@ class ShapesSource:
     def load(self, index: int, names: Collection[str] | None = None) -> Sample:
         """Render image ``index`` and those of its targets that ``names`` holds (all by default)."""
         number = self.first + index
-        picture = render(self.size, derive_seed(self.seed, Purpose.SHAPES, number))
+        picture = render(self.size, derive_seed(self.seed, Purpose.SHAPES, number), self.world)
         target = {
             "label": picture.scene,
             "boxes": torch.from_numpy(picture.boxes),

@@ -23,7 +23,8 @@ def build_source(config: DataConfig) -> Source:
     """
     if config.root is None:
         _require_no_files("train", config.train)
-        return ShapesSource(config.shapes.num_images, config.shapes.size, config.shapes.seed)
+        shapes = config.shapes
+        return ShapesSource(shapes.num_images, shapes.size, shapes.seed, world=shapes.world)
     return _open_split(config, "train", config.train, {})
 
 
@@ -40,7 +41,9 @@ def build_val_source(config: DataConfig, classes: Mapping[str, tuple[str, ...]])
     if config.root is None:
         _require_no_files("val", config.val)
         shapes = config.shapes
-        source: Source = ShapesSource(shapes.num_val_images, shapes.size, shapes.seed, first=FIRST_VAL_SHAPE)
+        source: Source = ShapesSource(
+            shapes.num_val_images, shapes.size, shapes.seed, first=FIRST_VAL_SHAPE, world=shapes.world
+        )
     elif any(vars(config.val).values()):
         source = _open_split(config, "val", config.val, classes)
     else:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
-from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Features, Source, Target, TargetDict
 from fbnetv5.config.schema import RunConfig
@@ -98,11 +98,12 @@ class Judge:
 
     def _scores(self, index: int, topology: Topology) -> Tensor:
         """Return the scores of the tasks on a batch, [T]; NaN where nothing is labelled."""
-        model, seen = self.model, topology.prune(self.model.head_paths)
-        features = model.network.stages(self.trunk[index], seen)
-        judged = judge(model, features, self.images[index], self.batches[index].targets, self.config, index)
-        scores = [judged.scores.get(name, torch.tensor(torch.nan)) for name in model.tasks]
-        return torch.stack([score.detach().cpu().double() for score in scores])
+        model, images, targets = self.model, self.images[index], self.batches[index].targets
+        features = model.network.stages(self.trunk[index], topology.prune(model.head_paths))
+        by_loss = self.config.search.compare == "loss"
+        with forked(self.config.seed, Purpose.HEADS if by_loss else Purpose.SCORES, index, device=images.device):
+            found = (model.losses if by_loss else model.scores)(features, images, targets)
+        return torch.stack([found.get(name, torch.tensor(torch.nan)).cpu().double() for name in model.tasks])
 
     def _judging(self) -> AbstractContextManager[None]:
         return _judging(self.model, self.images[0].device, self.config.runtime.precision)
@@ -124,7 +125,7 @@ def plain_batches(
     world: World,
     batch_size: int = BATCH_SIZE,
     *,
-    normalisation: Normalisation = IMAGENET,
+    normalisation: Normalisation,
 ) -> list[Batch]:
     """Return all images of a source in batches of equal size, without random augmentation but crops.
 

@@ -22,7 +22,8 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.log import clock
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.supernet import SupernetRun
-from fbnetv5.report.task_look import LAST_LOOK
+from fbnetv5.report.run_folder import read_json
+from fbnetv5.report.task_look import LAST_LOOK, read_looks
 from fbnetv5.search.last_look import Finding, LastLook, last_look
 
 LARGEST_SHARE = 0.25  # of a task's labelled images that may be held out
@@ -115,6 +116,15 @@ def write_last_look(look: LastLook, run: SupernetRun, folder: Path) -> None:
     candidates = ["".join(map(str, one)) for one in look.candidates.tolist()]
     document = {"candidates": candidates, "tasks": tasks}
     write_text(folder / LAST_LOOK, json.dumps(document) + "\n")
+
+
+def read_verdicts(folder: Path) -> list[str]:
+    """Return a line for each task that says how sure its topology is, from what :func:`write_last_look` has written."""
+    return [
+        f"last look, {task}: {look.verdict}; {look.num_decided} blocks decided, {look.num_free} free; it gains "
+        f"{look.gain:.2f} deviations over the mean topology, and {look.shortfall:.2f} may be missing"
+        for task, look in read_looks(read_json(folder / LAST_LOOK)).items()
+    ]
 
 
 def _described(finding: Finding, scores: Tensor) -> dict[str, Any]:

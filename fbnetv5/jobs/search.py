@@ -29,7 +29,7 @@ from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import check_duration, train
 from fbnetv5.jobs.extend import freeze_network, read_finished
-from fbnetv5.jobs.last_look import held_out_rows, take_last_look, write_last_look
+from fbnetv5.jobs.last_look import held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.model.start import start_from_trunk
@@ -194,6 +194,9 @@ def write_topologies(run: SupernetRun, folder: Path, look: LastLook | None = Non
     draw_topologies(folder / "topologies.png", panels)
     print("seen: blocks that reach the path of the search head; costs are theirs and the trunk's")
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
+    if look is not None:
+        for line in read_verdicts(folder):
+            print(line)
 
 
 def derive(run: SupernetRun, task: str, probabilities: Tensor, look: LastLook | None = None) -> Topology:

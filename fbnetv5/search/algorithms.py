@@ -10,10 +10,10 @@ Shapes: T tasks, N architectures of an iteration, B slots, O options.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
@@ -164,19 +164,19 @@ class MultitaskReinforce:
         else:
             weights = self.loss_weights(draw, num_labelled)
             costs = costs.expand_as(losses)
-            advantages = (losses - self._baseline(weights, losses, self.history.mean())) * scale
-            advantages += costs - self._baseline(weights, costs, self.history.mean_cost())
+            advantages = (losses - self._baseline(weights, losses, self.history.mean)) * scale
+            advantages += costs - self._baseline(weights, costs, self.history.mean_cost)
             gradient = reinforce_gradient(weights, advantages, draw.choices, probabilities)
         enough = self.history.num_samples() >= 2  # [T]
         self.distribution.descend(gradient * enough[:, None, None], lr)
 
-    def _baseline(self, weights: Tensor, values: Tensor, mean: Tensor) -> Tensor:
+    def _baseline(self, weights: Tensor, values: Tensor, mean: Callable[[], Tensor]) -> Tensor:
         """Return what values [T, N] are compared with; ``mean`` is that of the last iterations, [T] or one for all."""
         if self.baseline == "weighted":
             return weighted_mean(weights, values)[:, None]
         if self.baseline == "others":
             return mean_of_others(values, self.group)
-        return mean.expand(len(values))[:, None]
+        return mean().expand(len(values))[:, None]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the logits and the history of scores."""
@@ -234,8 +234,8 @@ class RandomSampling:
 
     def draw(self, step: int) -> Draw:
         """Draw N architectures uniformly."""
-        keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
-        return Draw(torch.stack([self.distribution.sample_task(0, generator(self.seed, *key)) for key in keys]))
+        rngs = [generator(self.seed, Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
+        return Draw(self.distribution.sample_tasks([0] * self.num_samples, rngs))
 
     def loss_weights(self, draw: Draw, num_labelled: Tensor) -> Tensor:
         """Return the share of a task's labelled images that each sample holds, [T, N]."""
@@ -254,8 +254,8 @@ class RandomSampling:
 
 def draw_proxy(distribution: ArchitectureDistribution, num_samples: int, seed: int, step: int) -> Tensor:
     """Draw architectures from q, int64 [N, B], keyed by (seed, step, sample)."""
-    keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(num_samples)]
-    return torch.stack([distribution.sample_proxy(generator(seed, *key)) for key in keys])
+    rngs = [generator(seed, Purpose.ARCHITECTURES, step, sample) for sample in range(num_samples)]
+    return distribution.sample_proxies(rngs)
 
 
 def check_options(cost_weight: float, window: int) -> None:

@@ -80,27 +80,27 @@ class LossHistory:
         self.num_tasks = num_tasks
         self._losses: deque[Tensor] = deque(maxlen=window)  # [T, N] each, NaN where unlabelled
         self._costs: deque[Tensor] = deque(maxlen=window)  # [N] each
+        self._joined: Tensor | None = None  # the losses of all iterations, [T, all N]; None where they have changed
 
     def add(self, losses: Tensor, labelled: Tensor, costs: Tensor | None = None) -> None:
         """Remember an iteration: losses [T, N] where labelled (bool [T, N]); costs [N], for :meth:`mean_cost`."""
         self._losses.append(losses.masked_fill(~labelled, torch.nan))
+        self._joined = None
         if costs is not None:
             self._costs.append(costs)
 
     def num_samples(self) -> Tensor:
         """Return how many labelled samples there are of each task, int64 [T]."""
-        return (~torch.cat(tuple(self._losses), dim=1).isnan()).sum(dim=1)
+        return (~self._all().isnan()).sum(dim=1)
 
     def mean(self) -> Tensor:
         """Return the mean loss of each task, [T]; NaN without a labelled sample."""
-        return torch.cat(tuple(self._losses), dim=1).nanmean(dim=1)
+        return self._all().nanmean(dim=1)
 
     def deviation(self) -> Tensor:
         """Return the standard deviation of each task's loss (n - 1 in the denominator), [T]; NaN below two samples."""
-        rows = torch.cat(tuple(self._losses), dim=1)
-        return torch.stack(
-            [row[~row.isnan()].std() if (~row.isnan()).sum() > 1 else row.new_tensor(torch.nan) for row in rows]
-        )
+        rows = [row[~row.isnan()] for row in self._all()]
+        return torch.stack([row.std() if len(row) > 1 else row.new_tensor(torch.nan) for row in rows])
 
     def deviation_within(self, group: int) -> Tensor:
         """Return the root of the mean variance within groups of ``group`` neighbours, [T]; NaN without any."""
@@ -118,12 +118,18 @@ class LossHistory:
         """Return the mean cost term of all samples, a scalar."""
         return torch.cat(tuple(self._costs)).mean()
 
+    def _all(self) -> Tensor:
+        if self._joined is None:
+            self._joined = torch.cat(tuple(self._losses), dim=1)
+        return self._joined
+
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` restores exactly."""
         return {"losses": list(self._losses), "costs": list(self._costs)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state; see :meth:`state_dict`."""
+        self._joined = None
         self._losses.clear()
         self._losses.extend(state["losses"])
         self._costs.clear()

@@ -22,7 +22,7 @@ from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth, fit_worth
 from fbnetv5.search.space import CostTerm, SearchSpace
 
-NUM_MEAN = 1000  # architectures that the mean one is estimated from
+NUM_MEAN = 1000  # architectures that the mean cost term is estimated from
 Score = Callable[[Tensor, int], Tensor]
 """Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
 
@@ -82,6 +82,7 @@ def last_look(
     seed: int,
     budget: float | None = None,
     cost_term: CostTerm | None = None,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> LastLook:
     """Score candidates, fit what options are worth, and score the best architectures by the fit again.
 
@@ -94,13 +95,18 @@ def last_look(
         seed: of the candidates.
         budget: that an architecture's cost keeps to, in the unit of the space's costs; None for no limit.
         cost_term: what cost adds to a score.
+        known: further architectures int64 [K, B] to fit and their scores [T, K], where these compare with the first
+            round's; those of a search are of other weights and images, but a published table's are not.
 
     Raises:
         InputError: even the cheapest architecture is above the budget.
     """
     candidates = draw_candidates(distribution, num_candidates, seed)
     scores = score(candidates, 0)
-    worths = [fit_worth(candidates, of_task, space.num_options) for of_task in scores]
+    fitted, targets = candidates, scores
+    if known is not None:
+        fitted, targets = torch.cat([candidates, known[0]]), torch.cat([scores, known[1]], dim=1)
+    worths = [fit_worth(fitted, clip_worst(of_task), space.num_options) for of_task in targets]
     finalists = [best_architectures(space, worth, num_finalists, budget, cost_term) for worth in worths]
     again = score(torch.tensor([one for of_task in finalists for one in of_task]), 1)  # [T, all finalists]
     findings, start = [], 0
@@ -120,12 +126,21 @@ def draw_candidates(distribution: ArchitectureDistribution, count: int, seed: in
     """
     tempered = ArchitectureDistribution(distribution.num_tasks, distribution.num_options)
     tempered.logits = distribution.logits / 2
-    drawn = []
-    for number in range(count):
-        source = (distribution, tempered)[number % 2]
-        task = number // 2 % distribution.num_tasks
-        drawn.append(source.sample_task(task, generator(seed, Purpose.LAST_LOOK, number)))
-    return torch.stack(drawn)
+    choices = torch.empty(count, len(distribution.num_options), dtype=torch.int64)
+    tasks = [number // 2 % distribution.num_tasks for number in range(count)]
+    for first, source in enumerate((distribution, tempered)):
+        rngs = [generator(seed, Purpose.LAST_LOOK, number) for number in range(first, count, 2)]
+        choices[first::2] = source.sample_tasks(tasks[first::2], rngs)
+    return choices
+
+
+def clip_worst(scores: Tensor) -> Tensor:
+    """Lower the scores [M] that are worse than the median by more than the best tenth is better, to that value.
+
+    How bad a bad architecture is says nothing of which is best, but a few that fail would decide the fit.
+    """
+    middle, best = scores.quantile(0.5), scores.quantile(0.1)
+    return scores.clamp(max=float(2 * middle - best))
 
 
 def best_architectures(
@@ -143,8 +158,9 @@ def best_architectures(
         InputError: even the cheapest architecture is above the budget.
     """
     scale = worth.deviation() or 1.0
-    pairs = worth.pairs / scale if worth.pairs.any() else None
-    return least_of_sum(space, worth.options / scale, pairs, count=count, budget=budget, cost_term=cost_term)
+    return least_of_sum(
+        space, worth.options / scale, worth.pairs / scale, count=count, budget=budget, cost_term=cost_term
+    )
 
 
 def _values(
@@ -175,9 +191,9 @@ def _finding(
         min((float(total(torch.tensor([other]))[0] - own) for other in _others(chosen, slot, count)), default=math.inf)
         for slot, count in enumerate(space.num_options)
     ]
-    uniform = ArchitectureDistribution(1, space.num_options)
-    drawn = [uniform.sample_task(0, generator(0, Purpose.LAST_LOOK, number)) for number in range(NUM_MEAN)]
-    gain = float(total(torch.stack(drawn)).mean() - own)
+    rng = generator(0, Purpose.LAST_LOOK)
+    drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
+    gain = float(cost_term.of(space, drawn).mean() - own)  # the mean predicted score is 0 here
     errors = worth.spread_errors / scale
     return Finding(worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain)
 

@@ -63,14 +63,6 @@ class Worth:
         ]
         return float(torch.stack(singles + pairs).sum().sqrt())
 
-    def decided(self, num_errors: float = 2.0) -> Tensor:
-        """Return for each slot whether its options differ by more than their errors, bool [B].
-
-        A slot that is not decided is free: by these scores none of its options is better.
-        """
-        spread = self.options.amax(dim=1) - self.options.amin(dim=1)
-        return spread > num_errors * self.spread_errors
-
 
 def fit_worth(
     choices: Tensor, scores: Tensor, num_options: Sequence[int], penalties: Sequence[Sequence[float]] = PENALTIES

@@ -66,20 +66,27 @@ class MultitaskNet(nn.Module):
             return {name: self.heads[name](*given) for name, given in self._given(features, images, targets)}
 
     def scores(
-        self, features: Features, images: Tensor, targets: list[TargetDict], losses: Mapping[str, Tensor]
+        self,
+        features: Features,
+        images: Tensor,
+        targets: list[TargetDict],
+        losses: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Return what architectures are compared by, lower is better: the losses, unless a head says better.
 
         Args:
             features: that the network gave for ``images``.
             images, targets: as in :meth:`forward`.
-            losses: of the same images.
+            losses: of the same images, if they are known.
         """
         found = {}
         with torch.autocast(images.device.type, enabled=False):
             for name, given in self._given(features, images, targets):
                 head = self.heads[name]
-                found[name] = head.score(*given) if isinstance(head, ScoredHead) else losses[name]
+                if isinstance(head, ScoredHead):
+                    found[name] = head.score(*given)
+                else:
+                    found[name] = head(*given) if losses is None else losses[name]
         return found
 
     def _given(

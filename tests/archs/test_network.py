@@ -188,3 +188,20 @@ def test_channels_last_stays(supernet, images):
     with torch.no_grad():
         features = supernet.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
     assert all(feature.is_contiguous(memory_format=torch.channels_last) for feature in features.values())
+
+
+def test_networks_of_one_seed_share_the_first_values_of_what_both_have_and_of_what_is_built_after_them():
+    built = []
+    for name, outputs in (("linear", (3,)), ("fpn", (0, 3)), ("bifpn", (1, 2))):
+        torch.manual_seed(7)
+        network = MultiPathNet(NANO, named_topology(name, 7).prune(outputs))
+        built.append((network.state_dict(), torch.randn(5)))
+    supernet = MultiPathNet(NANO, Topology.full(7))
+    torch.manual_seed(7)
+    other = MultiPathNet(NANO, Topology.full(7)).state_dict()
+    for weights, after in built:
+        assert all(torch.equal(tensor, other[name]) for name, tensor in weights.items())
+        assert torch.equal(after, built[0][1])
+    weights = supernet.state_dict()
+    assert not torch.equal(weights["trunk.0.0.conv.weight"], other["trunk.0.0.conv.weight"])
+    assert not torch.equal(weights["blocks.s1_p1.0.conv_pw.weight"], weights["blocks.s2_p1.0.conv_pw.weight"])

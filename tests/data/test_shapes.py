@@ -7,7 +7,7 @@ import torch
 from fbnetv5.base.errors import InputError
 from fbnetv5.data import shapes_drawing
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.data.shapes_drawing import OBJECTS, SCENES, SURFACES, render
+from fbnetv5.data.shapes_drawing import PLAIN, SCENES, SURFACES, render
 
 BACKGROUND, OBJECT, WIRE = range(3)
 SIZE = 128
@@ -30,14 +30,14 @@ def test_an_image_depends_on_seed_and_index_alone() -> None:
 def test_every_scene_object_and_surface_occurs_and_counts_are_in_range() -> None:
     pictures = [render(64, seed) for seed in range(100)]
     assert {picture.scene for picture in pictures} == set(range(len(SCENES)))
-    assert {kind for picture in pictures for kind in picture.kinds} == set(range(len(OBJECTS)))
+    assert {kind for picture in pictures for kind in picture.kinds} == set(range(len(PLAIN.objects)))
     assert {len(picture.boxes) for picture in pictures} == {1, 2, 3, 4, 5}
     assert all(len(picture.boxes) == len(picture.kinds) for picture in pictures)
     assert all(set(np.unique(picture.surface)) == set(range(len(SURFACES))) for picture in pictures)
 
 
 def test_boxes_are_tight_around_their_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shapes_drawing, "_draw_wire", lambda *_: None)
+    monkeypatch.setattr(shapes_drawing, "_draw_wire", lambda *_, **__: None)
     num_alone = 0
     for seed in range(60):
         picture = render(SIZE, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -117,8 +118,9 @@ def test_a_score_is_the_mean_over_the_labelled_images():
     torch.testing.assert_close(next(judge.scores([Topology.full(2)])), expected)
 
 
-def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path):
+def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path, capsys: pytest.CaptureFixture):
     run_job(config_of(f"output={tmp_path / 'look'}"))
+    assert len(re.findall(r"last look, (?:cls|det|seg): (?:settled|open); \d blocks", capsys.readouterr().out)) == 3
     run_job(config_of(f"output={tmp_path / 'paper'}", "search.last_look.candidates=0"))
     look = json.loads((tmp_path / "look" / "last_look.json").read_text())
     assert not (tmp_path / "paper" / "last_look.json").exists()

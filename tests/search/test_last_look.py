@@ -65,7 +65,7 @@ def test_without_noise_one_of_the_best_architectures_is_found(budget: float | No
             if cost_term is not None:
                 values = values + cost_term.of(space, ALL)
             allowed = relative_costs(space, ALL) * sum(space.costs) <= (math.inf if budget is None else budget)
-            own = (ALL == torch.tensor(finding.choices)).all(dim=1)
+            own = (torch.tensor(finding.choices) == ALL).all(dim=1)
             assert allowed[own].item()
             assert values[own].item() <= values[allowed].min().item() + 0.05  # the penalties shrink pairs
 

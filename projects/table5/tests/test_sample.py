@@ -13,7 +13,15 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.table5 import sample
-from fbnetv5.projects.table5.sample import Window, backbone_macs, enumerate_window, prune, sample_topologies
+from fbnetv5.projects.table5.sample import (
+    Sampled,
+    Window,
+    backbone_macs,
+    enumerate_window,
+    named_by_code,
+    prune,
+    sample_topologies,
+)
 
 NANO, SIZE = get_family("NANO"), (64, 64)
 ANY = Window(NANO, SIZE, 0, float("inf"))
@@ -110,3 +118,14 @@ def test_fewer_than_asked_for_are_all():
     least = network_cost(NANO, Topology(2, frozenset()).prune((3,)), SIZE).macs
     found = sample_topologies(P, (3,), Window(NANO, SIZE, least, least), 4, 0)
     assert [(one.code, one.macs) for one in found] == [("00", least)]
+
+
+def test_a_code_names_its_topology():
+    space = TopologySpace(2, [0] * 8)
+    for row in itertools.product([0, 1], repeat=8):
+        topology = space.decode(row)
+        assert named_by_code(Sampled(topology, 0).code, 2) == topology
+    assert named_by_code("81", 2).blocks == {(1, 0), (2, 3)}
+    for wrong in ("1ff", "0x", ""):
+        with pytest.raises(InputError, match="hexadecimal"):
+            named_by_code(wrong, 2)

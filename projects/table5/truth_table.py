@@ -1,0 +1,142 @@
+"""The table of truth as a file, and what it says of itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import csv_lines, write_text
+from fbnetv5.projects.table5.reliability import reliability
+from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
+
+COLUMNS = ("task", "topology", "macs", "seed", "score")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The score of one training, in 0..1: of a task, a topology by name or number, its backbone's MACs, and a seed."""
+
+    task: str
+    topology: str
+    macs: int
+    seed: int
+    score: float
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from other rows."""
+        return self.task, self.topology, self.seed
+
+
+def read_rows(file: Path, settings: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of a table; none where there is no file.
+
+    Args:
+        file: csv.
+        settings: of the trainings; those that the table was made with stand beside it in a JSON file.
+
+    Raises:
+        InputError: the file is no such table, or was made with other settings.
+    """
+    if not file.exists():
+        return []
+    try:
+        made_with = json.loads(settings_file(file).read_text(encoding="utf-8"))
+        with file.open(newline="", encoding="utf-8") as lines:
+            entries = list(csv.DictReader(lines))
+        rows = [
+            Row(entry["task"], entry["topology"], int(entry["macs"]), int(entry["seed"]), float(entry["score"]))
+            for entry in entries
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} with {settings_file(file).name} is no table of truth: {error}") from error
+    if difference := _difference(made_with, settings):
+        raise InputError(f"{file} was made with other settings ({difference}); give another table=FILE")
+    return rows
+
+
+def write_rows(file: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
+    """Write a table, and beside it what it was made with.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    write_text(settings_file(file), json.dumps(settings, indent=1, sort_keys=True) + "\n")
+    lines = [(row.task, row.topology, str(row.macs), str(row.seed), f"{row.score:.5f}") for row in rows]
+    write_text(file, "".join(csv_lines([COLUMNS, *lines])))
+
+
+def settings_file(file: Path) -> Path:
+    """Return where the settings of a table stand."""
+    return file.with_suffix(".json")
+
+
+def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Return tables in Markdown: reliability over topologies of equal MACs, and the scores of the hand-made ones."""
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    first = [
+        ["Task", "Topologies", "Mean", "Least to most", "Between", "Repeats", "ICC(1,1)", f"ICC(1,{len(seeds)})", "tau"]
+    ]
+    for task in tasks:
+        scores = complete(rows, task, seeds)
+        drawn = [values for name, values in scores.items() if name not in named]
+        if len(drawn) < 2 or len(seeds) < 2:
+            first.append([task, str(len(drawn)), *[NOTHING] * 7])
+            continue
+        found = reliability(drawn)
+        means = [100 * statistics.mean(values) for values in drawn]
+        first.append(
+            [
+                task,
+                str(len(drawn)),
+                f"{statistics.mean(means):.1f}",
+                f"{min(means):.1f} to {max(means):.1f}",
+                f"{100 * found.between:.2f}",
+                f"{100 * found.within:.2f}",
+                f"{found.single:.2f}",
+                f"{found.mean:.2f}",
+                f"{found.tau_ceiling:.2f}",
+            ]
+        )
+    second = [["Task", *named]]
+    for task in tasks:
+        scores = complete(rows, task, seeds)
+        second.append([task, *(spread([100 * value for value in scores.get(name, [])]) for name in named)])
+    return [
+        "Means of the topologies of equal MACs that have been trained with all seeds, in %; deviations between "
+        "topologies and between repeats; the tau of a perfect prediction.",
+        "",
+        *markdown_table(first, numeric_from=1),
+        "",
+        *markdown_table(second, numeric_from=1),
+    ]
+
+
+def complete(rows: Sequence[Row], task: str, seeds: Sequence[int]) -> dict[str, list[float]]:
+    """Return the scores, a seed each, of the topologies of a task that have been trained with all ``seeds``."""
+    scores = {(row.topology, row.seed): row.score for row in rows if row.task == task}
+    names = dict.fromkeys(name for name, _ in scores)
+    return {
+        name: [scores[name, seed] for seed in seeds] for name in names if all((name, seed) in scores for seed in seeds)
+    }
+
+
+def _difference(made_with: Any, settings: Mapping[str, Any]) -> str:
+    """Name the first key that differs; empty if none does.
+
+    A key that one side lacks belongs to another version, and says nothing.
+    """
+    for task in dict.fromkeys((*made_with, *settings)):
+        before, now = made_with.get(task, {}), settings.get(task, {})
+        if not before or not now:
+            return f"task {task}"
+        for key in sorted(before.keys() & now.keys()):
+            if before[key] != now[key]:
+                return f"{task}: {key}={before[key]} there, {now[key]} here"
+    return ""
