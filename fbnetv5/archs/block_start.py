@@ -32,7 +32,7 @@ def start_blocks(network: MultiPathNet, start: BlockStart) -> None:
     for name, block in network.blocks.items():
         path = int(name.rpartition("p")[2])
         partition = list(network.trunk[path].children())
-        sources = (partition * 2)[-2:]  # a partition of one layer repeats it, as the family's blocks do
+        sources = [partition[index] for index in network.family.block_sources(path)]
         for source, target, layer in zip(sources, block.children(), network.family.block(path), strict=True):
             target.load_state_dict(_remapped(source, target, layer))
             if start == "zeroed":

@@ -126,11 +126,16 @@ class Family:
     def block(self, path: int) -> tuple[Layer, ...]:
         """Return the two layers of a block of stage 1 and later on ``path`` (0..3).
 
-        They are the last two of the partition, or its only one twice, at stride 1, between the partition's output
-        channels (FBNetV5, Listing 2).
+        They are the last two of the partition, at stride 1, between the partition's output channels (FBNetV5,
+        Listing 2).
         """
-        return tuple(layer.widened(self.channels[path]) for layer in self.block_sources(path))
+        layers = self.partitions[path]
+        return tuple(layers[index].widened(self.channels[path]) for index in self.block_sources(path))
 
-    def block_sources(self, path: int) -> tuple[Layer, ...]:
-        """Return the layers of the trunk that those of a block on ``path`` are made after."""
-        return (self.partitions[path] * 2)[-2:]
+    def block_sources(self, path: int) -> tuple[int, int]:
+        """Return which layers of the partition the two of a block on ``path`` are made after.
+
+        They are the last two; or the last one twice, where there is no other or the other one reads the image.
+        """
+        last, first = len(self.partitions[path]) - 1, 1 if path == 0 else 0
+        return max(last - 1, first), last

@@ -185,8 +185,8 @@ def _by_order(weights: Mapping[str, Tensor], theirs: TimmNetwork, origin: str) -
     Raises:
         InputError: one is not; the message says which.
     """
-    given = [(name, list(tensor.shape)) for name, tensor in weights.items() if not name.endswith(_COUNTER)]
-    wanted = [(name, list(shape)) for name, shape in theirs.shapes.items() if not name.endswith(_COUNTER)]
+    given = [(name, list(tensor.shape)) for name, tensor in weights.items() if tensor.ndim]  # counters have none
+    wanted = [(name, list(shape)) for name, shape in theirs.shapes.items() if shape]
     refusal = f"{origin} does not fit timm's {theirs.name}: its names are others, and in order"
     for own, other in itertools.zip_longest(given, wanted):
         if own is None:
