@@ -66,7 +66,7 @@ def with_head(network: Mapping[str, Any], **head: Any) -> Run:
     return Run(yaml.safe_dump(keys))
 
 
-SEARCH = ("search.steps=40", "search.arch_start_step=10")
+SEARCH = ("search.steps=40", "search.arch_start=0.25")
 FNA_SEARCH = {
     "defaults": ["/fbnetv5/schema", "_self_"],
     "job": f"{FNA}.search.run",
@@ -89,7 +89,7 @@ RUNS = {
         "configs/quickstart.yaml",
         (
             "search.steps=4",
-            "search.arch_start_step=0",
+            "search.arch_start=0",
             "search.algorithm._target_=fbnetv5.search.differentiable.TaskByTask",
         ),
     ),

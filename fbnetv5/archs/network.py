@@ -68,14 +68,37 @@ class MultiPathNet(nn.Module):
             ValueError: a block or trunk partition was not built, or the gates' shape is wrong.
         """
         topology = self.topology if topology is None else topology
+        return self.stages(self.partitions(images, topology.num_partitions), topology, gates)
+
+    def partitions(self, images: Tensor, count: int) -> list[Tensor]:
+        """Compute the features that the first ``count`` trunk partitions end with: what the paths carry at first.
+
+        Raises:
+            ValueError: a partition was not built.
+        """
+        if count > len(self.trunk):
+            raise ValueError(f"trunk partition {len(self.trunk)} was not built, and the topology needs it")
+        features = []
+        x = images
+        for partition in list(self.trunk)[:count]:
+            x = partition(x)
+            features.append(x)
+        return features
+
+    def stages(self, carried: Sequence[Tensor], topology: Topology, gates: Tensor | None = None) -> dict[int, Tensor]:
+        """Compute the features of the paths in ``topology.outputs`` from those of the trunk.
+
+        Args:
+            carried: of the partitions that the topology needs, or of more.
+            topology, gates: as in :meth:`forward`.
+
+        Raises:
+            ValueError: a block was not built, or the gates' shape is wrong.
+        """
         self._check_built(topology)
         if gates is not None and gates.shape != (topology.num_stages, NUM_PATHS):
             raise ValueError(f"gates are {list(gates.shape)}, expected [{topology.num_stages}, {NUM_PATHS}]")
-        carried = []
-        x = images
-        for partition in list(self.trunk)[: topology.num_partitions]:
-            x = partition(x)
-            carried.append(x)
+        carried = list(carried)
         for stage in range(1, topology.num_stages + 1):
             previous = list(carried)
             for path in range(NUM_PATHS):
@@ -106,8 +129,6 @@ class MultiPathNet(nn.Module):
         return resampled(x, self.channels[target], size)
 
     def _check_built(self, topology: Topology) -> None:
-        if topology.num_partitions > len(self.trunk):
-            raise ValueError(f"trunk partition {len(self.trunk)} was not built, and the topology needs it")
         missing = sorted(topology.blocks - self.topology.blocks)
         if missing:
             stage, path = missing[0]

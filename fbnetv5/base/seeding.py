@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     ABLATION = 7
     SPLIT = 8
     SCORES = 9
+    LAST_LOOK = 10
 
 
 def derive_seed(seed: int, *key: int) -> int:

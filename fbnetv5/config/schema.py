@@ -6,13 +6,13 @@ value of another type, is an error that names it. ``python train_net.py --help``
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
 
 
@@ -20,13 +20,24 @@ from fbnetv5.config.option import option
 class ModelConfig:
     """The network: a supernet, or with a topology and a head the final model of one task."""
 
-    family: str = option("A", "FBNetV3 family of the blocks: A_C, A_R, A, B, C, D, E, F, G; NANO is for small images")
+    family: str = option(
+        "A",
+        "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
+    )
     num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
     weights: str | None = option(
         None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
     )
     trunk_weights: str | None = option(
-        None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
+        None,
+        "where the trunk of a timm/... family, or of A, B, D or G, starts from: pretrained (an installed package's, "
+        "else timm's), or a file; it says what images are normalised with",
+    )
+    block_start: str = option(
+        "zeroed",
+        "with trunk_weights, how blocks start: copied from the trunk's last layers; zeroed, the same, but changing "
+        "nothing at first; or random",
+        choices=("copied", "zeroed", "random"),
     )
     topology: str | None = option(
         None, "train: a topology file, or linear, unet, fpn, panet or bifpn (of num_stages stages)"
@@ -85,6 +96,12 @@ class DataConfig:
     unannotated: str = option(
         "empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'", choices=("empty", "unlabelled")
     )
+    exif: str = option(
+        "auto",
+        "EXIF orientation of your images: 'apply' turns them upright, 'ignore' takes them as stored, 'auto' goes by "
+        "the size that their labels are for, else upright",
+        choices=("auto", "apply", "ignore"),
+    )
     undecodable: str = option(
         "error",
         "an image that cannot be read: 'error' stops the run, 'skip' counts and replaces it",
@@ -124,47 +141,30 @@ class DataConfig:
 
 
 @dataclass
-class ScheduleConfig:
-    """How the rate changes over the run."""
-
-    name: str = option(
-        "constant",
-        "constant, multistep, cosine, cosine_restarts, exponential or poly",
-        choices=("constant", "multistep", "cosine", "cosine_restarts", "exponential", "poly"),
-    )
-    unit: str = option(
-        "step", "what milestones, warmup, cycle and exponential decay count: step or epoch", choices=("step", "epoch")
-    )
-    milestones: list[int] = option(list, "multistep: where the rate is multiplied by gamma")
-    gamma: float = option(0.1, "multistep and exponential: the factor", minimum=0)
-    power: float = option(0.9, "poly: the power of the share of the run that is left")
-    final: float = option(0.0, "cosine and cosine_restarts: the factor that they end at", minimum=0)
-    cycle: float = option(10.0, "cosine_restarts: length of the first cycle, in units", minimum=1)
-    cycle_growth: float = option(2.0, "cosine_restarts: each cycle is this times as long as the one before", minimum=1)
-    warmup: float = option(0.0, "length of the linear warm-up, in units", minimum=0)
-    warmup_start: float = option(0.0, "factor at the start of the warm-up")
-
-
-@dataclass
-class OptimizerConfig:
-    """The optimiser of the weights."""
-
-    name: str = option("sgd", "sgd or adamw", choices=("sgd", "adamw"))
-    lr: float = option(0.1, "base rate", minimum=0)
-    backbone_factor: float = option(1.0, "the network's rate is this times that of the heads", minimum=0)
-    momentum: float = option(0.9, "sgd: momentum", minimum=0)
-    nesterov: bool = option(False, "sgd: Nesterov momentum")
-    weight_decay: float = option(2e-5, "weight decay; biases and BN are not decayed", minimum=0)
-    clip_norm: float | None = option(None, "clip the norm of the gradient to this", minimum=0)
-    schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time; the architecture rate follows it")
-
-
-@dataclass
 class LatencyConfig:
     """How latency is measured where it is the cost."""
 
     batch_size: int = option(1, "images at a time", minimum=1)
     repeats: int = option(50, "times that each part of the network is timed; the median counts", minimum=1)
+
+
+@dataclass
+class LastLookConfig:
+    """Scoring architectures when the supernet is trained, to derive topologies from what their blocks are worth."""
+
+    candidates: int = option(
+        256,
+        "architectures that are scored for all tasks; 0: none, and the likeliest topologies are derived, as in the "
+        "paper",
+        minimum=0,
+    )
+    images: int = option(
+        256,
+        "training images of each task that weights do not learn from and scores are taken on, half for candidates, "
+        "half for finalists; at most a quarter of those labelled for it",
+        minimum=2,
+    )
+    finalists: int = option(10, "best architectures of each task that are scored again, on other images", minimum=1)
 
 
 @dataclass
@@ -186,13 +186,21 @@ class SearchConfig:
         minimum=1,
     )
     compare: str = option(
-        "loss",
-        "architectures are compared by the loss, as in the paper, or by the score of a task whose loss misleads: "
-        "detection's, on boxes that are the same for all of them",
+        "score",
+        "architectures are compared by the score of a task whose loss misleads, detection's, on boxes that are the "
+        "same for all of them; or by the loss of every task, as in the paper",
         choices=("loss", "score"),
     )
-    arch_start_step: int = option(0, "warm-up: the probabilities stand still before this step", minimum=0)
-    arch_lr: float = option(0.15, "rate of the architecture logits; follows optimizer.schedule", minimum=0)
+    arch_start: float = option(
+        0.4, "warm-up: the probabilities stand still over this share of the run", minimum=0, maximum=1
+    )
+    arch_lr: float = option(0.2, "rate of the architecture logits", minimum=0)
+    arch_schedule: str = option(
+        "constant",
+        "how the rate of the logits changes after the warm-up: constant, or as that of the weights (weights), as in "
+        "the paper",
+        choices=("constant", "weights"),
+    )
     algorithm: dict[str, Any] = option(
         lambda: {"_target_": "fbnetv5.search.algorithms.MultitaskReinforce"},
         "{_target_: class, its options}: the search method; --help lists those there are, and their options",
@@ -207,9 +215,10 @@ class SearchConfig:
         choices=("macs", "params", "latency"),
     )
     latency: LatencyConfig = option(LatencyConfig, "how latency is measured")
+    last_look: LastLookConfig = option(LastLookConfig, "scores of architectures when the supernet is trained")
     budget: float | None = option(
         None,
-        "derive the likeliest topology whose blocks cost at most this, without the trunk, in the unit of search.cost: "
+        "derive the best topology whose blocks cost at most this, without the trunk, in the unit of search.cost: "
         "MACs, parameters or milliseconds",
         minimum=0,
     )
@@ -252,7 +261,16 @@ class EvaluateConfig:
     """Evaluating a trained model."""
 
     model: str | None = option(None, "folder of the trained model")
-    images: str | None = option(None, "a folder of images to predict; null: data.val, whose labels are compared with")
+    images: str | None = option(
+        None,
+        "a folder of images to predict, or one image; those that cannot be read are counted and left out. null: "
+        "data.val, whose labels are compared with",
+    )
+    frame: str = option(
+        "upright",
+        "pixels that predictions of evaluate.images are in: of images as a person sees them, or as they are stored",
+        choices=("upright", "stored"),
+    )
     batch_size: int = option(8, "images at a time, a process", minimum=1)
     num_drawn: int = option(16, "predictions that are drawn", minimum=0)
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
@@ -271,6 +289,12 @@ class LabelConfig:
     )
     boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
     masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
+    frame: str = option(
+        "upright",
+        "pixels that labels are in: of images as a person sees them, or as they are stored, their EXIF orientation "
+        "ignored",
+        choices=("upright", "stored"),
+    )
     box_threshold: float = option(0.5, "boxes of a lower score are dropped", minimum=0, maximum=1)
     pixel_threshold: float = option(
         0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
@@ -351,22 +375,12 @@ class RunConfig:
     project: dict[str, Any] = option(dict, "a project's own keys; its README and configs say which")
 
 
-RENAMED = {"search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)"}
+RENAMED = {
+    "search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)",
+    "search.arch_start_step": "search.arch_start, a share of the run",
+}
 
 
 def register() -> None:
     """Make ``/fbnetv5/schema`` known to hydra's ``defaults`` lists."""
     ConfigStore.instance().store(group="fbnetv5", name="schema", package="_global_", node=RunConfig)
-
-
-def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Return (key, default, help text) of every key, for ``--help``."""
-    rows = []
-    for entry in fields(schema):
-        default = entry.default_factory() if callable(entry.default_factory) else entry.default
-        if is_dataclass(default):
-            rows += describe(type(default), f"{prefix}{entry.name}.")
-        else:
-            shown = "" if default == MISSING else json.dumps(default).strip('"')  # as YAML wants it: null, true, [a]
-            rows.append((prefix + entry.name, shown, entry.metadata["help"]))
-    return rows

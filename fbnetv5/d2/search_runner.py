@@ -24,6 +24,7 @@ from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read_search_config, set_search_defaults
 from fbnetv5.d2.search_hook import SearchHook
 from fbnetv5.d2.supernet import FBNetV5Supernet
+from fbnetv5.jobs.last_look import take_last_look
 from fbnetv5.jobs.search import write_topologies
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import keep_latencies
@@ -45,7 +46,7 @@ class SearchRunner(Detectron2GoRunner):
     """Searches topologies with a method that takes one backward pass a sample: algorithm 4, or random sampling.
 
     ``OUTPUT_DIR`` gets D2Go's files, and of ours: search.yaml, metrics.jsonl, probabilities.csv, tensorboard/; at the
-    end model.safetensors (the supernet), topology_<task>.yaml and .png, and topologies.png.
+    end model.safetensors (the supernet), last_look.json, topology_<task>.yaml and .png, and topologies.png.
     """
 
     @classmethod
@@ -109,9 +110,10 @@ class SearchRunner(Detectron2GoRunner):
             header = f"fbnetv5 {__version__} in D2Go's training loop\n{run.world.size} process(es)"
             write_text(folder / CONFIG, saved_yaml(run.config, header))
         trained = super().do_train(cfg, model, resume)
+        look = take_last_look(run)
         if run.world.is_main:
-            save_weights(folder / WEIGHTS, run.weights)
-            write_topologies(run, folder)
+            save_weights(folder / WEIGHTS, run.weights, run.model.normalisation)
+            write_topologies(run, folder, look)
         comm.synchronize()
         return trained
 

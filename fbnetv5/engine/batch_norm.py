@@ -67,7 +67,7 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     """Within the context BN layers normalise by each batch's statistics, as in training; the running ones stay."""
     with _modes_kept(module):
         for layer in bn_layers(module):
-            layer.training, layer.momentum = True, 0.0
+            layer.training, layer.track_running_stats = True, False
         yield
 
 
@@ -78,16 +78,16 @@ def bn_layers(module: nn.Module) -> list[_BatchNorm]:
 
 @contextlib.contextmanager
 def _modes_kept(module: nn.Module) -> Iterator[None]:
-    """After the context all parts are in training or evaluation as before, with BN's momenta."""
+    """After the context all parts are in training or evaluation as before, and BN keeps statistics as before."""
     modes = {part: part.training for part in module.modules()}
-    momenta = {layer: layer.momentum for layer in bn_layers(module)}
+    kept = {layer: (layer.momentum, layer.track_running_stats) for layer in bn_layers(module)}
     try:
         yield
     finally:
         for part, mode in modes.items():
             part.training = mode
-        for layer, momentum in momenta.items():
-            layer.momentum = momentum
+        for layer, (momentum, tracked) in kept.items():
+            layer.momentum, layer.track_running_stats = momentum, tracked
 
 
 def _statistics(layer: _BatchNorm) -> dict[str, Tensor]:

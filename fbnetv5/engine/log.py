@@ -18,6 +18,7 @@ from fbnetv5.base.files import append_line, keep_lines, reported
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"
+UNTOLD = "ess/"  # metrics that are recorded, and would make the progress line too long
 
 
 class RunLog:
@@ -134,8 +135,8 @@ class RunLog:
     def _show(self, step: int, means: Mapping[str, float], images_per_second: float) -> None:
         started, first = self._begin
         remaining = (time.perf_counter() - started) / max(1, step - first) * (self.num_steps - step)
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
-        status = f"{losses}  {images_per_second:.0f} images/s  ETA {clock(remaining)}"
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items() if not name.startswith(UNTOLD))
+        status = f"{shown}  {images_per_second:.0f} images/s  ETA {clock(remaining)}"
         if self._console.is_terminal:
             self._bar.update(self._task, status=status)
         else:

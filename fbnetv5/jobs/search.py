@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights, save_weights
 from fbnetv5.config.schema import ModelConfig, RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, find_class
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.sources import build_source
+from fbnetv5.data.subset import Subset
 from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import check_duration, train
 from fbnetv5.jobs.extend import freeze_network, read_finished
+from fbnetv5.jobs.last_look import held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
+from fbnetv5.model.start import start_from_trunk
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
 from fbnetv5.search.derive import most_likely, most_likely_within
+from fbnetv5.search.last_look import LastLook
 from fbnetv5.tasks.build import build_tasks, check_labels
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
+from fbnetv5.tasks.task import Task
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -50,9 +57,10 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world(config.runtime.device, config.runtime.threads) as world:
         supernet = build_run(config, world, folder)
         train(supernet, folder)
+        look = take_last_look(supernet)
         if world.is_main:
-            save_weights(folder / WEIGHTS, supernet.weights)
-            write_topologies(supernet, folder)
+            save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation)
+            write_topologies(supernet, folder, look)
             try_report(folder)
 
 
@@ -69,8 +77,9 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     search, num_stages, side = config.search, config.model.num_stages, crop_side(config.data)
     tasks = build_tasks(config.tasks)
     kept = {} if search.extend is None else read_finished(search.extend, config.job, config.model, tasks)
-    source = build_source(config.data) if source is None else source
-    check_labels(tasks, source)
+    images = build_source(config.data) if source is None else source
+    check_labels(tasks, images)
+    source, held_out = split_off(config, images, tasks)
     family = get_family(config.model.family)
     with forked(config.seed, Purpose.INITIALISATION):
         model = build_multitask_net(MultiPathNet(family, Topology.full(num_stages)), tasks, source)
@@ -85,10 +94,32 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
-    if search.group > 1:  # a method that does not know of groups is refused
+    method = find_class("search.algorithm", search.algorithm)
+    if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
-    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency)
+    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
+
+
+def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> tuple[Source, Source | None]:
+    """Return the images that weights learn from, and those that are kept for the last look; None if it takes none.
+
+    Raises:
+        InputError: a task has too few labelled images for it.
+    """
+    look = config.search.last_look
+    if config.job != "search" or look.candidates == 0:
+        return images, None
+    rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
+    for name, task in tasks.items():
+        labelled = set(images.labelled(task.target.name))
+        if not labelled & set(rows[0::2]) or not labelled & set(rows[1::2]):
+            raise InputError(
+                f"'{name}' has {len(labelled)} labelled images, too few to keep some for the last look; set "
+                "search.last_look.candidates=0"
+            )
+    others = np.setdiff1d(np.arange(len(images)), rows).tolist()
+    return Subset(images, others), Subset(images, rows)
 
 
 def check_sizes(config: RunConfig, world: World) -> None:
@@ -106,7 +137,7 @@ def check_sizes(config: RunConfig, world: World) -> None:
     if search.num_samples // world.size % search.group:
         raise InputError(
             f"search.group={search.group} does not divide the {search.num_samples // world.size} architectures of a "
-            "process: those of a group see the same images"
+            "process: those of a group see the same images. Set search.group=1 or change search.num_samples"
         )
     crop = crop_side(config.data)
     check_crop(config.data)
@@ -122,29 +153,32 @@ def check_sizes(config: RunConfig, world: World) -> None:
 
 
 def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: bool) -> None:
-    """Load the weights that ``model.weights`` or ``model.trunk_weights`` names, if any.
+    """Load the weights that ``model.weights`` or ``model.trunk_weights`` names, if any, and their normalisation.
 
     Raises:
         InputError: they cannot be read, or do not fit.
     """
-    if config.trunk_weights is not None:
-        from_timm = config.trunk_weights == "timm"
-        load_timm_weights(model.network, None if from_timm else config.trunk_weights)
+    found = start_from_trunk(model.network, config, is_main=is_main)
+    if found is not None:
+        model.normalisation = found
     if config.weights is not None:
         path = Path(config.weights)
+        model.normalisation = read_normalisation(path)
         fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
         heads = sorted({name.split(".")[1] for name in fresh})
         if heads and is_main:
             print(f"{path}: no weights for the heads of {', '.join(heads)}; they start afresh", file=sys.stderr)
 
 
-def write_topologies(run: SupernetRun, folder: Path) -> None:
-    """Derive each task's topology from its probabilities, and write, draw and print it."""
+def write_topologies(run: SupernetRun, folder: Path, look: LastLook | None = None) -> None:
+    """Derive each task's topology, from the last look or else its probabilities, and write, draw and print it."""
     panels = []
+    if look is not None:
+        write_last_look(look, run, folder)
     latency_title = "" if run.latency is None else f"{'latency':>12}"
     print(f"{'task':<8}{'selected':>9}{'seen':>6}{'backbone MACs':>15}{'parameters':>12}{latency_title}   file")
     for name, probabilities in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True):
-        topology = derive(run, probabilities)
+        topology = derive(run, name, probabilities, look)
         path = run.model.tasks[name].path
         side = crop_side(run.config.data)
         seen = topology.prune((path,))
@@ -160,14 +194,21 @@ def write_topologies(run: SupernetRun, folder: Path) -> None:
     draw_topologies(folder / "topologies.png", panels)
     print("seen: blocks that reach the path of the search head; costs are theirs and the trunk's")
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
+    if look is not None:
+        for line in read_verdicts(folder):
+            print(line)
 
 
-def derive(run: SupernetRun, probabilities: Tensor) -> Topology:
-    """Return the most likely topology of one task's probabilities [B, 2], under the budget if there is one.
+def derive(run: SupernetRun, task: str, probabilities: Tensor, look: LastLook | None = None) -> Topology:
+    """Return the topology of a task that the last look found, or else the likeliest one by probabilities [B, 2].
+
+    It keeps to the budget if there is one.
 
     It has all outputs, whichever path the search head read: which ones a final network needs, its heads decide.
     """
     budget, space = run.config.search.budget, run.space
+    if look is not None:
+        return space.decode(look.findings[list(run.model.tasks).index(task)].choices)
     choices = most_likely(probabilities) if budget is None else most_likely_within(probabilities, space, budget)
     return space.decode(choices)
 

@@ -26,7 +26,6 @@ from torch import Tensor, nn, optim
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Source
 from fbnetv5.config.schema import RunConfig, SearchConfig
 from fbnetv5.data.loader import build_loader
@@ -37,9 +36,11 @@ from fbnetv5.engine.optim import set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.trainer import Trainable
 from fbnetv5.jobs.extend import require_same_network, task_names
+from fbnetv5.jobs.judge import Judged, judge
 from fbnetv5.latency.block_costs import UNITS, keep_latencies
 from fbnetv5.latency.table import LatencyTable
 from fbnetv5.search.algorithms import Draw, SearchAlgorithm
+from fbnetv5.search.estimators import effective_sample_sizes
 from fbnetv5.tasks.gates import gated
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -48,6 +49,7 @@ from fbnetv5.tasks.multitask import MultitaskNet
 class SupernetRun(Trainable[Batch]):
     """The parts of a search or a pretraining, and its iteration.
 
+    ``held_out`` are images of the training split that weights do not learn from, where there is a last look.
     ``kept`` holds the weights of the search that this one extends, by name; it is empty where it extends none.
     ``latency`` is there where it is what blocks cost.
     """
@@ -61,6 +63,7 @@ class SupernetRun(Trainable[Batch]):
     algorithm: SearchAlgorithm
     kept: Mapping[str, Tensor] = field(default_factory=dict)
     latency: LatencyTable | None = None
+    held_out: Source | None = None
 
     @property
     def duration(self) -> SearchConfig:
@@ -86,6 +89,13 @@ class SupernetRun(Trainable[Batch]):
     def weights(self) -> dict[str, Tensor]:
         """The supernet and all heads by name, those of the search that this one extends as they were."""
         return {**self.model.state_dict(), **self.kept}
+
+    def arch_lr(self, step: int) -> float:
+        """Return the rate of the logits at a step: 0 in the warm-up."""
+        search = self.config.search
+        if step < round(search.arch_start * self.num_steps):
+            return 0.0
+        return search.arch_lr * (self.rate_factor(step) if search.arch_schedule == "weights" else 1.0)
 
     def task_weight(self, name: str) -> float:
         """Return what a task's loss is multiplied by for the shared weights; its probabilities see the loss itself."""
@@ -119,6 +129,7 @@ class SupernetRun(Trainable[Batch]):
             batch_size=self.images_per_step,
             workers=config.runtime.workers,
             seed=config.seed,
+            normalisation=self.model.normalisation,
         )
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
@@ -149,19 +160,12 @@ class Outcome(NamedTuple):
     Attributes:
         losses: [T], NaN where nothing is labelled.
         scores: [T], what the architecture is compared by.
-        gate_gradients: of the losses for their gates, [T, B, O], if there are gates.
+        gate_gradients: of the scores for their gates, [T, B, O], if there are gates.
     """
 
     losses: Tensor
     scores: Tensor
     gate_gradients: Tensor | None = None
-
-
-class Judged(NamedTuple):
-    """Losses and scores of a sample by task, of the tasks that an image is labelled for."""
-
-    losses: dict[str, Tensor]
-    scores: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,8 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
     the gates' gradients after it.
 
     Returns:
-        the step's metrics: each task's loss, estimated for its own distribution, and the rate.
+        the step's metrics: each task's loss, estimated for its own distribution, its effective sample size, and the
+        rates.
 
     Raises:
         InputError: a loss or a gradient is not finite. RuntimeError: the ranks' probabilities differ.
@@ -243,15 +248,16 @@ def learn(run: SupernetRun, iteration: Iteration, losses: Tensor, scores: Tensor
     Raises:
         RuntimeError: the ranks' probabilities differ.
     """
-    search, factor = run.config.search, run.rate_factor(iteration.step)
-    arch_lr = search.arch_lr * factor if iteration.step >= search.arch_start_step else 0.0
+    arch_lr = run.arch_lr(iteration.step)
     run.algorithm.update(iteration.draw, scores, iteration.num_labelled, arch_lr)
     run.world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
 
     estimates = (iteration.weights * losses.detach().nan_to_num()).sum(dim=1).tolist()
     seen = iteration.num_labelled.sum(dim=1) > 0
+    sizes = effective_sample_sizes(iteration.weights).tolist()
     metrics = {f"loss/{name}": loss for name, loss, any_ in zip(run.model.tasks, estimates, seen, strict=True) if any_}
-    return metrics | {"lr": run.config.optimizer.lr * factor, "arch_lr": arch_lr}
+    metrics |= {f"ess/{name}": size for name, size, any_ in zip(run.model.tasks, sizes, seen, strict=True) if any_}
+    return metrics | {"lr": run.config.optimizer.lr * run.rate_factor(iteration.step), "arch_lr": arch_lr}
 
 
 def joint_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
@@ -282,50 +288,51 @@ def by_task(run: SupernetRun, losses: Mapping[str, Tensor]) -> Tensor:
 def gated_passes(run: SupernetRun, step: int, sample: int, part: Batch, draw: Draw, weights: Tensor) -> Outcome:
     """Add the gradients of a sample's share of each loss, weighted by [T]: a backward pass for each labelled task.
 
+    The gates' gradients are those of the scores; where a score is not the loss, they take a backward pass of their own.
+
     There is one forward pass if the tasks share the architecture, and one for each task otherwise. All blocks are
     computed, as much as their gates say.
     """
     assert draw.gates is not None
     names = list(run.model.tasks)
-    task_losses = torch.full((len(names),), torch.nan, dtype=torch.float64)
+    task_losses, task_scores = torch.full((2, len(names)), torch.nan, dtype=torch.float64)
     gradients = torch.zeros_like(draw.gates[:, sample])  # [T, B, O]
     for group in [names] if draw.shared else [[name] for name in names]:
         gates = draw.gates[names.index(group[0]), sample].detach()
         gates = gates.to(run.world.device, WEIGHT_DTYPES[run.config.runtime.precision]).requires_grad_()
         model = gated(run.model, group, gates)
         every_block = Topology.full(run.space.num_stages).prune(model.head_paths)
-        losses, _ = _judge(run, model, step, sample, part, every_block)
+        losses, scores = _judge(run, model, step, sample, part, every_block)
         for name, loss in losses.items():
             task, is_last = names.index(name), name == list(losses)[-1]
             factor = float(weights[task]) * run.task_weight(name)
-            gradients[task] = _backward(loss, factor, gates, keep_graph=not is_last)
-            task_losses[task] = loss.detach()
-    return Outcome(task_losses, task_losses, gradients)
+            gradients[task] = _backward(loss, scores[name], factor, gates, keep_graph=not is_last)
+            task_losses[task], task_scores[task] = loss.detach(), scores[name].detach()
+    return Outcome(task_losses, task_scores, gradients)
 
 
 def _judge(run: SupernetRun, model: MultitaskNet, step: int, sample: int, part: Batch, topology: Topology) -> Judged:
     """Run a forward pass; return losses and scores. What is random in heads is the same for all samples of a group."""
-    device, precision, seed = run.world.device, run.config.runtime.precision, run.config.seed
+    device, precision = run.world.device, run.config.runtime.precision
     images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
-    key = (step, sample // run.config.search.group)
     with autocast(device, precision):
-        with forked(seed, Purpose.HEADS, *key, device=device):
-            features = model.network(images, topology)
-            losses = model.losses(features, images, part.targets)
-        if run.config.search.compare == "loss":
-            return Judged(losses, losses)
-        with forked(seed, Purpose.SCORES, *key, device=device):
-            return Judged(losses, model.scores(features, images, part.targets, losses))
+        features = model.network(images, topology)
+    group, gated_model = sample // run.config.search.group, model is not run.model
+    return judge(model, features, images, part.targets, run.config, step, group, differentiable=gated_model)
 
 
-def _backward(loss: Tensor, factor: float, gates: Tensor, *, keep_graph: bool) -> Tensor:
-    """Add the gradient of factor x loss to the weights'; return that of the loss itself for its gates [B, O]."""
-    if factor == 0:  # of the weights' gradient nothing would be left, of the gates' nothing to divide
-        return torch.autograd.grad(loss, gates, retain_graph=keep_graph)[0].cpu().double()
-    gates.grad = None
-    (loss * factor).backward(retain_graph=keep_graph)
-    assert gates.grad is not None
-    return gates.grad.cpu().double() / factor
+def _backward(loss: Tensor, score: Tensor, factor: float, gates: Tensor, *, keep_graph: bool) -> Tensor:
+    """Add the gradient of factor x loss to the weights'; return that of the score for its gates [B, O]."""
+    if score is loss and factor != 0:  # one backward pass is enough
+        gates.grad = None
+        (loss * factor).backward(retain_graph=keep_graph)
+        assert gates.grad is not None
+        return gates.grad.cpu().double() / factor
+    adds_to_weights = factor != 0
+    gradient = torch.autograd.grad(score, gates, retain_graph=keep_graph or adds_to_weights)[0]
+    if adds_to_weights:
+        (loss * factor).backward(retain_graph=keep_graph)
+    return gradient.cpu().double()
 
 
 def _with_gradient(losses: Tensor, draw: Draw, outcomes: Sequence[Outcome], world: World, step: int) -> Tensor:

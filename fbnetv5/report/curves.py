@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fbnetv5.engine.log import UNTOLD
 from fbnetv5.report.line_chart import Chart, Points, line_chart
 from fbnetv5.report.run_folder import RunFolder
 
@@ -90,12 +91,16 @@ def _settling(run: RunFolder) -> list[Chart]:
 
 def _start(run: RunFolder) -> tuple[float, str] | None:
     """Where the warm-up of a search ends."""
-    step = run.get("search.arch_start_step")
-    return (float(step), MARK) if run.get("job") == "search" and isinstance(step, int) else None
+    share, steps = run.get("search.arch_start"), run.get("search.steps")
+    if run.get("job") != "search" or not isinstance(share, float) or not isinstance(steps, int):
+        return None
+    return float(round(share * steps)), MARK
 
 
 def _named(key: str) -> str:
     """A metric's name for people: of ``loss/det`` det, of ``loss_box_reg`` box reg."""
     if key == "loss":
         return "total"
+    if key.startswith(UNTOLD):
+        return f"effective samples, {key.removeprefix(UNTOLD)}"
     return RATES.get(key) or re.sub(r"^loss[/_]", "", key).replace("_", " ")

@@ -19,6 +19,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.engine.log import METRICS, PROBABILITIES
 from fbnetv5.report.history import History
+from fbnetv5.report.task_look import LAST_LOOK, TaskLook, read_looks
 
 CONFIG = "config.yaml"
 FINAL_METRICS = "metrics.json"
@@ -51,6 +52,7 @@ class RunFolder:
         histories: the probabilities over time, by task.
         infos: what the files of topologies say of where they come from, by task; none before the end of a search.
         topologies: those of them that hold one, by task.
+        looks: what the last look found, by task; none where there was none.
         metrics: what metrics.json says was measured; empty where it is missing, as is ``model``.
         model: what metrics.json says of the model: family and blocks, or network; head, input_size, macs, params.
         trained: the topology of a trained model.
@@ -65,6 +67,7 @@ class RunFolder:
     histories: Mapping[str, History]
     infos: Mapping[str, Mapping[str, Any]]
     topologies: Mapping[str, FoundTopology]
+    looks: Mapping[str, TaskLook]
     metrics: Mapping[str, float]
     model: Mapping[str, Any]
     trained: Topology | None
@@ -132,6 +135,7 @@ def read_folder(folder: str | Path) -> RunFolder:
         histories=_histories(_text(path / PROBABILITIES, damaged)),
         infos={_task(file): info for file, info in infos.items()},
         topologies=_topologies(infos),
+        looks=read_looks(_read(path / LAST_LOOK, json.loads, damaged)),
         metrics=finite(final.get("metrics")),
         model=_mapping(final.get("model")),
         trained=_trained(_read(path / MODEL, json.loads, damaged)),

@@ -9,13 +9,14 @@ from markupsafe import Markup
 
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.families import get_family
-from fbnetv5.archs.topology import Topology
+from fbnetv5.archs.topology import ALL_PATHS, Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.report.curves import VALIDATION, overall, series, validations
 from fbnetv5.report.history import History
 from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.run_folder import RunFolder
-from fbnetv5.report.topology_svg import fingerprint_svg, history_svg, topology_svg
+from fbnetv5.report.task_look import TaskLook
+from fbnetv5.report.topology_svg import fingerprint_svg, history_svg, topology_svg, worth_svg
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Found:
     history: History | None
     is_final: bool
     latency_ms: float | None = None
+    look: TaskLook | None = None
 
     @property
     def picture(self) -> Markup:
@@ -54,6 +56,14 @@ class Found:
     def movements(self) -> Markup | None:
         """The probabilities over time."""
         return None if self.history is None else history_svg(self.history)
+
+    @property
+    def worth(self) -> Markup | None:
+        """What each block is worth, by the last look."""
+        stages = self.selected.num_stages
+        if self.look is None or len(self.look.worth) != len(ALL_PATHS) * stages:
+            return None
+        return worth_svg(self.task, stages, self.look)
 
 
 def found_topologies(run: RunFolder) -> list[Found]:
@@ -72,7 +82,9 @@ def found_topologies(run: RunFolder) -> list[Found]:
         cost, whole = _cost(run, seen), _cost(run, Topology.full(selected.num_stages))
         share = cost.macs / whole.macs if cost and whole else None
         latency_ms = None if derived is None else derived.latency_ms
-        entries.append(Found(task, selected, seen, cost, share, history, derived is not None, latency_ms))
+        entries.append(
+            Found(task, selected, seen, cost, share, history, derived is not None, latency_ms, run.looks.get(task))
+        )
     return entries
 
 

@@ -19,6 +19,7 @@ from matplotlib.path import Path as Curve
 from fbnetv5.archs.topology import ALL_PATHS, Block, Topology
 from fbnetv5.report.history import History
 from fbnetv5.report.style import DOWN, EDGE, FAINT, GHOST, GREY, INK, PATH_COLOURS, SELECT, SKIP, UNSEEN, UP
+from fbnetv5.report.task_look import TaskLook
 from fbnetv5.report.topology_parts import Kind, Line, State, box_states, lines
 
 NUMBERS = 0.1  # from the stages' numbers to what stands below them
@@ -175,6 +176,20 @@ def draw_history(axes: Axes, cells: Cells, history: History) -> None:
         line = ([x + 0.04, x + width - 0.04], values * 2) if count == 1 else ([x + place for place in across], values)
         axes.add_artist(Line2D(*line, color=colour, linewidth=1, clip_on=False))
         axes.text(x + width / 2, y + height - 0.085, f"{last:.2f}", TEXT, ha="center", color=INK, weight=weight)
+
+
+def draw_worth(axes: Axes, cells: Cells, num_stages: int, look: TaskLook) -> None:
+    """Draw what each block is worth, and its error below; a cell is tinted if the worth can be told from zero."""
+    _draw_numbers(axes, cells, num_stages, strides=True)
+    (width, height), largest = cells.size, max(map(abs, look.worth)) or 1.0
+    for slot, (worth, error, decided) in enumerate(zip(look.worth, look.errors, look.decided, strict=True)):
+        x, y = cells.place((1 + slot // 4, slot % 4))
+        ground = (SELECT if worth > 0 else SKIP, 0.1 + 0.5 * abs(worth) / largest) if decided else GHOST
+        axes.add_artist(Rectangle((x, y), width, height, facecolor=ground, edgecolor="white", lw=1.2, clip_on=False))
+        weight = "bold" if decided and worth > 0 else "normal"
+        middle, ink = x + width / 2, INK if decided else GREY
+        axes.text(middle, y + 0.36 * height, f"{worth:+.2f}", TEXT, ha="center", color=ink, weight=weight)
+        axes.text(middle, y + 0.75 * height, f"\u00b1{error:.2f}", TEXT, ha="center", fontsize=6.5)
 
 
 def _draw_numbers(axes: Axes, cells: Cells, num_stages: int, *, strides: bool) -> None:

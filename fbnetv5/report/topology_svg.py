@@ -10,6 +10,7 @@ from fbnetv5.archs.topology import ALL_PATHS, Topology
 from fbnetv5.report.history import History
 from fbnetv5.report.style import styled
 from fbnetv5.report.svg import inline
+from fbnetv5.report.task_look import TaskLook
 from fbnetv5.report.topology_drawing import (
     BOX,
     Boxes,
@@ -17,6 +18,7 @@ from fbnetv5.report.topology_drawing import (
     draw_box,
     draw_history,
     draw_topology,
+    draw_worth,
     inch_axes,
 )
 from fbnetv5.report.topology_parts import box_states, described
@@ -41,13 +43,18 @@ def topology_svg(name: str, topology: Topology) -> Markup:
 def history_svg(history: History) -> Markup:
     """Draw each block's probability over time, in the columns of the topology."""
     figure = Figure(figsize=(WIDTH, HEADER + len(ALL_PATHS) * CELL + 0.01))
-    boxes = _boxes(history.num_stages)
-    pitch = boxes.pitch[0]
-    cells = Cells((boxes.centre((1, 0))[0] - pitch / 2, HEADER), (pitch, CELL))
-    draw_history(_bare_axes(figure), cells, history)
+    draw_history(_bare_axes(figure), _cells(history.num_stages, CELL), history)
     first, last = history.records[0][0], history.last_step
     said = f"Probability that each block is selected for {history.task}, from step {first} to {last}"
     return inline(figure, said)
+
+
+@styled
+def worth_svg(task: str, num_stages: int, look: TaskLook) -> Markup:
+    """Draw what each block is worth, with its error, in the columns of the topology."""
+    figure = Figure(figsize=(WIDTH, HEADER + len(ALL_PATHS) * ROW + 0.01))
+    draw_worth(_bare_axes(figure), _cells(num_stages, ROW), num_stages, look)
+    return inline(figure, f"What each block is worth for {task}")
 
 
 @styled
@@ -64,6 +71,13 @@ def fingerprint_svg(topology: Topology) -> Markup:
 
 def _boxes(num_stages: int) -> Boxes:
     return Boxes.at((LABELS, HEADER), ((WIDTH - LABELS - RIGHT) / (num_stages + 1 + BOX), ROW))
+
+
+def _cells(num_stages: int, height: float) -> Cells:
+    """Return the places of numbers of blocks, in the columns of the topology."""
+    boxes = _boxes(num_stages)
+    pitch = boxes.pitch[0]
+    return Cells((boxes.centre((1, 0))[0] - pitch / 2, HEADER), (pitch, height))
 
 
 def _bare_axes(figure: Figure) -> Axes:

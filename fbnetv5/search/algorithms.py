@@ -10,10 +10,10 @@ Shapes: T tasks, N architectures of an iteration, B slots, O options.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
@@ -21,7 +21,7 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import LossHistory, importance_weights, reinforce_gradient, weighted_mean
 from fbnetv5.search.groups import disarm_gradient, draw_pairs, log_pair_probability, mean_of_others, pair_weights
-from fbnetv5.search.space import SearchSpace, relative_costs
+from fbnetv5.search.space import CostTerm, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,16 @@ class Draw:
 class SearchAlgorithm(Protocol):
     """A search method, built as ``Method(space, num_tasks=T, num_samples=N, seed=seed, **options)``.
 
-    Where architectures come in groups of more than one, ``group=g`` is given as well.
+    A method that takes ``group`` is given how many neighbours among the N see the same images as well.
 
     Draws are keyed by (seed, step, sample), see ``fbnetv5.base.seeding``, so that all processes and resumed runs agree.
     """
 
     distribution: ArchitectureDistribution
     """The tasks' probabilities: recorded, compared between processes, and what the topologies are derived from."""
+
+    cost_term: CostTerm
+    """What cost adds to a score; ``CostTerm()`` where it adds nothing."""
 
     def draw(self, step: int) -> Draw:
         """Return the N architectures to run at this step, or N for each task."""
@@ -76,7 +79,8 @@ class SearchAlgorithm(Protocol):
 class MultitaskReinforce:
     """FBNetV5's algorithm 4: importance sampling from a shared proxy, REINFORCE for every task's distribution.
 
-    ``draws`` and ``baseline`` say how the N architectures of an iteration are drawn and what a score is compared with:
+    ``draws`` and ``baseline`` say how the N architectures of an iteration are drawn and what a score is compared with.
+    By default they and ``deviation`` are what is best of what ``group`` allows:
 
     ===========  ========  ==============================================================================
     draws        baseline
@@ -93,10 +97,10 @@ class MultitaskReinforce:
         num_samples: N, architectures an iteration over all processes.
         group: neighbours among them that see the same images.
         seed: of the draws, which are keyed by (seed, step, sample or pair).
-        draws: ``independent`` or ``pairs``.
-        baseline: ``weighted``, ``others`` or ``history``.
+        draws: ``independent``, ``pairs``, or ``auto``: pairs where groups are even and slots have two options.
+        baseline: ``weighted``, ``others``, ``history``, or ``auto``: others where there are groups, else weighted.
         deviation: what a score's deviation is that it is divided by: ``all`` scores of the last ``window`` iterations,
-            as in the paper, or that ``within`` groups, of the architectures alone.
+            as in the paper, that ``within`` groups, of the architectures alone, or ``auto``: within where there are.
         cost_weight: lambda, the weight of the cost term beside the normalised score.
         cost_target: share of the dearest architecture's cost up to which cost is free.
         window: iterations over which a task's score is normalised.
@@ -113,24 +117,25 @@ class MultitaskReinforce:
         num_samples: int,
         seed: int,
         group: int = 1,
-        draws: Literal["independent", "pairs"] = "independent",
-        baseline: Literal["weighted", "others", "history"] = "weighted",
-        deviation: Literal["all", "within"] = "all",
+        draws: Literal["auto", "independent", "pairs"] = "auto",
+        baseline: Literal["auto", "weighted", "others", "history"] = "auto",
+        deviation: Literal["auto", "all", "within"] = "auto",
         cost_weight: float = 1.0,
         cost_target: float = 0.5,
         window: int = 200,
     ) -> None:
-        _check_comparison(space, num_samples, group, draws, baseline, deviation)
+        chosen_draws, chosen_baseline = _settled(space, group, draws, baseline)
+        chosen_deviation = deviation if deviation != "auto" else "within" if group > 1 else "all"
+        _check_comparison(space, num_samples, group, chosen_draws, chosen_baseline, chosen_deviation)
         check_options(cost_weight, window)
         self.space = space
         self.num_samples = num_samples
         self.group = group
         self.seed = seed
-        self.draws = draws
-        self.baseline = baseline
-        self.deviation = deviation
-        self.cost_weight = cost_weight
-        self.cost_target = cost_target
+        self.draws = chosen_draws
+        self.baseline = chosen_baseline
+        self.deviation = chosen_deviation
+        self.cost_term = CostTerm(cost_weight, cost_target)
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
         self.history = LossHistory(num_tasks, window)
 
@@ -146,7 +151,7 @@ class MultitaskReinforce:
 
     def update(self, draw: Draw, losses: Tensor, num_labelled: Tensor, lr: float) -> None:
         """Step the logits down the gradient of the normalised score plus the cost term."""
-        costs = (relative_costs(self.space, draw.choices) - self.cost_target).clamp(min=0)  # [N]
+        costs = self.cost_term.of(self.space, draw.choices)  # [N]
         self.history.add(losses, num_labelled > 0, costs)
         if lr == 0:
             return
@@ -154,24 +159,24 @@ class MultitaskReinforce:
         probabilities = self.distribution.probabilities()
         if self.draws == "pairs":
             weights = pair_weights(log_pair_probability(probabilities, draw.choices), num_labelled[:, 0::2])
-            scores = losses.masked_fill(num_labelled == 0, 0.0) * scale + self.cost_weight * costs
+            scores = losses.masked_fill(num_labelled == 0, 0.0) * scale + costs
             gradient = disarm_gradient(weights, scores, draw.choices, probabilities)
         else:
             weights = self.loss_weights(draw, num_labelled)
             costs = costs.expand_as(losses)
-            advantages = (losses - self._baseline(weights, losses, self.history.mean())) * scale
-            advantages += self.cost_weight * (costs - self._baseline(weights, costs, self.history.mean_cost()))
+            advantages = (losses - self._baseline(weights, losses, self.history.mean)) * scale
+            advantages += costs - self._baseline(weights, costs, self.history.mean_cost)
             gradient = reinforce_gradient(weights, advantages, draw.choices, probabilities)
         enough = self.history.num_samples() >= 2  # [T]
         self.distribution.descend(gradient * enough[:, None, None], lr)
 
-    def _baseline(self, weights: Tensor, values: Tensor, mean: Tensor) -> Tensor:
+    def _baseline(self, weights: Tensor, values: Tensor, mean: Callable[[], Tensor]) -> Tensor:
         """Return what values [T, N] are compared with; ``mean`` is that of the last iterations, [T] or one for all."""
         if self.baseline == "weighted":
             return weighted_mean(weights, values)[:, None]
         if self.baseline == "others":
             return mean_of_others(values, self.group)
-        return mean.expand(len(values))[:, None]
+        return mean().expand(len(values))[:, None]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the logits and the history of scores."""
@@ -181,6 +186,15 @@ class MultitaskReinforce:
         """Restore a state; see :meth:`state_dict`."""
         self.distribution.logits = state["logits"]
         self.history.load_state_dict(state["history"])
+
+
+def _settled(space: SearchSpace, group: int, draws: str, baseline: str) -> tuple[str, str]:
+    """Return draws and baseline, ``auto`` replaced."""
+    if draws == "auto":
+        draws = "pairs" if group % 2 == 0 and set(space.num_options) == {2} else "independent"
+    if baseline == "auto":
+        baseline = "others" if group > 1 else "weighted"
+    return draws, baseline
 
 
 def _check_comparison(
@@ -215,12 +229,13 @@ class RandomSampling:
     def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int, group: int = 1) -> None:
         self.num_samples = num_samples
         self.seed = seed
+        self.cost_term = CostTerm()
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
 
     def draw(self, step: int) -> Draw:
         """Draw N architectures uniformly."""
-        keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
-        return Draw(torch.stack([self.distribution.sample_task(0, generator(self.seed, *key)) for key in keys]))
+        rngs = [generator(self.seed, Purpose.ARCHITECTURES, step, sample) for sample in range(self.num_samples)]
+        return Draw(self.distribution.sample_tasks([0] * self.num_samples, rngs))
 
     def loss_weights(self, draw: Draw, num_labelled: Tensor) -> Tensor:
         """Return the share of a task's labelled images that each sample holds, [T, N]."""
@@ -239,8 +254,8 @@ class RandomSampling:
 
 def draw_proxy(distribution: ArchitectureDistribution, num_samples: int, seed: int, step: int) -> Tensor:
     """Draw architectures from q, int64 [N, B], keyed by (seed, step, sample)."""
-    keys = [(Purpose.ARCHITECTURES, step, sample) for sample in range(num_samples)]
-    return torch.stack([distribution.sample_proxy(generator(seed, *key)) for key in keys])
+    rngs = [generator(seed, Purpose.ARCHITECTURES, step, sample) for sample in range(num_samples)]
+    return distribution.sample_proxies(rngs)
 
 
 def check_options(cost_weight: float, window: int) -> None:

@@ -23,7 +23,7 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.algorithms import Draw, check_options, draw_proxy
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.estimators import LossHistory, importance_weights, through_softmax, weighted_mean
-from fbnetv5.search.space import SearchSpace, relaxed_costs
+from fbnetv5.search.space import CostTerm, SearchSpace
 
 
 class Differentiable(ABC):
@@ -58,8 +58,7 @@ class Differentiable(ABC):
         self.space = space
         self.num_samples = num_samples
         self.seed = seed
-        self.cost_weight = cost_weight
-        self.cost_target = cost_target
+        self.cost_term = CostTerm(cost_weight, cost_target)
         self.distribution = ArchitectureDistribution(num_tasks, space.num_options)
         self.history = LossHistory(num_tasks, window)
 
@@ -84,8 +83,8 @@ class Differentiable(ABC):
         if lr == 0:
             return
         assert draw.gates is not None
-        costs = F.relu(relaxed_costs(self.space, draw.gates) - self.cost_target)  # [T, N]
-        normalised = losses * self.history.scale()[:, None] + self.cost_weight * costs
+        costs = self.cost_term.relaxed(self.space, draw.gates)  # [T, N]
+        normalised = losses * self.history.scale()[:, None] + costs
         objective = weighted_mean(self.loss_weights(draw, num_labelled), normalised)  # [T]
         enough = self.history.num_samples() >= 2  # [T]
         (gradient,) = torch.autograd.grad((objective * enough).sum(), draw.gates)  # [T, N, B, O]

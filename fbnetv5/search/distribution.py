@@ -52,14 +52,24 @@ class ArchitectureDistribution:
 
     def sample_task(self, task: int, generator: torch.Generator) -> Tensor:
         """Draw an architecture from p_task; int64 [B]."""
-        uniform = torch.rand(len(self.num_options), 1, generator=generator, dtype=torch.float64)
-        cumulative = self.probabilities()[task].cumsum(dim=-1)[:, :-1]  # the last border is 1, up to rounding
+        return self.sample_tasks([task], [generator])[0]
+
+    def sample_tasks(self, tasks: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw an architecture from each p_task by its generator; int64 [N, B]."""
+        uniform = torch.empty(len(tasks), len(self.num_options), 1, dtype=torch.float64)
+        for own, generator in zip(uniform, generators, strict=True):
+            torch.rand(own.shape, generator=generator, dtype=torch.float64, out=own)
+        cumulative = self.probabilities().cumsum(dim=-1)[list(tasks), :, :-1]  # the last border is 1, up to rounding
         return (uniform >= cumulative).sum(dim=-1).minimum(torch.tensor(self.num_options) - 1)
 
     def sample_proxy(self, generator: torch.Generator) -> Tensor:
         """Draw an architecture from q: a task uniformly, then from its distribution; int64 [B]."""
-        task = int(torch.randint(self.num_tasks, (), generator=generator))
-        return self.sample_task(task, generator)
+        return self.sample_proxies([generator])[0]
+
+    def sample_proxies(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw an architecture from q by each generator; int64 [N, B]."""
+        tasks = [int(torch.randint(self.num_tasks, (), generator=generator)) for generator in generators]
+        return self.sample_tasks(tasks, generators)
 
     def descend(self, gradient: Tensor, lr: float) -> None:
         """Take the step theta <- theta - lr gradient, [T, B, O], and keep every logit within +-2."""

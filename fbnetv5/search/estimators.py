@@ -6,6 +6,7 @@ Shapes: T tasks, N architectures of an iteration, B slots, O options. All pure f
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Any
 
@@ -30,6 +31,11 @@ def importance_weights(log_ratio: Tensor, num_labelled: Tensor) -> Tensor:
     """
     weights = (log_ratio + num_labelled.to(log_ratio.dtype).log()).softmax(dim=1)
     return weights.masked_fill(num_labelled.sum(dim=1, keepdim=True) == 0, 0.0)
+
+
+def effective_sample_sizes(weights: Tensor) -> Tensor:
+    """Return how many equally weighted samples say as much as those of weights [T, N], [T]; 0 without any (Kish)."""
+    return (weights.sum(dim=1).square() / weights.square().sum(dim=1)).nan_to_num()
 
 
 def weighted_mean(weights: Tensor, values: Tensor) -> Tensor:
@@ -75,31 +81,41 @@ class LossHistory:
         self.num_tasks = num_tasks
         self._losses: deque[Tensor] = deque(maxlen=window)  # [T, N] each, NaN where unlabelled
         self._costs: deque[Tensor] = deque(maxlen=window)  # [N] each
+        self._variances: deque[Tensor] = deque(maxlen=window)  # [T] each, within groups of
+        self._group = 1
+        self._unmeasured = 0  # iterations, the last ones, whose variances are still to come
+        self._joined: Tensor | None = None  # the losses of all iterations, [T, all N]; None where they have changed
 
     def add(self, losses: Tensor, labelled: Tensor, costs: Tensor | None = None) -> None:
         """Remember an iteration: losses [T, N] where labelled (bool [T, N]); costs [N], for :meth:`mean_cost`."""
         self._losses.append(losses.masked_fill(~labelled, torch.nan))
+        self._joined = None
+        self._unmeasured = min(self._unmeasured + 1, len(self._losses))
         if costs is not None:
             self._costs.append(costs)
 
     def num_samples(self) -> Tensor:
         """Return how many labelled samples there are of each task, int64 [T]."""
-        return (~torch.cat(tuple(self._losses), dim=1).isnan()).sum(dim=1)
+        return (~self._all().isnan()).sum(dim=1)
 
     def mean(self) -> Tensor:
         """Return the mean loss of each task, [T]; NaN without a labelled sample."""
-        return torch.cat(tuple(self._losses), dim=1).nanmean(dim=1)
+        return self._all().nanmean(dim=1)
 
     def deviation(self) -> Tensor:
         """Return the standard deviation of each task's loss (n - 1 in the denominator), [T]; NaN below two samples."""
-        rows = torch.cat(tuple(self._losses), dim=1)
-        return torch.stack(
-            [row[~row.isnan()].std() if (~row.isnan()).sum() > 1 else row.new_tensor(torch.nan) for row in rows]
-        )
+        rows = [row[~row.isnan()] for row in self._all()]
+        return torch.stack([row.std() if len(row) > 1 else row.new_tensor(torch.nan) for row in rows])
 
     def deviation_within(self, group: int) -> Tensor:
         """Return the root of the mean variance within groups of ``group`` neighbours, [T]; NaN without any."""
-        return torch.stack([variance_within_groups(one, group) for one in self._losses]).nanmean(dim=0).sqrt()
+        if group != self._group:
+            self._group, self._unmeasured = group, len(self._losses)
+            self._variances.clear()
+        for one in itertools.islice(self._losses, len(self._losses) - self._unmeasured, None):
+            self._variances.append(variance_within_groups(one, group))
+        self._unmeasured = 0
+        return torch.stack(tuple(self._variances)).nanmean(dim=0).sqrt()
 
     def scale(self, group: int | None = None) -> Tensor:
         """Return what normalises each task's loss, [T]; 0 for losses that never differ.
@@ -113,6 +129,11 @@ class LossHistory:
         """Return the mean cost term of all samples, a scalar."""
         return torch.cat(tuple(self._costs)).mean()
 
+    def _all(self) -> Tensor:
+        if self._joined is None:
+            self._joined = torch.cat(tuple(self._losses), dim=1)
+        return self._joined
+
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`load_state_dict` restores exactly."""
         return {"losses": list(self._losses), "costs": list(self._costs)}
@@ -121,5 +142,7 @@ class LossHistory:
         """Restore a state; see :meth:`state_dict`."""
         self._losses.clear()
         self._losses.extend(state["losses"])
+        self._variances.clear()
+        self._unmeasured, self._joined = len(self._losses), None
         self._costs.clear()
         self._costs.extend(state["costs"])

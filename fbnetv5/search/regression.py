@@ -1,8 +1,8 @@
-"""What each option is worth: a ridge regression of scores on choices, and the best architecture that it knows.
+"""What each option is worth: a ridge regression of scores on choices.
 
-A score is taken for a sum over slots and, where leave-one-out says that they help, over pairs of slots. Both parts have
-a penalty of their own, the pair that predicts left-out scores best among :data:`PENALTIES`; the penalty of pairs may be
-infinite. With few scores this is far better than the best score that was seen, whose noise chose it.
+A score is taken for a sum over slots and, where leave-one-out is sure that they help, over pairs of slots. Both parts
+have a penalty of their own, the pair that predicts left-out scores best among :data:`PENALTIES`; the penalty of pairs
+may be infinite. With few scores this is far better than the best score that was seen, whose noise chose it.
 
 Shapes: M scored architectures, B slots, O options of the slot that has most.
 """
@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
-from fbnetv5.base.errors import InputError
-from fbnetv5.search.space import SearchSpace
-
-PENALTIES = (
-    (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),  # of slots
-    (3.0, 10.0, 30.0, 100.0, 300.0, math.inf),  # of pairs
+PENALTIES = (  # powers of the root of ten, so that few ratios of the two have to be decomposed
+    tuple(10 ** (power / 2) for power in range(-1, 5)),  # of slots: 0.3 to 100
+    (*(10 ** (power / 2) for power in range(1, 6)), math.inf),  # of pairs: 3 to 300
 )
+SURE = 2.0  # standard errors
 Array = npt.NDArray[np.float64]
 
 
@@ -37,13 +34,15 @@ class Worth:
     Attributes:
         options: [B, O] what each option adds to the score, beside the mean of its slot's; 0 where there is none.
         pairs: [B, O, B, O] what two options of different slots add together, symmetric; 0 without pairs.
-        mean: of the scores.
+        num_options: of each slot.
+        mean: of the scores, over all architectures.
         spread_errors: [B] standard errors of what lies between the dearest and the best option of each slot.
         left_out_error: root mean square of what is missed of a score that was left out.
     """
 
     options: Tensor
     pairs: Tensor
+    num_options: tuple[int, ...]
     mean: float
     spread_errors: Tensor
     left_out_error: float
@@ -56,13 +55,14 @@ class Worth:
         paired = chosen.gather(3, choices[:, None, :, None].expand(*chosen.shape[:3], 1)).sum(dim=(1, 2, 3))
         return self.mean + single + 0.5 * paired
 
-    def decided(self, num_errors: float = 2.0) -> Tensor:
-        """Return for each slot whether its options differ by more than their errors, bool [B].
-
-        A slot that is not decided is free: by these scores none of its options is better.
-        """
-        spread = self.options.amax(dim=1) - self.options.amin(dim=1)
-        return spread > num_errors * self.spread_errors
+    def deviation(self) -> float:
+        """Return the deviation of the predicted scores over all architectures, each equally likely."""
+        singles = [row[:count].square().mean() for row, count in zip(self.options, self.num_options, strict=True)]
+        pairs = [
+            self.pairs[one, : self.num_options[one], two, : self.num_options[two]].square().mean()
+            for one, two in itertools.combinations(range(len(self.num_options)), 2)
+        ]
+        return float(torch.stack(singles + pairs).sum().sqrt())
 
 
 def fit_worth(
@@ -81,134 +81,109 @@ def fit_worth(
     """
     if len(scores) < 3:
         raise ValueError(f"{len(scores)} scores say nothing of their noise: at least 3")
-    features = _Features(num_options)
+    features = _Features(num_options, pairs=any(math.isfinite(penalty) for penalty in penalties[1]))
     design, target = features.of(choices.numpy()), scores.double().numpy()
     centre, mean = design.mean(axis=0), float(target.mean())
     design, target = design - centre, target - mean
-    fits = [_ridge(design, target, features.penalty(*pair)) for pair in itertools.product(*penalties)]
-    best = min(fits, key=lambda fit: fit.press)
+    best = _ridge(design, target, features.penalty(*_best_penalties(design, target, features, penalties)))
     mean -= float(centre @ best.coefficients)
     options, pairs = features.split(best.coefficients)
-    contrasts = [best.error_of(*features.extremes(best.coefficients, slot)) for slot in range(len(num_options))]
-    return Worth(options, pairs, mean, torch.tensor(contrasts, dtype=torch.float64), math.sqrt(best.press))
-
-
-def best_within(worth: Worth, space: SearchSpace, budget: float | None = None) -> tuple[int, ...]:
-    """Return the architecture of the lowest predicted score whose cost is at most ``budget``, exactly.
-
-    It is solved as an integer programme, in which the product of two choices is a variable of its own.
-
-    Args:
-        worth: of the space's options.
-        space: costs the options; every chosen option counts, also of blocks that pruning would drop.
-        budget: in the unit of the space's costs; None for no limit.
-
-    Raises:
-        InputError: even the cheapest architecture costs more.
-    """
-    cheapest = sum(min(row) for row in space.option_costs)
-    if budget is not None and budget < cheapest:
-        raise InputError(f"no architecture fits the budget of {budget:,}: the cheapest costs {cheapest:,}")
-    singles = [(slot, option) for slot, count in enumerate(space.num_options) for option in range(count)]
-    place = {single: number for number, single in enumerate(singles)}
-    products = [
-        (one, two) for one, two in itertools.combinations(singles, 2) if one[0] != two[0] and worth.pairs[one + two]
-    ]
-    costs = np.array([space.option_costs[slot][option] for slot, option in singles])
-    frugality = 1e-9 * costs / max(float(costs.sum()), 1.0)  # of equally good options, the cheaper one
-    gain = np.array([float(worth.options[single]) for single in singles]) + frugality
-    gain = np.concatenate([gain, [float(worth.pairs[one + two]) for one, two in products]])
-    size, width = len(singles), len(gain)
-    rows = [
-        _row(width, {place[single]: 1.0 for single in singles if single[0] == slot})
-        for slot in range(len(space.num_options))
-    ]
-    constraints = [LinearConstraint(np.array(rows), 1, 1)]
-    if budget is not None:
-        constraints.append(LinearConstraint(_row(width, dict(enumerate(costs))), ub=budget))
-    links, lower, upper = [], [], []
-    for number, (one, two) in enumerate(products, start=size):
-        for member in (one, two):  # a product is at most each of its factors
-            links.append(_row(width, {number: 1.0, place[member]: -1.0}))
-            lower.append(-np.inf)
-            upper.append(0.0)
-        links.append(_row(width, {number: 1.0, place[one]: -1.0, place[two]: -1.0}))  # and 1 where both are
-        lower.append(-1.0)
-        upper.append(np.inf)
-    if links:
-        constraints.append(LinearConstraint(np.array(links), lower, upper))
-    integrality = np.concatenate([np.ones(size), np.zeros(width - size)])
-    solution = milp(
-        gain, integrality=integrality, bounds=Bounds(0, 1), constraints=constraints, options={"mip_rel_gap": 0.0}
+    errors = [best.error_of(contrast) for contrast in features.spreads(options)]
+    return Worth(
+        options, pairs, tuple(num_options), mean, torch.tensor(errors, dtype=torch.float64), math.sqrt(best.press)
     )
-    if not solution.success:
-        raise RuntimeError(f"the integer programme was not solved: {solution.message}")
-    chosen = [singles[number] for number in np.flatnonzero(solution.x[:size] > 0.5)]
-    return tuple(option for _, option in sorted(chosen))
+
+
+def _best_penalties(
+    design: Array, target: Array, features: _Features, penalties: Sequence[Sequence[float]]
+) -> tuple[float, float]:
+    """Return the penalties of slots and of pairs that predict left-out targets best.
+
+    There are pairs only where they predict surely better: by more than :data:`SURE` standard errors. Penalties of the
+    same ratio share a decomposition, which is what costs.
+    """
+    by_ratio: dict[float, list[tuple[float, float]]] = {}
+    for of_slots, of_pairs in itertools.product(*penalties):
+        by_ratio.setdefault(round(of_pairs / of_slots, 9), []).append((of_slots, of_pairs))
+    found: list[tuple[tuple[float, float], Array]] = []  # with the squares of left-out residuals, [M]
+    for same in by_ratio.values():
+        decomposed = _Decomposed.of(design, features.penalty(*same[0]))
+        missed = decomposed.missed(target, [of_slots / same[0][0] for of_slots, _ in same])
+        found += list(zip(same, missed.T, strict=True))
+    best = min(found, key=lambda one: float(one[1].mean()))
+    plain = [one for one in found if math.isinf(one[0][1])]
+    if plain and math.isfinite(best[0][1]):
+        simpler = min(plain, key=lambda one: float(one[1].mean()))
+        saved = simpler[1] - best[1]
+        if saved.mean() <= SURE * saved.std() / math.sqrt(len(saved)):
+            return simpler[0]
+    return best[0]
 
 
 class _Features:
-    """Columns of the regression: for each option of each slot, then for each two options of different slots."""
+    """Columns of the regression: orthonormal contrasts of each slot's options, then products of two slots' contrasts.
 
-    def __init__(self, num_options: Sequence[int]) -> None:
+    O options have O - 1 contrasts. A ridge on them is that on O columns, an option less the share of its slot's each,
+    and that on pairs alike.
+    """
+
+    def __init__(self, num_options: Sequence[int], pairs: bool) -> None:
         self.num_options = tuple(num_options)
-        self.starts = np.concatenate([[0], np.cumsum(self.num_options)])
+        self.contrasts = [_contrasts(count) for count in self.num_options]
+        self.starts = np.concatenate([[0], np.cumsum([count - 1 for count in self.num_options])])
         self.num_single = int(self.starts[-1])
-        self.blocks = list(itertools.combinations(range(len(self.num_options)), 2))
+        self.pairs = list(itertools.combinations(range(len(self.num_options)), 2)) if pairs else []
 
     def of(self, choices: npt.NDArray[np.int64]) -> Array:
-        """Return the columns of choices [M, B]: options less the share of their slot's, and products of these."""
-        single = np.zeros((len(choices), self.num_single))
-        for slot, count in enumerate(self.num_options):
-            single[:, self.starts[slot] : self.starts[slot + 1]] = np.eye(count)[choices[:, slot]] - 1 / count
-        parts = [single]
-        for one, two in self.blocks:
-            left, right = single[:, self._columns(one)], single[:, self._columns(two)]
-            parts.append((left[:, :, None] * right[:, None, :]).reshape(len(choices), -1))
-        return np.concatenate(parts, axis=1)
+        """Return the columns of choices [M, B]."""
+        single = [contrasts[choices[:, slot]] for slot, contrasts in enumerate(self.contrasts)]
+        paired = [
+            (single[one][:, :, None] * single[two][:, None, :]).reshape(len(choices), -1) for one, two in self.pairs
+        ]
+        return np.concatenate([*single, *paired], axis=1)
 
     def penalty(self, of_slots: float, of_pairs: float) -> Array:
         """Return the penalty of each column."""
-        num_pairs = sum(self.num_options[one] * self.num_options[two] for one, two in self.blocks)
+        num_pairs = sum((self.num_options[one] - 1) * (self.num_options[two] - 1) for one, two in self.pairs)
         return np.concatenate([np.full(self.num_single, of_slots), np.full(num_pairs, of_pairs)])
-
-    def table(self, values: Array) -> Tensor:
-        """Return values of options as [B, O]."""
-        filled = torch.zeros(len(self.num_options), max(self.num_options), dtype=torch.float64)
-        for slot, count in enumerate(self.num_options):
-            filled[slot, :count] = torch.from_numpy(values[self._columns(slot)])
-        return filled
 
     def split(self, coefficients: Array) -> tuple[Tensor, Tensor]:
         """Return what options and pairs add to a score, each beside the mean of its slot's."""
         most, slots = max(self.num_options), len(self.num_options)
-        options = self.table(self._centred(coefficients[: self.num_single]))
+        options = torch.zeros(slots, most, dtype=torch.float64)
+        for slot, contrasts in enumerate(self.contrasts):
+            options[slot, : len(contrasts)] = torch.from_numpy(contrasts @ coefficients[self._columns(slot)])
         pairs = torch.zeros(slots, most, slots, most, dtype=torch.float64)
         start = self.num_single
-        for one, two in self.blocks:
-            shape = (self.num_options[one], self.num_options[two])
-            block = coefficients[start : start + shape[0] * shape[1]].reshape(shape)
-            start += shape[0] * shape[1]
-            block = block - block.mean(axis=0, keepdims=True)
-            centred = torch.from_numpy(block - block.mean(axis=1, keepdims=True))
-            pairs[one, : shape[0], two, : shape[1]] = centred
-            pairs[two, : shape[1], one, : shape[0]] = centred.T
+        for one, two in self.pairs:
+            first, second = self.contrasts[one], self.contrasts[two]
+            size = first.shape[1] * second.shape[1]
+            block = coefficients[start : start + size].reshape(first.shape[1], second.shape[1])
+            start += size
+            table = torch.from_numpy(first @ block @ second.T)
+            pairs[one, : len(first), two, : len(second)] = table
+            pairs[two, : len(second), one, : len(first)] = table.T
         return options, pairs
 
-    def extremes(self, coefficients: Array, slot: int) -> tuple[int, int]:
-        """Return the columns of the options of a slot that add most and least."""
-        own = coefficients[self._columns(slot)]
-        start = int(self.starts[slot])
-        return start + int(own.argmax()), start + int(own.argmin())
+    def spreads(self, options: Tensor) -> Iterator[Array]:
+        """Yield for each slot what makes of coefficients the difference of the options that add most and least."""
+        for slot, contrasts in enumerate(self.contrasts):
+            own = options[slot, : len(contrasts)]
+            spread = np.zeros(self.num_single)
+            spread[self._columns(slot)] = contrasts[int(own.argmax())] - contrasts[int(own.argmin())]
+            yield spread
 
     def _columns(self, slot: int) -> slice:
         return slice(int(self.starts[slot]), int(self.starts[slot + 1]))
 
-    def _centred(self, values: Array) -> Array:
-        centred = values.copy()
-        for slot in range(len(self.num_options)):
-            centred[self._columns(slot)] -= values[self._columns(slot)].mean()
-        return centred
+
+def _contrasts(count: int) -> Array:
+    """Return orthonormal columns that sum to zero, [O, O - 1] (Helmert)."""
+    table = np.zeros((count, count - 1))
+    for column in range(count - 1):
+        table[: column + 1, column] = -1
+        table[column + 1, column] = column + 1
+    return table / np.linalg.norm(table, axis=0)
 
 
 @dataclass(frozen=True)
@@ -225,32 +200,62 @@ class _Fit:
     press: float
     covariance: Array
 
-    def error_of(self, one: int, other: int) -> float:
-        """Return the standard error of the difference of two coefficients."""
-        if one == other:
-            return 0.0
-        own = self.covariance
-        return math.sqrt(max(own[one, one] + own[other, other] - 2 * own[one, other], 0.0))
+    def error_of(self, contrast: Array) -> float:
+        """Return the standard error of a sum of the first coefficients, each times ``contrast``."""
+        own = self.covariance[: len(contrast), : len(contrast)]
+        return math.sqrt(max(float(contrast @ own @ contrast), 0.0))
+
+
+@dataclass(frozen=True)
+class _Decomposed:
+    """Columns over the roots of their penalties, Z = U S V', R values above zero.
+
+    Attributes:
+        left: U [M, R].
+        squares: S^2 [R].
+        right: V [C', R], of the columns whose penalty is finite.
+        used: which columns these are, bool [C].
+        scale: one over the roots of their penalties, [C'].
+    """
+
+    left: Array
+    squares: Array
+    right: Array
+    used: npt.NDArray[np.bool_]
+    scale: Array
+
+    @classmethod
+    def of(cls, design: Array, penalty: Array) -> _Decomposed:
+        """Decompose centred columns [M, C] by the eigenvalues of Z'Z or of ZZ', whichever is smaller."""
+        used = np.isfinite(penalty)
+        scale = 1 / np.sqrt(penalty[used])
+        scaled = design[:, used] * scale
+        wide = scaled.shape[1] > len(scaled)
+        squares, vectors = np.linalg.eigh(scaled @ scaled.T if wide else scaled.T @ scaled)
+        kept = squares > 1e-13 * max(float(squares[-1]), 1e-300)
+        squares, vectors = squares[kept], vectors[:, kept]
+        others = (scaled.T @ vectors if wide else scaled @ vectors) / np.sqrt(squares)
+        left, right = (vectors, others) if wide else (others, vectors)
+        return cls(left, squares, right, used, scale)
+
+    def missed(self, target: Array, multiples: Sequence[float] = (1.0,)) -> Array:
+        """Return the squares of left-out residuals under each of some multiples of the penalties, [M, P].
+
+        The residual of a left-out row is e / (1 - h), h its leverage.
+        """
+        shrunk = self.squares[:, None] / (self.squares[:, None] + np.array(multiples))  # [R, P]
+        residuals = target[:, None] - self.left @ (shrunk * (self.left.T @ target)[:, None])
+        leverage = (self.left**2) @ shrunk + 1 / len(target)
+        return np.asarray((residuals / np.maximum(1 - leverage, 1e-9)) ** 2)
 
 
 def _ridge(design: Array, target: Array, penalty: Array) -> _Fit:
-    """Fit centred targets to centred columns; the residual of a left-out row is e / (1 - h), h its leverage."""
-    used = np.isfinite(penalty)
-    scaled = design[:, used] / np.sqrt(penalty[used])
-    left, singular, right = np.linalg.svd(scaled, full_matrices=False)
-    shrunk = singular / (singular**2 + 1)
-    fitted = (left * (singular * shrunk)) @ (left.T @ target)
-    leverage = ((left**2) * (singular * shrunk)).sum(axis=1) + 1 / len(target)
-    press = float((((target - fitted) / np.maximum(1 - leverage, 1e-9)) ** 2).mean())
+    """Fit centred targets to centred columns."""
+    one = _Decomposed.of(design, penalty)
+    press = float(one.missed(target).mean())
+    shrunk = one.squares / (one.squares + 1)
     coefficients, covariance = np.zeros(len(penalty)), np.zeros((len(penalty), len(penalty)))
-    scale = 1 / np.sqrt(penalty[used])
-    coefficients[used] = scale * (right.T @ (shrunk * (left.T @ target)))
-    inverse = np.eye(len(scale)) - (right.T * (singular * shrunk)) @ right  # of the scaled gram matrix and the prior
-    covariance[np.ix_(used, used)] = press * inverse * np.outer(scale, scale)
+    coefficients[one.used] = one.scale * (one.right @ (shrunk / np.sqrt(one.squares) * (one.left.T @ target)))
+    inverse = np.eye(len(one.scale)) - (one.right * shrunk) @ one.right.T  # of the scaled gram matrix and the prior
+    covariance[np.ix_(one.used, one.used)] = press * inverse * np.outer(one.scale, one.scale)
     return _Fit(coefficients, press, covariance)
-
-
-def _row(width: int, entries: dict[int, float]) -> Array:
-    row = np.zeros(width)
-    row[list(entries)] = list(entries.values())
-    return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +29,27 @@ class SearchSpace(Protocol):
         """Turn B choices into the architecture that they stand for."""
 
 
+@dataclass(frozen=True)
+class CostTerm:
+    """What cost adds to the score of an architecture, in deviations of the score: weight x max(0, share - target).
+
+    Attributes:
+        weight: lambda.
+        target: share of the dearest architecture's cost up to which cost is free.
+    """
+
+    weight: float = 0.0
+    target: float = 0.0
+
+    def of(self, space: SearchSpace, choices: Tensor) -> Tensor:
+        """Return the term of choices int64 [N, B], float64 [N]."""
+        return self.weight * (relative_costs(space, choices) - self.target).clamp(min=0)
+
+    def relaxed(self, space: SearchSpace, gates: Tensor) -> Tensor:
+        """Return the term of gated architectures, float64 [..., B, O] to [...], differentiable."""
+        return self.weight * (relaxed_costs(space, gates) - self.target).relu()
+
+
 def relative_costs(space: SearchSpace, choices: Tensor) -> Tensor:
     """Cost of architectures as a share of the dearest one: sum_b a_b c_b / sum_b c_b.
 
@@ -39,7 +61,7 @@ def relative_costs(space: SearchSpace, choices: Tensor) -> Tensor:
         float64 [N] in [0, 1].
     """
     slots = torch.arange(len(space.num_options))
-    return _cost_table(space)[slots, choices].sum(dim=1) / _dearest(space)
+    return _cost_table(space)[slots, choices].sum(dim=1) / dearest(space)
 
 
 def relaxed_costs(space: SearchSpace, gates: Tensor) -> Tensor:
@@ -52,7 +74,7 @@ def relaxed_costs(space: SearchSpace, gates: Tensor) -> Tensor:
     Returns:
         float64 [...], differentiable.
     """
-    return (gates * _cost_table(space)).sum(dim=(-2, -1)) / _dearest(space)
+    return (gates * _cost_table(space)).sum(dim=(-2, -1)) / dearest(space)
 
 
 def _cost_table(space: SearchSpace) -> Tensor:
@@ -60,6 +82,6 @@ def _cost_table(space: SearchSpace) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(c, dtype=torch.float64) for c in space.option_costs], True)
 
 
-def _dearest(space: SearchSpace) -> float:
+def dearest(space: SearchSpace) -> float:
     """Return the cost of the dearest architecture; 1 where all options are free, of which each is then a share of 0."""
     return sum(max(costs) for costs in space.option_costs) or 1.0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.types import Features, Size, Source, TargetDict
 from fbnetv5.tasks.task import ScoredHead, Task
 
@@ -20,6 +21,9 @@ class MultitaskNet(nn.Module):
         network: the supernet, or any network that computes the paths that the tasks read.
         tasks: by name.
         heads: one per task, as :meth:`Task.search_head` builds them.
+
+    Attributes:
+        normalisation: of the images that the weights expect.
     """
 
     def __init__(self, network: MultiPathNet, tasks: Mapping[str, Task], heads: Mapping[str, nn.Module]) -> None:
@@ -27,6 +31,7 @@ class MultitaskNet(nn.Module):
         self.network = network
         self.tasks = dict(tasks)
         self.heads = nn.ModuleDict(heads)
+        self.normalisation = IMAGENET
 
     @property
     def head_paths(self) -> tuple[int, ...]:
@@ -60,22 +65,28 @@ class MultitaskNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # losses, boxes and their matching want full precision
             return {name: self.heads[name](*given) for name, given in self._given(features, images, targets)}
 
-    @torch.no_grad()
     def scores(
-        self, features: Features, images: Tensor, targets: list[TargetDict], losses: Mapping[str, Tensor]
+        self,
+        features: Features,
+        images: Tensor,
+        targets: list[TargetDict],
+        losses: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Return what architectures are compared by, lower is better: the losses, unless a head says better.
 
         Args:
             features: that the network gave for ``images``.
             images, targets: as in :meth:`forward`.
-            losses: of the same images.
+            losses: of the same images, if they are known.
         """
         found = {}
         with torch.autocast(images.device.type, enabled=False):
             for name, given in self._given(features, images, targets):
                 head = self.heads[name]
-                found[name] = head.score(*given) if isinstance(head, ScoredHead) else losses[name].detach()
+                if isinstance(head, ScoredHead):
+                    found[name] = head.score(*given)
+                else:
+                    found[name] = head(*given) if losses is None else losses[name]
         return found
 
     def _given(

@@ -37,7 +37,7 @@ class ScoredHead(Protocol):
     def score(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
         """Return the score of the architecture that gave ``features``, a scalar; lower is better.
 
-        It is called without gradients and leaves the statistics of batch normalisation as they are. Its random draws,
-        from torch's global generators, are the same for all architectures that see the same images. The arguments are
-        those of the head's call.
+        It leaves the statistics of batch normalisation as they are, and can be differentiated by the features: search
+        methods with gates do. Its random draws, from torch's global generators, are the same for all architectures that
+        see the same images. The arguments are those of the head's call.
         """

@@ -1,14 +1,15 @@
-"""Compare random, single-task and multitask search on trained networks, as Table 5 of FBNetV5 does.
+"""Do searches find better topologies than chance, and than people? Judged by a table of truth.
 
-    python -m projects.table5                                  shapes with NANO: under an hour on two cores
+    python -m projects.table5                                  shapes with NANO: hours on two cores
     python -m projects.table5 --resume                         go on; what has finished is not repeated
     python -m projects.table5 --seeds 0 --num-topologies 2     a smaller one
     python -m projects.table5 --config projects/table5/configs/pets.yaml data.root=FOLDER
 
-For every seed: a multitask search (algorithm 4), a search for each task alone (algorithm 1), and no search (random).
-From each, topologies of equal MACs are sampled for each task and trained alike. ablation.md in the output folder has
-the scores, the cost of the searches and how well the supernet ranks topologies; ablation.json has all numbers. Both are
-rewritten whenever a job ends. docs/ABLATION.md says how it is done, and what it can and cannot show.
+For every seed there is a multitask search (algorithm 4), and on request one for each task alone (algorithm 1). From
+each, the best topologies at equal MACs and the best under the MACs of each hand-made topology are derived for each task
+and trained as those of the table of truth are, into that table. ablation.md in the output folder has the scores, how
+well the supernet ranks topologies, and the cost of the searches; ablation.json has all numbers. Both are rewritten
+whenever a job ends. docs/ABLATION.md says how it is done, and what it can and cannot show.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import at_least
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.run import run_ablation
 from fbnetv5.runs.machine import num_cores
@@ -60,21 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-topologies", type=int, metavar="N", help="a seed, method and task; not the config's")
     parser.add_argument(
         "--processes",
-        type=at_least_one,
+        type=at_least(1),
         default=num_cores(),
         metavar="N",
         help="jobs that run at a time, each in a process of one thread; by default as many as there are cores",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the ablation that the folder holds")
     return parser
-
-
-def at_least_one(text: str) -> int:
-    """Read a number of processes. Raises argparse's error for one below 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too small: at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from fbnetv5.archs.cost import network_cost
-from fbnetv5.archs.families import get_family
-from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config, path_override
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import build_target
-from fbnetv5.data.augmentation import crop_side
-from fbnetv5.engine.log import PROBABILITIES
+from fbnetv5.projects.table5.found import best_in, worth_of
 from fbnetv5.projects.table5.options import AblationConfig
-from fbnetv5.projects.table5.predict import Prediction, is_predicted, prediction_file, write_prediction
-from fbnetv5.projects.table5.sample import Sampled, Window, sample_topologies
+from fbnetv5.projects.table5.predict import Prediction, is_predicted, write_prediction
+from fbnetv5.projects.table5.sample import Sampled
+from fbnetv5.projects.table5.truth_plan import Key, Network, TruthPlan
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Call, Job, Outcomes, Run, finished
-from fbnetv5.runs.study import RunEntry, find_config
+from fbnetv5.runs.study import find_config
 from fbnetv5.tasks.build import build_tasks
 
-Method = Literal["random", "single-task", "multitask"]
-METHODS: tuple[Method, ...] = ("random", "single-task", "multitask")
+EQUAL = ""  # in the place of a hand-made topology's name: the MACs that all drawn topologies have
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found for a task: under the MACs of a hand-made topology, or at the equal ones (``EQUAL``)."""
+
+    seed: int
+    method: str
+    task: str
+    under: str
+    networks: tuple[Network, ...]
 
 
 @dataclass
 class Plan:
-    """What an ablation in the folder ``root`` consists of. See :meth:`jobs`."""
+    """What an ablation in the folder ``root`` consists of. See :meth:`jobs`.
+
+    ``truth`` is the table of truth, whose trainings judge.
+    """
 
     config: AblationConfig
     root: Path
-    errors: dict[str, str] = field(default_factory=dict)  # by sample, where no topology could be drawn
+    truth: TruthPlan
+    errors: dict[str, str] = field(default_factory=dict)  # by search and task, where nothing could be derived
 
     @functools.cached_property
     def search(self) -> RunConfig:
@@ -47,119 +55,116 @@ class Plan:
 
     @functools.cached_property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that are compared, each of which needs a training.
+        """The tasks that are compared.
 
         Raises:
-            InputError: one has none, or a training is for none of them.
+            InputError: search and table differ in their tasks, family or number of stages.
         """
         tasks = tuple(build_tasks(self.search.tasks))
-        wrong = sorted(set(tasks) ^ set(self.config.train))
-        if wrong:
-            raise InputError(f"train has {', '.join(self.config.train)}, the search {', '.join(tasks)}: {wrong[0]}")
+        if set(tasks) != set(self.truth.tasks):
+            raise InputError(f"the table has {', '.join(self.truth.tasks)}, the search {', '.join(tasks)}")
+        families = {training.model.family for training in self.truth.trainings.values()}
+        if families != {self.search.model.family} or self.truth.config.num_stages != self.search.model.num_stages:
+            raise InputError("the table and the search differ in model.family or num_stages")
         return tasks
 
-    @functools.cached_property
-    def window(self) -> Window:
-        """The MACs of the backbones that are compared, at the search's input size."""
-        family, side = get_family(self.search.model.family), crop_side(self.search.data)
-        full = network_cost(family, Topology.full(self.search.model.num_stages), (side, side)).macs
-        target = self.config.match * (full if self.config.match <= 1 else 1)
-        slack = self.config.tolerance * target
-        return Window(family, (side, side), target - slack, target + slack)
+    def jobs(self, outcomes: Outcomes, known: Collection[Key]) -> Known:
+        """Return the jobs that are known when some have ended: trainings once their topologies can be derived.
 
-    @functools.cached_property
-    def head_paths(self) -> dict[str, tuple[int, ...]]:
-        """The paths that each task's final head reads."""
-        paths = {}
-        for task in self.tasks:
-            model = load_config(find_config(self.config.train[task]), self._train_overrides(0, task)).model
-            head = build_target("model.head", model.head, get_family(model.family).channels, 2)
-            paths[task] = tuple(head.paths)
-            if model.family != self.search.model.family:
-                raise InputError(
-                    f"train.{task}: model.family={model.family}, the search's is {self.search.model.family}"
-                )
-        return paths
+        Args:
+            outcomes: of the jobs that have ended.
+            known: what stands in the table already.
+        """
+        searches = [self.search_job(seed, of) for seed in self.config.seeds for of in self.searches]
+        done, to_come = finished(outcomes), Counter[str]()
+        predictions = [self.predict_job(seed, task) for seed in self.config.seeds for task in self.tasks]
+        ready = [job for job in predictions if set(job.after) <= done]
+        to_come["predict"] = len(predictions) - len(ready)
+        trainings = {job.name: job for job in self.truth.jobs(known)}
+        for found in self.found(done):
+            for network in found.networks:
+                for seed in self.truth.config.seeds:
+                    if (network.task, network.name, seed) not in known:
+                        job = self.truth.job(network, seed)
+                        trainings.setdefault(job.name, job)
+        return Known([*searches, *ready, *trainings.values()], to_come)
 
-    def jobs(self, outcomes: Outcomes) -> Known:
-        """Return the jobs that are known when some have ended: trainings once their topologies can be drawn."""
-        jobs: list[Job] = []
-        to_come: Counter[str] = Counter()
-        done = finished(outcomes)
-        for seed in self.config.seeds:
-            searches = [self.search_job(seed, None), *(self.search_job(seed, task) for task in self.tasks)]
-            sampled = {task: self._sampled(seed, task, done) for task in self.tasks}
-            trainings = {
-                job.name: job
-                for method in METHODS
-                for task in self.tasks
-                for one in self.sample(seed, method, task, done)
-                for job in [self.train_job(seed, task, one)]
-            }
-            jobs += [*searches, *trainings.values()]
-            if all(search.name in outcomes for search in searches):
-                if searches[0].name in done:
-                    jobs += [self.predict_job(seed, task, sampled[task].values()) for task in self.tasks]
-                continue
-            most = len(METHODS) * self.config.num_topologies
-            to_come += Counter({f"train-{task}": most - len(sampled[task]) for task in self.tasks})
-            to_come += Counter({"predict": len(self.tasks)})
-        return Known(jobs, to_come)
+    @property
+    def searches(self) -> list[str | None]:
+        """The searches of a seed, each by its only task; None is the multitask one."""
+        single = self.tasks if "single-task" in self.config.methods else ()
+        return [None, *single]
 
     def search_job(self, seed: int, task: str | None) -> Job:
         """Return the multitask search, or that of one task alone."""
         group = f"search-{'multitask' if task is None else f'single-{task}'}"
-        return self._run(f"seed-{seed}/{group}", group, self.config.search, self.search_overrides(seed, task))
+        folder = self.root / f"seed-{seed}" / group
+        own = (path_override("output", folder), "resume=true")
+        overrides = (*self.search_overrides(seed, task), *own)
+        return Job(
+            f"seed-{seed}/{group}", Run(find_config(self.config.search), overrides, run_job), folder, group=group
+        )
 
-    def train_job(self, seed: int, task: str, sampled: Sampled) -> Job:
-        """Return the training of a topology, whichever method sampled it."""
-        topology = path_override("model.topology", self.topology_file(seed, task, sampled))
-        name, group = f"seed-{seed}/train/{task}-{sampled.code}", f"train-{task}"
-        return self._run(name, group, self.config.train[task], (*self._train_overrides(seed, task), topology))
-
-    def predict_job(self, seed: int, task: str, sampled: Iterable[Sampled]) -> Job:
-        """Return the prediction of all topologies of a task that were sampled."""
-        files = {one.code: self.topology_file(seed, task, one) for one in sampled}
+    def predict_job(self, seed: int, task: str) -> Job:
+        """Return the prediction of the topologies that the table draws for a task, by the multitask supernet."""
         search = self.search_job(seed, None)
+        networks = self.truth.drawn[task]
         prediction = Prediction(
             config=find_config(self.config.search),
             overrides=self.search_overrides(seed, None),
             search=search.folder,
             task=task,
-            topologies=tuple(sorted(files.items())),
-            options=self.config.predict,
-            result=prediction_file(self.root, f"seed-{seed}/predict-{task}"),
+            topologies=tuple((one.name, self.truth.file(one)) for one in networks),
+            num_images=self.config.num_images,
+            result=self.prediction_file(seed, task),
         )
         work = Call(write_prediction, prediction, is_predicted)
         return Job(f"seed-{seed}/predict-{task}", work, self.root, (search.name,), "predict")
 
-    def topology_file(self, seed: int, task: str, sampled: Sampled) -> Path:
-        """Return the file of a topology, which is written here if it does not exist."""
-        file = self.root / f"seed-{seed}" / "topologies" / f"{task}-{sampled.code}.yaml"
-        if not file.exists():
-            sampled.topology.save(file, {"task": task, "seed": seed, "backbone_macs": sampled.macs})
-        return file
+    def prediction_file(self, seed: int, task: str) -> Path:
+        """Return where the predicted scores of a task's topologies stand."""
+        return self.root / f"seed-{seed}" / f"predict-{task}.json"
 
-    def sample(self, seed: int, method: Method, task: str, done: Collection[str]) -> list[Sampled]:
-        """Return the topologies of a method; none where its search is not ``done``."""
-        search = None if method == "random" else self.search_job(seed, task if method == "single-task" else None)
-        if search is not None and search.name not in done:
-            return []
-        name = f"seed-{seed}/{method}-{task}"
-        if name not in self._samples:
-            num_blocks = self.search.model.num_stages * 4
-            p = [0.5] * num_blocks if search is None else read_probabilities(search.folder / PROBABILITIES, task)
-            key = (seed, METHODS.index(method), self.tasks.index(task))
+    def found(self, done: Collection[str]) -> list[Found]:
+        """Return what the searches that are ``done`` have found."""
+        return [
+            found
+            for seed in self.config.seeds
+            for of in self.searches
+            if self.search_job(seed, of).name in done
+            for task in ((of,) if of is not None else self.tasks)
+            for found in self._derived(seed, of, task)
+        ]
+
+    def _derived(self, seed: int, of: str | None, task: str) -> list[Found]:
+        """Return what one search found for one task; nothing, and an entry in ``errors``, where that fails."""
+        job = self.search_job(seed, of)
+        name = f"{job.name}: {task}"
+        if name not in self._known:
+            method = "multitask" if of is None else "single-task"
             try:
-                self._samples[name] = sample_topologies(
-                    p, self.head_paths[task], self.window, self.config.num_topologies, *key
-                )
+                self._known[name] = self._derive(seed, method, task, job.folder)
             except InputError as error:
-                self._samples[name], self.errors[name] = [], str(error)
-        return self._samples[name]
+                self._known[name], self.errors[name] = [], str(error)
+        return self._known[name]
+
+    def _derive(self, seed: int, method: str, task: str, folder: Path) -> list[Found]:
+        worth, paths, window = worth_of(folder, task), self.truth.paths(task), self.truth.window(task)
+        best = best_in(worth, paths, window, self.config.num_topologies, seed)
+        found = [Found(seed, method, task, EQUAL, self._networks(task, best))]
+        if method == "multitask":
+            for named in self.truth.named[task]:
+                below = replace(window, least=0, most=named.macs)
+                found.append(
+                    Found(seed, method, task, named.name, self._networks(task, best_in(worth, paths, below, 1, seed)))
+                )
+        return found
+
+    def _networks(self, task: str, sampled: Sequence[Sampled]) -> tuple[Network, ...]:
+        return tuple(Network(task, one.code, one.topology, one.macs) for one in sampled)
 
     @functools.cached_property
-    def _samples(self) -> dict[str, list[Sampled]]:
+    def _known(self) -> dict[str, list[Found]]:
         return {}
 
     def search_overrides(self, seed: int, task: str | None) -> tuple[str, ...]:
@@ -169,31 +174,3 @@ class Plan:
             return tuple(given)
         others = [f"tasks.{other}=null" for other in self.tasks if other != task]
         return (*given, *self.config.single_task, *others)
-
-    def _sampled(self, seed: int, task: str, done: Collection[str]) -> dict[str, Sampled]:
-        """Return the topologies of a task that can be drawn already, by code; each once, whatever drew it."""
-        return {one.code: one for method in METHODS for one in self.sample(seed, method, task, done)}
-
-    def _run(self, name: str, group: str, entry: RunEntry, overrides: tuple[str, ...]) -> Job:
-        folder = self.root / name
-        own = (path_override("output", folder), "resume=true")
-        return Job(name, Run(find_config(entry), (*overrides, *own), run_job), folder, group=group)
-
-    def _train_overrides(self, seed: int, task: str) -> tuple[str, ...]:
-        return (*self.config.train[task].overrides, *self.config.overrides, f"seed={seed}")
-
-
-def read_probabilities(file: Path, task: str) -> list[float]:
-    """Return the last recorded probability of every block of a task.
-
-    Raises:
-        InputError: there is none.
-    """
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = [row for row in csv.reader(lines) if row[1:2] == [task]]
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-    if not rows:
-        raise InputError(f"{file} has no probabilities of '{task}'")
-    return [float(value) for value in rows[-1][2:]]

@@ -1,49 +1,125 @@
-"""All numbers of an ablation, from the folders of its jobs."""
+"""All numbers of an ablation, from the table of truth and the folders of its jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
+from scipy.stats import kendalltau
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import TopologySpace
+from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
-from fbnetv5.jobs.evaluate import METRICS
-from fbnetv5.projects.table5.plan import METHODS, Plan
-from fbnetv5.projects.table5.predict import prediction_file
+from fbnetv5.projects.table5.found import worth_of
+from fbnetv5.projects.table5.plan import Plan
+from fbnetv5.projects.table5.reliability import reliability
+from fbnetv5.projects.table5.truth_table import Row, complete
 from fbnetv5.report.run_folder import logged_time, read_json
 from fbnetv5.runs.job import Outcomes, errors, finished
 from fbnetv5.runs.study import find_config
 from fbnetv5.search.algorithms import Draw
 
 Results = dict[str, Any]
+Scores = Mapping[str, Sequence[float]]  # of the trainings of each topology, by its name
 
 
-def gather(plan: Plan, outcomes: Outcomes, num_processes: int) -> Results:
+def gather(plan: Plan, outcomes: Outcomes, rows: Sequence[Row], num_processes: int) -> Results:
     """Return what ablation.json holds.
 
     Args:
         plan: of the ablation.
         outcomes: of the jobs that have ended.
+        rows: of the table of truth.
         num_processes: jobs that ran at a time.
     """
     config, done = plan.config, finished(outcomes)
+    seeds = plan.truth.config.seeds
+    scores = {task: complete(rows, task, seeds) for task in plan.tasks}
     return {
         "name": config.name,
         "config": OmegaConf.to_container(OmegaConf.structured(config), resolve=True),
         "tasks": list(plan.tasks),
-        "metrics": {task: config.train[task].metric for task in plan.tasks},
+        "metrics": {task: plan.truth.config.train[task].metric for task in plan.tasks},
+        "repeats": len(seeds),
         "num_processes": num_processes,
-        "least_macs": plan.window.least,
-        "most_macs": plan.window.most,
-        "searches": [search_row(plan, seed, task, done) for seed in config.seeds for task in (None, *plan.tasks)],
-        "topologies": [row for seed in config.seeds for task in plan.tasks for row in _rows(plan, seed, task, done)],
+        "random": {task: _random(plan, task, scores[task]) for task in plan.tasks},
+        "named": {task: _named(plan, task, scores[task]) for task in plan.tasks},
+        "found": [
+            {
+                "seed": found.seed,
+                "method": found.method,
+                "task": found.task,
+                "under": found.under,
+                "topologies": [network.name for network in found.networks],
+                "macs": [network.macs for network in found.networks],
+                "scores": [_mean(scores[found.task].get(network.name)) for network in found.networks],
+            }
+            for found in plan.found(done)
+        ],
+        "searches": [search_row(plan, seed, task, done) for seed in config.seeds for task in plan.searches],
+        "ranks": [
+            rank_row(plan, seed, task, scores[task])
+            for seed in config.seeds
+            for task in plan.tasks
+            if plan.predict_job(seed, task).name in done
+        ],
         "failed": {**errors(outcomes), **plan.errors},
     }
+
+
+def _random(plan: Plan, task: str, scores: Scores) -> dict[str, Any]:
+    """Return the mean scores of the topologies that the table draws, and how far they can be trusted."""
+    drawn = {one.name: scores[one.name] for one in plan.truth.drawn[task] if one.name in scores}
+    found: dict[str, Any] = {"scores": {name: statistics.mean(values) for name, values in drawn.items()}}
+    if len(drawn) > 1 and len(plan.truth.config.seeds) > 1:
+        trust = reliability(list(drawn.values()))
+        found |= {"icc": trust.mean, "tau_ceiling": trust.tau_ceiling}
+    return found
+
+
+def _named(plan: Plan, task: str, scores: Scores) -> dict[str, Any]:
+    return {one.name: {"macs": one.macs, "score": _mean(scores.get(one.name))} for one in plan.truth.named[task]}
+
+
+def _mean(values: Sequence[float] | None) -> float | None:
+    return None if values is None else statistics.mean(values)
+
+
+def rank_row(plan: Plan, seed: int, task: str, scores: Scores) -> dict[str, Any]:
+    """Return Kendall's tau of what a supernet predicts of the table's topologies with what they reach.
+
+    Once of its scores of them, and once of its last look's regression; each of all, of the first ones, by which
+    choices may be made, and of the others. Null below three topologies, or where all are alike.
+    """
+    predicted = read_json(plan.prediction_file(seed, task)).get("scores", {})
+    first, drawn = plan.truth.config.num_first, plan.truth.drawn[task]
+    parts = {"all": drawn, "first": drawn[:first], "others": drawn[first:]}
+    space = TopologySpace(plan.truth.config.num_stages, [0.0] * plan.truth.config.num_stages * NUM_PATHS)
+    row: dict[str, Any] = {"seed": seed, "task": task}
+    try:
+        worth = worth_of(plan.search_job(seed, None).folder, task)
+        choices = torch.tensor([space.encode(one.topology) for one in drawn])
+        by_regression = dict(zip((one.name for one in drawn), worth.predict(choices).tolist(), strict=True))
+    except InputError:
+        by_regression = {}
+    for name, networks in parts.items():
+        for of, guesses in (("scores", predicted), ("regression", by_regression)):
+            names = [one.name for one in networks if one.name in scores and one.name in guesses]
+            truth = [statistics.mean(scores[name]) for name in names]
+            row[f"{of}_{name}"] = _tau([-guesses[name] for name in names], truth)
+    return row
+
+
+def _tau(predicted: Sequence[float], truth: Sequence[float]) -> float | None:
+    if len(truth) < 3 or len(set(predicted)) < 2 or len(set(truth)) < 2:
+        return None
+    return float(kendalltau(predicted, truth).statistic)
 
 
 def search_row(plan: Plan, seed: int, task: str | None, done: Collection[str]) -> dict[str, Any]:
@@ -56,8 +132,7 @@ def search_row(plan: Plan, seed: int, task: str | None, done: Collection[str]) -
         plan.search if task is None else load_config(find_config(plan.config.search), plan.search_overrides(seed, task))
     )
     steps, seconds = logged_time(job.folder)
-    num_tasks = 1 if task else len(plan.tasks)
-    forward, backward = passes_per_sample(config, num_tasks)
+    forward, backward = passes_per_sample(config, 1 if task else len(plan.tasks))
     samples = steps * config.search.num_samples
     return {
         **row,
@@ -79,28 +154,3 @@ def passes_per_sample(config: RunConfig, num_tasks: int) -> tuple[int, int]:
     if draw.gates is None:
         return 1, 1
     return (1 if draw.shared else num_tasks), num_tasks
-
-
-def _rows(plan: Plan, seed: int, task: str, done: Collection[str]) -> list[dict[str, Any]]:
-    """Return a row for each distinct topology of a task, with the methods that sampled it."""
-    by_method = {method: plan.sample(seed, method, task, done) for method in METHODS}
-    distinct = {one.code: one for sampled in by_method.values() for one in sampled}
-    predicted = read_json(prediction_file(plan.root, f"seed-{seed}/predict-{task}")).get("losses", {})
-    rows = []
-    for code, one in distinct.items():
-        job = plan.train_job(seed, task, one)
-        metrics = read_json(job.folder / METRICS).get("metrics", {}) if job.name in done else {}
-        rows.append(
-            {
-                "seed": seed,
-                "task": task,
-                "code": code,
-                "methods": [method for method, sampled in by_method.items() if code in {s.code for s in sampled}],
-                "blocks": len(one.topology.blocks),
-                "backbone_macs": one.macs,
-                "predicted_loss": predicted.get(code) if f"seed-{seed}/predict-{task}" in done else None,
-                "score": metrics.get(plan.config.train[task].metric),
-                "metrics": {name: value for name, value in metrics.items() if "/" not in name},
-            }
-        )
-    return rows

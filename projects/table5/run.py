@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from fbnetv5.projects.table5.options import AblationConfig
-from fbnetv5.projects.table5.plan import METHODS, Plan
+from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.results import Results, gather
 from fbnetv5.projects.table5.table import markdown
+from fbnetv5.projects.table5.truth import Truth
+from fbnetv5.projects.table5.truth_options import load_truth
+from fbnetv5.projects.table5.truth_table import Row
 from fbnetv5.runs.graph import Known
-from fbnetv5.runs.job import Outcomes
-from fbnetv5.runs.study import Study, run_study
+from fbnetv5.runs.job import Outcomes, finished
+from fbnetv5.runs.study import Study, find_config, run_study
 
 
 class Ablation(Study):
-    """An ablation in the folder that its config names: a folder for each search and training, all numbers, a table.
+    """An ablation in the folder that its config names: a folder for each search, all numbers, a table.
+
+    What is trained stands in the table of truth as well, and is not trained again.
 
     Args:
         config: of the ablation.
@@ -25,30 +30,45 @@ class Ablation(Study):
 
     def __init__(self, config: AblationConfig, num_processes: int) -> None:
         super().__init__(Path(config.output).absolute())
-        self.plan = Plan(config, self.root)
+        entry = config.truth
+        changes = {"output": str(self.root / "truth")}
+        own = load_truth(find_config(entry), changes, entry.overrides)
+        own.overrides += config.overrides
+        self.truth = Truth(own)
+        self.plan = Plan(config, self.root, self.truth.plan)
         self._num_processes = num_processes
 
     def describe(self) -> str:
-        """Say how many searches there are, and how many trainings if no topology is sampled twice."""
-        config, window, num_tasks = self.plan.config, self.plan.window, len(self.plan.tasks)
-        seeds = len(config.seeds)
+        """Say how many searches there are, and how many topologies are derived from them."""
+        config, num_tasks = self.plan.config, len(self.plan.tasks)
+        searches = len(config.seeds) * len(self.plan.searches)
+        derived = config.num_topologies + len(self.truth.plan.config.named)
+        topologies = searches * derived * num_tasks
         return (
-            f"ablation of {', '.join(self.plan.tasks)}: {seeds * (1 + num_tasks)} searches and at most "
-            f"{seeds * len(METHODS) * num_tasks * config.num_topologies} trainings of "
-            f"{window.least / 1e6:.2f} to {window.most / 1e6:.2f} M MACs"
+            f"ablation of {', '.join(self.plan.tasks)}: {searches} searches, at most {topologies} topologies of them "
+            f"to train, and {len(self.truth.jobs({}).jobs)} trainings that the table of truth lacks"
         )
 
     def jobs(self, outcomes: Outcomes) -> Known:
         """Return the jobs that are known when some have ended."""
-        return self.plan.jobs(outcomes)
+        return self.plan.jobs(outcomes, {row.key for row in self.truth.before})
 
     def gather(self, outcomes: Outcomes) -> Results:
         """Return all numbers that there are when some jobs have ended."""
-        return gather(self.plan, outcomes, self._num_processes)
+        return gather(self.plan, outcomes, self._rows(outcomes), self._num_processes)
 
     def markdown(self, results: Results) -> str:
         """Return the page that the table stands on."""
         return markdown(results)
+
+    def write(self, outcomes: Outcomes) -> None:
+        """Write all numbers that there are, the page, and the table of truth."""
+        super().write(outcomes)
+        self.truth.keep(self._rows(outcomes))
+
+    def _rows(self, outcomes: Outcomes) -> list[Row]:
+        derived = [network for found in self.plan.found(finished(outcomes)) for network in found.networks]
+        return self.truth.rows(outcomes, derived)
 
 
 def run_ablation(config: AblationConfig, *, num_processes: int, resume: bool) -> bool:

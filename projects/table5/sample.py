@@ -85,19 +85,39 @@ def sample_topologies(
     Raises:
         InputError: no topology lies in the window.
     """
-    rng = np.random.default_rng(derive_seed(key[0], Purpose.ABLATION, *key[1:]))
-    p = np.asarray(probabilities)
+    rng, p = _generator(*key), np.asarray(probabilities)
     if len(p) <= MAX_ENUMERATED:
         chosen = _exactly(p, paths, window, count, rng)
     else:
         chosen = _by_rejection(p, paths, window, count, rng)
-    if len(chosen) == 0:
-        raise InputError(
-            f"no topology of {len(p)} blocks has {window.least / 1e6:.3f} to {window.most / 1e6:.3f} M MACs as paths "
-            f"{', '.join(map(str, paths))} see it; change match or raise tolerance"
+    _require_some(chosen, paths, window)
+    return sampled_of(chosen, paths, window)
+
+
+def topologies_in(probabilities: Sequence[float], paths: Sequence[int], window: Window, *key: int) -> Bools:
+    """Return the distinct topologies in the window as the head sees them, [A, B].
+
+    With up to 16 blocks all there are, with more those among many draws from p(a).
+
+    Raises:
+        InputError: no topology lies in the window.
+    """
+    p = np.asarray(probabilities)
+    if len(p) <= MAX_ENUMERATED:
+        found = enumerate_window(p, paths, window)[0]
+    else:
+        rng = _generator(*key)
+        found = np.unique(
+            np.concatenate([_draw_inside(_with_odds(p, f), paths, window, rng) for f in (1.0, *PUSHES)]), axis=0
         )
-    macs = backbone_macs(*prune(chosen, paths), window)
-    return [Sampled(_topology(row), int(cost)) for row, cost in zip(chosen, macs, strict=True)]
+    _require_some(found, paths, window)
+    return found
+
+
+def sampled_of(selected: Bools, paths: Sequence[int], window: Window) -> list[Sampled]:
+    """Return topologies as the head sees them, [A, B], with their MACs."""
+    macs = backbone_macs(*prune(selected, paths), window)
+    return [Sampled(_topology(row), int(cost)) for row, cost in zip(selected, macs, strict=True)]
 
 
 def enumerate_window(p: NDArray[np.float64], paths: Sequence[int], window: Window) -> tuple[Bools, NDArray[np.float64]]:
@@ -139,6 +159,18 @@ def backbone_macs(seen: Bools, num_partitions: NDArray[np.int64], window: Window
     per_path = seen.reshape(len(seen), -1, NUM_PATHS).sum(axis=1)
     macs: NDArray[np.int64] = per_path @ blocks + partitions[num_partitions - 1]
     return macs
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(key[0], Purpose.ABLATION, *key[1:]))
+
+
+def _require_some(found: Bools, paths: Sequence[int], window: Window) -> None:
+    if len(found) == 0:
+        raise InputError(
+            f"no topology of {found.shape[1]} blocks has {window.least / 1e6:.3f} to {window.most / 1e6:.3f} M MACs as "
+            f"paths {', '.join(map(str, paths))} see it; change match or raise tolerance"
+        )
 
 
 def _fused(readers: Bools) -> Bools:

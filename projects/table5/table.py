@@ -1,4 +1,4 @@
-"""The table of an ablation, in the layout of FBNetV5's Table 5, and how well the supernet ranks topologies."""
+"""An ablation's numbers as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,68 +6,131 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from scipy.stats import kendalltau, spearmanr
+from scipy.stats import ttest_1samp
 
-from fbnetv5.projects.table5.plan import METHODS
+from fbnetv5.projects.table5.results import Results
 from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
 
-Results = dict[str, Any]
-NAMES = {"random": "Random", "single-task": "Single task (Alg. 1)", "multitask": "Multitask (Alg. 4)"}
+NAMES = {"multitask": "Multitask (Alg. 4)", "single-task": "Single task (Alg. 1)"}
 
 
 def markdown(results: Results) -> str:
-    """Return the page that ``ablation.md`` holds, from what ``ablation.json`` holds."""
-    seeds, count = results["config"]["seeds"], results["config"]["num_topologies"]
+    """Return the whole page; what is missing is named at its end and counted nowhere."""
     missing = missing_jobs(results)
     lines = [
-        f"# Ablation {results['name']}",
+        f"# {results['name']}",
         "",
-        f"{len(seeds)} seed(s); {count} topologies a seed, method and task, each trained alike. Mean ± standard "
-        "deviation over seeds, in %. Backbones as the head sees them have "
-        f"{results['least_macs'] / 1e6:.2f} to {results['most_macs'] / 1e6:.2f} M MACs.",
+        *equal_table(results),
         "",
-        *score_table(results),
+        *named_table(results),
+        "",
+        *rank_table(results),
         "",
         *cost_table(results),
         "",
-        *correlation_table(results),
-        "",
-        "Missing or failed:" if missing else "Nothing is missing.",
-        *(f"- {line}" for line in missing),
+        *(["Missing:", "", *(f"- {line}" for line in missing)] if missing else ["Nothing is missing."]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def score_table(results: Results) -> list[str]:
-    """Return the scores of each task and method: the best and the mean of a seed's topologies."""
-    rows = [["Task", "Search", "Backbone MACs", "Metric", "Best", "Mean", "Mean - random's", "Seeds"]]
+def equal_table(results: Results) -> list[str]:
+    """Return the scores of derived and of random topologies at equal MACs."""
+    rows = [["Task", "Metric", "Method", "Score", "Random", "Difference", "p", "Above, % of random", "Searches"]]
     for task in results["tasks"]:
-        random = mean_scores(results, task, "random")
-        for method in METHODS:
-            scores = seed_scores(results, task, method)
-            means = mean_scores(results, task, method)
-            gains = [means[seed] - random[seed] for seed in means if seed in random]
-            macs = [row["backbone_macs"] for row in _sampled(results, task, method)]
+        random = [100 * score for score in results["random"][task]["scores"].values()]
+        for method in results["config"]["methods"]:
+            found = [100 * score for score in mean_scores(results, task, method)]
+            row = [task, results["metrics"][task], NAMES[method], spread(found), f"{spread(random)} ({len(random)})"]
+            if not found or len(random) < 2:
+                rows.append([*row, NOTHING, NOTHING, NOTHING, str(len(found))])
+                continue
+            difference = statistics.mean(found) - statistics.mean(random)
+            above = sum(score < statistics.mean(found) for score in random) / len(random)
+            chance = p_value(found, statistics.mean(random))
+            rows.append([*row, f"{difference:+.1f}", chance, f"{100 * above:.0f}", str(len(found))])
+    return [
+        "Topologies of equal MACs, in %. Score: over searches, the mean of "
+        f"{results['config']['num_topologies']} derived topologies, each trained {results['repeats']} times; mean and "
+        "deviation. Random: mean and deviation of topologies drawn uniformly (their number), trained as often. p: that "
+        "searches are no better than their mean, by a one-sided t test over searches.",
+        "",
+        *markdown_table(rows, numeric_from=3),
+    ]
+
+
+def mean_scores(results: Results, task: str, method: str, under: str = "") -> list[float]:
+    """Return the mean score of what each search found, of those searches whose topologies have all been trained."""
+    found = [row["scores"] for row in _found(results, task, method, under)]
+    return [statistics.mean(scores) for scores in found if scores and None not in scores]
+
+
+def p_value(found: list[float], mean: float) -> str:
+    """Return the one-sided p of a t test that values are not above ``mean``; nothing below two values."""
+    if len(found) < 2 or len(set(found)) < 2:
+        return NOTHING
+    return f"{ttest_1samp(found, mean, alternative='greater').pvalue:.3f}"
+
+
+def named_table(results: Results) -> list[str]:
+    """Return the scores of hand-made topologies and of what is derived under their MACs."""
+    rows = [["Task", "Topology", "M MACs", "Score", "Derived: M MACs", "Score", "Difference", "Searches"]]
+    for task in results["tasks"]:
+        for name, entry in results["named"][task].items():
+            found = [100 * score for score in mean_scores(results, task, "multitask", name)]
+            macs = [value / 1e6 for row in _found(results, task, "multitask", name) for value in row["macs"]]
+            own = None if entry["score"] is None else 100 * entry["score"]
+            both = own is not None and found
             rows.append(
                 [
                     task,
-                    NAMES[method],
-                    f"{statistics.mean(macs) / 1e6:.2f} M" if macs else NOTHING,
-                    results["metrics"][task],
-                    spread([100 * max(values) for values in scores.values()]),
-                    spread([100 * mean for mean in means.values()]),
-                    NOTHING if method == "random" else spread([100 * gain for gain in gains], sign="+"),
-                    str(len(scores)),
+                    name,
+                    f"{entry['macs'] / 1e6:.2f}",
+                    NOTHING if own is None else f"{own:.1f}",
+                    f"{statistics.mean(macs):.2f}" if macs else NOTHING,
+                    spread(found),
+                    f"{statistics.mean(found) - own:+.1f}" if both and own is not None else NOTHING,
+                    str(len(found)),
                 ]
             )
-    return markdown_table(rows, numeric_from=4)
+    return [
+        "Hand-made topologies, and what a search derives under the MACs of each; in %, the mean of "
+        f"{results['repeats']} trainings, of derived ones over searches.",
+        "",
+        *markdown_table(rows, numeric_from=2),
+    ]
+
+
+def rank_table(results: Results) -> list[str]:
+    """Return the rank correlation of what the multitask supernet predicts with the trained score, by task."""
+    rows = [["Task", "Predicted by", "All", "First", "Others", "Ceiling", "Searches"]]
+    for task in results["tasks"]:
+        ceiling = results["random"][task].get("tau_ceiling")
+        for of, name in (("scores", "score"), ("regression", "last look")):
+            found = [row for row in results["ranks"] if row["task"] == task]
+            parts = [[row[f"{of}_{part}"] for row in found] for part in ("all", "first", "others")]
+            rows.append(
+                [
+                    task,
+                    name,
+                    *(spread([tau for tau in part if tau is not None], digits=2) for part in parts),
+                    NOTHING if ceiling is None else f"{ceiling:.2f}",
+                    str(len(found)),
+                ]
+            )
+    return [
+        "Kendall's tau of the multitask supernet's prediction with the trained score, over random topologies: of "
+        "its scores of them on validation images, and of its last look's regression. First: the part of them by which "
+        "choices were made, others: the rest. Ceiling: of a perfect prediction, given how far trained scores can be "
+        "trusted.",
+        "",
+        *markdown_table(rows, numeric_from=2),
+    ]
 
 
 def cost_table(results: Results) -> list[str]:
     """Return the cost of each search method for all tasks together."""
     rows = [["Search", "Searches a seed", "Forward passes", "Backward passes", "Seconds", "Seeds"]]
-    rows.append([NAMES["random"], "0", "0", "0", "0", NOTHING])
-    for method in METHODS[1:]:
+    for method in results["config"]["methods"]:
         number = 1 if method == "multitask" else len(results["tasks"])
         costs = search_costs(results, method)
         rows.append(
@@ -88,63 +151,6 @@ def cost_table(results: Results) -> list[str]:
     ]
 
 
-def correlation_table(results: Results) -> list[str]:
-    """Return the rank correlation of what the multitask supernet predicts with the trained score, by task."""
-    rows = [["Task", "Kendall's tau", "Spearman's rho", "Topologies a seed", "Seeds"]]
-    for task in results["tasks"]:
-        found = rank_correlations(results, task)
-        counts = [str(one["count"]) for one in found]
-        rows.append(
-            [
-                task,
-                spread([one["tau"] for one in found], digits=2),
-                spread([one["rho"] for one in found], digits=2),
-                ", ".join(counts) or NOTHING,
-                str(len(found)),
-            ]
-        )
-    return [
-        "Rank correlation of the multitask supernet's prediction (its search head's loss with BN recalibrated for the "
-        "topology, sign flipped) with the trained score, over all distinct topologies of a seed.",
-        "",
-        *markdown_table(rows, numeric_from=1),
-    ]
-
-
-def rank_correlations(results: Results, task: str) -> list[dict[str, Any]]:
-    """Return Kendall's tau and Spearman's rho of each seed that has three topologies with both numbers that differ."""
-    found = []
-    for seed in results["config"]["seeds"]:
-        rows = [row for row in results["topologies"] if row["seed"] == seed and row["task"] == task]
-        pairs = [
-            (-row["predicted_loss"], row["score"])
-            for row in rows
-            if row["predicted_loss"] is not None and row["score"] is not None
-        ]
-        if len(pairs) < 3:
-            continue
-        predicted, trained = zip(*pairs, strict=True)
-        if len(set(predicted)) > 1 and len(set(trained)) > 1:  # the correlation with a constant is not defined
-            tau, rho = kendalltau(predicted, trained).statistic, spearmanr(predicted, trained).statistic
-            found.append({"seed": seed, "tau": float(tau), "rho": float(rho), "count": len(pairs)})
-    return found
-
-
-def seed_scores(results: Results, task: str, method: str) -> dict[int, list[float]]:
-    """Return the scores of the topologies that a method sampled, by seed, where all have been trained."""
-    scores: dict[int, list[float]] = {}
-    for seed in results["config"]["seeds"]:
-        values = [row["score"] for row in _sampled(results, task, method) if row["seed"] == seed]
-        if values and None not in values:
-            scores[seed] = values
-    return scores
-
-
-def mean_scores(results: Results, task: str, method: str) -> dict[int, float]:
-    """Return the mean score of the topologies that a method sampled, by seed."""
-    return {seed: statistics.mean(values) for seed, values in seed_scores(results, task, method).items()}
-
-
 def search_costs(results: Results, method: str) -> list[dict[str, float]]:
     """Return what a method's searches cost together, for each seed in which all have finished."""
     keys = ("forward_passes", "backward_passes", "seconds")
@@ -160,32 +166,30 @@ def missing_jobs(results: Results) -> list[str]:
     """Return a line for each job that failed, and for what has not been done yet."""
     lines = [f"{name}: {error}" for name, error in results["failed"].items()]
     searches = [row for row in results["searches"] if row["seconds"] is None]
-    untrained = [row for row in results["topologies"] if row["score"] is None]
-    unpredicted = [row for row in results["topologies"] if row["predicted_loss"] is None]
-    few = [
-        f"{method}-{task} of seed {seed}"
-        for seed in results["config"]["seeds"]
-        for method in METHODS
-        for task in results["tasks"]
-        if sum(row["seed"] == seed for row in _sampled(results, task, method)) < results["config"]["num_topologies"]
-    ]
-    for rows, what in (
-        (searches, "searches have not finished"),
-        (few, "samples have fewer topologies than asked for"),
-        (untrained, "sampled topologies have no trained score"),
-        (unpredicted, "have no predicted one"),
+    untrained = {
+        (row["task"], name)
+        for row in results["found"]
+        for name, score in zip(row["topologies"], row["scores"], strict=True)
+        if score is None
+    }
+    unranked = len(results["config"]["seeds"]) * len(results["tasks"]) - len(results["ranks"])
+    for count, what in (
+        (len(searches), "searches have not finished"),
+        (len(untrained), "derived topologies have not been trained with all seeds"),
+        (unranked, "predictions have not been made"),
     ):
-        if rows:
-            named = f": {', '.join(few)}" if rows is few and len(few) <= 6 else ""
-            lines.append(f"{len(rows)} {what}{named}")
+        if count:
+            lines.append(f"{count} {what}")
     return lines
 
 
-def _sampled(results: Results, task: str, method: str) -> list[dict[str, Any]]:
-    return [row for row in results["topologies"] if row["task"] == task and method in row["methods"]]
+def _found(results: Results, task: str, method: str, under: str) -> list[dict[str, Any]]:
+    return [
+        row for row in results["found"] if row["task"] == task and row["method"] == method and row["under"] == under
+    ]
 
 
 def _common(values: Iterable[float]) -> str:
     """Return numbers of all seeds, which are the same unless the configuration changed between them."""
     distinct = sorted(set(values))
-    return NOTHING if not distinct else " to ".join(f"{value:,.0f}" for value in dict.fromkeys(distinct))
+    return ", ".join(f"{value:,.0f}" for value in distinct) or NOTHING

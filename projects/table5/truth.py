@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.projects.table5.__main__ import at_least_one
+from fbnetv5.cli.arguments import at_least
+from fbnetv5.projects.table5.score import Scored
 from fbnetv5.projects.table5.truth_options import TruthConfig, load_truth
-from fbnetv5.projects.table5.truth_plan import TruthPlan
+from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
 from fbnetv5.projects.table5.truth_table import Row, read_rows, report, write_rows
 from fbnetv5.report.run_folder import read_json
 from fbnetv5.runs.graph import Known
@@ -51,12 +52,17 @@ class Truth(Study):
         """Return the trainings that are not in the table yet."""
         return Known(self._jobs)
 
-    def rows(self, outcomes: Outcomes) -> list[Row]:
-        """Return the rows of the table when some trainings have ended; those of other topologies stay."""
+    def rows(self, outcomes: Outcomes, others: Sequence[Network] = ()) -> list[Row]:
+        """Return the rows of the table when some trainings have ended; those of other topologies stay.
+
+        Args:
+            outcomes: of the jobs that have ended.
+            others: networks beside those of the table, some of which may have been trained.
+        """
         rows = {row.key: row for row in self.before}
         scores = self._scores(outcomes)
         for task in self.plan.tasks:
-            for network in self.plan.networks(task):
+            for network in (*self.plan.networks(task), *(one for one in others if one.task == task)):
                 for seed in self.plan.config.seeds:
                     score = scores.get(self.plan.job_name(network, seed))
                     if score is not None:
@@ -79,19 +85,21 @@ class Truth(Study):
     def write(self, outcomes: Outcomes) -> None:
         """Write the table, and the report."""
         super().write(outcomes)
-        rows = self.rows(outcomes)
+        self.keep(self.rows(outcomes))
+
+    def keep(self, rows: list[Row]) -> None:
+        """Write the table, if there is anything in it."""
         if rows:
             write_rows(self.file, rows, self.plan.settings)
 
     def _scores(self, outcomes: Outcomes) -> dict[str, float]:
         """Return the scores of the trainings that have finished, by job."""
         scores = {}
-        done = finished(outcomes)
-        for job in self._jobs:
-            if job.name in done:
-                assert isinstance(job.work, Call)
-                metrics = read_json(job.work.data.result).get("metrics", {})
-                scores[job.name] = metrics[self.plan.config.train[job.group].metric]
+        for name in finished(outcomes):
+            work, task = outcomes[name].job.work, outcomes[name].job.group
+            if isinstance(work, Call) and isinstance(work.data, Scored):
+                metrics = read_json(work.data.result).get("metrics", {})
+                scores[name] = metrics[self.plan.config.train[task].metric]
         return scores
 
     def _sorted(self, rows: list[Row]) -> list[Row]:
@@ -134,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--add", nargs="+", metavar="TASK/CODE", help="train these topologies as well")
     parser.add_argument(
         "--processes",
-        type=at_least_one,
+        type=at_least(1),
         default=num_cores(),
         metavar="N",
         help="trainings at a time, each in a process of one thread; by default as many as there are cores",

@@ -58,11 +58,21 @@ class TruthPlan:
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """All that the scores of a topology and a seed depend on, as plain data."""
-        own = ("seed", "model.topology", "model.num_stages")
+        left_out = (
+            "seed",
+            "model.topology",
+            "model.num_stages",
+            "search.",
+            "label.",
+            "export.",
+            "project",
+            "job",
+            "tasks",
+        )
         return {
             task: {
                 "metric": self.config.train[task].metric,
-                **{key: value for key, value in identity(training).items() if key not in own},
+                **{key: value for key, value in identity(training).items() if not key.startswith(left_out)},
             }
             for task, training in self.trainings.items()
         }
@@ -132,14 +142,19 @@ class TruthPlan:
     def job(self, network: Network, seed: int) -> Job:
         """Return the training of a network."""
         task, name = network.task, self.job_name(network, seed)
-        entry, file = self.config.train[task], self.root / "topologies" / f"{name.rpartition('-')[0]}.yaml"
-        own = (f"seed={seed}", path_override("model.topology", file))
+        entry = self.config.train[task]
+        own = (f"seed={seed}", path_override("model.topology", self.file(network)))
         scored = Scored(
             find_config(entry), (*entry.overrides, *self.config.overrides, *own), self.root / "scores" / f"{name}.json"
         )
-        if not file.exists():
-            network.topology.save(file, {"task": task, "backbone_macs": network.macs})
         return Job(name, Call(write_score, scored, has_score), self.root / "logs", group=task)
+
+    def file(self, network: Network) -> Path:
+        """Return the file of a topology, which is written here if it does not exist."""
+        file = self.root / "topologies" / network.task / f"{_code(network)}.yaml"
+        if not file.exists():
+            network.topology.save(file, {"task": network.task, "backbone_macs": network.macs})
+        return file
 
     def _in_order(self) -> Iterator[tuple[Network, int]]:
         """Yield hand-made, added and first drawn ones, seed by seed and task by task in turn, then the others."""

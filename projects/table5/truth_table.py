@@ -56,10 +56,8 @@ def read_rows(file: Path, settings: Mapping[str, Any]) -> list[Row]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} with {settings_file(file).name} is no table of truth: {error}") from error
-    if made_with != settings:
-        raise InputError(
-            f"{file} was made with other settings ({_difference(made_with, settings)}); give another table=FILE"
-        )
+    if difference := _difference(made_with, settings):
+        raise InputError(f"{file} was made with other settings ({difference}); give another table=FILE")
     return rows
 
 
@@ -130,10 +128,15 @@ def complete(rows: Sequence[Row], task: str, seeds: Sequence[int]) -> dict[str, 
 
 
 def _difference(made_with: Any, settings: Mapping[str, Any]) -> str:
-    """Name the first key that differs."""
+    """Name the first key that differs; empty if none does.
+
+    A key that one side lacks belongs to another version, and says nothing.
+    """
     for task in dict.fromkeys((*made_with, *settings)):
         before, now = made_with.get(task, {}), settings.get(task, {})
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                return f"{task}: {key}={before.get(key)} there, {now.get(key)} here"
-    return "tasks"
+        if not before or not now:
+            return f"task {task}"
+        for key in sorted(before.keys() & now.keys()):
+            if before[key] != now[key]:
+                return f"{task}: {key}={before[key]} there, {now[key]} here"
+    return ""

@@ -33,7 +33,7 @@ def still_config(file: Path, overrides: Sequence[str]) -> RunConfig:
         raise InputError(f"--config {file}: there is no such file")
     config = load_config(file, overrides)
     # an architecture rate of zero would leave the update out
-    search = replace(config.search, arch_start_step=0, arch_lr=1e-12)
+    search = replace(config.search, arch_start=0.0, arch_lr=1e-12)
     return replace(config, search=search, optimizer=replace(config.optimizer, lr=0.0))
 
 
@@ -72,6 +72,7 @@ def load_batches(config: RunConfig, source: Source, model: MultitaskNet, world: 
         batch_size=config.search.batch_size,
         workers=0,
         seed=config.seed,
+        normalisation=model.normalisation,
     )
     batches = [batch.to(world.device) for batch in loader]
     for batch in batches:

@@ -47,12 +47,7 @@ TRAIN = (
 )
 GUMBEL = "search.algorithm={_target_: fbnetv5.search.differentiable.TaskByTask, relaxation: gumbel_softmax}"
 GATED = "search.algorithm={_target_: fbnetv5.search.differentiable.SharedForward}"
-PAIRS = (
-    "search.group=2",
-    "search.compare=score",
-    "search.algorithm.draws=pairs",
-    "search.algorithm.deviation=within",
-)
+PAPER = ("search.group=1", "search.compare=loss", "search.arch_schedule=weights", "search.last_look.candidates=0")
 Case = Callable[[Path], list[str]]  # a folder for what the run reads, to the arguments of the command line
 
 

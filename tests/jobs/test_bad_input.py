@@ -116,7 +116,7 @@ def test_messages_say_what_is_wrong_and_what_to_do(error_of, override):
         ("tasks.cls._target_=no.such.Task", "tasks.cls._target_=no.such.Task"),
         ("model.family=AC", "'AC'"),
         ("search.epochs=2", "search.steps and search.epochs"),
-        ("search.num_samples=1", "needs at least 2"),
+        ("search.num_samples=1", "search.group=2 does not divide the 1 architectures"),
         ("search.task_weights={dte: 2}", "search.task_weights names dte"),
         ("data.area=[0.5]", "data.area=[0.5]"),
         ("search.budget=-1", "search.budget=-1.0"),

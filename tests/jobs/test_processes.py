@@ -25,7 +25,7 @@ TWO_TASKS = "tasks.det=null"
 HALVES = "train.accumulate=2"  # one process that cuts its batch in two sees the micro-batches of two processes
 RUNS = {  # the run, what both add to it, what one process alone adds, the relative tolerance
     "search": (cases.searching(), SEARCH, (), 1e-7),
-    "search in pairs": (cases.searching(*cases.PAIRS), SEARCH, (), 1e-7),
+    "search of the paper": (cases.searching(*cases.PAPER), SEARCH, (), 1e-7),
     "search with gates": (cases.searching(TWO_TASKS, cases.GATED), SEARCH, (), 1e-7),
     "search with random gates": (cases.searching(TWO_TASKS, cases.GUMBEL), SEARCH, (), 1e-7),
     "pretrain": (cases.searching("job=pretrain"), SEARCH, (), 1e-7),

@@ -10,7 +10,7 @@ from tests.processes import run
 METRICS = r"/metrics\.jsonl$"
 RUNS = {  # the run, and the file at whose opening it dies for the n-th time: some steps after a checkpoint
     "search": (cases.searching(), METRICS, 3),
-    "search in pairs": (cases.searching(*cases.PAIRS), METRICS, 3),
+    "search of the paper": (cases.searching(*cases.PAPER), METRICS, 3),
     "search with gates": (cases.searching("tasks.det=null", cases.GATED), METRICS, 3),
     "search with random gates": (cases.searching("tasks.det=null", cases.GUMBEL), METRICS, 3),
     "pretrain": (cases.searching("job=pretrain"), METRICS, 3),

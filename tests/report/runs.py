@@ -45,7 +45,7 @@ def write_search(
         "model": {"family": "NANO", "num_stages": num_stages},
         "data": {"crop": 96, "short_side": 112},
         "tasks": {task: {} for task in tasks},
-        "search": {"steps": num_records * every, "arch_start_step": 2 * every},
+        "search": {"steps": num_records * every, "arch_start": 2 / num_records},
         "runtime": {"log_every": every},
     }
     write_config(folder, **{**config, **keys})

@@ -61,7 +61,7 @@ def relaxed_objective(method, settings, at: Tensor, around: Tensor) -> Tensor:
         gates = draw.gates.detach() + (moved.probabilities() - fixed.distribution.probabilities())[:, None]
     values = losses_of(draw.gates.detach())
     scale = torch.stack([1 / row[~row.isnan()].std() for row in values])
-    costs = (relaxed_costs(SPACE, gates) - fixed.cost_target).clamp(min=0)
+    costs = (relaxed_costs(SPACE, gates) - fixed.cost_term.target).clamp(min=0)
     weights = fixed.loss_weights(draw, COUNTS)
     return (weights * (losses_of(gates).nan_to_num() * scale[:, None] + costs)).sum()
 

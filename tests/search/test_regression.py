@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.search.regression import Worth, _ridge, best_within, fit_worth
+from fbnetv5.search.last_look import best_architectures
+from fbnetv5.search.regression import Worth, _ridge, fit_worth
+from fbnetv5.search.space import CostTerm, relative_costs
 from tests.search.landscape import BinarySpace
 
 RNG = torch.Generator
@@ -68,7 +70,7 @@ def test_errors_are_those_of_the_posterior() -> None:
     expected = fit.press * np.linalg.inv(design.T @ design + np.diag(penalty))
     np.testing.assert_allclose(fit.covariance, expected, rtol=1e-7, atol=1e-12)
     contrast = np.array([1.0, 0, -1, 0])
-    assert fit.error_of(0, 2) == pytest.approx(math.sqrt(contrast @ expected @ contrast))
+    assert fit.error_of(contrast) == pytest.approx(math.sqrt(contrast @ expected @ contrast))
 
 
 def test_noise_does_not_choose_the_architecture() -> None:
@@ -80,7 +82,7 @@ def test_noise_does_not_choose_the_architecture() -> None:
         seen = torch.randperm(256, generator=rng)[:64]
         noisy = truth[seen] + truth.std() * torch.randn(64, generator=rng, dtype=torch.float64)
         worth = fit_worth(choices[seen], noisy, (2,) * 8)
-        found = torch.tensor(best_within(worth, BinarySpace((1.0,) * 8)))
+        found = torch.tensor(best_architectures(BinarySpace((1.0,) * 8), worth)[0])
         of_regression = truth[(choices == found).all(dim=1)].item()
         regrets.append((of_regression - truth.min().item(), (truth[seen[noisy.argmin()]] - truth.min()).item()))
     of_regression, of_best_seen = np.mean(regrets, axis=0)
@@ -100,26 +102,49 @@ def test_a_slot_without_worth_is_free() -> None:
     choices, _ = landscape((2,) * 6, 0)
     noise = 0.3 * torch.randn(len(choices), generator=RNG().manual_seed(0), dtype=torch.float64)
     worth = fit_worth(choices, 2.0 * choices[:, 1] - 1.0 * choices[:, 4] + noise, (2,) * 6)
-    assert worth.decided().tolist() == [False, True, False, False, True, False]
+    spread = worth.options.amax(dim=1) - worth.options.amin(dim=1)
+    assert (spread > 2 * worth.spread_errors).tolist() == [False, True, False, False, True, False]
     assert worth.options[1, 1] - worth.options[1, 0] == pytest.approx(2.0, abs=0.2)
+
+
+def test_the_deviation_is_that_over_all_architectures() -> None:
+    for num_options in ((2,) * 6, (3, 2, 4)):
+        choices, truth = landscape(num_options, 0, 1.0)
+        worth = fit_worth(choices, truth, num_options)
+        assert worth.deviation() == pytest.approx(worth.predict(choices).std(correction=0).item())
 
 
 @pytest.mark.parametrize("pairs", [0.0, 1.0])
 @pytest.mark.parametrize("budget", [None, 4.0, 9.0])
-def test_the_best_within_a_budget_is_that_of_the_enumeration(pairs: float, budget: float | None) -> None:
-    for seed in range(5):
+@pytest.mark.parametrize("cost_term", [None, CostTerm(2.0, 0.4)])
+def test_the_best_within_a_budget_are_those_of_the_enumeration(
+    pairs: float, budget: float | None, cost_term: CostTerm | None
+) -> None:
+    for seed in range(3):
         choices, truth = landscape((2,) * 8, seed, pairs)
         worth = fit_worth(choices, truth, (2,) * 8, penalties=((1e-6,), (1e-6 if pairs else math.inf,)))
         costs = torch.rand(8, generator=RNG().manual_seed(seed), dtype=torch.float64) * 4
-        found = torch.tensor(best_within(worth, BinarySpace(tuple(costs.tolist())), budget))
-        allowed = (choices * costs).sum(dim=1) <= (math.inf if budget is None else budget)
-        predicted = worth.predict(choices)
-        assert predicted[(choices == found).all(dim=1)].item() == pytest.approx(predicted[allowed].min().item())
+        space = BinarySpace(tuple(costs.tolist()))
+        found = torch.tensor(best_architectures(space, worth, 4, budget, cost_term))
+        values = worth.predict(choices) / worth.deviation()
+        if cost_term is not None:
+            values += cost_term.weight * (relative_costs(space, choices) - cost_term.target).clamp(min=0)
+        values[(choices * costs).sum(dim=1) > (math.inf if budget is None else budget)] = math.inf
+        rows = [int((choices == one).all(dim=1).nonzero()) for one in found]
+        torch.testing.assert_close(values[rows], values.sort().values[: len(rows)])
+
+
+def test_no_more_architectures_are_found_than_there_are() -> None:
+    choices, truth = landscape((2,) * 3, 0)
+    worth = fit_worth(choices, truth, (2,) * 3)
+    found = best_architectures(BinarySpace((1.0,) * 3), worth, 20, budget=1.0)
+    assert sorted(found) == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
 
 
 def test_what_cannot_be_is_refused() -> None:
-    worth = Worth(torch.zeros(2, 2).double(), torch.zeros(2, 2, 2, 2).double(), 0.0, torch.zeros(2).double(), 0.0)
+    zeros = torch.zeros(2, dtype=torch.float64)
+    worth = Worth(torch.zeros(2, 2).double(), torch.zeros(2, 2, 2, 2).double(), (2, 2), 0.0, zeros, 0.0)
     with pytest.raises(InputError, match="budget"):
-        best_within(worth, BinarySpace((1.0, 1.0)), -1.0)
+        best_architectures(BinarySpace((1.0, 1.0)), worth, budget=-1.0)
     with pytest.raises(ValueError, match="at least 3"):
         fit_worth(torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2).double(), (2, 2))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import csv
 import json
-import shutil
+import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,49 +12,43 @@ from typing import Any
 import pytest
 import yaml
 
-from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import load_config
 from fbnetv5.jobs.supernet import supernet_step
 from fbnetv5.projects.table5.__main__ import CONFIGS
 from fbnetv5.projects.table5.options import load_ablation
-from fbnetv5.projects.table5.plan import Plan
+from fbnetv5.projects.table5.plan import EQUAL
 from fbnetv5.projects.table5.results import passes_per_sample
-from fbnetv5.projects.table5.run import run_ablation
-from fbnetv5.runs.job import Run
+from fbnetv5.projects.table5.run import Ablation, run_ablation
+from fbnetv5.projects.table5.tests.test_truth import MINI as TRUTH
 from tests.jobs.test_algorithms import batches, build, config_of
 from tests.processes import FORKS
 
 SMALL = [
     "model.num_stages=2",
-    "data.shapes={num_images: 16, num_val_images: 8, size: 64}",
+    "data.shapes={num_images: 32, num_val_images: 8, size: 64, world: hard}",
     "data.short_side=64",
     "data.crop=64",
     "runtime.workers=0",
     "runtime.device=cpu",
+    "tasks.det=null",
+    "search={steps: 2, batch_size: 4, num_samples: 2, last_look: {candidates: 12, images: 8, finalists: 2}}",
 ]
-SHORT = ["train={steps: 1, batch_size: 4, eval_every: null}", "evaluate={num_drawn: 0, write_predictions: false}"]
 MINI = {
     "name": "mini",
     "seeds": [0],
     "num_topologies": 2,
-    "tolerance": 0.2,
-    "overrides": SMALL,
-    "search": {
-        "config": "configs/quickstart.yaml",
-        "overrides": ["tasks.det=null", "search={steps: 2, batch_size: 4, num_samples: 2, arch_lr: 0.4}"],
-    },
-    "train": {
-        "cls": {"config": "configs/train/cls/shapes.yaml", "metric": "top1", "overrides": SHORT},
-        "seg": {"config": "configs/train/seg/shapes.yaml", "metric": "mIoU", "overrides": SHORT},
-    },
-    "predict": {"num_images": 4, "num_calibration_images": 4, "batch_size": 4},
+    "methods": ["multitask", "single-task"],
+    "search": {"config": "configs/quickstart.yaml", "overrides": SMALL},
+    "single_task": ["search.algorithm={_target_: fbnetv5.search.differentiable.SingleTask}"],
+    "num_images": 4,
 }
 
 
 def write(folder: Path, **changes: object) -> Path:
-    file = folder / "mini.yaml"
-    file.write_text(yaml.safe_dump(MINI | {"output": str(folder / "run")} | changes))
+    truth, file = folder / "truth.yaml", folder / "mini.yaml"
+    truth.write_text(yaml.safe_dump(TRUTH | {"seeds": [0], "table": str(folder / "truth.csv")}))
+    own = {"output": str(folder / "run"), "truth": {"config": str(truth)}}
+    file.write_text(yaml.safe_dump(MINI | own | changes))
     return file
 
 
@@ -73,52 +67,66 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_failed_job_ends_nothing_and_resuming_does_what_is_left(tmp_path):
+def test_a_failed_search_ends_nothing_and_resuming_does_what_is_left(tmp_path):
     root = tmp_path / "run"
-    diverging = MINI["train"]["seg"] | {"overrides": [*SHORT, "optimizer.lr=1e30", "train.steps=3"]}
-    assert not run(write(tmp_path, train=MINI["train"] | {"seg": diverging}))
+    broken = MINI["single_task"] + ["search.algorithm.relaxation=gumbel"]
+    assert not run(write(tmp_path, single_task=broken))
     first = read(root)
-    assert all(name.startswith("seed-0/train/seg-") and "loss" in error for name, error in first["failed"].items())
-    assert all((row["score"] is None) == (row["task"] == "seg") for row in first["topologies"])
+    assert set(first["failed"]) == {"seed-0/search-single-cls", "seed-0/search-single-seg"}
+    assert {row["method"] for row in first["found"]} == {"multitask"}
     page = (root / "ablation.md").read_text()
     assert all(f"- {name}: {error}" in page for name, error in first["failed"].items())
+    rows = (tmp_path / "truth.csv").read_text().splitlines()
 
-    times = {path: path.stat().st_mtime_ns for path in root.rglob("metrics.json")}
-    for name in first["failed"]:
-        shutil.rmtree(root / name)
     fixed = write(tmp_path)
     with pytest.raises(InputError, match="--resume goes on with it"):
         run(fixed)
     assert run(fixed, resume=True)
-    assert all(path.stat().st_mtime_ns == at for path, at in times.items())
-    check(root, read(root))
+    assert set(rows) <= set((tmp_path / "truth.csv").read_text().splitlines())  # not trained again
+    check(tmp_path, read(root))
 
 
-def check(root: Path, results: dict[str, Any]) -> None:
-    """Everything of a miniature ablation is there, and agrees with the folders of its parts."""
+def check(folder: Path, results: dict[str, Any]) -> None:
+    """Everything of a miniature ablation is there, and agrees with the table of truth."""
     assert results["failed"] == {}
-    sampled = Counter((row["task"], method) for row in results["topologies"] for method in row["methods"])
-    assert sampled == dict.fromkeys(itertools.product(("cls", "seg"), ("random", "single-task", "multitask")), 2)
-    for row in results["topologies"]:
-        assert results["least_macs"] <= row["backbone_macs"] <= results["most_macs"]
-        folder = root / "seed-0" / "train" / f"{row['task']}-{row['code']}"
-        metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-        assert row["score"] == metrics[results["metrics"][row["task"]]]
-        assert row["predicted_loss"] > 0
-    folders = {path.name for path in (root / "seed-0" / "train").iterdir()}
-    assert folders == {f"{row['task']}-{row['code']}" for row in results["topologies"]}  # each trained once
+    with (folder / "truth.csv").open(newline="") as lines:
+        scores = {(row["task"], row["topology"]): float(row["score"]) for row in csv.DictReader(lines)}
+    found = Counter((row["task"], row["method"]) for row in results["found"])
+    assert found == {
+        (task, method): 1 + 3 * (method == "multitask") for task in ("cls", "seg") for method in MINI["methods"]
+    }
+    for row in results["found"]:
+        assert len(row["topologies"]) == (2 if row["under"] == EQUAL else 1)
+        expected = [scores[row["task"], name] for name in row["topologies"]]
+        assert row["scores"] == pytest.approx(expected, abs=1e-5)
+        if row["under"] != EQUAL:
+            assert row["macs"][0] <= results["named"][row["task"]][row["under"]]["macs"]
+    for task in ("cls", "seg"):
+        random = results["random"][task]["scores"]
+        assert random == pytest.approx({name: scores[task, name] for name in random}, abs=1e-5)
+        assert len(random) == TRUTH["num_topologies"]
+    assert [(row["seed"], row["task"]) for row in results["ranks"]] == [(0, "cls"), (0, "seg")]
     costs = {(r["method"], r["task"]): (r["forward_passes"], r["backward_passes"]) for r in results["searches"]}
     assert costs == dict.fromkeys([("multitask", None), ("single-task", "cls"), ("single-task", "seg")], (4, 4))
-    assert "Nothing is missing." in (root / "ablation.md").read_text()
+    page = (folder / "run" / "ablation.md").read_text()
+    assert "Nothing is missing." in page
+    cls = next(
+        row for row in results["found"] if (row["task"], row["method"], row["under"]) == ("cls", "multitask", EQUAL)
+    )
+    assert f"| cls | top1 | Multitask (Alg. 4) | {100 * statistics.mean(cls['scores']):.1f} |" in page
 
 
 @pytest.mark.parametrize(("method", "num_tasks"), [("1", 1), ("2", 3), ("3", 3), ("4", 3)])
 def test_passes_are_those_that_a_step_takes(method, num_tasks):
     run = build(method, num_tasks=num_tasks)
     calls: Counter[str] = Counter()
-    run.model.network.register_forward_hook(lambda *_: calls.update(["forward"]))
     stem = run.model.network.trunk[0]
-    stem.register_forward_hook(lambda _m, _i, out: out.register_hook(lambda _: calls.update(["backward"])) and None)
+    stem.register_forward_hook(
+        lambda _m, _i, out: (
+            calls.update(["forward"]),
+            out.register_hook(lambda _: calls.update(["backward"])) and None,
+        )[1]
+    )
     supernet_step(run, 0, batches(run)[0])
     forward, backward = passes_per_sample(config_of(method, num_tasks=num_tasks), num_tasks)
     samples = run.config.search.num_samples
@@ -130,24 +138,25 @@ def test_passes_are_those_that_a_step_takes(method, num_tasks):
     [
         ({"seeds": [0, 0]}, "each once"),
         ({"num_topologies": 0}, "num_topologies=0 is too small"),
-        ({"match": 0}, "match=0"),
+        ({"methods": ["multi-task"]}, "multi-task"),
         ({"tolerence": 0.1}, "tolerence"),
         ({"search": {"config": "configs/nowhere.yaml"}}, "there is no such file"),
-        ({"train": {"cls": MINI["train"]["cls"]}}, "train has cls, the search cls, seg"),
+        ({"search": {"config": "configs/quickstart.yaml"}}, "the table has cls, seg, the search cls, det, seg"),
+        (
+            {"search": MINI["search"] | {"overrides": [*SMALL, "model.num_stages=3"]}},
+            "differ in model.family or num_stages",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_config_is_said(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
-        _ = Plan(load_ablation(write(tmp_path, **changes), {}), tmp_path).tasks
+        _ = Ablation(load_ablation(write(tmp_path, **changes), {}), 1).plan.tasks
 
 
 @pytest.mark.parametrize("name", ["shapes", "pets"])
 def test_the_projects_configs_fit_together(name, tmp_path):
-    plan = Plan(load_ablation(CONFIGS / f"{name}.yaml", {}), tmp_path)
-    assert set(plan.head_paths) == set(plan.tasks)
-    sampled = plan.sample(0, "random", plan.tasks[0], ())
-    assert len(sampled) == plan.config.num_topologies
-    job = plan.train_job(0, plan.tasks[0], sampled[0])
-    assert isinstance(job.work, Run)
-    topology = load_config(job.work.config, job.work.overrides).model.topology
-    assert Topology.load(topology) == sampled[0].topology
+    overrides = ["data.root=nowhere"] if name == "pets" else []
+    plan = Ablation(load_ablation(CONFIGS / f"{name}.yaml", {"output": str(tmp_path)}, overrides), 1).plan
+    jobs = plan.jobs({}, ())
+    assert {job.group for job in jobs.jobs} == {"search-multitask", *plan.tasks}
+    assert jobs.to_come == {"predict": len(plan.config.seeds) * len(plan.tasks)}

@@ -1,0 +1,147 @@
+"""Judging architectures: the losses that weights learn from, and the scores that architectures are compared by.
+
+A search judges each architecture by a micro-batch. :class:`Judge` compares any number of them on the same images, as
+sub-networks of a supernet whose weights stand still.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fbnetv5.archs.topology import Topology
+from fbnetv5.base.distributed import World
+from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import Batch, Features, Source, Target, TargetDict
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.loader import build_loader
+from fbnetv5.engine.batch_norm import batch_statistics
+from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
+from fbnetv5.tasks.multitask import MultitaskNet
+
+BATCH_SIZE = 64  # images whose statistics BN normalises by, where there are as many
+
+
+class Judged(NamedTuple):
+    """Losses and scores of images by task, of the tasks that one of them is labelled for."""
+
+    losses: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+
+def judge(
+    model: MultitaskNet,
+    features: Features,
+    images: Tensor,
+    targets: list[TargetDict],
+    config: RunConfig,
+    *key: int,
+    differentiable: bool = False,
+) -> Judged:
+    """Return the losses of features, and the scores that ``search.compare`` names.
+
+    Args:
+        model: whose network gave ``features`` for ``images``.
+        features, images, targets: as in :meth:`MultitaskNet.losses`.
+        config: of the search.
+        key: of what is random in heads, beside the seed.
+        differentiable: whether the scores have a graph as well.
+    """
+    device = images.device
+    with autocast(device, config.runtime.precision):
+        with forked(config.seed, Purpose.HEADS, *key, device=device):
+            losses = model.losses(features, images, targets)
+        if config.search.compare == "loss":
+            return Judged(losses, losses)
+        with torch.set_grad_enabled(differentiable), forked(config.seed, Purpose.SCORES, *key, device=device):
+            return Judged(losses, model.scores(features, images, targets, losses))
+
+
+class Judge:
+    """Scores of sub-networks of a supernet, all on the same images; lower is better.
+
+    BN normalises by the statistics of each batch of them, as it did while the weights were learnt, so that each
+    architecture has statistics of its own. The trunk runs once for all architectures.
+
+    Args:
+        model: the supernet with its heads; its weights, statistics and mode stay as they are.
+        batches: of images, labelled for each task at least once.
+        config: of the search.
+    """
+
+    def __init__(self, model: MultitaskNet, batches: Sequence[Batch], config: RunConfig) -> None:
+        self.model = model
+        self.config = config
+        self.batches = batches
+        self.images = [
+            batch.images.to(WEIGHT_DTYPES[config.runtime.precision], memory_format=torch.channels_last)
+            for batch in batches
+        ]
+        counts = [[len(rows) for rows in model.labelled(batch.targets).values()] for batch in batches]
+        self.counts = torch.tensor(counts, dtype=torch.float64)  # [batches, T]
+        with self._judging():
+            self.trunk = [model.network.partitions(images, len(model.network.trunk)) for images in self.images]
+
+    def scores(self, topologies: Sequence[Topology]) -> Iterator[Tensor]:
+        """Yield the score of each topology for each task, float64 [T]: the mean over the labelled images."""
+        for topology in topologies:
+            with self._judging():
+                scores = torch.stack([self._scores(index, topology) for index in range(len(self.batches))])
+            yield (scores.nan_to_num() * self.counts).sum(dim=0) / self.counts.sum(dim=0)
+
+    def _scores(self, index: int, topology: Topology) -> Tensor:
+        """Return the scores of the tasks on a batch, [T]; NaN where nothing is labelled."""
+        model, images, targets = self.model, self.images[index], self.batches[index].targets
+        features = model.network.stages(self.trunk[index], topology.prune(model.head_paths))
+        by_loss = self.config.search.compare == "loss"
+        with forked(self.config.seed, Purpose.HEADS if by_loss else Purpose.SCORES, index, device=images.device):
+            found = (model.losses if by_loss else model.scores)(features, images, targets)
+        return torch.stack([found.get(name, torch.tensor(torch.nan)).cpu().double() for name in model.tasks])
+
+    def _judging(self) -> AbstractContextManager[None]:
+        return _judging(self.model, self.images[0].device, self.config.runtime.precision)
+
+
+@contextlib.contextmanager
+def _judging(model: MultitaskNet, device: torch.device, precision: str) -> Iterator[None]:
+    """Within the context heads give losses, BN has each batch's statistics, and nothing drops out or has a gradient."""
+    with torch.no_grad(), autocast(device, precision), batch_statistics(model):
+        for module in model.heads.modules():
+            module.training = not isinstance(module, nn.Dropout)
+        yield
+
+
+def plain_batches(
+    config: RunConfig,
+    source: Source,
+    targets: Collection[Target],
+    world: World,
+    batch_size: int = BATCH_SIZE,
+    *,
+    normalisation: Normalisation,
+) -> list[Batch]:
+    """Return all images of a source in batches of equal size, without random augmentation but crops.
+
+    What is left over when it is divided comes in no batch. Every process gets all images.
+    """
+    size = min(batch_size, len(source))
+    plain = replace(config.data, flip=False, color="none", scale=None, area=None, rotation=None)
+    batches = build_loader(
+        plain,
+        source,
+        targets,
+        World(rank=0, size=1, device=world.device),
+        steps=range(len(source) // size),
+        batch_size=size,
+        workers=config.runtime.workers,
+        seed=0,
+        normalisation=normalisation,
+    )
+    return [batch.to(world.device) for batch in batches]

@@ -1,0 +1,144 @@
+"""The last look of a search: held-out images, scores of many architectures on them, and what is derived.
+
+``search/last_look.py`` has the method; this gives it the finished supernet to ask.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fbnetv5.base.files import write_text
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.types import Source
+from fbnetv5.data.subset import Subset
+from fbnetv5.engine.log import clock
+from fbnetv5.jobs.judge import Judge, plain_batches
+from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.report.run_folder import read_json
+from fbnetv5.report.task_look import LAST_LOOK, read_looks
+from fbnetv5.search.last_look import Finding, LastLook, last_look
+
+LARGEST_SHARE = 0.25  # of a task's labelled images that may be held out
+EVERY = 10.0  # seconds between two lines that tell how far it is
+
+
+def held_out_rows(source: Source, targets: Sequence[str], num_images: int, seed: int) -> list[int]:
+    """Choose the images that weights do not learn from and the last look scores on, ascending positions.
+
+    In an order that depends on the seed alone, an image is taken if it is labelled for a task that has fewer than
+    ``num_images`` yet, or a quarter of its labelled images if these are fewer.
+    """
+    labelled = [set(source.labelled(name)) for name in dict.fromkeys(targets)]
+    missing = [min(num_images, math.floor(LARGEST_SHARE * len(rows))) for rows in labelled]
+    chosen = []
+    for row in torch.randperm(len(source), generator=generator(seed, Purpose.LAST_LOOK)).tolist():
+        if max(missing) <= 0:
+            break
+        own = [row in rows for rows in labelled]
+        if any(has and left > 0 for has, left in zip(own, missing, strict=True)):
+            chosen.append(row)
+            missing = [left - has for has, left in zip(own, missing, strict=True)]
+    return sorted(chosen)
+
+
+def take_last_look(run: SupernetRun) -> LastLook | None:
+    """Score architectures on the run's held-out images and find the best of them; None where none are to be scored.
+
+    The processes share the architectures. Half of the images are for the candidates, half for the finalists.
+    """
+    options = run.config.search.last_look
+    if run.held_out is None:
+        return None
+    rows, targets = range(len(run.held_out)), [task.target for task in run.model.tasks.values()]
+    halves = []
+    for part in (rows[0::2], rows[1::2]):
+        images, normalisation = Subset(run.held_out, part), run.model.normalisation
+        batches = plain_batches(run.config, images, targets, run.world, normalisation=normalisation)
+        halves.append(Judge(run.model, batches, run.config))
+    if run.world.is_main:
+        print(
+            f"last look: {options.candidates} architectures on {len(rows[0::2])} held-out images, then "
+            f"{options.finalists} a task on {len(rows[1::2])} others"
+        )
+
+    def score(choices: Tensor, which: int) -> Tensor:
+        return _shared_scores(run, halves[which], choices)
+
+    return last_look(
+        run.space,
+        run.algorithm.distribution,
+        score,
+        num_candidates=options.candidates,
+        num_finalists=options.finalists,
+        seed=run.config.seed,
+        budget=run.config.search.budget,
+        cost_term=run.algorithm.cost_term,
+    )
+
+
+def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor) -> Tensor:
+    """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them."""
+    world, total = run.world, len(choices)
+    share = math.ceil(total / world.size)
+    own = choices[world.rank * share : (world.rank + 1) * share]
+    scores = torch.full((len(run.model.tasks), share), torch.nan, dtype=torch.float64)
+    started = told = time.perf_counter()
+    topologies = [run.space.decode(one.tolist()) for one in own]
+    for number, found in enumerate(judge.scores(topologies)):
+        scores[:, number] = found
+        now = time.perf_counter()
+        if world.is_main and now - told > EVERY:
+            told = now
+            left = (now - started) / (number + 1) * (share - number - 1)
+            print(f"last look: architecture {number + 1}/{share}  ETA {clock(left)}", flush=True)
+    return world.gather(scores)[:, :total]
+
+
+def write_last_look(look: LastLook, run: SupernetRun, folder: Path) -> None:
+    """Write what was scored and what it says, as JSON.
+
+    ``worth`` is what selecting a block gains beside skipping it, cost included, where all others are as derived. It and
+    its ``error``, ``gain``, ``shortfall`` and ``values`` are in deviations of the score over all architectures, of
+    which one is ``deviation``; ``scores`` are as the heads give them.
+    """
+    tasks = {
+        name: _described(finding, scores)
+        for name, finding, scores in zip(run.model.tasks, look.findings, look.scores, strict=True)
+    }
+    candidates = ["".join(map(str, one)) for one in look.candidates.tolist()]
+    document = {"candidates": candidates, "tasks": tasks}
+    write_text(folder / LAST_LOOK, json.dumps(document) + "\n")
+
+
+def read_verdicts(folder: Path) -> list[str]:
+    """Return a line for each task that says how sure its topology is, from what :func:`write_last_look` has written."""
+    return [
+        f"last look, {task}: {look.verdict}; {look.num_decided} blocks decided, {look.num_free} free; it gains "
+        f"{look.gain:.2f} deviations over the mean topology, and {look.shortfall:.2f} may be missing"
+        for task, look in read_looks(read_json(folder / LAST_LOOK)).items()
+    ]
+
+
+def _described(finding: Finding, scores: Tensor) -> dict[str, Any]:
+    deviation = finding.worth.deviation()
+    signs = 2 * torch.tensor(finding.choices) - 1  # a margin is for what was chosen, a worth for selecting the block
+    return {
+        "derived": "".join(map(str, finding.choices)),
+        "worth": (finding.margins * signs).tolist(),
+        "error": finding.errors.tolist(),
+        "gain": finding.gain,
+        "shortfall": finding.shortfall,
+        "left_out_r2": 1 - finding.worth.left_out_error**2 / float(scores.var(correction=0)),
+        "deviation": deviation,
+        "finalists": ["".join(map(str, one)) for one in finding.finalists],
+        "values": list(finding.values),
+        "scores": scores.tolist(),
+    }

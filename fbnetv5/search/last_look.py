@@ -1,0 +1,204 @@
+"""The last look: many architectures are scored when the supernet is trained, and a regression says what to derive.
+
+During a search an architecture is judged by one batch, with weights that still change. When they no longer do, a few
+hundred architectures are scored on the same images, and each option's worth is fitted to their scores. The best
+architectures by the fit are scored again, on other images, since it is the luckiest that come first.
+
+Shapes: T tasks, M architectures, B slots, O options.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.programme import least_of_sum
+from fbnetv5.search.regression import Worth, fit_worth
+from fbnetv5.search.space import CostTerm, SearchSpace
+
+NUM_MEAN = 1000  # architectures that the mean cost term is estimated from
+Score = Callable[[Tensor, int], Tensor]
+"""Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The last look's result for one task. Scores are in deviations over all architectures, lower is better.
+
+    Attributes:
+        worth: of the options.
+        finalists: the architectures of the lowest predicted score and cost, the lowest first.
+        values: of score and cost, by which one is chosen among them.
+        choices: the architecture to derive.
+        margins: how much better score and cost are with each slot's option than with its best other one, [B].
+        errors: standard errors of the margins, [B].
+        gain: how much better score and cost are, by prediction, than those of the mean architecture.
+    """
+
+    worth: Worth
+    finalists: tuple[tuple[int, ...], ...]
+    values: tuple[float, ...]
+    choices: tuple[int, ...]
+    margins: Tensor
+    errors: Tensor
+    gain: float
+
+    @property
+    def shortfall(self) -> float:
+        """What other options would gain, by expectation over the errors of the margins, one slot at a time."""
+        ratio = self.margins / self.errors.clamp(min=1e-12)
+        density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
+        return float((self.errors * density - self.margins * torch.special.ndtr(-ratio)).sum())
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """All that was scored, and what it says.
+
+    Attributes:
+        candidates: int64 [M, B].
+        scores: of the candidates on the images of the first round, float64 [T, M].
+        findings: of each task.
+    """
+
+    candidates: Tensor
+    scores: Tensor
+    findings: tuple[Finding, ...]
+
+
+def last_look(
+    space: SearchSpace,
+    distribution: ArchitectureDistribution,
+    score: Score,
+    *,
+    num_candidates: int,
+    num_finalists: int,
+    seed: int,
+    budget: float | None = None,
+    cost_term: CostTerm | None = None,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> LastLook:
+    """Score candidates, fit what options are worth, and score the best architectures by the fit again.
+
+    Args:
+        space: what was searched.
+        distribution: that the search learnt.
+        score: see :data:`Score`; called once a round, for all tasks.
+        num_candidates: M, at least 3.
+        num_finalists: of each task.
+        seed: of the candidates.
+        budget: that an architecture's cost keeps to, in the unit of the space's costs; None for no limit.
+        cost_term: what cost adds to a score.
+        known: further architectures int64 [K, B] to fit and their scores [T, K], where these compare with the first
+            round's; those of a search are of other weights and images, but a published table's are not.
+
+    Raises:
+        InputError: even the cheapest architecture is above the budget.
+    """
+    candidates = draw_candidates(distribution, num_candidates, seed)
+    scores = score(candidates, 0)
+    fitted, targets = candidates, scores
+    if known is not None:
+        fitted, targets = torch.cat([candidates, known[0]]), torch.cat([scores, known[1]], dim=1)
+    worths = [fit_worth(fitted, clip_worst(of_task), space.num_options) for of_task in targets]
+    finalists = [best_architectures(space, worth, num_finalists, budget, cost_term) for worth in worths]
+    again = score(torch.tensor([one for of_task in finalists for one in of_task]), 1)  # [T, all finalists]
+    findings, start = [], 0
+    for task, (worth, own) in enumerate(zip(worths, finalists, strict=True)):
+        second = again[task, start : start + len(own)]
+        start += len(own)
+        values = _values(space, worth, torch.tensor(own), second, cost_term)
+        findings.append(_finding(space, worth, own, values, cost_term or CostTerm()))
+    return LastLook(candidates, scores, tuple(findings))
+
+
+def draw_candidates(distribution: ArchitectureDistribution, count: int, seed: int) -> Tensor:
+    """Draw architectures, int64 [count, B]: in turn from a task's distribution and from one halfway to uniform.
+
+    The first kind looks where good architectures are, the second at what the search has given up early. The tasks take
+    turns.
+    """
+    tempered = ArchitectureDistribution(distribution.num_tasks, distribution.num_options)
+    tempered.logits = distribution.logits / 2
+    choices = torch.empty(count, len(distribution.num_options), dtype=torch.int64)
+    tasks = [number // 2 % distribution.num_tasks for number in range(count)]
+    for first, source in enumerate((distribution, tempered)):
+        rngs = [generator(seed, Purpose.LAST_LOOK, number) for number in range(first, count, 2)]
+        choices[first::2] = source.sample_tasks(tasks[first::2], rngs)
+    return choices
+
+
+def clip_worst(scores: Tensor) -> Tensor:
+    """Lower the scores [M] that are worse than the median by more than twice what the best tenth is better by, to that.
+
+    How bad a bad architecture is says nothing of which is best, but a few that fail would decide the fit. Of normal
+    scores it clips one in 200.
+    """
+    middle, best = scores.quantile(0.5), scores.quantile(0.1)
+    return scores.clamp(max=float(3 * middle - 2 * best))
+
+
+def best_architectures(
+    space: SearchSpace,
+    worth: Worth,
+    count: int = 1,
+    budget: float | None = None,
+    cost_term: CostTerm | None = None,
+) -> list[tuple[int, ...]]:
+    """Return the ``count`` best architectures by predicted score and cost, exactly, the best first.
+
+    A score counts in deviations over all architectures, so that the cost term means what it means in a search.
+
+    Raises:
+        InputError: even the cheapest architecture is above the budget.
+    """
+    scale = worth.deviation() or 1.0
+    return least_of_sum(
+        space, worth.options / scale, worth.pairs / scale, count=count, budget=budget, cost_term=cost_term
+    )
+
+
+def _values(
+    space: SearchSpace, worth: Worth, finalists: Tensor, second: Tensor, cost_term: CostTerm | None
+) -> list[float]:
+    """Return what chooses among finalists [K, B]: the mean of prediction and second score, and cost."""
+    scale = worth.deviation() or 1.0
+    predicted = worth.predict(finalists)
+    seen = second - second.mean() + predicted.mean()  # other images: only differences are comparable
+    values = ((predicted + seen) / 2 - worth.mean) / scale
+    if cost_term is not None:
+        values = values + cost_term.of(space, finalists)
+    return [float(value) for value in values]
+
+
+def _finding(
+    space: SearchSpace, worth: Worth, finalists: Sequence[tuple[int, ...]], values: list[float], cost_term: CostTerm
+) -> Finding:
+    """Choose among the finalists, and say how sure it is."""
+    scale = worth.deviation() or 1.0
+
+    def total(choices: Tensor) -> Tensor:
+        return (worth.predict(choices) - worth.mean) / scale + cost_term.of(space, choices)
+
+    chosen = finalists[values.index(min(values))]
+    own = total(torch.tensor([chosen]))[0]
+    margins = [
+        min((float(total(torch.tensor([other]))[0] - own) for other in _others(chosen, slot, count)), default=math.inf)
+        for slot, count in enumerate(space.num_options)
+    ]
+    rng = generator(0, Purpose.LAST_LOOK)
+    drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
+    gain = float(cost_term.of(space, drawn).mean() - own)  # the mean predicted score is 0 here
+    errors = worth.spread_errors / scale
+    return Finding(worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain)
+
+
+def _others(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:
+    """Return the architectures that differ in one slot."""
+    return [(*choices[:slot], option, *choices[slot + 1 :]) for option in range(count) if option != choices[slot]]

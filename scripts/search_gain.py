@@ -1,0 +1,169 @@
+"""How much of what could be found did a search find? Judged by its own supernet, on validation images.
+
+    python scripts/search_gain.py runs/quickstart
+
+J = score / deviation over architectures + the search's cost term. Random architectures are scored on images A and on
+images B; from the best of them one-flip descents seek the best architecture there is, on A. Gains are counted on B,
+from the mean of the random ones: that of the derived topology, and as the possible one that of the best found on A. The
+last line has their ratios. Beside it: how much better the derived topology scores than random ones of the same cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fbnetv5.archs.topology import Topology
+from fbnetv5.base.distributed import start_world
+from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.base.types import Source
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
+from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.config.read import load_config
+from fbnetv5.data.sources import build_val_source
+from fbnetv5.data.subset import Subset
+from fbnetv5.jobs.judge import Judge, plain_batches
+from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.space import relative_costs
+from fbnetv5.tasks.multitask import MultitaskNet
+
+SAME_COST = 0.05  # random architectures of the same cost differ by at most this share of it
+NUM_SAME_COST = 64
+
+
+class Landscape:
+    """Scores of architectures on fixed images, each computed once.
+
+    Args:
+        run: a finished search.
+        source: the images.
+        tasks: names of those that are scored.
+    """
+
+    def __init__(self, run: SupernetRun, source: Source, tasks: Sequence[str]) -> None:
+        model = run.model
+        part = MultitaskNet(model.network, {n: model.tasks[n] for n in tasks}, {n: model.heads[n] for n in tasks})
+        targets = [task.target for task in part.tasks.values()]
+        self.run = run
+        batches = plain_batches(run.config, source, targets, run.world, normalisation=run.model.normalisation)
+        self.judge = Judge(part, batches, run.config)
+        self._known: dict[tuple[int, ...], Tensor] = {}
+
+    def scores(self, choices: Sequence[tuple[int, ...]]) -> Tensor:
+        """Return scores, float64 [M, T]."""
+        new = [one for one in dict.fromkeys(choices) if one not in self._known]
+        for one, scores in zip(new, self.judge.scores([self.run.space.decode(one) for one in new]), strict=True):
+            self._known[one] = scores
+        return torch.stack([self._known[one] for one in choices])
+
+
+def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, num_starts: int) -> dict[str, float]:
+    """Print the gains of a finished search by task; return the shares of the possible.
+
+    Raises:
+        InputError: there are too few validation images, or a topology was not written.
+    """
+    val = build_val_source(run.config.data, run.source.classes)
+    if val is None or len(val) < 2 * num_images:
+        raise InputError(f"{2 * num_images} validation images are needed: give data.val, or fewer --images")
+    halves = [Subset(val, range(start, start + num_images)) for start in (0, num_images)]
+    random = draw_uniform(run, num_random)
+    random_cost = run_costs(run, random).mean()
+    shares = {}
+    for name in run.model.tasks:
+        on_a, on_b = (Landscape(run, half, [name]) for half in halves)
+        derived = derived_choices(run, folder / f"topology_{name}.yaml")
+        best = descend(run, on_a, random, num_starts)
+        scores = on_b.scores([*random, derived, best])[:, 0]
+        scale, mean = scores[:num_random].std(), scores[:num_random].mean()
+        found, possible = (mean - scores[num_random:]) / scale + random_cost - run_costs(run, [derived, best])
+        shares[name] = float(found / possible)
+        print(f"{name}: gain {found:.2f} of {possible:.2f}; derived {_shown(run, derived)}, best {_shown(run, best)}")
+        others = on_b.scores(same_cost(run, derived))[:, 0]
+        print(
+            f"  {(others.mean() - scores[num_random]) / scale:.2f} above the mean of {len(others)} random ones of its "
+            f"cost, better than {100 * (others > scores[num_random]).double().mean():.0f} % of them",
+            flush=True,
+        )
+    return shares
+
+
+def _shown(run: SupernetRun, choices: tuple[int, ...]) -> str:
+    return f"{''.join(map(str, choices))} of cost {relative_costs(run.space, torch.tensor([choices])).item():.3f}"
+
+
+def run_costs(run: SupernetRun, choices: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return the cost terms of architectures."""
+    return run.algorithm.cost_term.of(run.space, torch.tensor(choices))
+
+
+def draw_uniform(run: SupernetRun, count: int) -> list[tuple[int, ...]]:
+    """Draw architectures, all equally likely."""
+    distribution = ArchitectureDistribution(1, run.space.num_options)
+    return [
+        tuple(distribution.sample_task(0, generator(run.config.seed, Purpose.ABLATION, number)).tolist())
+        for number in range(count)
+    ]
+
+
+def same_cost(run: SupernetRun, choices: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Draw architectures uniformly that cost what ``choices`` does; fewer if there are few."""
+    cost = relative_costs(run.space, torch.tensor([choices]))
+    drawn = draw_uniform(run, 20000)
+    near = (relative_costs(run.space, torch.tensor(drawn)) / cost - 1).abs() <= SAME_COST
+    return [one for one, close in zip(drawn, near.tolist(), strict=True) if close][:NUM_SAME_COST]
+
+
+def descend(run: SupernetRun, landscape: Landscape, random: list[tuple[int, ...]], num_starts: int) -> tuple[int, ...]:
+    """Return the best architecture by J that descents from the best random ones come to, one flip a step."""
+    scale = landscape.scores(random)[:, 0].std()
+
+    def values(choices: Sequence[tuple[int, ...]]) -> Tensor:
+        return landscape.scores(choices)[:, 0] / scale + run_costs(run, choices)
+
+    ends = []
+    for start in values(random).argsort()[:num_starts].tolist():
+        current, value = random[start], values([random[start]])[0]
+        while True:
+            near = [(*current[:slot], 1 - current[slot], *current[slot + 1 :]) for slot in range(len(current))]
+            found = values(near)
+            if found.min() >= value:
+                break
+            current, value = near[int(found.argmin())], found.min()
+        ends.append((value.item(), current))
+    return min(ends)[1]
+
+
+def derived_choices(run: SupernetRun, file: Path) -> tuple[int, ...]:
+    """Return what a topology file selects, slot by slot."""
+    blocks = Topology.load(file).blocks
+    full = run.space.decode((1,) * len(run.space.num_options))
+    return tuple(int(block in blocks) for block in sorted(full.blocks))
+
+
+@one_line_errors()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    parser = parser_of(__doc__)
+    parser.add_argument("run", type=Path, help="folder of a finished search")
+    parser.add_argument("--images", type=at_least(1), default=192, help="validation images of A, and of B")
+    parser.add_argument("--random", type=at_least(2), default=256, help="random architectures")
+    parser.add_argument("--starts", type=at_least(1), default=8, help="descents")
+    given = parser.parse_args(arguments)
+    config = load_config(given.run / "config.yaml", ["search.compare=score"])
+    with start_world(config.runtime.device, config.runtime.threads) as world:
+        run = build_run(config, world)
+        weights = given.run / WEIGHTS
+        load_by_name(run.model, read_weights(weights), optional=None, origin=weights)
+        gains = measure(run, given.run, given.images, given.random, given.starts)
+    print("gain " + " ".join(f"{name} {gain:.2f}" for name, gain in gains.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The last look at a supernet: which images it is taken on, and what it scores."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fbnetv5.archs.topology import Topology
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.seeding import Purpose, forked
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.data.subset import Subset
+from fbnetv5.engine.batch_norm import batch_statistics
+from fbnetv5.jobs.judge import Judge, plain_batches
+from fbnetv5.jobs.last_look import held_out_rows
+from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.report.run_folder import read_run
+from fbnetv5.search.derive import most_likely
+from tests.jobs.runs import ROOT, TINY
+
+ALONE = World(rank=0, size=1, device=torch.device("cpu"))
+SMALL = ("search.batch_size=8", "search.num_samples=2", "search.steps=2")
+TARGETS = (LABEL, BOXES, SEGMENTATION)
+
+
+class Partial(ShapesSource):
+    """Shapes of which few are labelled for detection."""
+
+    def labelled(self, name: str) -> range:
+        return range(0, len(self), 10) if name == "boxes" else super().labelled(name)
+
+
+def config_of(*overrides: str) -> RunConfig:
+    return load_config(ROOT / "configs" / "quickstart.yaml", (*TINY, *SMALL, *overrides))
+
+
+def judged(run: SupernetRun, count: int, size: int = 64) -> tuple[Judge, list[Batch]]:
+    batches = plain_batches(run.config, ShapesSource(count, 64, 1), TARGETS, ALONE, size)
+    return Judge(run.model, batches, run.config), batches
+
+
+@pytest.mark.parametrize(("wanted", "labels", "boxes"), [(40, 40, 25), (1000, 250, 25)])
+def test_every_task_has_its_images_and_a_quarter_of_its_own_at_most(wanted: int, labels: int, boxes: int):
+    source = Partial(1000, 32, 0)
+    rows = held_out_rows(source, ["label", "boxes"], wanted, seed=3)
+    assert rows == sorted(set(rows))
+    assert sum(row % 10 == 0 for row in rows) == boxes
+    assert len(rows) >= labels
+    assert rows == held_out_rows(source, ["label", "boxes"], wanted, seed=3)
+    assert rows != held_out_rows(source, ["label", "boxes"], wanted, seed=4)
+    assert len(held_out_rows(source, ["label"], wanted, seed=3)) == labels
+
+
+def test_weights_learn_from_none_of_the_images_of_the_last_look():
+    run = build_run(config_of(), ALONE)
+    assert isinstance(run.source, Subset)
+    assert isinstance(run.held_out, Subset)
+    assert not set(run.source.rows.tolist()) & set(run.held_out.rows.tolist())
+    assert (len(run.source), len(run.held_out)) == (56, 8)
+
+
+@pytest.mark.parametrize("override", ["search.last_look.candidates=0", "job=pretrain"])
+def test_without_a_last_look_all_images_are_learnt_from(override: str):
+    run = build_run(config_of(override), ALONE)
+    assert run.held_out is None
+    assert len(run.source) == 64
+
+
+def test_too_few_labelled_images_are_refused_in_one_line():
+    with pytest.raises(InputError, match=r"'cls' has 6 labelled images.*last_look\.candidates=0"):
+        build_run(config_of("data.shapes.num_images=6"), ALONE)
+
+
+@pytest.mark.parametrize("compare", ["score", "loss"])
+def test_scores_are_those_of_the_whole_network_and_leave_it_as_it_was(compare: str):
+    run = build_run(config_of(f"search.compare={compare}", "runtime.precision=float64"), ALONE)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    modes = [module.training for module in run.model.modules()]
+    judge, (batch,) = judged(run, 8)
+    topologies = [Topology.full(2), run.space.decode([0, 1, 1, 0, 1, 0, 0, 1])]
+    found = list(judge.scores(topologies))
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    assert modes == [module.training for module in run.model.modules()]
+    assert torch.equal(torch.stack(found[::-1]), torch.stack(list(judge.scores(topologies[::-1]))))
+    run.model.train()
+    for topology, scores in zip(topologies, found, strict=True):
+        images = batch.images.double()
+        with torch.no_grad(), batch_statistics(run.model):
+            features = run.model.network(images, topology.prune(run.model.head_paths))
+            with forked(0, Purpose.HEADS, 0):
+                losses = run.model.losses(features, images, batch.targets)
+            with forked(0, Purpose.SCORES, 0):
+                expected = run.model.scores(features, images, batch.targets, losses)
+        expected = losses if compare == "loss" else expected
+        torch.testing.assert_close(scores, torch.stack(list(expected.values())))
+
+
+def test_a_score_is_the_mean_over_the_labelled_images():
+    run = build_run(config_of("runtime.precision=float64", "search.compare=loss", "tasks.det=null"), ALONE)
+    judge, batches = judged(run, 16, size=8)
+    assert len(batches) == 2
+    for target in batches[1].targets[:6]:
+        del target["label"]
+    judge = Judge(run.model, batches, run.config)
+    parts = torch.stack([next(Judge(run.model, [one], run.config).scores([Topology.full(2)])) for one in batches])
+    weights = torch.tensor([[8, 8], [2, 8]]).double()
+    expected = (parts * weights).sum(dim=0) / weights.sum(dim=0)
+    torch.testing.assert_close(next(judge.scores([Topology.full(2)])), expected)
+
+
+def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path, capsys: pytest.CaptureFixture):
+    run_job(config_of(f"output={tmp_path / 'look'}"))
+    assert len(re.findall(r"last look, (?:cls|det|seg): (?:settled|open); \d blocks", capsys.readouterr().out)) == 3
+    run_job(config_of(f"output={tmp_path / 'paper'}", "search.last_look.candidates=0"))
+    look = json.loads((tmp_path / "look" / "last_look.json").read_text())
+    assert not (tmp_path / "paper" / "last_look.json").exists()
+    assert [len(look["candidates"]), len(look["candidates"][0])] == [12, 8]
+    for name in ("cls", "det", "seg"):
+        entry = look["tasks"][name]
+        assert (len(entry["scores"]), len(entry["worth"]), len(entry["finalists"])) == (12, 8, 2)
+        assert entry["derived"] == entry["finalists"][entry["values"].index(min(entry["values"]))]
+        found = Topology.load(tmp_path / "look" / f"topology_{name}.yaml").blocks
+        assert found == {
+            block for block, bit in zip(sorted(Topology.full(2).blocks), entry["derived"], strict=True) if bit == "1"
+        }
+        history = read_run(tmp_path / "paper").histories[name]
+        likeliest = Topology.load(tmp_path / "paper" / f"topology_{name}.yaml").blocks
+        chosen = most_likely(torch.tensor([[1 - p, p] for p in history.last]))
+        assert likeliest == {block for block, bit in zip(sorted(Topology.full(2).blocks), chosen, strict=True) if bit}
+    assert set(read_run(tmp_path / "look").looks) == {"cls", "det", "seg"}
+    assert "What each block is worth" in (tmp_path / "look" / "report.html").read_text()
+    assert "What each block is worth" not in (tmp_path / "paper" / "report.html").read_text()

@@ -1,0 +1,143 @@
+"""The last look on landscapes whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.last_look import Finding, best_architectures, clip_worst, draw_candidates, last_look
+from fbnetv5.search.regression import fit_worth
+from fbnetv5.search.space import CostTerm, relative_costs
+from tests.search.landscape import BinarySpace
+
+ALL = torch.tensor(list(itertools.product(range(2), repeat=8)))
+
+
+def distribution(seed: int = 0, tasks: int = 2, slots: int = 8) -> ArchitectureDistribution:
+    one = ArchitectureDistribution(tasks, (2,) * slots)
+    one.logits = torch.randn(one.logits.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return one
+
+
+def truth(choices: Tensor, seed: int) -> Tensor:
+    """The scores of two tasks, [2, M]: sums over slots and pairs of slots."""
+    rng = torch.Generator().manual_seed(seed)
+    single = torch.randn(2, 8, generator=rng, dtype=torch.float64)
+    paired = 0.3 * torch.randn(2, 8, 8, generator=rng, dtype=torch.float64)
+    given = choices.double()
+    return torch.einsum("mb,tb->tm", given, single) + torch.einsum("mb,tbc,mc->tm", given, paired, given)
+
+
+def test_half_of_the_candidates_come_from_the_tasks_and_half_from_halfway_to_uniform():
+    own = distribution()
+    drawn = draw_candidates(own, 8000, seed=0)
+    assert torch.equal(drawn[:100], draw_candidates(own, 100, seed=0))
+    for offset, temperature in ((0, 1.0), (1, 2.0)):
+        for task in range(2):
+            expected = (own.logits[task] / temperature).softmax(dim=-1)[:, 1]
+            rate = drawn[offset + 2 * task :: 4].double().mean(dim=0)
+            torch.testing.assert_close(rate, expected, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("budget", [None, 3.0])
+@pytest.mark.parametrize("cost_term", [None, CostTerm(1.5, 0.3)])
+def test_without_noise_one_of_the_best_architectures_is_found(budget: float | None, cost_term: CostTerm | None):
+    space = BinarySpace((1.0, 2.0, 0.5, 0.5, 1.0, 1.0, 2.0, 0.2))
+    for seed in range(5):
+        look = last_look(
+            space,
+            distribution(seed),
+            lambda choices, which, seed=seed: truth(choices, seed) + which,  # other images: other levels
+            num_candidates=200,
+            num_finalists=5,
+            seed=seed,
+            budget=budget,
+            cost_term=cost_term,
+        )
+        assert look.scores.shape == (2, 200)
+        for scores, finding in zip(truth(ALL, seed), look.findings, strict=True):
+            values = scores / scores.std(correction=0)
+            if cost_term is not None:
+                values = values + cost_term.of(space, ALL)
+            allowed = relative_costs(space, ALL) * sum(space.costs) <= (math.inf if budget is None else budget)
+            own = (torch.tensor(finding.choices) == ALL).all(dim=1)
+            assert allowed[own].item()
+            assert values[own].item() <= values[allowed].min().item() + 0.05  # the penalties shrink pairs
+
+
+def test_the_second_score_decides_between_finalists_that_the_first_cannot_tell_apart():
+    def score(choices: Tensor, which: int) -> Tensor:
+        first = choices[:, :1].double().T
+        return first + which * choices[:, 1:2].double().T  # slot 1 matters on the second images alone
+
+    space = BinarySpace((0.0,) * 8)
+    own = ArchitectureDistribution(1, (2,) * 8)
+    look = last_look(space, own, score, num_candidates=100, num_finalists=256, seed=0)
+    assert look.findings[0].choices[:2] == (0, 0)
+
+
+def test_the_shortfall_is_what_flips_would_gain_by_expectation():
+    margins, errors = torch.tensor([1.0, 0.2, 0.0, -0.1]).double(), torch.tensor([0.1, 0.3, 0.2, 0.4]).double()
+    worth = fit_worth(ALL, truth(ALL, 0)[0], (2,) * 8)
+    finding = Finding(worth, ((0,) * 8,), (0.0,), (0,) * 8, margins, errors, 1.0)
+    noise = torch.randn(400_000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = -(margins + errors * noise).clamp(max=0).mean(dim=0).sum()
+    assert finding.shortfall == pytest.approx(expected.item(), rel=0.01)
+
+
+def test_margins_are_those_of_the_enumeration():
+    space, cost_term = BinarySpace((1.0,) * 8), CostTerm(2.0, 0.25)
+    scores = truth(ALL, 3)
+    look = last_look(
+        space,
+        distribution(1),
+        lambda choices, _: truth(choices, 3),
+        num_candidates=250,
+        num_finalists=1,
+        seed=0,
+        cost_term=cost_term,
+    )
+    for of_task, finding in zip(scores, look.findings, strict=True):
+        values = of_task / of_task.std(correction=0) + cost_term.of(space, ALL)
+        place = {tuple(row): value for row, value in zip(ALL.tolist(), values.tolist(), strict=True)}
+        own = finding.choices
+        flipped = [(*own[:slot], 1 - own[slot], *own[slot + 1 :]) for slot in range(8)]
+        expected = torch.tensor([place[one] - place[own] for one in flipped]).double()
+        torch.testing.assert_close(finding.margins, expected, atol=0.2, rtol=0)  # the worst scores are clipped
+        assert finding.gain == pytest.approx(values.mean().item() - place[own], abs=0.1)
+        assert finding.choices == best_architectures(space, finding.worth, 1, None, cost_term)[0]
+
+
+def test_how_bad_the_worst_are_does_not_matter():
+    scores = torch.arange(11, dtype=torch.float64)  # median 5, best tenth 1
+    torch.testing.assert_close(clip_worst(scores), scores)
+    for worst in (14.0, 90.0):
+        scores[-1] = worst
+        assert clip_worst(scores).tolist() == [*range(10), 13]
+
+
+def test_scores_that_are_known_are_fitted_too():
+    space, asked = BinarySpace((1.0,) * 8), []
+
+    def score(choices: torch.Tensor, again: int) -> torch.Tensor:
+        asked.append(len(choices))
+        return truth(choices, 3)
+
+    look = last_look(
+        space,
+        distribution(1),
+        score,
+        num_candidates=3,
+        num_finalists=1,
+        seed=0,
+        known=(ALL, truth(ALL, 3)),
+    )
+    assert asked == [3, len(look.findings)]
+    for finding, of_task in zip(look.findings, truth(ALL, 3), strict=True):
+        rank = (of_task < of_task[(torch.tensor(finding.choices) == ALL).all(dim=1)]).sum()
+        assert rank <= 2  # of 256; three candidates alone would say next to nothing
