@@ -51,7 +51,8 @@ class Landscape:
         part = MultitaskNet(model.network, {n: model.tasks[n] for n in tasks}, {n: model.heads[n] for n in tasks})
         targets = [task.target for task in part.tasks.values()]
         self.run = run
-        self.judge = Judge(part, plain_batches(run.config, source, targets, run.world), run.config)
+        batches = plain_batches(run.config, source, targets, run.world, normalisation=run.model.normalisation)
+        self.judge = Judge(part, batches, run.config)
         self._known: dict[tuple[int, ...], Tensor] = {}
 
     def scores(self, choices: Sequence[tuple[int, ...]]) -> Tensor:

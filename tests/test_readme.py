@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config.schema import describe
+from fbnetv5.config.describe import describe
 from tests.jobs.runs import TINY
 from tests.processes import command_line_of, run
 

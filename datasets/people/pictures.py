@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
 
 from fbnetv5.base.files import atomic_path
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.data.coco_file import box_of
-from fbnetv5.data.geometry import OUTSIDE
 from fbnetv5.data.images import read_image
 from fbnetv5.data.keypoints import Point, coco_points, read_people
 
@@ -94,7 +93,7 @@ def person_region(box: Sequence[float], aspect: float, *, padding: float = PADDI
 
 def cut_out(image: Tensor, region: Region) -> Tensor:
     """Return the pixels of a region of an image uint8 [3, H, W], with the mean colour outside of the image."""
-    mean = torch.tensor(OUTSIDE[tv_tensors.Image], dtype=torch.uint8)
+    mean = torch.tensor(IMAGENET.colour, dtype=torch.uint8)
     picture = mean[:, None, None].repeat(1, region.height, region.width)
     left, top = max(0, region.left), max(0, region.top)
     seen = image[:, top : max(0, region.top + region.height), left : max(0, region.left + region.width)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fbnetv5.archs.families import NUM_PATHS, STRIDES, Family, Layer
+from fbnetv5.archs.family import NUM_PATHS, STRIDES, Family, Layer
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.types import Size
 
@@ -35,7 +35,9 @@ class Cost:
 
 def output_size(size: Size, layer: Layer) -> Size:
     """Return height and width in pixels of what ``layer`` makes of a feature of ``size`` (height, width)."""
-    height, width = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in size)
+    if layer.pads_like_tensorflow:
+        return -(-size[0] // layer.stride), -(-size[1] // layer.stride)
+    height, width = ((side + 2 * layer.padding - layer.spatial_kernel) // layer.stride + 1 for side in size)
     return height, width
 
 
@@ -61,15 +63,27 @@ def layer_cost(layer: Layer, size: Size) -> Cost:
         )
         return conv + bn_cost(layer.out_channels)
     width, squeezed = layer.expanded_channels, layer.squeezed_channels
-    cost = conv_cost(in_channels=width, out_channels=width, size=out_size, kernel=layer.kernel, groups=width)
-    cost += conv_cost(in_channels=width, out_channels=layer.out_channels, size=out_size)
-    cost += bn_cost(width) + bn_cost(layer.out_channels)
-    if layer.expansion != 1:
+    cost = conv_cost(in_channels=width, out_channels=layer.out_channels, size=out_size) + bn_cost(layer.out_channels)
+    if layer.start_kernel:
+        start_size = size if layer.kernel else out_size
+        cost += _depthwise_cost(layer.in_channels, start_size, layer.start_kernel)
+        size = start_size
+    if layer.has_expansion:
         cost += conv_cost(in_channels=layer.in_channels, out_channels=width, size=size) + bn_cost(width)
+    if layer.operator == "edge":
+        cost += conv_cost(in_channels=layer.in_channels, out_channels=width, size=out_size, kernel=layer.kernel)
+        cost += bn_cost(width)
+    elif layer.kernel:
+        cost += _depthwise_cost(width, out_size, layer.kernel)
     if layer.squeeze_excite:
         cost += conv_cost(in_channels=width, out_channels=squeezed, size=(1, 1), bias=True)
         cost += conv_cost(in_channels=squeezed, out_channels=width, size=(1, 1), bias=True)
     return cost
+
+
+def _depthwise_cost(channels: int, size: Size, kernel: int) -> Cost:
+    cost = conv_cost(in_channels=channels, out_channels=channels, size=size, kernel=kernel, groups=channels)
+    return cost + bn_cost(channels)
 
 
 def layers_cost(layers: tuple[Layer, ...], size: Size) -> tuple[Cost, Size]:

@@ -1,4 +1,4 @@
-"""FBNetV3 block tables: the trunk of every family, cut into four partitions.
+"""The families by name: FBNetV3's tables, and any fitting network of timm's.
 
 A row of a table is ``(operator, kernel, channels, stride, repeats, expansion, squeeze_excite)``. The stride belongs to
 the first repeat. The tables are those of the public FBNetV3 definitions; A_C and A_R are Listings 3 and 4 of FBNetV5.
@@ -6,99 +6,32 @@ the first repeat. The tables are those of the public FBNetV3 definitions; A_C an
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from timm.layers import make_divisible
-
+from fbnetv5.archs.family import NUM_PATHS, STRIDES, Family, Layer, Operator
+from fbnetv5.archs.timm_networks import PREFIX, timm_family
 from fbnetv5.base.errors import InputError, nearest
 
-STRIDES = (4, 8, 16, 32)
-NUM_PATHS = len(STRIDES)
+__all__ = ["FAMILIES", "NUM_PATHS", "STRIDES", "Family", "Layer", "get_family"]
 
-Operator = Literal["conv", "ir"]
 Row = tuple[Operator, int, int, int, int, int, int]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One layer: a convolution (``conv``) or an inverted residual (``ir``, MBConv), with BN and hard-swish.
-
-    ``expansion`` and ``squeeze_excite`` only concern inverted residuals; ``padding`` is that of the spatial (for ``ir``
-    the depthwise) convolution, in pixels on each side.
-    """
-
-    operator: Operator
-    kernel: int
-    in_channels: int
-    out_channels: int
-    stride: int
-    expansion: int
-    squeeze_excite: bool
-    padding: int
-
-    @property
-    def expanded_channels(self) -> int:
-        """Width of the depthwise convolution: a multiple of 8, but the input's own width without an expansion."""
-        return self.in_channels if self.expansion == 1 else make_divisible(self.in_channels * self.expansion)
-
-    @property
-    def squeezed_channels(self) -> int:
-        """Width inside squeeze-excitation: a quarter of the layer's input, a multiple of 8 of at least 95 % of it."""
-        return make_divisible(self.in_channels / 4, round_limit=0.95)
-
-    @property
-    def has_residual(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.operator == "ir" and self.stride == 1 and self.in_channels == self.out_channels
-
-
-@dataclass(frozen=True)
-class Family:
-    """An FBNetV3 trunk in four partitions, whose features have strides 4, 8, 16 and 32.
-
-    ``input_size`` is the side, in pixels, of the square image the family is published for.
-    """
-
-    name: str
-    input_size: int
-    partitions: tuple[tuple[Layer, ...], ...]
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Channels of the feature on each of the four paths."""
-        return tuple(partition[-1].out_channels for partition in self.partitions)
-
-    def block(self, path: int) -> tuple[Layer, ...]:
-        """Return the two layers of a block of stage 1 and later on ``path`` (0..3).
-
-        They are the last two of the partition, at stride 1, between the partition's output channels (FBNetV5,
-        Listing 2).
-        """
-        channels = self.channels[path]
-        return tuple(
-            dataclasses.replace(
-                layer, in_channels=channels, out_channels=channels, stride=1, padding=_default_padding(layer.kernel)
-            )
-            for layer in self.partitions[path][-2:]
-        )
-
-
 def get_family(name: str) -> Family:
-    """Return the family called ``name``.
+    """Return the family called ``name``: one of ``FAMILIES``, or ``timm/`` and the name of a network of timm's.
 
     Raises:
-        InputError: there is no such family; the message lists those there are.
+        InputError: there is no such family, and the message lists those there are; or a network of timm's does not fit.
     """
+    if name.startswith(PREFIX):
+        return timm_family(name)
     if name not in FAMILIES:
-        raise InputError(f"unknown family '{name}'{nearest(name, FAMILIES)} (known: {', '.join(FAMILIES)})")
+        known = ", ".join(FAMILIES)
+        raise InputError(
+            f"unknown family '{name}'{nearest(name, FAMILIES)} (known: {known}; or a network of timm's, such as "
+            "timm/efficientnet_lite0)"
+        )
     return FAMILIES[name]
-
-
-def _default_padding(kernel: int) -> int:
-    return kernel // 2
 
 
 def _expand(tables: Sequence[Sequence[Row]], first_padding: Mapping[int, int]) -> tuple[tuple[Layer, ...], ...]:
@@ -108,7 +41,7 @@ def _expand(tables: Sequence[Sequence[Row]], first_padding: Mapping[int, int]) -
     for index, table in enumerate(tables):
         layers = []
         for row_index, (operator, kernel, channels, stride, repeats, expansion, squeeze_excite) in enumerate(table):
-            default = _default_padding(kernel)
+            default = kernel // 2
             padding = first_padding.get(index, default) if row_index == 0 else default
             for repeat in range(repeats):
                 layer_stride = stride if repeat == 0 else 1
@@ -184,13 +117,13 @@ FAMILIES: dict[str, Family] = {
     for family in (
         Family("A_C", 224, _expand(_A_C, {})),
         Family("A_R", 160, _expand(_A_R, {})),
-        Family("A", 224, _expand(_A, {2: 1, 3: 0})),
-        Family("B", 248, _expand(_A, {2: 1, 3: 0})),
+        Family("A", 224, _expand(_A, {2: 1, 3: 0}), "fbnetv3_b"),
+        Family("B", 248, _expand(_A, {2: 1, 3: 0}), "fbnetv3_b"),
         Family("C", 248, _expand(_C, {2: 1, 3: 1})),
-        Family("D", 248, _expand(_D, {})),
+        Family("D", 248, _expand(_D, {}), "fbnetv3_d"),
         Family("E", 264, _expand(_E, {2: 1})),
         Family("F", 272, _expand(_F, {3: 0})),
-        Family("G", 320, _expand(_G, {})),
+        Family("G", 320, _expand(_G, {}), "fbnetv3_g"),
         Family("NANO", 128, _expand(_NANO, {})),
     )
 }

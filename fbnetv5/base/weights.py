@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 
 WEIGHTS = "model.safetensors"
+_NORMALISATION = "normalisation"  # in a file's header
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError)
 """Errors that torch and safetensors raise for a file that holds no weights."""
 
 
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write tensors by name as safetensors, atomically."""
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+def save_weights(path: Path, weights: dict[str, Tensor], normalisation: Normalisation | None = None) -> None:
+    """Write tensors by name as safetensors, atomically, with the normalisation of the images that they expect."""
+    about = None if normalisation is None else {_NORMALISATION: json.dumps(asdict(normalisation))}
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, about)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -34,6 +39,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read weights from {path}: {error}") from error
+
+
+def read_normalisation(path: Path) -> Normalisation:
+    """Return the normalisation of images that a safetensors file's weights expect: ImageNet's, where it says nothing.
+
+    Raises:
+        InputError: it is missing, truncated or not a safetensors file, or what it says is no normalisation.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+        if _NORMALISATION not in about:
+            return IMAGENET
+        said = json.loads(about[_NORMALISATION])
+        mean, std = (tuple(map(float, said[key])) for key in ("mean", "std"))
+        if (len(mean), len(std)) != (3, 3):
+            raise ValueError("three numbers each")
+        return Normalisation(mean, std)  # type: ignore[arg-type]  # as many as it takes
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read weights from {path}: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot read the normalisation of its images: {error}") from error
 
 
 def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str | None, origin: Path) -> list[str]:

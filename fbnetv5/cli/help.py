@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fbnetv5.cli.classes import CLASSES
-from fbnetv5.config.schema import describe
+from fbnetv5.config.describe import describe
 from fbnetv5.runs.launchers import LauncherConfig
 
 EXAMPLES = """

@@ -17,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
-from fbnetv5.config.schema import RENAMED, RunConfig, describe, register
+from fbnetv5.config.schema import RENAMED, RunConfig, register
 
 CONFIGS = (Path(__file__).parents[1] / "configs").resolve()  # a link in a clone, a folder where a wheel is installed
 CONFIG = "config.yaml"  # of a run's folder: its resolved configuration

@@ -6,8 +6,7 @@ value of another type, is an error that names it. ``python train_net.py --help``
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -21,13 +20,24 @@ from fbnetv5.config.option import option
 class ModelConfig:
     """The network: a supernet, or with a topology and a head the final model of one task."""
 
-    family: str = option("A", "FBNetV3 family of the blocks: A_C, A_R, A, B, C, D, E, F, G; NANO is for small images")
+    family: str = option(
+        "A",
+        "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
+    )
     num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
     weights: str | None = option(
         None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
     )
     trunk_weights: str | None = option(
-        None, "start the trunk of family A or B from timm's fbnetv3_b: a file, or 'timm'"
+        None,
+        "where the trunk of a timm/... family, or of A, B, D or G, starts from: pretrained (an installed package's, "
+        "else timm's), or a file; it says what images are normalised with",
+    )
+    block_start: str = option(
+        "zeroed",
+        "with trunk_weights, how blocks start: copied from the trunk's last layers; zeroed, the same, but changing "
+        "nothing at first; or random",
+        choices=("copied", "zeroed", "random"),
     )
     topology: str | None = option(
         None, "train: a topology file, or linear, unet, fpn, panet or bifpn (of num_stages stages)"
@@ -374,16 +384,3 @@ RENAMED = {
 def register() -> None:
     """Make ``/fbnetv5/schema`` known to hydra's ``defaults`` lists."""
     ConfigStore.instance().store(group="fbnetv5", name="schema", package="_global_", node=RunConfig)
-
-
-def describe(schema: type = RunConfig, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Return (key, default, help text) of every key, for ``--help``."""
-    rows = []
-    for entry in fields(schema):
-        default = entry.default_factory() if callable(entry.default_factory) else entry.default
-        if is_dataclass(default):
-            rows += describe(type(default), f"{prefix}{entry.name}.")
-        else:
-            shown = "" if default == MISSING else json.dumps(default).strip('"')  # as YAML wants it: null, true, [a]
-            rows.append((prefix + entry.name, shown, entry.metadata["help"]))
-    return rows

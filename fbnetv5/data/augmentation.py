@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.keypoints import mirror_order
@@ -18,6 +19,7 @@ def build_augmentation(
     *,
     classes: Mapping[str, Sequence[str]] | None = None,
     keep_unknown: bool = False,
+    normalisation: Normalisation = IMAGENET,
 ) -> JointTransform:
     """Return the augmentation that ``config`` describes, for images with ``targets``.
 
@@ -25,7 +27,7 @@ def build_augmentation(
         config: the ``data`` node.
         targets: what is augmented with the image.
         classes: the class names of each target; those of keypoints say which is left and which is right.
-        keep_unknown: see :class:`~fbnetv5.data.transforms.JointTransform`.
+        keep_unknown, normalisation: see :class:`~fbnetv5.data.transforms.JointTransform`.
 
     Raises:
         InputError: two keys contradict each other, or do not suit the targets.
@@ -45,6 +47,7 @@ def build_augmentation(
         color=config.color,  # type: ignore[arg-type]  # one of the three, checked with the configuration
         keep_unknown=keep_unknown,
         mirrored={name: mirror_order(points) for name, points in names.items()},
+        normalisation=normalisation,
     )
 
 

@@ -7,6 +7,7 @@ images. Keypoints may lie outside.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,10 +17,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import IGNORE, Size
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
-IMAGE_STD = (0.229, 0.224, 0.225)
 TURN_SHARE = 0.6  # of the images, where images are turned
 
 
@@ -27,11 +27,7 @@ class DenseMap(tv_tensors.Mask):
     """A map of real numbers, moved as a mask is, but with another value outside of the image."""
 
 
-OUTSIDE = {
-    tv_tensors.Image: [round(255 * mean) for mean in IMAGE_MEAN],
-    tv_tensors.Mask: IGNORE,
-    DenseMap: float("nan"),
-}
+OUTSIDE = {tv_tensors.Mask: IGNORE, DenseMap: float("nan")}
 
 
 def resized_size(
@@ -128,11 +124,18 @@ class CropTo(v2.RandomCrop):
 
 
 class PadTo(v2.Transform):
-    """Pad at the right and at the bottom, with the unknown, to at least ``height`` x ``width`` pixels (or a square)."""
+    """Pad at the right and at the bottom, with the unknown, to at least ``height`` x ``width`` pixels (or a square).
 
-    def __init__(self, height: int, width: int | None = None) -> None:
+    Args:
+        height: in pixels.
+        width: in pixels; by default a square.
+        colour: what is outside of an image, 0 to 255.
+    """
+
+    def __init__(self, height: int, width: int | None = None, *, colour: Sequence[int] = IMAGENET.colour) -> None:
         super().__init__()
         self.sides = _crop_size(height, width)
+        self.colour = list(colour)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Measure how much is missing."""
@@ -143,7 +146,7 @@ class PadTo(v2.Transform):
         """Pad one tv_tensor; other inputs pass."""
         if not any(params["padding"]):
             return inpt
-        return self._call_kernel(functional.pad, inpt, params["padding"], fill=OUTSIDE.get(type(inpt), 0))
+        return self._call_kernel(functional.pad, inpt, params["padding"], fill=_outside(inpt, self.colour))
 
 
 class Turn(v2.Transform):
@@ -151,11 +154,13 @@ class Turn(v2.Transform):
 
     Args:
         degrees: deviation of the angle, which is normal and at most twice this.
+        colour: what is outside of an image, 0 to 255.
     """
 
-    def __init__(self, degrees: float) -> None:
+    def __init__(self, degrees: float, *, colour: Sequence[int] = IMAGENET.colour) -> None:
         super().__init__()
         self.degrees = degrees
+        self.colour = list(colour)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Choose the angle, in degrees."""
@@ -166,7 +171,7 @@ class Turn(v2.Transform):
         """Turn one tv_tensor; other inputs pass."""
         if params["angle"] == 0:
             return inpt
-        fill = OUTSIDE.get(type(inpt), 0)
+        fill = _outside(inpt, self.colour)
         return self._call_kernel(
             functional.rotate, inpt, params["angle"], interpolation=v2.InterpolationMode.BILINEAR, fill=fill
         )
@@ -193,10 +198,13 @@ def _crop_size(height: int, width: int | None) -> Size:
     return size
 
 
-def normalised(
-    image: Tensor, mean: tuple[float, float, float] = IMAGE_MEAN, std: tuple[float, float, float] = IMAGE_STD
-) -> Tensor:
-    """Return an image uint8 [3, H, W] as float32, less ``mean`` and over ``std``, which are of values in [0, 1]."""
-    offset = torch.tensor(mean).mul(255)[:, None, None]
-    spread = torch.tensor(std).mul(255)[:, None, None]
+def _outside(inpt: Any, colour: list[int]) -> Any:
+    """Return what lies outside of an image, a mask or a map."""
+    return colour if isinstance(inpt, tv_tensors.Image) else OUTSIDE.get(type(inpt), 0)
+
+
+def normalised(image: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
+    """Return an image uint8 [3, H, W] as float32, less the mean and over the deviation."""
+    offset = torch.tensor(normalisation.mean).mul(255)[:, None, None]
+    spread = torch.tensor(normalisation.std).mul(255)[:, None, None]
     return image.float().sub_(offset).div_(spread)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,9 +12,10 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Channels, Normalisation
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.collate import round_up
-from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, Resize, normalised
+from fbnetv5.data.geometry import Resize, normalised
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class InputSpec:
         long_side: but not beyond this long side, in pixels.
         crop: side of the central square that is cut out, in pixels; None takes whole images.
         multiple: height and width of a batch are multiples of this many pixels.
-        mean, std: of the training images' channels, RGB in [0, 1].
+        mean, std: what the network's weights want the channels normalised with, RGB in [0, 1].
 
     Raises:
         InputError: a size is below one pixel, or a deviation is not positive.
@@ -36,8 +37,8 @@ class InputSpec:
     long_side: int | None = None
     crop: int | None = None
     multiple: int = 1
-    mean: tuple[float, float, float] = IMAGE_MEAN
-    std: tuple[float, float, float] = IMAGE_STD
+    mean: Channels = IMAGENET.mean
+    std: Channels = IMAGENET.std
 
     def __post_init__(self) -> None:
         for name in ("short_side", "long_side", "crop", "multiple"):
@@ -46,6 +47,15 @@ class InputSpec:
                 raise InputError(f"input.{name} is {value}; it should be at least 1 pixel")
         if min(self.std) <= 0:
             raise InputError(f"input.std is {list(self.std)}; it should be three numbers above 0")
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and deviation."""
+        return Normalisation(self.mean, self.std)
+
+    def normalised_with(self, normalisation: Normalisation) -> InputSpec:
+        """Return the same input with another mean and deviation."""
+        return replace(self, mean=normalisation.mean, std=normalisation.std)
 
     def prepare(self, image: Tensor) -> Tensor:
         """Resize, crop and normalise an image, uint8 [3, H, W] to float32 [3, h, w].
@@ -59,9 +69,9 @@ class InputSpec:
             height, width = resized.shape[-2:]
             missing = [0, 0, max(0, self.crop - width), max(0, self.crop - height)]
             if any(missing):
-                resized = functional.pad(resized, missing, fill=[round(255 * mean) for mean in self.mean])
+                resized = functional.pad(resized, missing, fill=self.normalisation.colour)
             resized = functional.center_crop(resized, [self.crop, self.crop])
-        return normalised(resized, self.mean, self.std)
+        return normalised(resized, self.normalisation)
 
     def nominal_size(self) -> Size:
         """Return the (height, width) that costs are stated at, in pixels: of a crop, or of a wide image."""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Batch, Source, Target, checked
 from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation
@@ -33,6 +34,7 @@ def build_loader(
     workers: int,
     seed: int,
     keep_unknown: bool = False,
+    normalisation: Normalisation = IMAGENET,
 ) -> Iterator[Batch]:
     """Yield this rank's augmented batches of ``steps``, of any images of a source, as a search takes them.
 
@@ -45,16 +47,19 @@ def build_loader(
         batch_size: images a step, over all ranks.
         workers: processes that load images.
         seed: of order and augmentation.
-        keep_unknown: see :class:`~fbnetv5.data.transforms.JointTransform`.
+        keep_unknown, normalisation: see :class:`~fbnetv5.data.transforms.JointTransform`.
 
     Raises:
         InputError: an image cannot be read or its targets are wrong; the message names it.
     """
     wanted = list(dict.fromkeys(targets))
+    augmentation = build_augmentation(
+        data, wanted, classes=source.classes, keep_unknown=keep_unknown, normalisation=normalisation
+    )
     dataset = MultitaskDataset(
         source,
         wanted,
-        build_augmentation(data, wanted, classes=source.classes, keep_unknown=keep_unknown),
+        augmentation,
         seed=seed,
         undecodable=data.undecodable,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
@@ -94,6 +99,7 @@ def build_train_loader(
     batch_size: int,
     workers: int,
     seed: int,
+    normalisation: Normalisation = IMAGENET,
 ) -> Iterator[Batch]:
     """Yield this rank's batches of a final model's training: of the images that are labelled for ``target`` alone.
 
@@ -115,6 +121,7 @@ def build_train_loader(
         workers=workers,
         seed=seed,
         keep_unknown=True,
+        normalisation=normalisation,
     )
 
 

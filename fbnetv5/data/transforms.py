@@ -17,18 +17,15 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import IGNORE, Size, Target, TargetKind
-from fbnetv5.data.geometry import OUTSIDE, CropTo, DenseMap, Mirror, PadTo, Resize, Turn, normalised
+from fbnetv5.data.geometry import CropTo, DenseMap, Mirror, PadTo, Resize, Turn, normalised
 
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
 MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image
 FRAME = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # a corner, what is right of it, what is below
 
 ColorChange = Literal["none", "photometric", "randaugment"]
-_COLOR_CHANGES = {
-    "photometric": v2.RandomPhotometricDistort,
-    "randaugment": lambda: v2.RandAugment(fill=OUTSIDE[tv_tensors.Image]),
-}
 
 
 def train_transform(
@@ -45,6 +42,7 @@ def train_transform(
     color: ColorChange = "none",
     keep_unknown: bool = False,
     mirrored: Mapping[str, Sequence[int]] | None = None,
+    normalisation: Normalisation = IMAGENET,
 ) -> JointTransform:
     """Resize the short side to ``short_side`` pixels, cut a random square of ``crop`` pixels, mirror half of them.
 
@@ -61,13 +59,14 @@ def train_transform(
         flip: whether to mirror half of the images.
         color: "photometric" is SSD's distortion, "randaugment" is RandAugment, which also moves pixels: for
             images with SCALAR targets alone.
-        keep_unknown, mirrored: see :class:`JointTransform`.
+        keep_unknown, mirrored, normalisation: see :class:`JointTransform`.
 
     Raises:
         InputError: a side is below one pixel, or ``area`` comes without ``crop``.
     """
-    colors = [] if color == "none" else [OnImage(_COLOR_CHANGES[color]())]
-    turns = [] if rotation is None else [Turn(rotation)]
+    colour = normalisation.colour
+    colors = [] if color == "none" else [OnImage(_color_change(color, colour))]
+    turns = [] if rotation is None else [Turn(rotation, colour=colour)]
     steps: list[v2.Transform]
     if area is not None:
         if crop is None:
@@ -78,12 +77,18 @@ def train_transform(
         if crop is None:  # rounding may leave a box a little over the border, and no crop clips it
             steps = [resize, *turns, v2.ClampBoundingBoxes(), *colors]
         else:
-            cut, pad = CropTo(crop, crop_width, centred=centred), PadTo(crop, crop_width)
+            cut, pad = CropTo(crop, crop_width, centred=centred), PadTo(crop, crop_width, colour=colour)
             steps = [resize, *turns, cut, *colors, pad]  # padded last, with a colour that does not change
     if flip:
         steps.append(Mirror())
     min_box_side = MIN_WHOLE_BOX_SIDE if crop is None else MIN_BOX_SIDE
-    return JointTransform(steps, min_box_side=min_box_side, keep_unknown=keep_unknown, mirrored=mirrored)
+    return JointTransform(
+        steps, min_box_side=min_box_side, keep_unknown=keep_unknown, mirrored=mirrored, normalisation=normalisation
+    )
+
+
+def _color_change(color: ColorChange, outside: list[int]) -> v2.Transform:
+    return v2.RandomPhotometricDistort() if color == "photometric" else v2.RandAugment(fill=outside)
 
 
 def eval_transform(short_side: int, crop: int) -> JointTransform:
@@ -113,6 +118,7 @@ class JointTransform:
             image unlabelled.
         mirrored: for each KEYPOINTS target by name, which row stands for which point in a mirrored image, as
             ``data.keypoints.mirror_order`` says; by default the rows stay.
+        normalisation: of the network's weights.
     """
 
     def __init__(
@@ -122,8 +128,10 @@ class JointTransform:
         min_box_side: float = MIN_BOX_SIDE,
         keep_unknown: bool = False,
         mirrored: Mapping[str, Sequence[int]] | None = None,
+        normalisation: Normalisation = IMAGENET,
     ) -> None:
         self.pipeline = v2.Compose(transforms)
+        self.normalisation = normalisation
         self.min_box_side = min_box_side
         self.keep_unknown = keep_unknown
         self.mirrored = mirrored or {}
@@ -139,9 +147,9 @@ class JointTransform:
             targets: the kinds of what ``target`` holds.
 
         Returns:
-            The image, float32 [3, h, w], normalised with ImageNet's mean and deviation, and a new target. A labelled
-            image whose boxes were all cut away keeps an empty ``boxes``; a map without a known pixel, or keypoints none
-            of which is labelled, are left out.
+            The image, float32 [3, h, w], normalised, and a new target. A labelled image whose boxes were all cut
+            away keeps an empty ``boxes``; a map without a known pixel, or keypoints none of which is labelled, are left
+            out.
         """
         canvas = (image.shape[-2], image.shape[-1])
         moving = [item for item in targets if item.name in target and item.kind is not TargetKind.SCALAR]
@@ -158,7 +166,7 @@ class JointTransform:
             result[item.name] = value.as_subclass(Tensor).contiguous()
             if not self.keep_unknown and _is_unknown(result[item.name], item.kind):
                 del result[item.name]
-        return normalised(moved["image"].as_subclass(Tensor)), result
+        return normalised(moved["image"].as_subclass(Tensor), self.normalisation), result
 
 
 def moved_keypoints(moved: tv_tensors.KeyPoints, visibility: Tensor, mirrored: Sequence[int] | None) -> Tensor:

@@ -61,7 +61,7 @@ class Checkpointer:
         buffer = io.BytesIO()
         torch.save({"step": step, "identity": json.dumps(self.identity), "state": state}, buffer)
         with atomic_folder(target) as temporary:
-            save_weights(temporary / WEIGHTS, model.state_dict())
+            save_weights(temporary / WEIGHTS, model.state_dict(), getattr(model, "normalisation", None))
             with atomic_path(temporary / STATE) as file:
                 file.write_bytes(buffer.getbuffer())
         for old in self._folders()[: -self.keep]:

@@ -76,5 +76,5 @@ def fitted(image: Tensor, spec: InputSpec, size: Size) -> tuple[Tensor, Size]:
         factor = min(size[0] / height, size[1] / width)
         wanted = (min(size[0], max(1, round(height * factor))), min(size[1], max(1, round(width * factor))))
     resized = functional.resize(image, list(wanted), antialias=True)
-    prepared = normalised(resized, spec.mean, spec.std)
+    prepared = normalised(resized, spec.normalisation)
     return F.pad(prepared, (0, size[1] - wanted[1], 0, size[0] - wanted[0]))[None], wanted

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
+from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Features, Source, Target, TargetDict
 from fbnetv5.config.schema import RunConfig
@@ -118,7 +119,13 @@ def _judging(model: MultitaskNet, device: torch.device, precision: str) -> Itera
 
 
 def plain_batches(
-    config: RunConfig, source: Source, targets: Collection[Target], world: World, batch_size: int = BATCH_SIZE
+    config: RunConfig,
+    source: Source,
+    targets: Collection[Target],
+    world: World,
+    batch_size: int = BATCH_SIZE,
+    *,
+    normalisation: Normalisation,
 ) -> list[Batch]:
     """Return all images of a source in batches of equal size, without random augmentation but crops.
 
@@ -135,5 +142,6 @@ def plain_batches(
         batch_size=size,
         workers=config.runtime.workers,
         seed=0,
+        normalisation=normalisation,
     )
     return [batch.to(world.device) for batch in batches]

@@ -58,10 +58,11 @@ def take_last_look(run: SupernetRun) -> LastLook | None:
     if run.held_out is None:
         return None
     rows, targets = range(len(run.held_out)), [task.target for task in run.model.tasks.values()]
-    halves = [
-        Judge(run.model, plain_batches(run.config, Subset(run.held_out, part), targets, run.world), run.config)
-        for part in (rows[0::2], rows[1::2])
-    ]
+    halves = []
+    for part in (rows[0::2], rows[1::2]):
+        images, normalisation = Subset(run.held_out, part), run.model.normalisation
+        batches = plain_batches(run.config, images, targets, run.world, normalisation=normalisation)
+        halves.append(Judge(run.model, batches, run.config))
     if run.world.is_main:
         print(
             f"last look: {options.candidates} architectures on {len(rows[0::2])} held-out images, then "

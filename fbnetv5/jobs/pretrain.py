@@ -28,6 +28,6 @@ def run(config: RunConfig, folder: Path) -> None:
         supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world, folder)
         train(supernet, folder)
         if world.is_main:
-            save_weights(folder / WEIGHTS, supernet.model.state_dict())
+            save_weights(folder / WEIGHTS, supernet.model.state_dict(), supernet.model.normalisation)
             print(f"pretrained supernet: {folder / WEIGHTS} (give it to a search as model.weights)")
             try_report(folder)

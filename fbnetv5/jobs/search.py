@@ -14,13 +14,12 @@ from torch import Tensor
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights, save_weights
 from fbnetv5.config.schema import ModelConfig, RunConfig
 from fbnetv5.config.targets import build_target, find_class
 from fbnetv5.data.augmentation import check_crop, crop_side
@@ -33,6 +32,7 @@ from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.last_look import held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
+from fbnetv5.model.start import start_from_trunk
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
 from fbnetv5.search.derive import most_likely, most_likely_within
@@ -59,7 +59,7 @@ def run(config: RunConfig, folder: Path) -> None:
         train(supernet, folder)
         look = take_last_look(supernet)
         if world.is_main:
-            save_weights(folder / WEIGHTS, supernet.weights)
+            save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation)
             write_topologies(supernet, folder, look)
             try_report(folder)
 
@@ -153,16 +153,17 @@ def check_sizes(config: RunConfig, world: World) -> None:
 
 
 def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: bool) -> None:
-    """Load the weights that ``model.weights`` or ``model.trunk_weights`` names, if any.
+    """Load the weights that ``model.weights`` or ``model.trunk_weights`` names, if any, and their normalisation.
 
     Raises:
         InputError: they cannot be read, or do not fit.
     """
-    if config.trunk_weights is not None:
-        from_timm = config.trunk_weights == "timm"
-        load_timm_weights(model.network, None if from_timm else config.trunk_weights)
+    found = start_from_trunk(model.network, config, is_main=is_main)
+    if found is not None:
+        model.normalisation = found
     if config.weights is not None:
         path = Path(config.weights)
+        model.normalisation = read_normalisation(path)
         fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
         heads = sorted({name.split(".")[1] for name in fresh})
         if heads and is_main:

@@ -129,6 +129,7 @@ class SupernetRun(Trainable[Batch]):
             batch_size=self.images_per_step,
             workers=config.runtime.workers,
             seed=config.seed,
+            normalisation=self.model.normalisation,
         )
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:

@@ -116,6 +116,7 @@ class Training(Trainable[Batch]):
             batch_size=config.train.batch_size,
             workers=config.runtime.workers,
             seed=config.seed,
+            normalisation=self.model.normalisation,
         )
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
@@ -150,7 +151,7 @@ def build_training(config: RunConfig, world: World) -> Training:
     source = build_source(config.data)
     model = build_final_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)
     val_source = build_val_source(config.data, source.classes)
-    teacher = build_teacher(config.train.teacher, model.spec.classes)
+    teacher = build_teacher(config.train.teacher, model.spec.classes, model.normalisation)
     model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
     model.to(memory_format=torch.channels_last)
     if _synchronises_bn(config, world):

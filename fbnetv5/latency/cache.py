@@ -30,7 +30,8 @@ def cache_folder() -> Path:
 def cache_file(conditions: Conditions, folder: Path) -> Path:
     """Return the file of the tables of these conditions."""
     digest = hashlib.sha256(json.dumps(asdict(conditions), sort_keys=True).encode()).hexdigest()[:16]
-    return folder / f"{conditions.family}_{'x'.join(map(str, conditions.size))}_{digest}.json"
+    family = conditions.family.replace("/", "-")
+    return folder / f"{family}_{'x'.join(map(str, conditions.size))}_{digest}.json"
 
 
 def load_or_measure(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.archs.timm_weights import load_timm_weights
 from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source, Target, TargetKind
+from fbnetv5.base.weights import read_normalisation
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.config.schema import DataConfig, ModelConfig
 from fbnetv5.config.targets import find_class
 from fbnetv5.data.augmentation import check_augmentation
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.model.start import start_from_trunk
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
 
 
@@ -55,15 +57,17 @@ def build_final_model(
     )
     with forked(seed, Purpose.INITIALISATION):
         model = build_model(spec, topology_name=config.topology or "")
-    if config.trunk_weights is not None:
-        assert isinstance(model.network, MultiPathNet)
-        from_timm = config.trunk_weights == "timm"
-        load_timm_weights(model.network, None if from_timm else config.trunk_weights)
+    normalisation = None
+    if isinstance(model.network, MultiPathNet):
+        normalisation = start_from_trunk(model.network, config, is_main=is_main)
     if config.weights is not None:
+        normalisation = read_normalisation(Path(config.weights))
         fresh = load_initial(model, Path(config.weights))
         if fresh and is_main:
             print(f"{config.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
             sys.stdout.flush()
+    if normalisation is not None:
+        model.spec = replace(model.spec, input=model.spec.input.normalised_with(normalisation))
     return model
 
 

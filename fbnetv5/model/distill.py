@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import LABEL, TargetDict
 from fbnetv5.base.weights import UNREADABLE, load_by_name
 from fbnetv5.config.schema import TeacherConfig
-from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD
 from fbnetv5.heads.label_head import TEACHER_LABEL
 from fbnetv5.model.folder import CONFIG, load
 
@@ -29,7 +29,7 @@ class Teacher(nn.Module):
         classifier: maps [N, 3, H, W] to scores of the classes, [N, K] or N times [K].
         mean, std: what the classifier's images are normalised with, RGB in [0, 1].
         size: side in pixels that images are resized to; None leaves them as they are.
-        given_mean, given_std: what the images that it is given are normalised with.
+        given: what the images that it is given are normalised with.
     """
 
     scale: Tensor
@@ -42,13 +42,12 @@ class Teacher(nn.Module):
         std: Sequence[float],
         size: int | None = None,
         *,
-        given_mean: Sequence[float] = IMAGE_MEAN,
-        given_std: Sequence[float] = IMAGE_STD,
+        given: Normalisation = IMAGENET,
     ) -> None:
         super().__init__()
         self.classifier = classifier.requires_grad_(False)
         self.size = size
-        scale, shift = torch.tensor(given_std) / torch.tensor(std), torch.tensor(given_mean) - torch.tensor(mean)
+        scale, shift = torch.tensor(given.std) / torch.tensor(std), torch.tensor(given.mean) - torch.tensor(mean)
         self.register_buffer("scale", scale[:, None, None])
         self.register_buffer("shift", (shift / torch.tensor(std))[:, None, None])
         self.eval()
@@ -74,7 +73,7 @@ class Teacher(nn.Module):
         return [{**target, TEACHER_LABEL: answer} for target, answer in zip(targets, answers, strict=True)]
 
 
-def build_teacher(config: TeacherConfig, classes: Sequence[str]) -> Teacher | None:
+def build_teacher(config: TeacherConfig, classes: Sequence[str], given: Normalisation = IMAGENET) -> Teacher | None:
     """Build the teacher of a configuration, or None where there is none.
 
     A model of ours must know the same classes in the same order. timm's models have no class names: their class ids are
@@ -83,6 +82,7 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str]) -> Teacher | No
     Args:
         config: which model, its weights, and the size of its images.
         classes: names of the classes of ``label``.
+        given: what the images that it is given are normalised with.
 
     Raises:
         InputError: the model is unknown, its weights cannot be had, or it knows other classes.
@@ -90,7 +90,7 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str]) -> Teacher | No
     if config.model is None:
         return None
     if Path(config.model).is_dir() or Path(config.model).name == CONFIG:
-        return _own_teacher(config, config.model, tuple(classes))
+        return _own_teacher(config, config.model, tuple(classes), given)
     classifier = _timm_model(config, config.model, len(classes))
     data: dict[str, Any] = resolve_model_data_config(classifier)
     size, own_size = config.size, data["input_size"][-1]
@@ -98,10 +98,10 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str]) -> Teacher | No
         if size not in (None, own_size):
             raise InputError(f"train.teacher.size is {size}; {config.model} takes images of {own_size} pixels alone")
         size = own_size
-    return Teacher(classifier, data["mean"], data["std"], size)
+    return Teacher(classifier, data["mean"], data["std"], size, given=given)
 
 
-def _own_teacher(config: TeacherConfig, folder: str, classes: tuple[str, ...]) -> Teacher:
+def _own_teacher(config: TeacherConfig, folder: str, classes: tuple[str, ...], given: Normalisation) -> Teacher:
     if config.weights is not None:
         raise InputError(f"train.teacher.weights: the model in {folder} has its own weights; leave this out")
     model = load(folder)
@@ -111,7 +111,7 @@ def _own_teacher(config: TeacherConfig, folder: str, classes: tuple[str, ...]) -
         raise InputError(
             f"train.teacher.model: {folder} knows other classes: {_difference(model.spec.classes, classes)}"
         )
-    return Teacher(model, model.spec.input.mean, model.spec.input.std, config.size)
+    return Teacher(model, model.spec.input.mean, model.spec.input.std, config.size, given=given)
 
 
 def _difference(theirs: tuple[str, ...], ours: tuple[str, ...]) -> str:

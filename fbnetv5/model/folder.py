@@ -53,7 +53,7 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, T
         "input": spec.input.to_dict(),
     }
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"  # before anything is written: it may fail
-    save_weights(Path(folder) / WEIGHTS, dict(weights))
+    save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation)
     write_text(Path(folder) / CONFIG, text)
 
 

@@ -19,6 +19,7 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.types import Size, TargetDict, TargetKind
 from fbnetv5.base.weights import load_by_name, read_weights
 from fbnetv5.config.targets import build_target, find_class
@@ -33,7 +34,7 @@ class ModelSpec:
     """Everything that rebuilds a model, but for its weights.
 
     Attributes:
-        family: name of the FBNetV3 family; None where there is a ``network``, as is ``topology``.
+        family: name of the family; None where there is a ``network``, as is ``topology``.
         topology: the network's blocks, as searched; what the head cannot see is not built.
         head: ``_target_``, its class, and its options; plain data.
         classes: names of the classes; a class id is a position in them.
@@ -140,6 +141,11 @@ class TaskNet(nn.Module):
         if frame == STORED:
             return to_stored(prediction, self.head.target.kind, (pixels.shape[2], pixels.shape[1]), orientation)
         return prediction
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What images are normalised with."""
+        return self.spec.input.normalisation
 
     @property
     def classes(self) -> tuple[str, ...]:

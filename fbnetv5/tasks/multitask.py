@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.types import Features, Size, Source, TargetDict
 from fbnetv5.tasks.task import ScoredHead, Task
 
@@ -20,6 +21,9 @@ class MultitaskNet(nn.Module):
         network: the supernet, or any network that computes the paths that the tasks read.
         tasks: by name.
         heads: one per task, as :meth:`Task.search_head` builds them.
+
+    Attributes:
+        normalisation: of the images that the weights expect.
     """
 
     def __init__(self, network: MultiPathNet, tasks: Mapping[str, Task], heads: Mapping[str, nn.Module]) -> None:
@@ -27,6 +31,7 @@ class MultitaskNet(nn.Module):
         self.network = network
         self.tasks = dict(tasks)
         self.heads = nn.ModuleDict(heads)
+        self.normalisation = IMAGENET
 
     @property
     def head_paths(self) -> tuple[int, ...]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Batch
-from fbnetv5.base.weights import WEIGHTS, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights, save_weights
 from fbnetv5.config.read import CONFIG, read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
@@ -65,9 +66,9 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     options = read_project(config.project, AdaptOptions)
     check_choice("project.start", options.start, ADAPT_STARTS)
     result = read_result(Path(options.search))
-    weights = first_weights(options, result)
+    weights, normalisation = first_weights(options, result)
     if weights is not None and world.is_main and not ((folder / CONFIG).exists() and (folder / START).exists()):
-        save_weights(folder / START, weights)
+        save_weights(folder / START, weights, normalisation)
     world.barrier()
     entry = network_entry(result.architecture, result.info["output_stride"])
     network = entry | {key: value for key, value in config.model.network.items() if key != "architecture"}
@@ -78,25 +79,26 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     return replace(training, config=config)  # a resumed run must share what was asked for
 
 
-def first_weights(options: AdaptOptions, result: SearchResult) -> dict[str, Tensor] | None:
-    """Return the parameters to start from, by the names of a final model; None where they are random.
+def first_weights(options: AdaptOptions, result: SearchResult) -> tuple[dict[str, Tensor] | None, Normalisation]:
+    """Return the parameters to start from, by the names of a final model, and what images are normalised with.
 
-    From the super network they include the head's.
+    There are none where they are random. From the super network they include the head's.
 
     Raises:
         InputError: the search has no super network, or seed and architecture do not fit.
     """
     if options.start == "random":
-        return None
+        return None, IMAGENET
     if options.start == "super":
-        return _from_super_network(Path(options.search) / WEIGHTS, result)
+        file = Path(options.search) / WEIGHTS
+        return _from_super_network(file, result), read_normalisation(file)
     found = result.info.get("searched_with", {})
     name = options.seed or found.get("seed_network")
     if name is None:
         raise InputError(f"project.seed is missing, and {options.search} does not say which seed it had")
     seed = load_seed(name, options.seed_weights or (None if options.seed else found.get("seed_weights")))
     weights = remap_network(seed.weights, seed.architecture, result.architecture, strategy(options.remap))
-    return {f"network.{key}": tensor for key, tensor in weights.items()}
+    return {f"network.{key}": tensor for key, tensor in weights.items()}, seed.normalisation
 
 
 def calibrate(training: Training, num_steps: int) -> None:
@@ -111,6 +113,7 @@ def calibrate(training: Training, num_steps: int) -> None:
         batch_size=config.train.batch_size,
         workers=config.runtime.workers,
         seed=config.seed,
+        normalisation=model.normalisation,
     )
 
     def forward(batch: Batch) -> object:

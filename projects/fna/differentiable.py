@@ -76,7 +76,7 @@ class Differentiable:
         run = self.build(problem)
         train(run, folder)
         if problem.world.is_main:
-            save_weights(folder / WEIGHTS, run.model.state_dict())
+            save_weights(folder / WEIGHTS, run.model.state_dict(), problem.normalisation)
         return Found(run.alpha.most_likely(), {"expected_macs": round(run.alpha.expected_cost())})
 
     def build(self, problem: SearchProblem) -> SearchRun:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 from timm.layers import get_act_layer
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_builder import efficientnet_init_weights
@@ -15,17 +16,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fbnetv5.archs.cost import Cost
 from fbnetv5.archs.families import STRIDES
+from fbnetv5.archs.timm_networks import PREFIX
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.types import Size
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.block_spec import Stem
 from fbnetv5.projects.fna.blocks import block_cost, build_block, stem_cost
+from fbnetv5.projects.fna.timm_architecture import timm_architecture, timm_network
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 
 
 def get_architecture(architecture: str | Mapping[str, Any]) -> Architecture:
-    """Return an architecture from its content, from a YAML file, or by the name of one in ``architectures/``.
+    """Return an architecture from its content, from a YAML file, or by name: of a file, or a network of timm's.
 
     Raises:
         InputError: it cannot be read or describes none, or there is no such name.
@@ -34,13 +37,24 @@ def get_architecture(architecture: str | Mapping[str, Any]) -> Architecture:
         return Architecture.from_dict(dict(architecture))
     if architecture.endswith((".yaml", ".yml")):
         return Architecture.load(architecture)
-    known = sorted(path.stem for path in ARCHITECTURES.glob("*.yaml"))
+    if is_timm_mobile(architecture):
+        return timm_architecture(timm_network(architecture))
+    known = _files()
     if architecture not in known:
         raise InputError(
-            f"unknown architecture '{architecture}'{nearest(architecture, known)} (known: {', '.join(known)}; or give "
-            "a .yaml file)"
+            f"unknown architecture '{architecture}'{nearest(architecture, known)} (known: {', '.join(known)}; or a "
+            "mobile network of timm's, such as mobilenetv2_100; or give a .yaml file)"
         )
     return Architecture.load(ARCHITECTURES / f"{architecture}.yaml")
+
+
+def is_timm_mobile(name: str) -> bool:
+    """Whether a name is of a network of timm's, and of no file of ``architectures/``."""
+    return name.startswith(PREFIX) or (timm.is_model(name) and name not in _files())
+
+
+def _files() -> list[str]:
+    return sorted(path.stem for path in ARCHITECTURES.glob("*.yaml"))
 
 
 class FNANetwork(nn.Module):
@@ -49,7 +63,8 @@ class FNANetwork(nn.Module):
     Its parameters have the names of timm's module (``conv_stem``, ``blocks.1.0.conv_pw`` or ``layer1.0.conv1``, ...).
 
     Args:
-        architecture: a YAML file, the name of one in ``architectures/`` (such as ``mobilenetv2_100``), or its content.
+        architecture: a YAML file, the name of one in ``architectures/`` or of a mobile network of timm's (such as
+            ``mobilenetv2_100``), or its content.
         output_stride: 8, 16 or 32: strides beyond it become dilations.
         freeze_bn: batch normalisations stay in evaluation mode, and their scales and shifts as they are (Sec. 4.4).
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Size, Target
 from fbnetv5.config.read import read_project
@@ -56,6 +57,11 @@ class SearchProblem:
     def seed(self) -> Seed:
         """The pretrained network. Raises InputError where it cannot be read."""
         return load_seed(self.options.seed, self.options.seed_weights)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What images are normalised with: the seed's, where parameters start from it."""
+        return self.seed.normalisation if self.options.start == "seed" else IMAGENET
 
     @property
     def output_stride(self) -> int:

@@ -131,7 +131,8 @@ class RandomSearch(RandomSampling):
         weights = problem.first_weights(architecture)
         file = folder / "start.safetensors"
         if weights is not None and problem.world.is_main:
-            save_weights(file, {f"network.{name}": tensor for name, tensor in weights.items()})
+            named = {f"network.{name}": tensor for name, tensor in weights.items()}
+            save_weights(file, named, problem.normalisation)
         problem.world.barrier()
         network = network_entry(architecture, problem.output_stride)
         model = replace(problem.config.model, network=network, weights=str(file) if weights is not None else None)

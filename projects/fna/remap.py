@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fbnetv5.archs.remap import first_channels, remap_outputs
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.fna.architecture import Architecture, PlacedBlock, block_name
 from fbnetv5.projects.fna.block_spec import Stem
 from fbnetv5.projects.fna.blocks import has_shortcut
 from fbnetv5.projects.fna.network import stem_conv_name
 from fbnetv5.projects.fna.remap_blocks import Shaped, Strategy, identity_block, remap_block, remap_bn
-from fbnetv5.projects.fna.remap_tensors import first_channels, remap_kernel, remap_outputs
+from fbnetv5.projects.fna.remap_tensors import remap_kernel
 from fbnetv5.projects.fna.space import Space
 from fbnetv5.projects.fna.weights import block_shapes, network_shapes, select_weights
 

@@ -9,17 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fbnetv5.archs.remap import ChannelMap, first_channels, remap_outputs, remap_width
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.fna.block_spec import BlockSpec
 from fbnetv5.projects.fna.blocks import ConvSpec, block_convs
 from fbnetv5.projects.fna.remap_tensors import (
-    ChannelMap,
     KernelMode,
-    first_channels,
     remap_groups,
     remap_kernel,
-    remap_outputs,
-    remap_width,
     replicated_channels,
     top_channels,
 )

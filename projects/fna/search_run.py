@@ -110,6 +110,7 @@ class SearchRun(Trainable[Batches]):
             batch_size=self.config.train.batch_size,
             workers=self.config.runtime.workers,
             seed=seed,
+            normalisation=self.problem.normalisation,
         )
 
     def images(self, batch: Batches) -> list[Batch]:

@@ -9,16 +9,19 @@ from typing import Any
 
 from torch import Tensor
 
-from fbnetv5.archs.timm_weights import pretrained_weights, read_checkpoint
+from fbnetv5.archs.timm_networks import PREFIX
+from fbnetv5.archs.trunk_weights import PRETRAINED, TrunkWeights, find_weights, pretrained_weights, read_checkpoint
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.weights import WEIGHTS, read_weights
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights
 from fbnetv5.model.folder import CONFIG
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.blocks import block_convs
-from fbnetv5.projects.fna.network import get_architecture
+from fbnetv5.projects.fna.network import get_architecture, is_timm_mobile
+from fbnetv5.projects.fna.timm_architecture import timm_network
 from fbnetv5.projects.fna.weights import network_shapes, select_weights
 
-TIMM_SEEDS = ("mobilenetv2_100", "resnet18", "resnet50", "fbnetc_100")  # those that timm has weights of
+RESIDUAL_SEEDS = ("resnet18", "resnet50")  # those of ``architectures/`` that timm has weights of
 NETWORK_CLASS = "fbnetv5.projects.fna.network.FNANetwork"
 _CLASSIFIERS = ("conv_head", "bn2", "classifier", "fc")  # timm's, after the last block
 _PROXYLESS_CONVS = ("inverted_bottleneck", "depth_conv", "point_linear")
@@ -33,21 +36,25 @@ class Seed:
         architecture: of the network.
         weights: parameters and BN statistics by name.
         origin: where they come from, for messages.
+        normalisation: of the images that they expect.
     """
 
     architecture: Architecture
     weights: dict[str, Tensor]
     origin: str
+    normalisation: Normalisation = IMAGENET
 
 
 def load_seed(name: str, weights: str | None = None) -> Seed:
     """Read a seed.
 
     Args:
-        name: an architecture of ``architectures/`` (mobilenetv2_100, resnet18, resnet50, fbnetc_100, ...), an
-            architecture's YAML file, or the folder of a trained model whose network is an ``FNANetwork``.
+        name: a mobile network of timm's (mobilenetv2_100, fbnetc_100, timm/efficientnet_lite0, ...), an architecture of
+            ``architectures/`` (resnet18, resnet50, ...), an architecture's YAML file, or the folder of a trained model
+            whose network is an ``FNANetwork``.
         weights: a checkpoint of the architecture, with timm's names or those of ProxylessNAS (safetensors, or a torch
-            file of which only tensors are read); without it timm's pretrained ones, or for a folder its own.
+            file of which only tensors are read); without it pretrained ones, of an installed package or timm's, or
+            for a folder its own.
 
     Raises:
         InputError: no such seed, weights that are missing or cannot be read, or entries that are missing, misshapen or
@@ -57,17 +64,10 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
         if weights is not None:
             raise InputError(f"the seed {name} is a trained model with weights of its own; leave out {weights}")
         return _from_folder(Path(name))
-    if len(Path(name).parts) > 1 and Path(name).suffix not in (".yaml", ".yml"):
+    if len(Path(name).parts) > 1 and not name.startswith(PREFIX) and Path(name).suffix not in (".yaml", ".yml"):
         raise InputError(f"the seed {name}: there is no such folder; train it first, or give the name of a seed")
     architecture = get_architecture(name)
-    if weights is not None:
-        given, origin = _with_timms_names(read_checkpoint(Path(weights)), architecture, weights), weights
-    elif name in TIMM_SEEDS:
-        given, origin = pretrained_weights(name), f"timm's pretrained {name}"
-    else:
-        raise InputError(
-            f"there are no pretrained weights of {name} to download (there are of {', '.join(TIMM_SEEDS)}): give a file"
-        )
+    given, normalisation, origin = _find_weights(name, architecture, weights)
     shapes = network_shapes(architecture)
     unknown = [entry for entry in given if entry not in shapes and entry.partition(".")[0] not in _CLASSIFIERS]
     selected = select_weights(given, shapes, origin)
@@ -75,7 +75,21 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
         listed = ", ".join(f"{entry} {list(given[entry].shape)}" for entry in unknown[:_MAX_LISTED])
         more = f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else ""
         raise InputError(f"{origin} holds what the architecture {name} does not have: {listed}{more}")
-    return Seed(architecture, selected, origin)
+    return Seed(architecture, selected, origin, normalisation)
+
+
+def _find_weights(name: str, architecture: Architecture, file: str | None) -> TrunkWeights:
+    """Return weights of an architecture under timm's names, the classifier's among them."""
+    if is_timm_mobile(name):
+        return find_weights(timm_network(name), PRETRAINED if file is None else file)
+    if file is not None:
+        return TrunkWeights(_with_timms_names(read_checkpoint(Path(file)), architecture, file), IMAGENET, file)
+    if name in RESIDUAL_SEEDS:
+        return TrunkWeights(pretrained_weights(name), IMAGENET, f"timm's pretrained {name}")
+    raise InputError(
+        f"there are no pretrained weights of {name} to download (there are of mobile networks of timm's, and of "
+        f"{', '.join(RESIDUAL_SEEDS)}): give a file"
+    )
 
 
 def _with_timms_names(weights: dict[str, Tensor], architecture: Architecture, origin: str) -> dict[str, Tensor]:
@@ -110,7 +124,8 @@ def _from_folder(folder: Path) -> Seed:
     architecture = _folder_architecture(folder / CONFIG)
     shapes = {f"network.{name}": shape for name, shape in network_shapes(architecture).items()}
     selected = select_weights(read_weights(folder / WEIGHTS), shapes, folder / WEIGHTS)
-    return Seed(architecture, {name: selected[f"network.{name}"] for name in network_shapes(architecture)}, str(folder))
+    own = {name: selected[f"network.{name}"] for name in network_shapes(architecture)}
+    return Seed(architecture, own, str(folder), read_normalisation(folder / WEIGHTS))
 
 
 def _folder_architecture(path: Path) -> Architecture:

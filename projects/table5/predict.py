@@ -82,7 +82,9 @@ def predict(prediction: Prediction) -> dict[str, float]:
             raise InputError(f"no validation image is labelled for '{task}': give data.val in search.overrides")
         rows = list(val.labelled(target.name))
         rows = rows[:: max(1, len(rows) // prediction.num_images)][: prediction.num_images]  # files may be sorted
-        judge = Judge(net, plain_batches(config, Subset(val, rows), [target], world), config)
+        normalisation = run.model.normalisation
+        batches = plain_batches(config, Subset(val, rows), [target], world, normalisation=normalisation)
+        judge = Judge(net, batches, config)
         topologies = [Topology.load(file) for _, file in prediction.topologies]
         scores = [float(one) for one in judge.scores(topologies)]
     return {name: score for (name, _), score in zip(prediction.topologies, scores, strict=True)}

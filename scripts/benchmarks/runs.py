@@ -72,6 +72,7 @@ def load_batches(config: RunConfig, source: Source, model: MultitaskNet, world: 
         batch_size=config.search.batch_size,
         workers=0,
         seed=config.seed,
+        normalisation=model.normalisation,
     )
     batches = [batch.to(world.device) for batch in loader]
     for batch in batches:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, resized_size
+from fbnetv5.base.normalisation import IMAGENET
+from fbnetv5.data.geometry import resized_size
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.transforms import eval_transform, train_transform
 
@@ -72,8 +73,8 @@ def test_the_plain_data() -> None:
         "long_side": None,
         "crop": 224,
         "multiple": 1,
-        "mean": list(IMAGE_MEAN),
-        "std": list(IMAGE_STD),
+        "mean": list(IMAGENET.mean),
+        "std": list(IMAGENET.std),
     }
 
 

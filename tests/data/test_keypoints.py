@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.seeding import forked
 from fbnetv5.base.types import BOXES, KEYPOINTS
 from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.build import build_index
-from fbnetv5.data.geometry import OUTSIDE, Mirror, Turn
+from fbnetv5.data.geometry import Mirror, Turn
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.interchange import export_index, import_index
 from fbnetv5.data.keypoints import coco_points, mirror_order, parse_points, read_keypoints
@@ -135,7 +135,7 @@ def test_left_and_right_change_places():
 
 def dotted(points: Tensor) -> Tensor:
     """The mean colour with a bright 2 x 2 dot around each point, each in a channel of its own."""
-    image = torch.tensor(OUTSIDE[tv_tensors.Image], dtype=torch.uint8)[:, None, None].repeat(1, 48, 64)
+    image = torch.tensor(IMAGENET.colour, dtype=torch.uint8)[:, None, None].repeat(1, 48, 64)
     for channel, (x, y, _) in enumerate(points.tolist()):
         image[channel, int(y) - 1 : int(y) + 1, int(x) - 1 : int(x) + 1] = 255
     return image

@@ -8,9 +8,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.seeding import forked
 from fbnetv5.base.types import Target, TargetKind
-from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD, PadTo, Resize
+from fbnetv5.data.geometry import PadTo, Resize
 from fbnetv5.data.transforms import JointTransform, OnImage, eval_transform, train_transform
 
 LABEL = Target("label", TargetKind.SCALAR)
@@ -126,7 +127,7 @@ def test_what_lies_outside_of_a_small_image_is_unknown(make: Any) -> None:
 def test_pixels_are_normalised_with_imagenets_statistics() -> None:
     image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=torch.manual_seed(0))
     moved, _ = eval_transform(8, 8)(image, {}, [])
-    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (IMAGENET.mean, IMAGENET.std))
     torch.testing.assert_close(moved, (image / 255 - mean) / std)
 
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.seeding import forked
 from fbnetv5.config.schema import TeacherConfig
-from fbnetv5.data.geometry import IMAGE_MEAN, IMAGE_STD
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model import distill
 from fbnetv5.model.distill import Teacher, build_teacher
@@ -53,7 +53,7 @@ def refused(message: str, model: str = NAME, classes: tuple[str, ...] = CLASSES,
 def test_timm_model_with_local_weights(tmp_path, kind):
     teacher = build_teacher(TeacherConfig(model=NAME, weights=str(weights_file(tmp_path, kind))), CLASSES)
     cfg = student().pretrained_cfg
-    rgb = images() * torch.tensor(IMAGE_STD)[:, None, None] + torch.tensor(IMAGE_MEAN)[:, None, None]
+    rgb = images() * torch.tensor(IMAGENET.std)[:, None, None] + torch.tensor(IMAGENET.mean)[:, None, None]
     own = (rgb - torch.tensor(cfg["mean"])[:, None, None]) / torch.tensor(cfg["std"])[:, None, None]
     labels = teacher.labels(images())
     assert labels.dtype == torch.int64
@@ -70,7 +70,7 @@ def test_images_are_normalised_and_resized_for_the_teacher():
     recorder = Recorder()
     teacher = Teacher(recorder, (0.5, 0.5, 0.5), (0.5, 0.25, 1.0), size=48).train()
     rgb = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(0))
-    given = (rgb - torch.tensor(IMAGE_MEAN)[:, None, None]) / torch.tensor(IMAGE_STD)[:, None, None]
+    given = (rgb - torch.tensor(IMAGENET.mean)[:, None, None]) / torch.tensor(IMAGENET.std)[:, None, None]
     teacher.labels(given.double())
     expected = (rgb - 0.5) / torch.tensor([0.5, 0.25, 1.0])[:, None, None]
     expected = F.interpolate(expected, size=(48, 48), mode="bilinear", antialias=True)
@@ -79,7 +79,7 @@ def test_images_are_normalised_and_resized_for_the_teacher():
 
 
 def test_targets_get_the_answers_and_keep_what_they_had():
-    teacher = Teacher(Recorder(), IMAGE_MEAN, IMAGE_STD)
+    teacher = Teacher(Recorder(), IMAGENET.mean, IMAGENET.std)
     given = torch.zeros(2, 3, 4, 4)
     given[0, 2], given[1, 1] = 1, 1
     targets = [{"label": 0}, {"label": 1}]
@@ -101,7 +101,7 @@ def test_a_trained_model_of_ours_teaches(tmp_path):
     save_model(tmp_path, model, model.spec)
     teacher = build_teacher(TeacherConfig(model=str(tmp_path), size=64), CLASSES)
     rgb = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    given = (rgb - torch.tensor(IMAGE_MEAN)[:, None, None]) / torch.tensor(IMAGE_STD)[:, None, None]
+    given = (rgb - torch.tensor(IMAGENET.mean)[:, None, None]) / torch.tensor(IMAGENET.std)[:, None, None]
     expected = torch.stack(model.eval()((rgb - 0.5) / 0.5)).argmax(1)
     assert torch.equal(teacher.labels(given), expected)
     refused("class 1 is 'b', in the data 'x'", str(tmp_path), ("a", "x", "c"))

@@ -139,5 +139,5 @@ def test_scores_that_are_known_are_fitted_too():
     )
     assert asked == [3, len(look.findings)]
     for finding, of_task in zip(look.findings, truth(ALL, 3), strict=True):
-        rank = (of_task < of_task[(ALL == torch.tensor(finding.choices)).all(dim=1)]).sum()
+        rank = (of_task < of_task[(torch.tensor(finding.choices) == ALL).all(dim=1)]).sum()
         assert rank <= 2  # of 256; three candidates alone would say next to nothing

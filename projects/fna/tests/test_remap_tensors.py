@@ -6,16 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fbnetv5.projects.fna.remap_tensors import (
-    ChannelMap,
-    first_channels,
-    remap_groups,
-    remap_kernel,
-    remap_outputs,
-    remap_width,
-    replicated_channels,
-    top_channels,
-)
+from fbnetv5.archs.remap import ChannelMap, first_channels, remap_outputs, remap_width
+from fbnetv5.projects.fna.remap_tensors import remap_groups, remap_kernel, replicated_channels, top_channels
 
 # [3, 2, 1, 1]; entry (i, j) is 10 i + j, counted from 1
 WEIGHT = torch.tensor([[11.0, 12.0], [21.0, 22.0], [31.0, 32.0]])[:, :, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fbnetv5.archs.trunk_weights import PACKAGES, Package
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.folder import load, save_model
 from fbnetv5.model.task_net import ModelSpec, build_model
@@ -44,6 +47,7 @@ def test_a_file_of_timms_weights(suffix: str, tmp_path: Path):
 
 def test_timms_own_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch):
     asked = []
+    get_architecture("fbnetc_100")  # read before create_model is another
     model = timm.create_model("fbnetc_100")
     monkeypatch.setattr(timm, "create_model", lambda *args, **kwargs: asked.append((args, kwargs)) or model)
     seed = load_seed("fbnetc_100")
@@ -161,5 +165,33 @@ def test_a_checkpoint_of_proxylessnas(tmp_path: Path):
     seed = load_seed("proxyless_mobile", str(tmp_path / "proxyless.pth.tar"))
     assert seed.weights.keys() == expected.keys()
     assert all(torch.equal(seed.weights[name], tensor) for name, tensor in expected.items())
-    with pytest.raises(InputError, match=r"has 20 blocks, the architecture 17"):
-        load_seed("mobilenetv2_100", str(tmp_path / "proxyless.pth.tar"))
+    shorter = dataclasses.replace(architecture, stages=architecture.stages[:-1])
+    shorter.save(tmp_path / "shorter.yaml")
+    with pytest.raises(InputError, match=r"has 20 blocks, the architecture 19"):
+        load_seed(str(tmp_path / "shorter.yaml"), str(tmp_path / "proxyless.pth.tar"))
+
+
+def test_an_architecture_of_timms_takes_an_installed_packages_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a trunk does, by the core's reader, with the normalisation that comes with them."""
+    given = timm_weights("mobilenetv2_035")
+    (tmp_path / "some_weights" / "models").mkdir(parents=True)
+    torch.save({f"w{n}": tensor for n, tensor in enumerate(given.values())}, tmp_path / "some_weights/models/w.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    grey = Normalisation((0.5,) * 3, (0.5,) * 3)
+    monkeypatch.setitem(PACKAGES, "mobilenetv2_035", Package("some-weights", "some_weights", grey))
+    seed = load_seed("timm/mobilenetv2_035")
+    assert (seed.normalisation, seed.origin) == (grey, "the package some-weights")
+    assert all(torch.equal(tensor, given[name]) for name, tensor in seed.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm/efficientnet_b0", "blocks.0.0 has squeeze-excitation"),
+        ("timm/tf_efficientnet_lite0", "blocks.1.0 has TensorFlow's padding"),
+        ("timm/resnet18", "no network of mobile blocks"),
+    ],
+)
+def test_networks_of_timms_that_are_no_architecture_are_refused(name: str, message: str):
+    with pytest.raises(InputError, match=message):
+        get_architecture(name)

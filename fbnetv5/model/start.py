@@ -1,0 +1,43 @@
+"""The first weights of a family's network, where its trunk has pretrained ones."""
+
+from __future__ import annotations
+
+from fbnetv5.archs.block_start import start_blocks
+from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.trunk_weights import load_trunk_weights
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.config.schema import ModelConfig
+
+
+def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: bool) -> Normalisation | None:
+    """Load what ``model.trunk_weights`` names, and start the blocks from it as ``model.block_start`` says.
+
+    Args:
+        network: of a search or a final model.
+        config: the node ``model``.
+        is_main: whether to say where the weights come from.
+
+    Returns:
+        what images are normalised with for these weights; None where there are none.
+
+    Raises:
+        InputError: the weights cannot be had or read, or do not fit.
+    """
+    source = config.trunk_weights
+    if source is None:
+        return None
+    if source == "timm":
+        raise InputError("model.trunk_weights=timm is now model.trunk_weights=pretrained")
+    found = load_trunk_weights(network, source)
+    start_blocks(network, config.block_start)  # type: ignore[arg-type]  # checked with the configuration
+    if is_main:
+        print(f"the trunk starts from {found.origin}, {len(network.blocks)} blocks {_STARTS[config.block_start]}")
+    return found.normalisation
+
+
+_STARTS = {
+    "copied": "from its last layers",
+    "zeroed": "from its last layers, with no effect at first",
+    "random": "from random values",
+}
