@@ -69,9 +69,8 @@ class MultitaskDatasetMapper:
     def _read_image(self, dictionary: dict[str, Any], format: str) -> np.ndarray[Any, Any]:
         """Return the pixels, uint8 [h, w, 3], in the order ``format``; D2Go's pictures of evaluations ask for it."""
         image, orientation = read_stored(Path(dictionary["file_name"]))  # RGB
-        labelled = (dictionary.get("width"), dictionary.get("height"))
-        known = None if None in labelled else labelled
-        if Frames().turns(orientation, (image.shape[2], image.shape[1]), known):  # into the frame of its labels
+        labelled = (dictionary["width"], dictionary["height"]) if {"width", "height"} <= dictionary.keys() else None
+        if Frames().turns(orientation, (image.shape[2], image.shape[1]), labelled):  # into the frame of its labels
             image = turn_pixels(image, orientation)
         pixels = image.permute(1, 2, 0).numpy()
         return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
