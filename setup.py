@@ -33,7 +33,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["fbnetv5", "fbnetv5.*"], exclude=["*.tests", "*.tests.*"]),
-    package_data={"fbnetv5.report": ["templates/*"], "fbnetv5.projects.fna": ["architectures/*.yaml"]},
+    package_data={
+        "fbnetv5": ["configs/**/*.yaml"],
+        "fbnetv5.report": ["templates/*"],
+        "fbnetv5.projects": ["*/configs/**/*.yaml", "*/architectures/*.yaml", "*/*.csv", "tables/data/**/*"],
+    },
+    entry_points={"console_scripts": ["fbnetv5 = fbnetv5.cli.commands:main"]},
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",

@@ -54,7 +54,7 @@ def find_images(path: Path) -> list[Callable[[], Sample]]:
         return [partial(source.load, row, ()) for row in range(len(source))]
     if not path.is_file():
         raise InputError(f"{path}: there is no such image or folder")
-    return [lambda: Sample(read_image(path), {}, path.name)]
+    return [lambda: Sample(read_image(path, upright=True), {}, path.name)]
 
 
 def predict_all(model: ExportedModel, images: Sequence[Callable[[], Sample]], folder: Path, threshold: float) -> None:

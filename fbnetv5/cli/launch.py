@@ -1,4 +1,7 @@
-"""The command line: find the config, check it, hand it to hydra, run the job."""
+"""The command line: find the config, check it, hand it to hydra, run the job.
+
+What is heavy, torch first of all, is imported once the input has been checked.
+"""
 
 from __future__ import annotations
 
@@ -16,46 +19,51 @@ from omegaconf import DictConfig
 
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.cli.help import help_text
-from fbnetv5.config.read import CONFIGS, SEARCH_PATH, load_config, open_ended, to_run_config
+from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function
-from fbnetv5.jobs import evaluate, export, label, pretrain, search, train
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import swept_keys, with_file_axes
-from fbnetv5.runs.sweep import run_sweep
 
 AFTER_INTERRUPT = "resume=true goes on from the last checkpoint"
-JOBS = {
-    "search": search.run,
-    "pretrain": pretrain.run,
-    "train": train.run,
-    "evaluate": evaluate.run,
-    "label": label.run,
-    "export": export.run,
-}
+JOBS = {name: f"fbnetv5.jobs.{name}.run" for name in ("search", "pretrain", "train", "evaluate", "label", "export")}
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     known, overrides = _parser().parse_known_args(arguments)
+    with one_line_errors(AFTER_INTERRUPT):
+        file = existing_config(known.config, "--config ")
+    launch(file, overrides, sweep=known.multirun)
+
+
+def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None:
+    """Check a config and run it; ends the process with status 1 and one line on stderr where the input is at fault.
+
+    Args:
+        file: the config.
+        overrides: in hydra's grammar, and keys of the launcher.
+        sweep: run all combinations of ``key=a,b`` and of the axes of the file.
+    """
     sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
     with one_line_errors(AFTER_INTERRUPT):
-        file = _existing(known.config)
         launcher, overrides = split_launcher(overrides)
         overrides = with_file_axes(file, overrides)
-        sweeps = known.multirun and not any(text.startswith(PLUGINS) for text in overrides)
+        sweeps = sweep and not any(text.startswith(PLUGINS) for text in overrides)
         if launcher != LauncherConfig() and not sweeps:
             raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
-        if not known.multirun and (axes := swept_keys(overrides)):
+        if not sweep and (axes := swept_keys(overrides)):
             raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
-        config = load_config(file, overrides, sweep=known.multirun)  # before hydra does, for errors that can be read
+        config = load_config(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
         _writable(config.output)
         if sweeps:
+            from fbnetv5.runs.sweep import run_sweep  # here, as it imports torch
+
             if not run_sweep(file, overrides, launcher, run_job):
                 raise SystemExit(1)
             return
-    sys.argv = [sys.argv[0], *_hydra_arguments(file, known.multirun), *map(open_ended, overrides)]
+    sys.argv = [sys.argv[0], *_hydra_arguments(file, sweep), *map(open_ended, overrides)]
     hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
 
 
@@ -69,8 +77,7 @@ def run_job(config: RunConfig) -> None:
         raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
     folder = Path(config.output)
     try:
-        job = find_function("job", config.job) if "." in config.job else JOBS[config.job]
-        job(config, folder)
+        find_function("job", JOBS.get(config.job, config.job))(config, folder)
     except InputError:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if nothing was written to it
@@ -99,14 +106,20 @@ def _hydra_arguments(file: Path, multirun: bool) -> list[str]:
     ]
 
 
-def _existing(path: str) -> Path:
-    file = Path(path).expanduser().absolute()
-    if not file.is_file():
-        known = [str(f) for f in CONFIGS.rglob("*.yaml") if f.parent.name != "topologies"]
-        raise InputError(f"--config {path}: there is no such file{nearest(str(file), known)}")
+def existing_config(name: str, where: str = "") -> Path:
+    """Return the config of a path or a name. Raises InputError, which starts with ``where``, where there is none."""
+    file = find_config(name)
+    if file is None:
+        raise InputError(f"{where}{name}: there is no such file{nearest(name, _similar(name))}")
     if file.suffix != ".yaml":
-        raise InputError(f"--config {path}: hydra reads files that end in .yaml")
+        raise InputError(f"{where}{name}: hydra reads files that end in .yaml")
     return file
+
+
+def _similar(name: str) -> list[str]:
+    """Return what may have been meant: configs beside the file, and names of those that come with the program."""
+    folder = Path(name).expanduser().parent
+    return [*(str(file) for file in folder.glob("*.yaml")), *config_names()]
 
 
 def _writable(output: str) -> None:
@@ -128,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the run; see configs/")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the run, or a name; see configs/")
     parser.add_argument(
         "--multirun",
         action="store_true",

@@ -21,7 +21,8 @@ from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
 from fbnetv5.config.schema import RENAMED, RunConfig, register
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = (Path(__file__).parents[1] / "configs").resolve()  # a link in a clone, a folder where a wheel is installed
+CONFIG = "config.yaml"  # of a run's folder: its resolved configuration
 SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
 OPEN_ENDED = (  # mappings without fixed keys
     "tasks.",
@@ -51,8 +52,6 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         InputError: a key is unknown, a value has another type, or the file is no valid config.
     """
     register()
-    if not CONFIGS.is_dir():
-        raise InputError(f"{CONFIGS} is missing: install a clone of the project with `pip install --editable .`")
     try:
         parsed = OverridesParser.create().parse_overrides([open_ended(override) for override in overrides])
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
@@ -66,6 +65,22 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         return configs[0] if configs else _compose(file, [])
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError) as error:
         raise InputError(f"{file}: {_explain(error)}") from error
+
+
+def find_config(name: str) -> Path | None:
+    """Return the config file of a path, or of a name that ``defaults`` lists have, such as search/pets; None: no such.
+
+    Paths are from the working directory, or from the program's own: configs/quickstart.yaml, projects/fna/configs/...
+    """
+    file = f"{name.strip('/').removesuffix('.yaml')}.yaml"
+    places = (Path(name).expanduser(), CONFIGS / file, CONFIGS.parent / file)
+    return next((place.absolute() for place in places if place.is_file()), None)
+
+
+def config_names() -> list[str]:
+    """Return the names of the configs that come with the program."""
+    files = (file.relative_to(CONFIGS).with_suffix("") for file in CONFIGS.rglob("*.yaml"))
+    return sorted(str(file) for file in files if file.parts[0] not in ("topologies", "d2go"))
 
 
 def open_ended(override: str) -> str:

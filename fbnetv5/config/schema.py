@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
 
 
@@ -95,6 +96,12 @@ class DataConfig:
     unannotated: str = option(
         "empty", "an image of the COCO json without boxes is 'empty' or 'unlabelled'", choices=("empty", "unlabelled")
     )
+    exif: str = option(
+        "auto",
+        "EXIF orientation of your images: 'apply' turns them upright, 'ignore' takes them as stored, 'auto' goes by "
+        "the size that their labels are for, else upright",
+        choices=("auto", "apply", "ignore"),
+    )
     undecodable: str = option(
         "error",
         "an image that cannot be read: 'error' stops the run, 'skip' counts and replaces it",
@@ -131,42 +138,6 @@ class DataConfig:
         "change colours in training: none, photometric (for any task) or randaugment",
         choices=("none", "photometric", "randaugment"),
     )
-
-
-@dataclass
-class ScheduleConfig:
-    """How the rate changes over the run."""
-
-    name: str = option(
-        "constant",
-        "constant, multistep, cosine, cosine_restarts, exponential or poly",
-        choices=("constant", "multistep", "cosine", "cosine_restarts", "exponential", "poly"),
-    )
-    unit: str = option(
-        "step", "what milestones, warmup, cycle and exponential decay count: step or epoch", choices=("step", "epoch")
-    )
-    milestones: list[int] = option(list, "multistep: where the rate is multiplied by gamma")
-    gamma: float = option(0.1, "multistep and exponential: the factor", minimum=0)
-    power: float = option(0.9, "poly: the power of the share of the run that is left")
-    final: float = option(0.0, "cosine and cosine_restarts: the factor that they end at", minimum=0)
-    cycle: float = option(10.0, "cosine_restarts: length of the first cycle, in units", minimum=1)
-    cycle_growth: float = option(2.0, "cosine_restarts: each cycle is this times as long as the one before", minimum=1)
-    warmup: float = option(0.0, "length of the linear warm-up, in units", minimum=0)
-    warmup_start: float = option(0.0, "factor at the start of the warm-up")
-
-
-@dataclass
-class OptimizerConfig:
-    """The optimiser of the weights."""
-
-    name: str = option("sgd", "sgd or adamw", choices=("sgd", "adamw"))
-    lr: float = option(0.1, "base rate", minimum=0)
-    backbone_factor: float = option(1.0, "the network's rate is this times that of the heads", minimum=0)
-    momentum: float = option(0.9, "sgd: momentum", minimum=0)
-    nesterov: bool = option(False, "sgd: Nesterov momentum")
-    weight_decay: float = option(2e-5, "weight decay; biases and BN are not decayed", minimum=0)
-    clip_norm: float | None = option(None, "clip the norm of the gradient to this", minimum=0)
-    schedule: ScheduleConfig = option(ScheduleConfig, "the rate over time")
 
 
 @dataclass
@@ -290,7 +261,16 @@ class EvaluateConfig:
     """Evaluating a trained model."""
 
     model: str | None = option(None, "folder of the trained model")
-    images: str | None = option(None, "a folder of images to predict; null: data.val, whose labels are compared with")
+    images: str | None = option(
+        None,
+        "a folder of images to predict, or one image; those that cannot be read are counted and left out. null: "
+        "data.val, whose labels are compared with",
+    )
+    frame: str = option(
+        "upright",
+        "pixels that predictions of evaluate.images are in: of images as a person sees them, or as they are stored",
+        choices=("upright", "stored"),
+    )
     batch_size: int = option(8, "images at a time, a process", minimum=1)
     num_drawn: int = option(16, "predictions that are drawn", minimum=0)
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
@@ -309,6 +289,12 @@ class LabelConfig:
     )
     boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
     masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
+    frame: str = option(
+        "upright",
+        "pixels that labels are in: of images as a person sees them, or as they are stored, their EXIF orientation "
+        "ignored",
+        choices=("upright", "stored"),
+    )
     box_threshold: float = option(0.5, "boxes of a lower score are dropped", minimum=0, maximum=1)
     pixel_threshold: float = option(
         0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1

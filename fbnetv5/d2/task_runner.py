@@ -15,7 +15,7 @@ from torch import Tensor, optim
 import fbnetv5.d2
 from fbnetv5.base.distributed import World
 from fbnetv5.base.types import LABEL
-from fbnetv5.config.schema import ScheduleConfig
+from fbnetv5.config.optimizer import ScheduleConfig
 from fbnetv5.d2.runner import FBNetV5Runner
 from fbnetv5.engine.optim import rate_factor
 from fbnetv5.metrics.accuracy import Accuracy

@@ -10,9 +10,11 @@ from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.types import BOXES, DEPTH, KEYPOINTS, LABEL, SEGMENTATION, Target
 from fbnetv5.data.coco import CocoImage, read_coco
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
-from fbnetv5.data.images import image_size
+from fbnetv5.data.images import image_header
 from fbnetv5.data.index import Index
+from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import read_keypoints
+from fbnetv5.data.orientation import swaps
 
 
 def build_index(
@@ -101,8 +103,21 @@ def _add_boxes(rows: dict[str, dict[str, Any]], annotated: Mapping[str, CocoImag
     for name, image in annotated.items():
         size = (image.width, image.height)
         if None in size:
-            size = image_size(top / rows[name]["path"]) or (None, None)
+            size = _size_for(image.boxes or (), top / rows[name]["path"])
         rows[name].update(width=size[0], height=size[1], boxes=image.boxes, box_labels=image.labels)
+
+
+def _size_for(boxes: Sequence[Sequence[float]], path: Path) -> tuple[int | None, int | None]:
+    """Return the (width, height) of the image that boxes are for, upright or as stored; None: it may be either."""
+    header = image_header(path)
+    if header is None:
+        return None, None
+    size, orientation = header
+    if not swaps(orientation):
+        return size
+    right, bottom = (max((box[corner] for box in boxes), default=0) - BORDER_TOLERANCE for corner in (2, 3))
+    fitting = [found for found in (size, size[::-1]) if right <= found[0] and bottom <= found[1]]
+    return (None, None) if len(fitting) == 2 else (fitting or [size])[0]
 
 
 def _add_masks(rows: dict[str, dict[str, Any]], top: Path, masks: str, classes: Sequence[str]) -> tuple[str, ...]:

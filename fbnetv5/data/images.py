@@ -1,7 +1,7 @@
 """Reads image, mask and depth files into tensors.
 
-Pixels are taken as they are stored: EXIF orientation is not applied, because annotations (COCO's among them) are in
-stored coordinates. Transparency is dropped and 16-bit grey is scaled to 8 bits.
+Pixels are read as they are stored; who reads them decides whether an EXIF orientation turns them upright, because
+annotations may be in either frame (``data.orientation``). Transparency is dropped and 16-bit grey is scaled to 8 bits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, Size, UndecodableImageError
+from fbnetv5.data.orientation import TURNS, Extent, turn_pixels
 
 # what damaged bytes lead PIL's decoders to; a lack of memory or a fault of ours is neither
 DECODER_ERRORS = (
@@ -36,11 +37,22 @@ MACHINE_ERRORS = {  # OSErrors that say nothing of the file: another attempt, or
     *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN),
     *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 }
+ORIENTATION = 0x0112  # the EXIF tag
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in any case
 
 
-def read_image(path: Path) -> Tensor:
-    """Decode a file to RGB, uint8 [3, H, W].
+def read_image(path: Path, *, upright: bool = False) -> Tensor:
+    """Decode a file to RGB, uint8 [3, H, W], as it is stored, or ``upright``, as a person sees it.
+
+    Raises:
+        UndecodableImageError, InputError: as :func:`read_stored`.
+    """
+    pixels, orientation = read_stored(path)
+    return turn_pixels(pixels, orientation) if upright else pixels
+
+
+def read_stored(path: Path) -> tuple[Tensor, int]:
+    """Decode a file to RGB, uint8 [3, H, W], as it is stored, and its EXIF orientation, 1 to 8.
 
     Raises:
         UndecodableImageError: the file is missing, empty, damaged or no image.
@@ -49,6 +61,7 @@ def read_image(path: Path) -> Tensor:
     try:
         with Image.open(path) as image:
             pixels = np.array(to_rgb(image))
+            orientation = orientation_of(image)
     except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
             raise InputError(
@@ -56,7 +69,7 @@ def read_image(path: Path) -> Tensor:
                 "or the limits of this machine"
             ) from error
         raise UndecodableImageError(f"{path}: cannot read this image: {_reason(path, error)}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), orientation
 
 
 def read_mask(path: Path, num_classes: int, size: Size) -> Tensor:
@@ -112,13 +125,23 @@ def read_depth(path: Path, scale: float, size: Size) -> Tensor:
     return torch.from_numpy(np.where(values == 0, np.nan, values / scale).astype(np.float32))
 
 
-def image_size(path: Path) -> Size | None:
-    """Return (width, height) from the header of a file; None if it cannot be read."""
+def image_header(path: Path) -> tuple[Extent, int] | None:
+    """Return (width, height) as stored and the EXIF orientation, from a file's header; None if it cannot be read."""
     try:
         with Image.open(path) as image:
-            return image.size
+            untagged = image.format == "PNG" and "exif" not in image.info  # else all of it is decoded to look for one
+            return image.size, 1 if untagged else orientation_of(image)
     except DECODER_ERRORS:  # loading the image will say what is wrong with it
         return None
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1, stored as it is seen, where there is none that is sound."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except (*DECODER_ERRORS, AttributeError):
+        return 1
+    return orientation if isinstance(orientation, int) and orientation in TURNS else 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

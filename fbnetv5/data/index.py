@@ -37,7 +37,8 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.types import Sample, Target, TargetKind
 from fbnetv5.data import index_checks
-from fbnetv5.data.images import read_depth, read_image, read_mask
+from fbnetv5.data.images import image_header, read_depth, read_mask, read_stored
+from fbnetv5.data.orientation import Extent, Frames, told_by_size, turn_pixels
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"fbnetv5"
@@ -140,6 +141,10 @@ class Index:
         with atomic_path(path) as temporary:
             pq.write_table(self.table.replace_schema_metadata({METADATA_KEY: described}), temporary)
 
+    def value(self, column: str, row: int) -> Any:
+        """Return what stands in a row."""
+        return self.table[column][row].as_py()
+
     def labelled(self, name: str) -> Sequence[int]:
         """The positions of the images that have the target ``name``, ascending."""
         if name not in self.classes:
@@ -160,13 +165,17 @@ class IndexSource:
         index: which images.
         root: the folder that its paths are relative to.
         images: the folder that the paths of its images are relative to, where that is another one.
+        frames: which images are turned upright, as their labels are in that frame.
 
     Raises:
         InputError: there is no such folder.
     """
 
-    def __init__(self, index: Index, root: str | Path, *, images: str | Path | None = None) -> None:
+    def __init__(
+        self, index: Index, root: str | Path, *, images: str | Path | None = None, frames: Frames | None = None
+    ) -> None:
         self.index = index
+        self.frames = Frames() if frames is None else frames
         self.root = Path(root)
         self.images = self.root if images is None else Path(images)
         for folder in (self.root, self.images):
@@ -197,14 +206,8 @@ class IndexSource:
             InputError: it has not the size that the index says, or its mask or depth map is wrong.
         """
         path = self._value("path", index)
-        image = read_image(self.images / path)
+        image = self._read(self.images / path, index)
         width, height = image.shape[2], image.shape[1]
-        expected = (self._value("width", index) or width, self._value("height", index) or height)
-        if (width, height) != expected:
-            raise InputError(
-                f"{self.images / path}: {expected[0]}x{expected[1]} pixels according to {self.index.origin}, "
-                f"{width}x{height} in the file"
-            )
         target: dict[str, Any] = {}
         for item in self.index.targets:
             value = self._value(item.name, index) if names is None or item.name in names else None
@@ -221,8 +224,44 @@ class IndexSource:
                 target[item.name] = value
         return Sample(image, target, path)
 
+    def _read(self, path: Path, index: int) -> Tensor:
+        """Read an image in the frame of its labels."""
+        image, orientation = read_stored(path)
+        stored = (image.shape[2], image.shape[1])
+        labelled = None if orientation == 1 else labelled_size(self.index, index, self.root)
+        is_turned = self.frames.turns(orientation, stored, labelled)
+        if is_turned:
+            image = turn_pixels(image, orientation)
+        size = (image.shape[2], image.shape[1])
+        expected = (self._value("width", index) or size[0], self._value("height", index) or size[1])
+        told = told_by_size(orientation, stored, labelled)
+        if told is not None and told != is_turned:
+            assert labelled is not None
+            raise InputError(
+                f"{path}: {labelled[0]}x{labelled[1]} pixels according to its labels, {size[0]}x{size[1]} in the file "
+                f"with its EXIF orientation ({orientation}) {'applied' if is_turned else 'ignored'}: set data.exif=auto"
+            )
+        if size != expected:
+            raise InputError(
+                f"{path}: {expected[0]}x{expected[1]} pixels according to {self.index.origin}, {size[0]}x{size[1]} in "
+                "the file"
+            )
+        return image
+
     def _value(self, column: str, index: int) -> Any:
-        return self.index.table[column][index].as_py()
+        return self.index.value(column, index)
+
+
+def labelled_size(index: Index, row: int, root: Path) -> Extent | None:
+    """Return the (width, height) that an image has for its labels: in the index, else of its mask or map; or None."""
+    size = index.value("width", row), index.value("height", row)
+    if None not in size:
+        return size
+    for target in index.targets:
+        file = index.value(target.name, row) if target.kind in (TargetKind.MASK, TargetKind.DENSE) else None
+        if file is not None and (header := image_header(root / file)) is not None:
+            return header[0]
+    return None
 
 
 def _boxes(value: list[list[float]], width: int, height: int) -> Tensor:

@@ -9,6 +9,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Source
 from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.build import build_index
+from fbnetv5.data.frames import choose_frames
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.shapes import ShapesSource
 
@@ -53,13 +54,15 @@ def build_val_source(config: DataConfig, classes: Mapping[str, tuple[str, ...]])
     return source
 
 
-def build_folder_source(folder: Path) -> Source:
-    """Open all images below a folder, without labels.
+def build_folder_source(place: Path) -> IndexSource:
+    """Open all images below a folder, or one image, without labels; upright, as a person sees them.
 
     Raises:
-        InputError: there is no such folder, or no image in it.
+        InputError: there is no such folder or file, or no image in it.
     """
-    return IndexSource(build_index(folder, "."), folder)
+    if place.is_file():
+        return IndexSource(Index.from_rows([{"path": place.name}], (), {}, str(place)), place.parent)
+    return IndexSource(build_index(place, "."), place)
 
 
 def _open_split(
@@ -70,7 +73,7 @@ def _open_split(
     if not root.is_dir():
         raise InputError(f"data.root={config.root}: there is no such folder")
     if files.index is not None:
-        return IndexSource(Index.read(root / files.index), root, images=root / (files.images or "."))
+        return _in_frames(config, Index.read(root / files.index), root, root / (files.images or "."))
     if files.images is None:
         raise InputError(f"give data.{split}.images, a folder below data.root, or data.{split}.index")
     index = build_index(
@@ -88,7 +91,12 @@ def _open_split(
         depth_scale=config.depth_scale,
         unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
-    return IndexSource(index, root)
+    return _in_frames(config, index, root, root)
+
+
+def _in_frames(config: DataConfig, index: Index, root: Path, images: Path) -> IndexSource:
+    """Open images with their labels, each in the frame that its labels are in."""
+    return IndexSource(index, root, images=images, frames=choose_frames(config.exif, index, root, images))
 
 
 def _require_no_files(split: str, files: FilesConfig) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Size
 from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.model.task_net import TaskNet
@@ -47,6 +48,9 @@ def evaluate(
 
     Returns:
         the metrics over all ranks, on each of them; empty without an evaluator.
+
+    Raises:
+        InputError: no image could be read.
     """
     model.eval()
     dtype = next(model.parameters()).dtype
@@ -64,9 +68,11 @@ def evaluate(
                 evaluator.update(predictions, part.targets, part.names)
             if writer is not None:
                 writer.add(part.names, predictions, part.original_sizes)
+    num_skipped = int(world.gather(torch.tensor([num_skipped])).sum())
+    if num_skipped == num_images:
+        raise InputError(f"none of the {num_images:,} images could be read")
     if writer is not None:
         writer.close()
-    num_skipped = int(world.gather(torch.tensor([num_skipped])).sum())
     if num_skipped and world.is_main:
         print(f"{num_skipped} of {num_images:,} images could not be read and were left out", file=sys.stderr)
     return {} if evaluator is None else evaluator.compute(world)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from torch import nn, optim
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.schema import OptimizerConfig, ScheduleConfig
+from fbnetv5.config.optimizer import OptimizerConfig, ScheduleConfig
 
 BACKBONE = "network."  # what the names of the backbone's parameters start with; the others are the heads'
 

@@ -10,11 +10,10 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.version import __version__
-from fbnetv5.config.read import identity, saved_yaml
+from fbnetv5.config.read import CONFIG, identity, saved_yaml
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 
-CONFIG = "config.yaml"
 LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 
 

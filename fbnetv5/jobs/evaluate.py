@@ -15,10 +15,12 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.types import Source, Target, TargetKind
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.index import IndexSource
 from fbnetv5.data.loader import build_eval_loader
+from fbnetv5.data.orientation import STORED
 from fbnetv5.data.sources import build_folder_source, build_val_source
 from fbnetv5.data.subset import Subset
-from fbnetv5.engine.evaluate import evaluate
+from fbnetv5.engine.evaluate import Writer, evaluate
 from fbnetv5.engine.log import format_metrics
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.metrics.build import build_evaluator
@@ -27,6 +29,7 @@ from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
 from fbnetv5.report.pictures import contact_sheet, draw_prediction
 from fbnetv5.report.predictions import PredictionWriter
+from fbnetv5.report.stored_frame import StoredFrameWriter
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions"
@@ -49,7 +52,9 @@ def run(config: RunConfig, folder: Path) -> None:
         else:
             source = build_val_source(config.data, {model.head.target.name: model.spec.classes})
         if source is None:
-            raise InputError("nothing to evaluate on: give evaluate.images=FOLDER, or the files of data.val")
+            raise InputError(
+                "nothing to evaluate on: give evaluate.images, a folder or an image, or the files of data.val"
+            )
         open_run_folder(config, folder, world)
         evaluate_and_report(config, model, source, folder, world)
         if world.is_main:
@@ -62,9 +67,12 @@ def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folde
     options = config.evaluate
     predictions = folder / PREDICTIONS
     truth = ground_truth_file(config, target)
-    writer = (
-        PredictionWriter(predictions, target, classes, world, coco_json=truth) if options.write_predictions else None
-    )
+    writer: Writer | None = None
+    if options.write_predictions:
+        plain = PredictionWriter(predictions, target, classes, world, coco_json=truth)
+        writer = plain
+        if options.frame == STORED and options.images is not None and isinstance(source, IndexSource):
+            writer = StoredFrameWriter(plain, source.images, target.kind)
     metrics = evaluate_on(config, model, source, world, writer)
     if not world.is_main:
         return
@@ -79,7 +87,7 @@ def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folde
 
 
 def evaluate_on(
-    config: RunConfig, model: TaskNet, source: Source, world: World, writer: PredictionWriter | None = None
+    config: RunConfig, model: TaskNet, source: Source, world: World, writer: Writer | None = None
 ) -> dict[str, float]:
     """Return the metrics of a model on the labelled images of ``source``; predict all, where none is labelled."""
     target = model.head.target
@@ -92,7 +100,7 @@ def evaluate_on(
         world,
         batch_size=config.evaluate.batch_size,
         workers=config.runtime.workers,
-        undecodable=config.data.undecodable,
+        undecodable=config.data.undecodable if config.evaluate.images is None else "skip",
     )
     evaluator = build_evaluator(target, model.spec.classes, ground_truth_file(config, target)) if len(rows) else None
     return evaluate(model, batches, world, num_images=len(judged), evaluator=evaluator, writer=writer)

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights
+from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import ModelConfig
 from fbnetv5.engine.batch_norm import bn_layers
-from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.tasks.multitask import MultitaskNet
 
 NETWORK = "network."

@@ -12,10 +12,11 @@ from typing import Any
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
-from fbnetv5.config.read import identity
+from fbnetv5.config.read import CONFIG, identity
 from fbnetv5.config.schema import LabelConfig, RunConfig
 from fbnetv5.config.targets import build_target
-from fbnetv5.engine.run_folder import CONFIG, open_run_folder
+from fbnetv5.data.orientation import UPRIGHT, Frames
+from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.labeling.labeler import Labeler, check_teachers
 from fbnetv5.labeling.loading import Loaded, load_batches
 from fbnetv5.labeling.plan import Plan, read_plan, write_plan
@@ -56,7 +57,12 @@ def run(config: RunConfig, folder: Path) -> None:
         teachers = Labeler(box_teacher, pixel_teacher)
         plan = _open_plan(config, folder, images, teachers, world)
         labeler = Labeler(
-            box_teacher, pixel_teacher, plan.label_classes, options.box_threshold, options.pixel_threshold
+            box_teacher,
+            pixel_teacher,
+            plan.label_classes,
+            options.box_threshold,
+            options.pixel_threshold,
+            options.frame,
         )
         missing = missing_shards(folder, plan.num_shards)
         count_shards(folder, sorted(set(range(plan.num_shards)) - set(missing)), labeler.classes)
@@ -170,10 +176,12 @@ def _finish(options: LabelConfig, labeler: Labeler, plan: Plan, images: Path, fo
     if tally.num_unreadable:
         print(f"unreadable: {folder / UNREADABLE}")
     if options.num_drawn:
-        draw_samples(folder / DRAWN, folder, images, plan.num_shards, options.num_drawn)
+        frames = Frames(upright=options.frame == UPRIGHT)
+        draw_samples(folder / DRAWN, folder, images, plan.num_shards, options.num_drawn, frames)
         print(f"drawn: {folder / DRAWN}")
     print(f"index: {folder / INDEX}; to train on it:")
-    print(f"  data.root={folder} data.train.index={INDEX} data.train.images={images}")
+    exif = "" if options.frame == UPRIGHT else " data.exif=ignore"
+    print(f"  data.root={folder} data.train.index={INDEX} data.train.images={images}{exif}")
 
 
 def _heading(plan: Plan, labeler: Labeler, missing: Sequence[int], world: World, folder: Path) -> str:

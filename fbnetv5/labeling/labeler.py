@@ -14,7 +14,9 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Size, Target
+from fbnetv5.data.orientation import UPRIGHT, inverse, turn_boxes, turn_pixels, turned_size
 from fbnetv5.labeling.loading import Loaded
+from fbnetv5.labeling.plan import Entry
 from fbnetv5.labeling.teacher import Boxes, BoxTeacher, Pixels, PixelTeacher
 
 MAX_PIXEL_CLASSES = 255  # ids 0 to 254; 255 is ignored
@@ -36,6 +38,7 @@ class Labeler:
         label_classes: the names of the classes that the images' own labels are of; empty if they have none.
         box_threshold: boxes of a lower score are dropped.
         pixel_threshold: pixels whose likeliest class has a lower probability become 255.
+        frame: labels are in the pixels of ``upright`` images, or of images as they are ``stored``.
     """
 
     box_teacher: BoxTeacher | None
@@ -43,6 +46,7 @@ class Labeler:
     label_classes: tuple[str, ...] = ()
     box_threshold: float = 0.5
     pixel_threshold: float = 0.5
+    frame: str = UPRIGHT
 
     @property
     def classes(self) -> dict[Target, tuple[str, ...]]:
@@ -63,6 +67,14 @@ class Labeler:
         readable = [(loaded.entry, loaded.image) for loaded in batch if loaded.image is not None]
         if not readable:
             return []
+        found = self._label(readable)
+        if self.frame == UPRIGHT:
+            return found
+        orientations = [loaded.orientation for loaded in batch if loaded.image is not None]
+        return [_as_stored(labelled, orientation) for labelled, orientation in zip(found, orientations, strict=True)]
+
+    def _label(self, readable: Sequence[tuple[Entry, Tensor]]) -> list[Labelled]:
+        """Label images, in the upright frame, in which they are given."""
         images = [image for _, image in readable]
         rows: list[dict[str, Any]] = [
             {"path": entry.name, "width": image.shape[2], "height": image.shape[1]} for entry, image in readable
@@ -135,6 +147,16 @@ def keep_pixels(found: Pixels, threshold: float) -> Tensor:
     """Return a mask, uint8 [H, W]: 255 where the probability is 0 or below ``threshold``, else the class id."""
     kept = (found.scores >= threshold) & (found.scores > 0)  # 0: a class that the teacher was told to drop
     return torch.where(kept, found.labels, torch.tensor(IGNORE, dtype=torch.uint8))
+
+
+def _as_stored(labelled: Labelled, orientation: int) -> Labelled:
+    """Return labels of an upright image in its stored frame."""
+    row, mask, back = dict(labelled.row), labelled.mask, inverse(orientation)
+    size = row["width"], row["height"]
+    row["width"], row["height"] = turned_size(size, back)
+    if row.get("boxes"):
+        row["boxes"] = turn_boxes(torch.tensor(row["boxes"]), size, back).tolist()
+    return Labelled(row, None if mask is None else turn_pixels(mask, back))
 
 
 def _check_count(key: str, answers: Sequence[Any], images: Sequence[Tensor]) -> None:

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import UndecodableImageError
-from fbnetv5.data.images import read_image
+from fbnetv5.data.images import read_stored
+from fbnetv5.data.orientation import turn_pixels
 from fbnetv5.labeling.plan import Entry, Plan
 
 MAX_ASPECT = 50  # long side / short side; of what is beyond that, teachers make images without a pixel, or gigabytes
@@ -19,9 +20,10 @@ MAX_ASPECT = 50  # long side / short side; of what is beyond that, teachers make
 
 @dataclass(frozen=True)
 class Loaded:
-    """An image of a shard: RGB, uint8 [3, H, W], or None and the reason why it cannot be labelled.
+    """An image of a shard: RGB, uint8 [3, H, W], upright, or None and the reason why it cannot be labelled.
 
-    ``failure`` is what stops the run; a value, because an exception leaving a worker loses its one-line message.
+    ``orientation`` is the EXIF orientation that it is stored in. ``failure`` is what stops the run; a value, because an
+    exception leaving a worker loses its one-line message.
     """
 
     shard: int
@@ -29,6 +31,7 @@ class Loaded:
     image: Tensor | None
     reason: str = ""
     failure: str = ""
+    orientation: int = 1
 
 
 class ImageFiles(Dataset):
@@ -41,16 +44,17 @@ class ImageFiles(Dataset):
         shard, entry = key
         path = self.folder / entry.name
         try:
-            image = read_image(path)
+            stored, orientation = read_stored(path)
         except UndecodableImageError as error:
             reason = str(error).removeprefix(f"{path}: cannot read this image: ")
             return Loaded(shard, entry, None, reason, failure=self._failure())
         except InputError as error:
             return Loaded(shard, entry, None, failure=f"{error}. No labels are lost: mend it, then resume=true")
+        image = turn_pixels(stored, orientation)
         height, width = image.shape[1:]
         if max(height, width) > MAX_ASPECT * min(height, width):
             return Loaded(shard, entry, None, f"{width}x{height} pixels: too long and thin for a teacher")
-        return Loaded(shard, entry, image)
+        return Loaded(shard, entry, image, orientation=orientation)
 
     def _failure(self) -> str:
         """Return why the folder, not the image, may be at fault; the mount point of a lost disk is an empty folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.types import Size, TargetDict, TargetKind
 from fbnetv5.base.weights import load_by_name, read_weights
 from fbnetv5.config.targets import build_target, find_class
-from fbnetv5.data.images import read_image, to_rgb
+from fbnetv5.data.images import orientation_of, read_stored, to_rgb
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.data.orientation import STORED, to_stored, turn_pixels
 from fbnetv5.heads.head import CountedHead, Head
 
 
@@ -109,17 +110,21 @@ class TaskNet(nn.Module):
             return self.head(features, image_size, targets, true_sizes, output_sizes)
 
     @torch.no_grad()
-    def predict(self, image: str | Path | Image.Image | Tensor) -> Any:
+    def predict(
+        self, image: str | Path | Image.Image | Tensor, *, frame: Literal["upright", "stored"] = "upright"
+    ) -> Any:
         """Return the prediction for one image, in its own pixels; the model's mode is restored.
 
         Args:
             image: a file, a PIL image, or RGB as uint8 [3, H, W].
+            frame: the pixels that boxes, masks and points are in: of the image as a person sees it, or as it is stored,
+                where it has an EXIF orientation.
 
         Raises:
             InputError: the file cannot be read as an image.
             ValueError: the tensor is no uint8 [3, H, W].
         """
-        pixels = as_pixels(image)
+        pixels, orientation = upright_pixels(image)
         parameter = next(self.parameters())
         prepared = self.spec.input.prepare(pixels)
         height, width = prepared.shape[-2:]
@@ -133,6 +138,8 @@ class TaskNet(nn.Module):
             )
         finally:
             self.train(was_training)
+        if frame == STORED:
+            return to_stored(prediction, self.head.target.kind, (pixels.shape[2], pixels.shape[1]), orientation)
         return prediction
 
     @property
@@ -272,7 +279,12 @@ def _paths(paths: Sequence[int]) -> str:
 
 
 def as_pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
-    """Return an image as uint8 [3, H, W].
+    """Return an image as uint8 [3, H, W], upright; as :func:`upright_pixels`, without its orientation."""
+    return upright_pixels(image)[0]
+
+
+def upright_pixels(image: str | Path | Image.Image | Tensor) -> tuple[Tensor, int]:
+    """Return an image as uint8 [3, H, W], as a person sees it, and the EXIF orientation that it is stored in.
 
     Args:
         image: a file, a PIL image, or RGB as uint8 [3, H, W].
@@ -282,9 +294,11 @@ def as_pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
         ValueError: the tensor is no uint8 [3, H, W].
     """
     if isinstance(image, Image.Image):
-        return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1).contiguous()
+        pixels, orientation = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1), orientation_of(image)
+        return turn_pixels(pixels, orientation).contiguous(), orientation
     if not isinstance(image, Tensor):
-        return read_image(Path(image))
+        stored, orientation = read_stored(Path(image))
+        return turn_pixels(stored, orientation), orientation
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
         raise ValueError(f"expected an image of uint8 [3, H, W], got {image.dtype} {list(image.shape)}")
-    return image
+    return image, 1

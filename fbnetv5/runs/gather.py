@@ -10,8 +10,7 @@ from typing import Any
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS
-from fbnetv5.config.read import flatten
-from fbnetv5.engine.run_folder import CONFIG
+from fbnetv5.config.read import CONFIG, flatten
 from fbnetv5.report.run_folder import RunFolder, finite, read_folder
 from fbnetv5.runs.record import RECORD, read_record
 

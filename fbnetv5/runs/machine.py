@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 from fbnetv5.config.schema import RuntimeConfig
 
 
@@ -19,7 +17,11 @@ def gpus_for(runtime: RuntimeConfig) -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if runtime.device == "cpu":
         return []
-    return visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
+    if visible:
+        return visible.split(",")
+    import torch  # here, as a command line that is refused needs none of it
+
+    return [str(index) for index in range(torch.cuda.device_count())]
 
 
 def jobs_at_once(given: int | None, gpus: list[str], threads: int) -> int:

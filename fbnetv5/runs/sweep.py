@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import load_config
+from fbnetv5.config.read import CONFIG, load_config
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.runs.graph import Known, run_graph
 from fbnetv5.runs.job import Job, Outcome, Run
 from fbnetv5.runs.launchers import LauncherConfig, find_place

@@ -6,6 +6,7 @@ Shapes: T tasks, N architectures of an iteration, B slots, O options. All pure f
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Any
 
@@ -80,12 +81,16 @@ class LossHistory:
         self.num_tasks = num_tasks
         self._losses: deque[Tensor] = deque(maxlen=window)  # [T, N] each, NaN where unlabelled
         self._costs: deque[Tensor] = deque(maxlen=window)  # [N] each
+        self._variances: deque[Tensor] = deque(maxlen=window)  # [T] each, within groups of
+        self._group = 1
+        self._unmeasured = 0  # iterations, the last ones, whose variances are still to come
         self._joined: Tensor | None = None  # the losses of all iterations, [T, all N]; None where they have changed
 
     def add(self, losses: Tensor, labelled: Tensor, costs: Tensor | None = None) -> None:
         """Remember an iteration: losses [T, N] where labelled (bool [T, N]); costs [N], for :meth:`mean_cost`."""
         self._losses.append(losses.masked_fill(~labelled, torch.nan))
         self._joined = None
+        self._unmeasured = min(self._unmeasured + 1, len(self._losses))
         if costs is not None:
             self._costs.append(costs)
 
@@ -104,7 +109,13 @@ class LossHistory:
 
     def deviation_within(self, group: int) -> Tensor:
         """Return the root of the mean variance within groups of ``group`` neighbours, [T]; NaN without any."""
-        return torch.stack([variance_within_groups(one, group) for one in self._losses]).nanmean(dim=0).sqrt()
+        if group != self._group:
+            self._group, self._unmeasured = group, len(self._losses)
+            self._variances.clear()
+        for one in itertools.islice(self._losses, len(self._losses) - self._unmeasured, None):
+            self._variances.append(variance_within_groups(one, group))
+        self._unmeasured = 0
+        return torch.stack(tuple(self._variances)).nanmean(dim=0).sqrt()
 
     def scale(self, group: int | None = None) -> Tensor:
         """Return what normalises each task's loss, [T]; 0 for losses that never differ.
@@ -129,8 +140,9 @@ class LossHistory:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state; see :meth:`state_dict`."""
-        self._joined = None
         self._losses.clear()
         self._losses.extend(state["losses"])
+        self._variances.clear()
+        self._unmeasured, self._joined = len(self._losses), None
         self._costs.clear()
         self._costs.extend(state["costs"])

@@ -59,13 +59,13 @@ def least_by_frontier(sums: Sums, count: int, limit: int = LIMIT) -> list[tuple[
     chosen = np.zeros((1, 0), np.int64)
     decided, cost, beside = np.zeros(1), np.zeros(1), sums.options[None]  # [F], [F], [F, B, O]
     for level, slot in enumerate(order):
-        rest = order[level + 1 :]
-        option, parents = np.meshgrid(np.arange(sums.num_options[slot]), np.arange(len(decided)))
-        option, parents = option.ravel(), parents.ravel()
+        rest = order[level + 1 :]  # [open]
+        parents = np.repeat(np.arange(len(decided)), sums.num_options[slot])
+        option = np.tile(np.arange(sums.num_options[slot]), len(decided))
         decided = decided[parents] + beside[parents, slot, option]
         cost = cost[parents] + sums.costs[slot, option]
-        ahead = beside[np.ix_(parents, rest)] + sums.pairs[slot, option][:, rest]
-        among = halves[np.ix_(rest, range(halves.shape[1]), rest)].sum(axis=2)
+        ahead = beside[parents][:, rest] + sums.pairs[slot, option][:, rest]
+        among = halves[rest][:, :, rest].sum(axis=2)
         bound = decided + (ahead + among).min(axis=2).sum(axis=1) + sums.of_cost(cost + cheapest[rest].sum())
         kept = (bound <= threshold) & np.isfinite(bound)
         if kept.sum() > limit:
@@ -110,7 +110,9 @@ def _descents(sums: Sums) -> list[float]:
             values = now + beside - beside[slots, chosen][:, None]
             values += sums.of_cost(cost + sums.costs - sums.costs[slots, chosen][:, None])
             for slot, option in zip(*np.nonzero(np.isfinite(values)), strict=True):
-                seen[(*chosen[:slot].tolist(), int(option), *chosen[slot + 1 :].tolist())] = float(values[slot, option])
+                other = chosen.copy()
+                other[slot] = option
+                seen[tuple(other.tolist())] = float(values[slot, option])
             if not values.min() < now + sums.of_cost(cost) - 1e-12:
                 break
             slot, option = np.unravel_index(values.argmin(), values.shape)

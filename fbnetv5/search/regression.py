@@ -1,8 +1,8 @@
 """What each option is worth: a ridge regression of scores on choices.
 
-A score is taken for a sum over slots and, where leave-one-out says that they help, over pairs of slots. Both parts have
-a penalty of their own, the pair that predicts left-out scores best among :data:`PENALTIES`; the penalty of pairs may be
-infinite. With few scores this is far better than the best score that was seen, whose noise chose it.
+A score is taken for a sum over slots and, where leave-one-out is sure that they help, over pairs of slots. Both parts
+have a penalty of their own, the pair that predicts left-out scores best among :data:`PENALTIES`; the penalty of pairs
+may be infinite. With few scores this is far better than the best score that was seen, whose noise chose it.
 
 Shapes: M scored architectures, B slots, O options of the slot that has most.
 """
@@ -23,6 +23,7 @@ PENALTIES = (  # powers of the root of ten, so that few ratios of the two have t
     tuple(10 ** (power / 2) for power in range(-1, 5)),  # of slots: 0.3 to 100
     (*(10 ** (power / 2) for power in range(1, 6)), math.inf),  # of pairs: 3 to 300
 )
+SURE = 2.0  # standard errors
 Array = npt.NDArray[np.float64]
 
 
@@ -98,17 +99,25 @@ def _best_penalties(
 ) -> tuple[float, float]:
     """Return the penalties of slots and of pairs that predict left-out targets best.
 
-    Penalties of the same ratio share a decomposition, which is what costs.
+    There are pairs only where they predict surely better: by more than :data:`SURE` standard errors. Penalties of the
+    same ratio share a decomposition, which is what costs.
     """
     by_ratio: dict[float, list[tuple[float, float]]] = {}
     for of_slots, of_pairs in itertools.product(*penalties):
         by_ratio.setdefault(round(of_pairs / of_slots, 9), []).append((of_slots, of_pairs))
-    found = []
+    found: list[tuple[tuple[float, float], Array]] = []  # with the squares of left-out residuals, [M]
     for same in by_ratio.values():
         decomposed = _Decomposed.of(design, features.penalty(*same[0]))
-        missed = decomposed.press(target, [of_slots / same[0][0] for of_slots, _ in same])
-        found += list(zip(missed.tolist(), same, strict=True))
-    return min(found)[1]
+        missed = decomposed.missed(target, [of_slots / same[0][0] for of_slots, _ in same])
+        found += list(zip(same, missed.T, strict=True))
+    best = min(found, key=lambda one: float(one[1].mean()))
+    plain = [one for one in found if math.isinf(one[0][1])]
+    if plain and math.isfinite(best[0][1]):
+        simpler = min(plain, key=lambda one: float(one[1].mean()))
+        saved = simpler[1] - best[1]
+        if saved.mean() <= SURE * saved.std() / math.sqrt(len(saved)):
+            return simpler[0]
+    return best[0]
 
 
 class _Features:
@@ -229,21 +238,21 @@ class _Decomposed:
         left, right = (vectors, others) if wide else (others, vectors)
         return cls(left, squares, right, used, scale)
 
-    def press(self, target: Array, multiples: Sequence[float] = (1.0,)) -> Array:
-        """Return the mean square of left-out residuals under each of some multiples of the penalties, [P].
+    def missed(self, target: Array, multiples: Sequence[float] = (1.0,)) -> Array:
+        """Return the squares of left-out residuals under each of some multiples of the penalties, [M, P].
 
         The residual of a left-out row is e / (1 - h), h its leverage.
         """
         shrunk = self.squares[:, None] / (self.squares[:, None] + np.array(multiples))  # [R, P]
         residuals = target[:, None] - self.left @ (shrunk * (self.left.T @ target)[:, None])
         leverage = (self.left**2) @ shrunk + 1 / len(target)
-        return np.asarray(((residuals / np.maximum(1 - leverage, 1e-9)) ** 2).mean(axis=0))
+        return np.asarray((residuals / np.maximum(1 - leverage, 1e-9)) ** 2)
 
 
 def _ridge(design: Array, target: Array, penalty: Array) -> _Fit:
     """Fit centred targets to centred columns."""
     one = _Decomposed.of(design, penalty)
-    press = float(one.press(target)[0])
+    press = float(one.missed(target).mean())
     shrunk = one.squares / (one.squares + 1)
     coefficients, covariance = np.zeros(len(penalty)), np.zeros((len(penalty), len(penalty)))
     coefficients[one.used] = one.scale * (one.right @ (shrunk / np.sqrt(one.squares) * (one.left.T @ target)))

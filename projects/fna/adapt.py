@@ -12,12 +12,11 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights, save_weights
-from fbnetv5.config.read import read_project
+from fbnetv5.config.read import CONFIG, read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.engine.run_folder import CONFIG
 from fbnetv5.engine.trainer import train
 from fbnetv5.jobs.evaluate import evaluate_and_report
 from fbnetv5.jobs.train import Training, build_training

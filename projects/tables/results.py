@@ -90,7 +90,9 @@ def markdown(found: Sequence[Mean]) -> str:
     lines = []
     for setting in dict.fromkeys(one.setting for one in found):
         own = [one for one in found if one.setting == setting and one.task in (MEAN, setting)]
-        lines += [f"**{'All tasks at once, mean of the tasks' if setting == TOGETHER else setting}**", ""]
+        seeds = sorted({one.seeds for one in own})
+        title = "All tasks at once, mean of the tasks" if setting == TOGETHER else setting
+        lines += [f"**{title}** ({' or '.join(map(str, seeds))} seeds)", ""]
         lines += [*_table(own), ""]
     missed = misses(found)
     lines += ["Missed:" if missed else "Nothing that is aimed at is missed.", *(f"- {line}" for line in missed)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fbnetv5.config.schema import OptimizerConfig, ScheduleConfig
+from fbnetv5.config.optimizer import OptimizerConfig, ScheduleConfig
 from fbnetv5.engine.optim import build_optimizer, rate_factor, set_lr
 
 

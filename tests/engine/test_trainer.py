@@ -13,7 +13,8 @@ from torch import nn, optim
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch
-from fbnetv5.config.schema import RunConfig, RuntimeConfig, ScheduleConfig, SearchConfig
+from fbnetv5.config.optimizer import ScheduleConfig
+from fbnetv5.config.schema import RunConfig, RuntimeConfig, SearchConfig
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.trainer import Trainable, check_duration, count_steps, train
 from tests.jobs.runs import metrics

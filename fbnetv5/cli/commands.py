@@ -1,0 +1,251 @@
+"""The command ``fbnetv5``: the jobs of ``train_net.py`` as subcommands, for configs by path or by name.
+
+A command is a function of its arguments; those of jobs end in :func:`fbnetv5.cli.launch.launch`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.version import __version__
+from fbnetv5.cli.help import classes_text, keys_text, launcher_text
+from fbnetv5.cli.launch import existing_config, launch
+from fbnetv5.config.read import CONFIG, CONFIGS, load_config, path_override
+
+ANY_JOB = "search"  # the schema's default: a file that names no job serves any command
+COMMON = ("name", "output", "resume", "seed", "data.", "runtime.")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        summary: what it does, in one line.
+        usage: its arguments, as its help shows them.
+        run: does it, with the arguments behind its name, and with the command itself.
+        examples: of its help.
+        keys: starts of the keys that its help lists.
+        classes: the kinds of classes that its help lists.
+    """
+
+    summary: str
+    usage: str
+    run: Callable[[str, Command, Sequence[str]], None]
+    examples: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def parser(self, name: str) -> argparse.ArgumentParser:
+        """Return the parser of its arguments; what it does not know are overrides."""
+        examples = "\n".join(["examples:", *(f"  fbnetv5 {name} {text}" for text in self.examples)])
+        keys = [keys_text(self.keys)] if self.keys else []
+        sweeps = [launcher_text()] if "--multirun" in self.usage or name == "sweep" else []
+        return argparse.ArgumentParser(
+            prog=f"fbnetv5 {name}",
+            usage=f"fbnetv5 {name} {self.usage}",
+            description=self.summary,
+            epilog="\n\n".join([examples, *keys, *sweeps, *map(classes_text, self.classes)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = given[0] if given else "--help"
+    if name in ("-h", "--help"):
+        print(overview())
+    elif name == "--version":
+        print(f"fbnetv5 {__version__}")
+    else:
+        with one_line_errors():
+            if name not in COMMANDS:
+                similar = nearest(name, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+                raise InputError(f"fbnetv5 {name}: there is no such command{similar}")
+        COMMANDS[name].run(name, COMMANDS[name], given[1:])
+
+
+def overview() -> str:
+    """Return what ``fbnetv5 --help`` prints."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: fbnetv5 COMMAND ... (or python -m fbnetv5; for several processes, torchrun ... -m fbnetv5)",
+            "",
+            "Search topologies for several vision tasks in one run; train, evaluate and export; label images.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "A config is a YAML file of yours, or the name of one that comes with the program, such as quickstart or",
+            "train/det/shapes; yours builds on them: defaults: [/search/small, _self_].",
+            "fbnetv5 COMMAND --help lists the keys.",
+        ]
+    )
+
+
+def run_config(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Run a config's job: ``fbnetv5 search CONFIG [key=value ...] [--multirun]``."""
+    parser = command.parser(name)
+    parser.add_argument("config", metavar="CONFIG", help="YAML file of the run, or the name of one")
+    parser.add_argument("--multirun", action="store_true", help="sweep over key=a,b,c and the axes of the file")
+    known, overrides = parser.parse_known_args(arguments)
+    with one_line_errors():
+        file = existing_config(known.config)
+        overrides = [*_job_of(name, known.config, file), *overrides]
+    launch(file, overrides, sweep=known.multirun)
+
+
+def run_sweep(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Run all combinations of a config's axes: ``fbnetv5 sweep CONFIG key=a,b``."""
+    parser = command.parser(name)
+    parser.add_argument("config", metavar="CONFIG", help="YAML file of the runs, or the name of one")
+    known, overrides = parser.parse_known_args(arguments)
+    with one_line_errors():
+        file = existing_config(known.config)
+    launch(file, overrides, sweep=True)
+
+
+def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Evaluate or export a trained model, with the data of its training: ``fbnetv5 export RUN [key=value ...]``."""
+    parser = command.parser(name)
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a training, or the YAML file of such a run")
+    known, overrides = parser.parse_known_args(arguments)
+    if not known.run.is_dir():
+        return run_config(name, command, arguments)
+    with one_line_errors():
+        file = known.run / CONFIG
+        if not file.is_file():
+            raise InputError(f"{file}: there is no such file; give the folder of a training")
+    keys = [path_override(f"{name}.model", known.run), path_override("output", known.run / name)]
+    return launch(file.absolute(), [f"job={name}", "resume=false", *keys, *overrides])
+
+
+def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Predict images by a trained model: ``fbnetv5 predict MODEL IMAGES [key=value ...]``."""
+    parser = command.parser(name)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="folder of a trained model")
+    parser.add_argument("images", metavar="IMAGES", type=Path, help="a folder of images, or one image")
+    known, overrides = parser.parse_known_args(arguments)
+    folder = known.model if known.model.is_dir() else known.model.parent
+    keys = [
+        path_override("evaluate.model", known.model),
+        path_override("evaluate.images", known.images),
+        path_override("output", folder / name / known.images.expanduser().absolute().name),
+    ]
+    launch(CONFIGS / "evaluate.yaml", [*keys, *overrides])
+
+
+def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Write the pages of runs again: ``fbnetv5 report RUN ...``."""
+    parser = command.parser(name)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
+    known = parser.parse_args(arguments)
+    with one_line_errors():
+        from fbnetv5.report.html import write_report  # here, as it imports torch and matplotlib
+
+        for run in known.runs:
+            print(write_report(run))
+
+
+def _job_of(name: str, given: str, file: Path) -> list[str]:
+    """Return the override that makes a config's job that of a command.
+
+    Raises:
+        InputError: the file is for another command.
+    """
+    if name == "run":
+        return []
+    own = load_config(file, ["name=unnamed"]).job
+    if own not in (name, ANY_JOB):
+        rightful = own if own in COMMANDS else "run"
+        raise InputError(f"{given} is for the job {own}: fbnetv5 {rightful} {given}")
+    return [f"job={name}"]
+
+
+CONFIG_USAGE = "CONFIG [key=value ...] [--multirun]"
+SEARCH_KEYS = (*COMMON, "model.", "tasks", "optimizer.", "search.")
+COMMANDS: dict[str, Command] = {
+    "search": Command(
+        "search topologies for several tasks in one run",
+        CONFIG_USAGE,
+        run_config,
+        ("quickstart", "my_search.yaml search.steps=2000 output=runs/longer", "my_search.yaml resume=true"),
+        SEARCH_KEYS,
+        ("tasks", "search methods"),
+    ),
+    "pretrain": Command(
+        "train a supernet with random architectures, for searches to start from",
+        CONFIG_USAGE,
+        run_config,
+        ("pretrain/a_c data.root=/data/imagenet",),
+        SEARCH_KEYS,
+        ("tasks",),
+    ),
+    "train": Command(
+        "train a final model: a topology, a head and data",
+        CONFIG_USAGE,
+        run_config,
+        ("my_det.yaml", "train/det/shapes", "my_det.yaml --multirun seed=0,1,2 output=runs/seeds"),
+        (*COMMON, "model.", "optimizer.", "train.", "evaluate."),
+        ("heads",),
+    ),
+    "evaluate": Command(
+        "evaluate a trained model on the validation split of its training, or of a config",
+        "RUN [key=value ...]",
+        run_on_model,
+        ("runs/my_det", "runs/my_det data.root=/data/others output=runs/others"),
+        (*COMMON, "evaluate."),
+    ),
+    "predict": Command(
+        "predict a folder of images, or one, by a trained model",
+        "MODEL IMAGES [key=value ...]",
+        run_predict,
+        ("runs/my_det photos", "runs/my_det photo.jpg output=runs/photo"),
+        ("output", "evaluate.", "runtime."),
+    ),
+    "label": Command(
+        "label a folder of images by pretrained models",
+        CONFIG_USAGE,
+        run_config,
+        ("label/photos label.images=photos",),
+        ("name", "output", "resume", "label.", "runtime."),
+        ("teachers of the job label",),
+    ),
+    "export": Command(
+        "export a trained model to devices",
+        "RUN [key=value ...]",
+        run_on_model,
+        ("runs/my_det", "runs/my_det 'export.formats=[executorch,onnx]' 'export.precisions=[fp32,int8]'"),
+        (*COMMON, "export."),
+    ),
+    "report": Command(
+        "write the report of a run again, also of one that goes on", "RUN ...", run_report, ("runs/my_search",)
+    ),
+    "sweep": Command(
+        "run all combinations of several values, of any job: --multirun of the others",
+        "CONFIG [key=a,b ...] [launcher=NAME]",
+        run_sweep,
+        ("quickstart seed=0,1,2 output=runs/seeds", "sweeps/families launcher=processes launcher.jobs=2"),
+        ("",),
+    ),
+    "run": Command(
+        "run the job that a config names, such as that of a project",
+        CONFIG_USAGE,
+        run_config,
+        ("projects/fna/configs/bccd/search.yaml",),
+        ("",),
+    ),
+}
+
+
+if __name__ == "__main__":
+    main()
