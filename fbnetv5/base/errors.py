@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, once all is kept that can be; the message, which starts a clause, says what that is."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name closest to ``name``, or the empty string."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -29,7 +33,7 @@ def one_line_errors(hint: str = "") -> Iterator[None]:
     A context, or a decorator of the function that runs the command line: ``@one_line_errors()``.
 
     Args:
-        hint: what to do after Ctrl-C, added to "interrupted".
+        hint: what to do after Ctrl-C, added to "interrupted"; :class:`Interrupted` says it itself.
 
     Raises:
         SystemExit: with status 1 for an InputError, 130 for Ctrl-C.
@@ -39,6 +43,7 @@ def one_line_errors(hint: str = "") -> Iterator[None]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print(f"\ninterrupted{f'; {hint}' if hint else ''}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        kept = str(stop) if isinstance(stop, Interrupted) else hint
+        print(f"\ninterrupted{f'; {kept}' if kept else ''}", file=sys.stderr)
         raise SystemExit(130) from None

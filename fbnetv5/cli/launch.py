@@ -6,7 +6,6 @@ What is heavy, torch first of all, is imported once the input has been checked.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,15 +16,16 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.errors import InputError, Interrupted, nearest, one_line_errors
 from fbnetv5.cli.help import help_text
+from fbnetv5.cli.kept import release, sigterm_as_interrupt, what_is_kept
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import swept_keys, with_file_axes
 
-AFTER_INTERRUPT = "resume=true goes on from the last checkpoint"
+SWEEP_INTERRUPTED = "resume=true goes on with what is not finished"
 JOBS = {name: f"fbnetv5.jobs.{name}.run" for name in ("search", "pretrain", "train", "evaluate", "label", "export")}
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 
@@ -33,7 +33,7 @@ PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, wit
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     known, overrides = _parser().parse_known_args(arguments)
-    with one_line_errors(AFTER_INTERRUPT):
+    with one_line_errors():
         file = existing_config(known.config, "--config ")
     launch(file, overrides, sweep=known.multirun)
 
@@ -47,7 +47,7 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
         sweep: run all combinations of ``key=a,b`` and of the axes of the file.
     """
     sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
-    with one_line_errors(AFTER_INTERRUPT):
+    with one_line_errors(SWEEP_INTERRUPTED if sweep else ""):
         launcher, overrides = split_launcher(overrides)
         overrides = with_file_axes(file, overrides)
         sweeps = sweep and not any(text.startswith(PLUGINS) for text in overrides)
@@ -64,7 +64,8 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
                 raise SystemExit(1)
             return
     sys.argv = [sys.argv[0], *_hydra_arguments(file, sweep), *map(open_ended, overrides)]
-    hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
+    with sigterm_as_interrupt():
+        hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
 
 
 def run_job(config: RunConfig) -> None:
@@ -72,21 +73,24 @@ def run_job(config: RunConfig) -> None:
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
+        Interrupted: Ctrl-C or SIGTERM.
     """
     if "." not in config.job and config.job not in JOBS:
         raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
     folder = Path(config.output)
     try:
         find_function("job", JOBS.get(config.job, config.job))(config, folder)
-    except InputError:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only if nothing was written to it
+    except BaseException as error:
+        kept = what_is_kept(config, folder)
+        release(folder)
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+            raise Interrupted(kept) from error
         raise
 
 
 def _hydra_job(node: DictConfig) -> None:
     """One job, as hydra calls it."""
-    with one_line_errors(AFTER_INTERRUPT):
+    with one_line_errors():
         run_job(replace(to_run_config(node), output=HydraConfig.get().runtime.output_dir))
 
 

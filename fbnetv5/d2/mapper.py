@@ -13,7 +13,8 @@ from torch import Tensor
 
 import fbnetv5.d2
 from fbnetv5.base.types import IGNORE
-from fbnetv5.data.images import read_image, read_mask
+from fbnetv5.data.images import read_mask, read_stored
+from fbnetv5.data.orientation import Frames, turn_pixels
 
 try:
     from detectron2.data import detection_utils, transforms
@@ -67,7 +68,11 @@ class MultitaskDatasetMapper:
 
     def _read_image(self, dictionary: dict[str, Any], format: str) -> np.ndarray[Any, Any]:
         """Return the pixels, uint8 [h, w, 3], in the order ``format``; D2Go's pictures of evaluations ask for it."""
-        pixels = read_image(Path(dictionary["file_name"])).permute(1, 2, 0).numpy()  # RGB
+        image, orientation = read_stored(Path(dictionary["file_name"]))  # RGB
+        labelled = (dictionary["width"], dictionary["height"]) if {"width", "height"} <= dictionary.keys() else None
+        if Frames().turns(orientation, (image.shape[2], image.shape[1]), labelled):  # into the frame of its labels
+            image = turn_pixels(image, orientation)
+        pixels = image.permute(1, 2, 0).numpy()
         return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
 
 

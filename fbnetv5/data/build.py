@@ -142,6 +142,9 @@ def _add_keypoints(rows: dict[str, dict[str, Any]], path: Path, expected: Sequen
     names, images = read_keypoints(path, classes=expected)
     _check_known(rows, images, str(path))
     for name, image in images.items():
+        size = image.entry.get("width"), image.entry.get("height")
+        if all(type(side) is int and side > 0 for side in size):
+            rows[name].update(width=size[0], height=size[1])
         if image.people:
             rows[name]["keypoints"] = [list(point) for point in image.people[0].points]
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -78,8 +79,14 @@ def build_loader(
         num_workers=workers,
         collate_fn=functools.partial(collate, multiple=multiple, targets=wanted),
         pin_memory=world.device.type == "cuda",
+        worker_init_fn=_outlive_sigterm,
     )
     return (checked(batch) for batch in loader)
+
+
+def _outlive_sigterm(_: int) -> None:
+    """Let the process that trains end its step and its loaders, where a whole group of processes is terminated."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def build_train_loader(

@@ -51,17 +51,14 @@ class World:
 WORLDS = {
     "plain": World(),
     "hard": World(
-        objects=(*SOLID, "hoop"),
+        objects=("disk", "triangle", "hoop"),
         max_objects=4,
-        sizes=(0.15, 0.55),
-        max_overlap=0.25,
+        sizes=(0.18, 0.5),
         wires=(1.5, 4.0),
         light=(2, 24),
         weave=(4, 24),
-        background=((0.1, 0.45), (0.35, 0.8)),
-        object=((0.4, 0.9), (0.5, 1.0)),
-        max_blots=2,
+        max_blots=1,
         max_dashes=1,
-        noise=6,
+        noise=5,
     ),
 }

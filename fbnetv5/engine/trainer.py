@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from torch import nn, optim
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, Interrupted
 from fbnetv5.base.types import Batch
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.skipped import SkippedImages
@@ -21,6 +21,7 @@ from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 from fbnetv5.engine.log import RunLog, format_metrics
 from fbnetv5.engine.optim import rate_factor
 from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.engine.stopping import Stopping
 
 Item = TypeVar("Item")
 
@@ -145,6 +146,7 @@ def train(run: Trainable[Item], folder: Path) -> None:
     """Train from the latest checkpoint, or the start, to the last step; metrics and checkpoints go to ``folder``.
 
     Raises:
+        Interrupted: Ctrl-C or SIGTERM; the checkpoint of the last step is written.
         InputError: as the run's step and :func:`open_run_folder`, or a file cannot be written.
     """
     config, world = run.config, run.world
@@ -163,9 +165,11 @@ def train(run: Trainable[Item], folder: Path) -> None:
         run.restore(checkpoint)
         log.load_state_dict(checkpoint.state["log"])
         log.say(f"resuming from step {start_step}")
+    elif config.resume:
+        log.say(f"resume=true, but {folder} has no checkpoint: starting anew")
     run.model.train()
     skipped = SkippedImages(world)
-    with log:
+    with log, Stopping(world) as stopping:
         for done, metrics in _steps(run, start_step, skipped):
             log.add(metrics)
             if log.due(done):
@@ -173,6 +177,9 @@ def train(run: Trainable[Item], folder: Path) -> None:
                 run.record(done, log)
             if done % config.runtime.checkpoint_every == 0 or done == run.num_steps:
                 _save(run, done, checkpointer, log)  # first: an evaluation that fails loses no step
+            if done < run.num_steps and stopping.agreed():
+                _save(run, done, checkpointer, log)
+                raise Interrupted(f"resume=true goes on from step {done}, whose checkpoint is written")
             if run.evaluate_every is not None and done % run.evaluate_every == 0 and done < run.num_steps:
                 _evaluate(run, done, log)
         if skipped.total:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 
 from fbnetv5.runs.job import Call, Job, Run, attempt
 from fbnetv5.runs.place import Ended, Place
@@ -112,10 +113,15 @@ class WarmProcesses(Place):
 def _begin() -> None:
     """Lead a process group, that this process is ended with: by its parent, or when that has ended."""
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end)  # at once: no job takes it as a reason to write a checkpoint
     parent = multiprocessing.parent_process()
     assert parent is not None
     end_with(lambda: wait([parent.sentinel]))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _work(work: Run | Call, log: Path) -> tuple[str, float]:

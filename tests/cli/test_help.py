@@ -12,7 +12,7 @@ from hydra.utils import get_class
 from fbnetv5.cli.classes import CLASSES
 from fbnetv5.cli.commands import COMMANDS
 from fbnetv5.cli.help import keys_text
-from fbnetv5.config.schema import describe
+from fbnetv5.config.describe import describe
 from tests.jobs.runs import ROOT, environment
 
 HEAVY = ("torch", "torchvision", "timm", "matplotlib", "pyarrow", "scipy")
