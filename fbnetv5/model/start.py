@@ -32,7 +32,8 @@ def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: boo
     found = load_trunk_weights(network, source)
     start_blocks(network, config.block_start)  # type: ignore[arg-type]  # checked with the configuration
     if is_main:
-        print(f"the trunk starts from {found.origin}, {len(network.blocks)} blocks {_STARTS[config.block_start]}")
+        blocks = f", blocks {_STARTS[config.block_start]}" if len(network.blocks) else ""
+        print(f"the trunk starts from {found.origin}{blocks}", flush=True)
     return found.normalisation
 
 

@@ -15,7 +15,7 @@ from fbnetv5.model.build import find_topology, input_spec
 from fbnetv5.model.task_net import ModelSpec, build_model
 
 ROOT = Path(__file__).parents[2]
-RECIPES = ("small", "imagenet", "coco", "ade20k")  # for others to build on
+RECIPES = ("small", "pretrained", "imagenet", "coco", "ade20k")  # for others to build on
 CONFIGS = sorted(p for p in (ROOT / "configs" / "train").rglob("*.yaml") if p.stem not in RECIPES)
 KINDS = {"cls": TargetKind.SCALAR, "det": TargetKind.BOXES, "seg": TargetKind.MASK, "pose": TargetKind.KEYPOINTS}
 NUM_CLASSES = {"cls": 1000, "det": 80, "seg": 150, "pose": 16}
