@@ -21,6 +21,7 @@ from fbnetv5.base.types import Source
 from fbnetv5.config.read import identity, load_config
 from fbnetv5.config.schema import DataConfig, RunConfig
 from fbnetv5.data.kept import KeptSource
+from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.jobs.train import build_training
 from fbnetv5.report.run_folder import read_json
@@ -54,13 +55,19 @@ def write_score(scored: Scored) -> None:
     config = scored.load()
     metrics = train_and_evaluate(config)
     seconds = round(time.monotonic() - started, 1)
-    document = {"metrics": metrics, "seconds": seconds, "inputs": identity(config)}
+    document = {"metrics": metrics, "seconds": seconds, "inputs": inputs(config)}
     write_text(scored.result, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def has_score(scored: Scored) -> bool:
     """Whether the metrics of this very training have been written."""
-    return bool(read_json(scored.result).get("inputs") == identity(scored.load()))
+    return bool(read_json(scored.result).get("inputs") == inputs(scored.load()))
+
+
+def inputs(config: RunConfig) -> dict[str, Any]:
+    """Return, flat, all that a training's metrics depend on, with what the world of shapes is made of."""
+    own = {"data.shapes.world": str(WORLDS[config.data.shapes.world])} if config.data.root is None else {}
+    return identity(config) | own
 
 
 def train_and_evaluate(config: RunConfig) -> dict[str, float]:

@@ -13,11 +13,11 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import NUM_PATHS, get_family
 from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import identity, load_config, path_override
+from fbnetv5.config.read import load_config, path_override
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
 from fbnetv5.projects.table5.sample import Sampled, Window, named_by_code, sample_topologies
-from fbnetv5.projects.table5.score import Scored, has_score, write_score
+from fbnetv5.projects.table5.score import Scored, has_score, inputs, write_score
 from fbnetv5.projects.table5.truth_options import TruthConfig
 from fbnetv5.runs.job import Call, Job
 from fbnetv5.runs.study import find_config
@@ -72,7 +72,7 @@ class TruthPlan:
         return {
             task: {
                 "metric": self.config.train[task].metric,
-                **{key: value for key, value in identity(training).items() if not key.startswith(left_out)},
+                **{key: value for key, value in inputs(training).items() if not key.startswith(left_out)},
             }
             for task, training in self.trainings.items()
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import shutil
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 import yaml
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.projects.table5.sample import enumerate_window
 from fbnetv5.projects.table5.truth import CONFIG, Truth
 from fbnetv5.projects.table5.truth_options import load_truth
+from fbnetv5.projects.table5.truth_table import Row, write_rows
 from fbnetv5.runs.study import run_study
 from tests.processes import FORKS
 
@@ -101,6 +104,15 @@ def test_a_table_of_other_settings_is_refused(tmp_path):
         load(tmp_path)
     study.file.with_suffix(".json").unlink()
     with pytest.raises(InputError, match="no table of truth"):
+        load(tmp_path)
+
+
+def test_a_table_of_a_world_that_has_changed_is_refused(tmp_path, monkeypatch):
+    study = load(tmp_path)
+    write_rows(study.file, [Row("cls", "0000", 1, 0, 0.5)], study.plan.settings)
+    assert load(tmp_path).before == [Row("cls", "0000", 1, 0, 0.5)]
+    monkeypatch.setitem(WORLDS, "hard", dataclasses.replace(WORLDS["hard"], noise=7))
+    with pytest.raises(InputError, match="noise=7"):
         load(tmp_path)
 
 
