@@ -122,7 +122,8 @@ def read_verdicts(folder: Path) -> list[str]:
     """Return a line for each task that says how sure its topology is, from what :func:`write_last_look` has written."""
     return [
         f"last look, {task}: {look.verdict}; {look.num_decided} blocks decided, {look.num_free} free; it gains "
-        f"{look.gain:.2f} deviations over the mean topology, and {look.shortfall:.2f} may be missing"
+        f"{look.gain:.2f} deviations over the mean topology, {look.shortfall:.2f} may be missing; other images agree: "
+        f"{look.agreement:.2f}"
         for task, look in read_looks(read_json(folder / LAST_LOOK)).items()
     ]
 
@@ -136,6 +137,7 @@ def _described(finding: Finding, scores: Tensor) -> dict[str, Any]:
         "error": finding.errors.tolist(),
         "gain": finding.gain,
         "shortfall": finding.shortfall,
+        "agreement": finding.agreement,
         "left_out_r2": 1 - finding.worth.left_out_error**2 / float(scores.var(correction=0)),
         "deviation": deviation,
         "finalists": ["".join(map(str, one)) for one in finding.finalists],

@@ -9,6 +9,7 @@ from typing import Any
 
 LAST_LOOK = "last_look.json"
 NUM_ERRORS = 2.0  # a block whose worth is farther from zero is decided
+AGREED = 0.5  # correlation of what was predicted with other images from which on they agree
 SETTLED = 0.2  # share of the gain that may be left where a search is settled
 
 
@@ -21,6 +22,7 @@ class TaskLook:
         errors: standard errors of it.
         gain: of the derived topology over the mean one.
         shortfall: what other choices would gain, by the errors.
+        agreement: correlation of predicted scores with those on other images.
         left_out_r2: share of the variance of scores that is predicted of architectures left out.
         num_candidates: architectures that were scored.
     """
@@ -29,6 +31,7 @@ class TaskLook:
     errors: tuple[float, ...]
     gain: float
     shortfall: float
+    agreement: float
     left_out_r2: float
     num_candidates: int
 
@@ -49,8 +52,8 @@ class TaskLook:
 
     @property
     def verdict(self) -> str:
-        """One word: settled if by the errors other choices would gain a fifth more at most, else open."""
-        return "settled" if self.shortfall <= SETTLED * self.gain else "open"
+        """One word: settled if other images agree and by the errors other choices gain little more, else open."""
+        return "settled" if self.agreement >= AGREED and self.shortfall <= SETTLED * self.gain else "open"
 
 
 def read_looks(document: Mapping[str, Any]) -> dict[str, TaskLook]:
@@ -58,11 +61,12 @@ def read_looks(document: Mapping[str, Any]) -> dict[str, TaskLook]:
     tasks, found = document.get("tasks"), {}
     for task, entry in tasks.items() if isinstance(tasks, Mapping) else ():
         try:
-            gain, shortfall, left_out_r2 = (float(entry[key]) for key in ("gain", "shortfall", "left_out_r2"))
+            numbers = [float(entry[key]) for key in ("gain", "shortfall", "agreement", "left_out_r2")]
             worth, errors = (tuple(map(float, entry[key])) for key in ("worth", "error"))
             count = len(entry["scores"])
         except (KeyError, TypeError, ValueError):
             continue
-        if len(worth) == len(errors) and all(map(math.isfinite, (gain, shortfall, left_out_r2, *worth, *errors))):
-            found[str(task)] = TaskLook(worth, errors, gain, shortfall, left_out_r2, count)
+        if len(worth) == len(errors) and all(map(math.isfinite, (*numbers, *worth, *errors))):
+            gain, shortfall, agreement, left_out_r2 = numbers
+            found[str(task)] = TaskLook(worth, errors, gain, shortfall, agreement, left_out_r2, count)
     return found

@@ -22,6 +22,7 @@ from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth, fit_worth
 from fbnetv5.search.space import CostTerm, SearchSpace
 
+NUM_CHECKED = 32  # candidates that are scored on the second images as well
 NUM_MEAN = 1000  # architectures that the mean cost term is estimated from
 Score = Callable[[Tensor, int], Tensor]
 """Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
@@ -39,6 +40,8 @@ class Finding:
         margins: how much better score and cost are with each slot's option than with its best other one, [B].
         errors: standard errors of the margins, [B].
         gain: how much better score and cost are, by prediction, than those of the mean architecture.
+        agreement: correlation of the predicted scores of some candidates with those on the second round's images; near
+            zero, what was fitted are the first round's images.
     """
 
     worth: Worth
@@ -48,6 +51,7 @@ class Finding:
     margins: Tensor
     errors: Tensor
     gain: float
+    agreement: float
 
     @property
     def shortfall(self) -> float:
@@ -108,13 +112,15 @@ def last_look(
         fitted, targets = torch.cat([candidates, known[0]]), torch.cat([scores, known[1]], dim=1)
     worths = [fit_worth(fitted, clip_worst(of_task), space.num_options) for of_task in targets]
     finalists = [best_architectures(space, worth, num_finalists, budget, cost_term) for worth in worths]
-    again = score(torch.tensor([one for of_task in finalists for one in of_task]), 1)  # [T, all finalists]
+    checked = candidates[:NUM_CHECKED]
+    again = score(torch.cat([torch.tensor([one for own in finalists for one in own]), checked]), 1)
     findings, start = [], 0
     for task, (worth, own) in enumerate(zip(worths, finalists, strict=True)):
         second = again[task, start : start + len(own)]
         start += len(own)
         values = _values(space, worth, torch.tensor(own), second, cost_term)
-        findings.append(_finding(space, worth, own, values, cost_term or CostTerm()))
+        agreement = torch.corrcoef(torch.stack([worth.predict(checked), again[task, -len(checked) :]]))[0, 1]
+        findings.append(_finding(space, worth, own, values, float(agreement.nan_to_num()), cost_term or CostTerm()))
     return LastLook(candidates, scores, tuple(findings))
 
 
@@ -178,7 +184,12 @@ def _values(
 
 
 def _finding(
-    space: SearchSpace, worth: Worth, finalists: Sequence[tuple[int, ...]], values: list[float], cost_term: CostTerm
+    space: SearchSpace,
+    worth: Worth,
+    finalists: Sequence[tuple[int, ...]],
+    values: list[float],
+    agreement: float,
+    cost_term: CostTerm,
 ) -> Finding:
     """Choose among the finalists, and say how sure it is."""
     scale = worth.deviation() or 1.0
@@ -196,7 +207,9 @@ def _finding(
     drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
     gain = float(cost_term.of(space, drawn).mean() - own)  # the mean predicted score is 0 here
     errors = worth.spread_errors / scale
-    return Finding(worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain)
+    return Finding(
+        worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain, agreement
+    )
 
 
 def _others(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:

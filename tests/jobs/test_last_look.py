@@ -12,6 +12,7 @@ import torch
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch
 from fbnetv5.cli.launch import run_job
@@ -45,7 +46,7 @@ def config_of(*overrides: str) -> RunConfig:
 
 
 def judged(run: SupernetRun, count: int, size: int = 64) -> tuple[Judge, list[Batch]]:
-    batches = plain_batches(run.config, ShapesSource(count, 64, 1), TARGETS, ALONE, size)
+    batches = plain_batches(run.config, ShapesSource(count, 64, 1), TARGETS, ALONE, size, normalisation=IMAGENET)
     return Judge(run.model, batches, run.config), batches
 
 

@@ -81,10 +81,31 @@ def test_the_second_score_decides_between_finalists_that_the_first_cannot_tell_a
     assert look.findings[0].choices[:2] == (0, 0)
 
 
+def test_scores_that_other_images_do_not_repeat_are_found_out():
+    def score(choices: Tensor, which: int) -> Tensor:
+        return truth(choices, which)  # each round has effects of its own
+
+    agreed = []
+    for seed in range(5):
+        own = ArchitectureDistribution(2, (2,) * 8)
+        look = last_look(BinarySpace((1.0,) * 8), own, score, num_candidates=200, num_finalists=4, seed=seed)
+        agreed += [abs(finding.agreement) < 0.8 for finding in look.findings]
+        same = last_look(
+            BinarySpace((1.0,) * 8),
+            own,
+            lambda choices, _: truth(choices, 0),
+            num_candidates=200,
+            num_finalists=4,
+            seed=seed,
+        )
+        assert all(finding.agreement > 0.95 for finding in same.findings)
+    assert all(agreed)
+
+
 def test_the_shortfall_is_what_flips_would_gain_by_expectation():
     margins, errors = torch.tensor([1.0, 0.2, 0.0, -0.1]).double(), torch.tensor([0.1, 0.3, 0.2, 0.4]).double()
     worth = fit_worth(ALL, truth(ALL, 0)[0], (2,) * 8)
-    finding = Finding(worth, ((0,) * 8,), (0.0,), (0,) * 8, margins, errors, 1.0)
+    finding = Finding(worth, ((0,) * 8,), (0.0,), (0,) * 8, margins, errors, 1.0, 1.0)
     noise = torch.randn(400_000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = -(margins + errors * noise).clamp(max=0).mean(dim=0).sum()
     assert finding.shortfall == pytest.approx(expected.item(), rel=0.01)
@@ -137,7 +158,7 @@ def test_scores_that_are_known_are_fitted_too():
         seed=0,
         known=(ALL, truth(ALL, 3)),
     )
-    assert asked == [3, len(look.findings)]
+    assert asked == [3, len(look.findings) + 3]  # the finalists, and candidates once more
     for finding, of_task in zip(look.findings, truth(ALL, 3), strict=True):
         rank = (of_task < of_task[(torch.tensor(finding.choices) == ALL).all(dim=1)]).sum()
         assert rank <= 2  # of 256; three candidates alone would say next to nothing
