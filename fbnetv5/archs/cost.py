@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from fbnetv5.archs.family import NUM_PATHS, STRIDES, Family, Layer
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
 
 with warnings.catch_warnings():
@@ -96,11 +97,20 @@ def layers_cost(layers: tuple[Layer, ...], size: Size) -> tuple[Cost, Size]:
 
 
 def feature_sizes(family: Family, size: Size) -> tuple[Size, ...]:
-    """Return the height and width of the feature on each of the four paths, for images of ``size``."""
-    sizes = []
-    for layers in family.partitions:
-        size = layers_cost(layers, size)[1]
-        sizes.append(size)
+    """Return the height and width of the feature on each of the four paths, for images of ``size``.
+
+    Raises:
+        InputError: the images are so small that a feature has no pixel.
+    """
+    sizes, of_layer = [], size
+    for path, layers in enumerate(family.partitions):
+        of_layer = layers_cost(layers, of_layer)[1]
+        if min(of_layer) < 1:
+            raise InputError(
+                f"images of {size[0]}x{size[1]} pixels leave none on path {path} of family {family.name}, whose stride "
+                f"is {STRIDES[path]}; take larger ones"
+            )
+        sizes.append(of_layer)
     return tuple(sizes)
 
 
@@ -122,7 +132,7 @@ def block_macs(family: Family, num_stages: int, size: Size) -> list[int]:
 
 def block_params(family: Family, num_stages: int) -> list[int]:
     """Parameters of a supernet's blocks, stage by stage: ``num_stages`` x 4 numbers. Fusion has none."""
-    return [cost.params for cost in block_costs(family, (STRIDES[-1], STRIDES[-1]))] * num_stages
+    return [layers_cost(family.block(path), (1, 1))[0].params for path in range(NUM_PATHS)] * num_stages
 
 
 def network_cost(family: Family, topology: Topology, size: Size) -> Cost:

@@ -9,6 +9,7 @@ from fbnetv5.archs.cost import Cost, classifier_cost, measured_macs, network_cos
 from fbnetv5.archs.families import FAMILIES
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, named_topology
+from fbnetv5.base.errors import InputError
 from fbnetv5.heads.classifier import MBPoolClassifier
 
 # Family, side of the image, MACs and parameters in millions, as the public FBNetV3 definitions state them.
@@ -47,6 +48,11 @@ def test_plain_fbnetv3_costs_what_was_published(name, side, macs, params):
 def test_sizes_that_the_paddings_of_family_a_give():
     assert cost.feature_sizes(FAMILIES["A"], (224, 224)) == ((56, 56), (28, 28), (13, 13), (6, 6))
     assert cost.feature_sizes(FAMILIES["A_C"], (384, 320)) == ((96, 80), (48, 40), (24, 20), (12, 10))
+
+
+def test_images_below_the_stride_are_refused():
+    with pytest.raises(InputError, match="32x48 pixels leave none on path 3 of family A, whose stride is 32"):
+        cost.feature_sizes(FAMILIES["A"], (32, 48))
 
 
 def assert_table_is_measured(family, topology, size):
