@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 
 import pytest
 import timm
@@ -43,7 +44,7 @@ NAMES = [
     for name in timm.list_models()
     if any(fnmatch.fnmatch(name, pattern) for pattern in PATTERNS) and name not in REFUSED
 ]
-# One of each kind of layer; the rest is slow.
+# One of each kind of layer.
 QUICK = (
     "mobilenetv2_035",  # ReLU6
     "mobilenetv3_small_050",  # several activations, squeeze-excitation, a 1x1 convolution after the last block
@@ -54,6 +55,9 @@ QUICK = (
     "mobilenetv4_conv_small_035",  # convolutions, universal inverted residuals
     "efficientnet_es",  # the expansion is the spatial convolution
 )
+# One of each pattern is slow, and the others take minutes: they run where FBNETV5_ALL_NETWORKS is set.
+SLOW = {next(name for name in NAMES if fnmatch.fnmatch(name, pattern)) for pattern in PATTERNS} - set(QUICK)
+OTHERS = () if "FBNETV5_ALL_NETWORKS" in os.environ else (pytest.mark.skip("FBNETV5_ALL_NETWORKS is not set"),)
 LINEAR = named_topology("linear", 1)
 
 
@@ -63,9 +67,12 @@ def test_the_networks_that_are_compared():
     assert all(any(fnmatch.fnmatch(name, pattern) for name in NAMES) for pattern in PATTERNS)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
-)
+def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Whether a network is tested always, with what is slow, or on request."""
+    return () if name in QUICK else (pytest.mark.slow,) if name in SLOW else OTHERS
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in NAMES])
 def test_features_and_costs_are_timms(name, tmp_path):
     """The linear network against timm's own list of features, and its costs against fvcore's count."""
     model = random_model(name, features_only=True)
