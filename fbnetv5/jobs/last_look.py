@@ -129,7 +129,7 @@ def read_verdicts(folder: Path) -> list[str]:
 
 
 def _described(finding: Finding, scores: Tensor) -> dict[str, Any]:
-    deviation = finding.worth.deviation()
+    variance = float(scores.var(correction=0))
     signs = 2 * torch.tensor(finding.choices) - 1  # a margin is for what was chosen, a worth for selecting the block
     return {
         "derived": "".join(map(str, finding.choices)),
@@ -138,8 +138,8 @@ def _described(finding: Finding, scores: Tensor) -> dict[str, Any]:
         "gain": finding.gain,
         "shortfall": finding.shortfall,
         "agreement": finding.agreement,
-        "left_out_r2": 1 - finding.worth.left_out_error**2 / float(scores.var(correction=0)),
-        "deviation": deviation,
+        "left_out_r2": 1 - finding.worth.left_out_error**2 / variance if variance else 0.0,
+        "deviation": finding.worth.deviation(),
         "finalists": ["".join(map(str, one)) for one in finding.finalists],
         "values": list(finding.values),
         "scores": scores.tolist(),

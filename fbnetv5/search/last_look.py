@@ -22,7 +22,6 @@ from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth, fit_worth
 from fbnetv5.search.space import CostTerm, SearchSpace
 
-NUM_CHECKED = 32  # candidates that are scored on the second images as well
 NUM_MEAN = 1000  # architectures that the mean cost term is estimated from
 Score = Callable[[Tensor, int], Tensor]
 """Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
@@ -41,7 +40,7 @@ class Finding:
         errors: standard errors of the margins, [B].
         gain: how much better score and cost are, by prediction, than those of the mean architecture.
         agreement: correlation of the predicted scores of some candidates with those on the second round's images; near
-            zero, what was fitted are the first round's images.
+            zero, what was fitted are the first round's images. 0 where none were scored again.
     """
 
     worth: Worth
@@ -87,6 +86,7 @@ def last_look(
     budget: float | None = None,
     cost_term: CostTerm | None = None,
     known: tuple[Tensor, Tensor] | None = None,
+    num_checked: int = 32,
 ) -> LastLook:
     """Score candidates, fit what options are worth, and score the best architectures by the fit again.
 
@@ -101,6 +101,7 @@ def last_look(
         cost_term: what cost adds to a score.
         known: further architectures int64 [K, B] to fit and their scores [T, K], where these compare with the first
             round's; those of a search are of other weights and images, but a published table's are not.
+        num_checked: candidates that are scored in the second round as well.
 
     Raises:
         InputError: even the cheapest architecture is above the budget.
@@ -112,15 +113,15 @@ def last_look(
         fitted, targets = torch.cat([candidates, known[0]]), torch.cat([scores, known[1]], dim=1)
     worths = [fit_worth(fitted, clip_worst(of_task), space.num_options) for of_task in targets]
     finalists = [best_architectures(space, worth, num_finalists, budget, cost_term) for worth in worths]
-    checked = candidates[:NUM_CHECKED]
+    checked = candidates[:num_checked]
     again = score(torch.cat([torch.tensor([one for own in finalists for one in own]), checked]), 1)
     findings, start = [], 0
     for task, (worth, own) in enumerate(zip(worths, finalists, strict=True)):
         second = again[task, start : start + len(own)]
         start += len(own)
         values = _values(space, worth, torch.tensor(own), second, cost_term)
-        agreement = torch.corrcoef(torch.stack([worth.predict(checked), again[task, -len(checked) :]]))[0, 1]
-        findings.append(_finding(space, worth, own, values, float(agreement.nan_to_num()), cost_term or CostTerm()))
+        agreement = _correlation(worth.predict(checked), again[task, again.shape[1] - len(checked) :])
+        findings.append(_finding(space, worth, own, values, agreement, cost_term or CostTerm()))
     return LastLook(candidates, scores, tuple(findings))
 
 
@@ -210,6 +211,13 @@ def _finding(
     return Finding(
         worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain, agreement
     )
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Return the correlation of two rows; 0 where there is none."""
+    if len(one) < 2:
+        return 0.0
+    return float(torch.corrcoef(torch.stack([one, other]))[0, 1].nan_to_num())
 
 
 def _others(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:

@@ -132,6 +132,7 @@ def _look(evaluate: Evaluations, budget: int, seed: int) -> Choices:
         num_finalists=FINALISTS,
         seed=seed,
         known=known,
+        num_checked=0,
     )
     return np.array([finding.choices for finding in look.findings])
 

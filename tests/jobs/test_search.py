@@ -55,7 +55,7 @@ def test_workers_do_not_change_the_result(tmp_path):
 
 
 def test_a_planted_disagreement_stops_the_run(tmp_path):
-    given = arguments(f"output={tmp_path}", "search.steps=3", *SMALL)
+    given = arguments(f"output={tmp_path}", "search.steps=3", "search.group=1", *SMALL)
     result = run(run_with_a_planted_disagreement, *given, processes=2)
     assert result.returncode != 0
     assert "the architecture probabilities on rank(s) 1 differ from rank 0's" in result.stderr

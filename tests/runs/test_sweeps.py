@@ -138,10 +138,9 @@ def test_a_job_that_fails_in_this_process_does_not_end_the_others(tmp_path):
     result = launch("--multirun", rates, "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF)
     assert result.returncode == 1
     assert (tmp_path / "lr-0.1" / "topology_cls.yaml").exists()
-    for rate in (1e30, 0.1):
-        folder = tmp_path / f"lr-{rate}"
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        assert (float(config["optimizer"]["lr"]), config["output"]) == (rate, str(folder))
+    folder = tmp_path / "lr-0.1"  # the other wrote nothing but its configuration, which goes with it
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (float(config["optimizer"]["lr"]), config["output"]) == (0.1, str(folder))
     assert "1 of 2 jobs finished, 1 failed" in result.stdout
     taken = launch("--multirun", rates, f"output={tmp_path}", *BRIEF)
     assert "holds a run already, and 1 more do" in taken.stderr
@@ -203,7 +202,7 @@ def test_an_interrupt_ends_the_jobs(tmp_path):
         sweep.join(30)
         assert sweep.exitcode == 130
         assert "interrupted; resume=true goes on" in (tmp_path / "sweep.err").read_text()
-        assert not left_of(folder, seconds=5)
+        assert not left_of(folder, seconds=30)  # they end their step and write a checkpoint first
 
 
 @pytest.mark.slow
