@@ -150,13 +150,13 @@ def test_registered_images_are_searched_on_also_without_labels(folder, tmp_path)
     file = folder.root / "index.parquet"
     build_index(**folder.all_labels).write(file)  # c.jpg has no label at all
     sizes = ("data.short_side=64", "data.crop=64", "search.num_samples=4", "search.batch_size=8")
-    steps = ("search.task_weights={}", "search.steps=3")
+    steps = ("search.task_weights={}", "search.steps=3", "search.last_look.candidates=0")
     root = f"data.root={folder.root}"
     expected = run_own(tmp_path / "own", root, "data.train.index=index.parquet", *sizes, *steps)
     found = run_d2(
         tmp_path / "theirs",
         *("DATASETS.TRAIN", (str(file),), "SOLVER.IMS_PER_BATCH", 8, "SOLVER.MAX_ITER", 3),
-        overrides=(*sizes[:2], steps[0]),
+        overrides=(*sizes[:2], steps[0], steps[2]),
     )
     assert_same(found, expected)
 
