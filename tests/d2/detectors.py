@@ -49,7 +49,7 @@ def topology() -> Topology:
 
 def detector(family: str = "NANO", **options: Any) -> TaskNet:
     """Build a detector whose normalisation has the statistics of ``images``, and whose scores and boxes differ."""
-    with forked(0):
+    with forked(1):  # of other seeds some have scores so close that suppression takes either box first
         model = build_model(spec(family, **options))
         rpn, roi = model.head.rpn.head, model.head.roi
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
