@@ -43,12 +43,12 @@ class Landscape:
     Args:
         run: a finished search.
         source: the images.
-        tasks: names of those that are scored.
+        task: name of the one that is scored.
     """
 
-    def __init__(self, run: SupernetRun, source: Source, tasks: Sequence[str]) -> None:
+    def __init__(self, run: SupernetRun, source: Source, task: str) -> None:
         model = run.model
-        part = MultitaskNet(model.network, {n: model.tasks[n] for n in tasks}, {n: model.heads[n] for n in tasks})
+        part = MultitaskNet(model.network, {task: model.tasks[task]}, {task: model.heads[task]})
         targets = [task.target for task in part.tasks.values()]
         self.run = run
         batches = plain_batches(run.config, source, targets, run.world, normalisation=run.model.normalisation)
@@ -56,10 +56,10 @@ class Landscape:
         self._known: dict[tuple[int, ...], Tensor] = {}
 
     def scores(self, choices: Sequence[tuple[int, ...]]) -> Tensor:
-        """Return scores, float64 [M, T]."""
+        """Return scores, float64 [M]."""
         new = [one for one in dict.fromkeys(choices) if one not in self._known]
         for one, scores in zip(new, self.judge.scores([self.run.space.decode(one) for one in new]), strict=True):
-            self._known[one] = scores
+            self._known[one] = scores[0]
         return torch.stack([self._known[one] for one in choices])
 
 
@@ -70,22 +70,27 @@ def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, nu
         InputError: there are too few validation images, or a topology was not written.
     """
     val = build_val_source(run.config.data, run.source.classes)
-    if val is None or len(val) < 2 * num_images:
-        raise InputError(f"{2 * num_images} validation images are needed: give data.val, or fewer --images")
-    halves = [Subset(val, range(start, start + num_images)) for start in (0, num_images)]
+    if val is None:
+        raise InputError("there are no validation images to score on: give the search data.val")
     random = draw_uniform(run, num_random)
     random_cost = run_costs(run, random).mean()
     shares = {}
     for name in run.model.tasks:
-        on_a, on_b = (Landscape(run, half, [name]) for half in halves)
+        labelled = list(val.labelled(run.model.tasks[name].target.name))
+        if len(labelled) < 2 * num_images:
+            raise InputError(
+                f"'{name}' has {len(labelled)} labelled validation images: fewer --images, A and B have as many"
+            )
+        halves = (labelled[:num_images], labelled[num_images : 2 * num_images])
+        on_a, on_b = (Landscape(run, Subset(val, half), name) for half in halves)
         derived = derived_choices(run, folder / f"topology_{name}.yaml")
         best = descend(run, on_a, random, num_starts)
-        scores = on_b.scores([*random, derived, best])[:, 0]
+        scores = on_b.scores([*random, derived, best])
         scale, mean = scores[:num_random].std(), scores[:num_random].mean()
         found, possible = (mean - scores[num_random:]) / scale + random_cost - run_costs(run, [derived, best])
         shares[name] = float(found / possible)
         print(f"{name}: gain {found:.2f} of {possible:.2f}; derived {_shown(run, derived)}, best {_shown(run, best)}")
-        others = on_b.scores(same_cost(run, derived))[:, 0]
+        others = on_b.scores(same_cost(run, derived))
         print(
             f"  {(others.mean() - scores[num_random]) / scale:.2f} above the mean of {len(others)} random ones of its "
             f"cost, better than {100 * (others > scores[num_random]).double().mean():.0f} % of them",
@@ -122,10 +127,10 @@ def same_cost(run: SupernetRun, choices: tuple[int, ...]) -> list[tuple[int, ...
 
 def descend(run: SupernetRun, landscape: Landscape, random: list[tuple[int, ...]], num_starts: int) -> tuple[int, ...]:
     """Return the best architecture by J that descents from the best random ones come to, one flip a step."""
-    scale = landscape.scores(random)[:, 0].std()
+    scale = landscape.scores(random).std()
 
     def values(choices: Sequence[tuple[int, ...]]) -> Tensor:
-        return landscape.scores(choices)[:, 0] / scale + run_costs(run, choices)
+        return landscape.scores(choices) / scale + run_costs(run, choices)
 
     ends = []
     for start in values(random).argsort()[:num_starts].tolist():

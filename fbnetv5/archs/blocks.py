@@ -76,13 +76,20 @@ def _inverted_residual(layer: Layer) -> nn.Module:
         layer.in_channels,
         layer.out_channels,
         dw_kernel_size=layer.kernel,
-        stride=layer.stride,
-        pad_type=_pad_type(layer),
-        noskip=not layer.has_residual,
-        act_layer=ACTIVATIONS[layer.activation],
-        se_layer=_squeeze_excite(layer),
+        **_common(layer),
     )
     return _padded(module, layer, module.conv_dw)
+
+
+def _common(layer: Layer) -> dict[str, Any]:
+    """Return the arguments that all of timm's residual blocks take alike."""
+    return {
+        "stride": layer.stride,
+        "pad_type": _pad_type(layer),
+        "noskip": not layer.has_residual,
+        "act_layer": ACTIVATIONS[layer.activation],
+        "se_layer": _squeeze_excite(layer),
+    }
 
 
 def _edge(layer: Layer) -> nn.Module:
@@ -90,12 +97,8 @@ def _edge(layer: Layer) -> nn.Module:
         layer.in_channels,
         layer.out_channels,
         exp_kernel_size=layer.kernel,
-        stride=layer.stride,
-        pad_type=_pad_type(layer),
-        noskip=not layer.has_residual,
         exp_ratio=layer.expansion,
-        act_layer=ACTIVATIONS[layer.activation],
-        se_layer=_squeeze_excite(layer),
+        **_common(layer),
     )
     return _padded(module, layer, module.conv_exp)
 
@@ -106,12 +109,8 @@ def _universal(layer: Layer) -> nn.Module:
         layer.out_channels,
         dw_kernel_size_start=layer.start_kernel,
         dw_kernel_size_mid=layer.kernel,
-        stride=layer.stride,
-        pad_type=_pad_type(layer),
-        noskip=not layer.has_residual,
         exp_ratio=layer.expansion,
-        act_layer=ACTIVATIONS[layer.activation],
-        se_layer=_squeeze_excite(layer),
+        **_common(layer),
         layer_scale_init_value=None,
     )
     if not layer.kernel and not layer.start_kernel:

@@ -7,6 +7,7 @@ sub-networks of a supernet whose weights stand still.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Features, Source, Target, TargetDict
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_loader
 from fbnetv5.engine.batch_norm import batch_statistics
+from fbnetv5.engine.divergence import DIVERGED
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.tasks.multitask import MultitaskNet
 
@@ -74,6 +77,9 @@ class Judge:
         model: the supernet with its heads; its weights, statistics and mode stay as they are.
         batches: of images, labelled for each task at least once.
         config: of the search.
+
+    Raises:
+        InputError: no image is labelled for a task.
     """
 
     def __init__(self, model: MultitaskNet, batches: Sequence[Batch], config: RunConfig) -> None:
@@ -86,15 +92,25 @@ class Judge:
         ]
         counts = [[len(rows) for rows in model.labelled(batch.targets).values()] for batch in batches]
         self.counts = torch.tensor(counts, dtype=torch.float64)  # [batches, T]
+        for name, count in zip(model.tasks, self.counts.sum(dim=0).tolist(), strict=True):
+            if not count:
+                raise InputError(f"no image that architectures are to be compared on is labelled for '{name}'")
         with self._judging():
             self.trunk = [model.network.partitions(images, len(model.network.trunk)) for images in self.images]
 
     def scores(self, topologies: Sequence[Topology]) -> Iterator[Tensor]:
-        """Yield the score of each topology for each task, float64 [T]: the mean over the labelled images."""
+        """Yield the score of each topology for each task, float64 [T]: the mean over the labelled images.
+
+        Raises:
+            InputError: one is not finite.
+        """
         for topology in topologies:
             with self._judging():
-                scores = torch.stack([self._scores(index, topology) for index in range(len(self.batches))])
-            yield (scores.nan_to_num() * self.counts).sum(dim=0) / self.counts.sum(dim=0)
+                parts = torch.stack([self._scores(index, topology) for index in range(len(self.batches))])
+            scores = (parts.masked_fill(self.counts == 0, 0.0) * self.counts).sum(dim=0) / self.counts.sum(dim=0)
+            if not scores.isfinite().all():
+                raise InputError(f"the score of an architecture of the supernet is not finite. {DIVERGED}")
+            yield scores
 
     def _scores(self, index: int, topology: Topology) -> Tensor:
         """Return the scores of the tasks on a batch, [T]; NaN where nothing is labelled."""
@@ -129,9 +145,10 @@ def plain_batches(
 ) -> list[Batch]:
     """Return all images of a source in batches of equal size, without random augmentation but crops.
 
-    What is left over when it is divided comes in no batch. Every process gets all images.
+    There are as few batches of at most ``batch_size`` as hold them; the remainder of the division, fewer images than
+    batches, comes in none. Every process gets all images.
     """
-    size = min(batch_size, len(source))
+    size = len(source) // math.ceil(len(source) / batch_size)
     plain = replace(config.data, flip=False, color="none", scale=None, area=None, rotation=None)
     batches = build_loader(
         plain,

@@ -226,7 +226,7 @@ def _check_comparison(
 class RandomSampling:
     """Architectures drawn with all options equally likely, for ever: pretraining, and the random-search baseline."""
 
-    def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int, group: int = 1) -> None:
+    def __init__(self, space: SearchSpace, *, num_tasks: int, num_samples: int, seed: int) -> None:
         self.num_samples = num_samples
         self.seed = seed
         self.cost_term = CostTerm()

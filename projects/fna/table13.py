@@ -12,12 +12,12 @@ repeated.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import parser_of
 from fbnetv5.projects.fna.table13_plan import Table13Config, load_table, plan
 from fbnetv5.projects.fna.table13_results import gather, markdown
 from fbnetv5.runs.graph import Known
@@ -59,12 +59,7 @@ class Table13(Study):
 @one_line_errors("--resume goes on with what is not finished")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a run failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m projects.fna.table13",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, "python -m projects.fna.table13")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="keys of the table: data, seeds, rows, ...")
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the table")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="runs at a time, of one thread each")

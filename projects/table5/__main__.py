@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.cli.arguments import at_least
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.run import run_ablation
 from fbnetv5.runs.machine import num_cores
@@ -39,12 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m projects.table5",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, "python -m projects.table5")
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.cli.arguments import at_least
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.projects.table5.score import Scored
 from fbnetv5.projects.table5.truth_options import TruthConfig, load_truth
 from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
@@ -128,12 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m projects.table5.truth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, "python -m projects.table5.truth")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every training")
     parser.add_argument("--config", type=Path, default=CONFIG, help="config of the table; configs/truth.yaml explains")
     parser.add_argument("--output", help="folder of what is not kept; the config's if not given")

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.projects.tables.methods import METHODS, POPULATION
 from fbnetv5.projects.tables.study import TableStudy
 from fbnetv5.projects.tables.surrogate import SCALES, TASKS, held_out, write_scales
@@ -54,30 +55,18 @@ def _fit() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m projects.tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, "python -m projects.tables")
     parser.add_argument("space", choices=("macro", "mr", "surrogate"), help="the table")
-    parser.add_argument("--seeds", type=_at_least_one, default=100, metavar="N", help="runs of each method; 100")
+    parser.add_argument("--seeds", type=at_least(1), default=100, metavar="N", help="runs of each method; 100")
     parser.add_argument("--output", help="folder; runs/tables-macro or runs/tables-mr if not given")
     parser.add_argument(
         "--noise", type=float, nargs="+", default=(0.0, 0.5, 1.0, 3.0), help="of an evaluation; 0 0.5 1 3"
     )
     parser.add_argument("--evaluations", type=int, nargs="+", default=(200, 800, 2000), help="200 800 2000")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS), help="all")
-    parser.add_argument("--processes", type=_at_least_one, default=2, metavar="N", help="cells that run at a time; 2")
+    parser.add_argument("--processes", type=at_least(1), default=2, metavar="N", help="cells that run at a time; 2")
     parser.add_argument("--resume", action="store_true", help="go on with the study that the folder holds")
     return parser
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too small: at least 1")
-    return number
 
 
 if __name__ == "__main__":
