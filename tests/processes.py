@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,12 @@ def command_line_of(arguments: Sequence[str]) -> None:
     """What ``python train_net.py`` does with these arguments."""
     sys.argv = ["train_net.py"]
     command_line.main(arguments)
+
+
+def interruptible(arguments: Sequence[str]) -> None:
+    """The same, for Ctrl-C to end: children of a background command of a shell inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command_line_of(arguments)
 
 
 def script(file: Path, *arguments: str | Path) -> None:

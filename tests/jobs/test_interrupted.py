@@ -15,7 +15,7 @@ from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from tests.jobs.runs import ROOT, TINY, arguments, launch, metrics
-from tests.processes import command_line_of, start
+from tests.processes import interruptible, start
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 
@@ -24,14 +24,16 @@ def interrupted(folder: Path, number: signal.Signals, *overrides: str) -> tuple[
     """Start a search, send it a signal once it has taken some steps; return its status and what it said."""
     log = folder.parent / "log"
     given = arguments("search.steps=5000", "runtime.log_every=1", f"output={folder}", *overrides)
-    process = start(command_line_of, given, log=log, env=dict(os.environ))
+    process = start(interruptible, given, log=log, env=dict(os.environ))
     deadline = time.monotonic() + 240
     while not (folder / "metrics.jsonl").exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join(120)
-    return process.exitcode, log.with_suffix(".err").read_text()
+    status = process.exitcode
+    process.kill()  # it has ended, unless the test fails
+    return status, log.with_suffix(".err").read_text()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,7 +23,7 @@ from fbnetv5.runs.batch_job import error_line
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import plan_sweep, with_file_axes
 from tests.jobs.runs import ROOT, arguments, environment, launch
-from tests.processes import command_line_of, start
+from tests.processes import interruptible, start
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -144,12 +144,6 @@ def test_a_job_that_fails_in_this_process_does_not_end_the_others(tmp_path):
     assert "1 of 2 jobs finished, 1 failed" in result.stdout
     taken = launch("--multirun", rates, f"output={tmp_path}", *BRIEF)
     assert f"{folder} holds a run already" in taken.stderr
-
-
-def interruptible(arguments: Sequence[str]) -> None:
-    """A run that Ctrl-C ends: a shell starts background commands with SIGINT ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command_line_of(arguments)
 
 
 @contextmanager
