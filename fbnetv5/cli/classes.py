@@ -21,13 +21,13 @@ CLASSES: dict[str, dict[str, str]] = {
             "group=1, draws=auto, baseline=auto, deviation=auto, cost_weight=1.0, cost_target=0.5, window=200"
         ),
         "fbnetv5.search.differentiable.SingleTask": (
-            "group=1, relaxation=straight_through, temperature=1.0, cost_weight=1.0, cost_target=0.5, window=200"
+            "relaxation=straight_through, temperature=1.0, cost_weight=1.0, cost_target=0.5, window=200"
         ),
         "fbnetv5.search.differentiable.TaskByTask": (
-            "group=1, relaxation=straight_through, temperature=1.0, cost_weight=1.0, cost_target=0.5, window=200"
+            "relaxation=straight_through, temperature=1.0, cost_weight=1.0, cost_target=0.5, window=200"
         ),
-        "fbnetv5.search.differentiable.SharedForward": "group=1, cost_weight=1.0, cost_target=0.5, window=200",
-        "fbnetv5.search.algorithms.RandomSampling": "group=1",
+        "fbnetv5.search.differentiable.SharedForward": "cost_weight=1.0, cost_target=0.5, window=200",
+        "fbnetv5.search.algorithms.RandomSampling": "",
     },
     "heads": {
         "fbnetv5.heads.classifier.Classifier": (
