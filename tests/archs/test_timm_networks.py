@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 
 import pytest
 import timm
@@ -19,6 +18,7 @@ from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.archs.trunk_weights import load_trunk_weights
 from fbnetv5.base.errors import InputError
 from tests.archs.timm_models import random_model
+from tests.on_request import ON_REQUEST
 
 PATTERNS = (
     "mobilenetv2_*",
@@ -57,7 +57,6 @@ QUICK = (
 )
 # One of each pattern is slow, and the others take minutes: they run where FBNETV5_ALL_NETWORKS is set.
 SLOW = {next(name for name in NAMES if fnmatch.fnmatch(name, pattern)) for pattern in PATTERNS} - set(QUICK)
-OTHERS = () if "FBNETV5_ALL_NETWORKS" in os.environ else (pytest.mark.skip("FBNETV5_ALL_NETWORKS is not set"),)
 LINEAR = named_topology("linear", 1)
 
 
@@ -69,7 +68,7 @@ def test_the_networks_that_are_compared():
 
 def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
     """Whether a network is tested always, with what is slow, or on request."""
-    return () if name in QUICK else (pytest.mark.slow,) if name in SLOW else OTHERS
+    return () if name in QUICK else (pytest.mark.slow,) if name in SLOW else ON_REQUEST
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in NAMES])

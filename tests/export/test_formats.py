@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from fbnetv5.archs.families import FAMILIES
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.runtime import load_exported
@@ -25,16 +28,25 @@ EXPORTED = {  # int8 of ExecuTorch for one task: lowering takes half a minute
     "seg": [("executorch,onnx", "fp32"), ("onnx", "int8")],
 }
 CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
+SHORT = replace(FAMILIES["NANO"], name="SHORT", partitions=tuple(layers[:-1] for layers in FAMILIES["NANO"].partitions))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_family() -> Iterator[None]:
+    """A family of half of NANO's layers: lowering takes a second a layer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILIES, "SHORT", SHORT)
+        yield
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(short_family: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folder of a training for each task, on the shapes data set, and all formats of it beside."""
     root = tmp_path_factory.mktemp("runs")
     folders = {}
     for task, target in CLASSES.items():
         classes = ShapesSource(1, 64, 0).classes[target]
-        model = random_model(task, side=96, topology=FEW_BLOCKS[task], classes=classes)
+        model = random_model(task, "SHORT", side=96, topology=FEW_BLOCKS[task], classes=classes)
         folders[task] = root / task
         save_model(root / task, model, model.spec)
         (root / task / "config.yaml").write_text(CONFIG.format(name=task))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,9 @@ def results(folder: Path) -> dict[str, Any]:
     found = cases.outcome(folder)
     state = found[max(name for name in found if name.endswith("state.pt"))]["state"]
     kept = {"algorithm": state.get("algorithm"), "architecture": state.get("architecture")}
-    kept |= {name: found[name] for name in found if name.startswith(("metrics.jsonl", "topology", "architecture"))}
+    kept |= {
+        name: found[name] for name in found if re.match(r"(metrics\.jsonl|topology|architecture)(?!.*\.png$)", name)
+    }
     return kept | {"images": found.get("metrics.json", {}).get("metrics", {}).get("num_images")}
 
 
