@@ -100,7 +100,7 @@ def run_config(name: str, command: Command, arguments: Sequence[str]) -> None:
     known, overrides = parser.parse_known_args(arguments)
     with one_line_errors():
         file = existing_config(known.config)
-        overrides = [*_job_of(name, known.config, file), *overrides]
+        overrides = [*job_override(name, known.config, file), *overrides]
     launch(file, overrides, sweep=known.multirun)
 
 
@@ -156,7 +156,7 @@ def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
             print(write_report(run))
 
 
-def _job_of(name: str, given: str, file: Path) -> list[str]:
+def job_override(name: str, given: str, file: Path) -> list[str]:
     """Return the override that makes a config's job that of a command.
 
     Raises:

@@ -55,8 +55,7 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
             raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
         if not sweep and (axes := swept_keys(overrides)):
             raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
-        config = load_config(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
-        _writable(config.output)
+        startable(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
         if sweeps:
             from fbnetv5.runs.sweep import run_sweep  # here, as it imports torch
 
@@ -66,6 +65,20 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
     sys.argv = [sys.argv[0], *_hydra_arguments(file, sweep), *map(open_ended, overrides)]
     with sigterm_as_interrupt():
         hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
+
+
+def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> RunConfig:
+    """Read a config whose run may start, and make its folder.
+
+    Args:
+        file, overrides, sweep: as :func:`fbnetv5.config.read.load_config` takes them.
+
+    Raises:
+        InputError: a key or a value is wrong, or the folder cannot be written to.
+    """
+    config = load_config(file, overrides, sweep=sweep)
+    _writable(config.output)
+    return config
 
 
 def run_job(config: RunConfig) -> None:

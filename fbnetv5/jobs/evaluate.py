@@ -127,7 +127,8 @@ def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
         except InputError:  # counted where it was evaluated
             continue
         truth = sample.target if model.head.target.name in sample.target else None
-        panels.append(draw_prediction(sample.image, model.predict(sample.image), kind, model.spec.classes, truth))
+        prediction = model.predict_tensors(sample.image)
+        panels.append(draw_prediction(sample.image, prediction, kind, model.spec.classes, truth))
     if panels:
         columns = 4 if kind is TargetKind.SCALAR else 2
         with atomic_path(path) as temporary:

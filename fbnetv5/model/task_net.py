@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from fbnetv5.data.images import orientation_of, read_stored, to_rgb
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.orientation import STORED, to_stored, turn_pixels
 from fbnetv5.heads.head import CountedHead, Head
+from fbnetv5.model.predictions import Prediction, as_prediction
+
+ImageLike = str | Path | Image.Image | Tensor
+Frame = Literal["upright", "stored"]
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,32 @@ class TaskNet(nn.Module):
             features = {path: feature.to(images.dtype) for path, feature in features.items()}
             return self.head(features, image_size, targets, true_sizes, output_sizes)
 
-    @torch.no_grad()
+    @overload
+    def predict(self, image: ImageLike, *, frame: Frame = "upright") -> Prediction: ...
+
+    @overload
+    def predict(self, image: Sequence[ImageLike], *, frame: Frame = "upright") -> list[Prediction]: ...
+
     def predict(
-        self, image: str | Path | Image.Image | Tensor, *, frame: Literal["upright", "stored"] = "upright"
-    ) -> Any:
-        """Return the prediction for one image, in its own pixels; the model's mode is restored.
+        self, image: ImageLike | Sequence[ImageLike], *, frame: Frame = "upright"
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction for an image, or a list of them for several, of a type that fits the task.
+
+        Args:
+            image: a file, a PIL image, or RGB as uint8 [3, H, W]; or a list or tuple of such, of any sizes.
+            frame: as for :meth:`predict_tensors`.
+
+        Raises:
+            InputError, ValueError: as :meth:`predict_tensors`.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self.predict(one, frame=frame) for one in image]
+        tensors = self.predict_tensors(cast(ImageLike, image), frame=frame)
+        return as_prediction(tensors, self.head.target.kind, self.spec.classes)
+
+    @torch.no_grad()
+    def predict_tensors(self, image: ImageLike, *, frame: Frame = "upright") -> Any:
+        """Return what the head predicts for one image, in its own pixels; the model's mode is restored.
 
         Args:
             image: a file, a PIL image, or RGB as uint8 [3, H, W].
@@ -278,12 +303,12 @@ def _paths(paths: Sequence[int]) -> str:
     return f"path{'s' if len(paths) > 1 else ''} {', '.join(map(str, paths))}"
 
 
-def as_pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
+def as_pixels(image: ImageLike) -> Tensor:
     """Return an image as uint8 [3, H, W], upright; as :func:`upright_pixels`, without its orientation."""
     return upright_pixels(image)[0]
 
 
-def upright_pixels(image: str | Path | Image.Image | Tensor) -> tuple[Tensor, int]:
+def upright_pixels(image: ImageLike) -> tuple[Tensor, int]:
     """Return an image as uint8 [3, H, W], as a person sees it, and the EXIF orientation that it is stored in.
 
     Args:

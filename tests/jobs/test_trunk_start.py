@@ -66,7 +66,7 @@ def test_the_weights_normalisation_reaches_every_run_and_model(tmp_path, capsys)
     image = Image.new("RGB", (64, 64), tuple(GREY.colour))
     seen = model.spec.input.prepare(torch.tensor(GREY.colour, dtype=torch.uint8)[:, None, None].repeat(1, 64, 64))
     assert seen.abs().max() < 0.01
-    assert model.predict(image) is not None
+    assert model.predict_tensors(image) is not None
 
 
 @pytest.mark.usefixtures("package")
