@@ -15,7 +15,6 @@ from fbnetv5.export.inputs import fitted
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.model.task_net import TaskNet
 
-
 Predict = Callable[[Tensor], Any]
 """Predicts an image uint8 [3, H, W], in its own pixels, as a head does: a trained model's or an exported one's."""
 

@@ -1,1 +1,1 @@
-"""The Python interface: what ``import fbnetv5`` offers. It runs what the command line runs, and reads what that wrote."""
+"""The Python interface, what ``import fbnetv5`` offers: the runs of the command line, and what they wrote."""

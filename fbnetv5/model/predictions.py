@@ -103,7 +103,7 @@ class MaskPrediction:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of the image that each class covers, by name, largest first; classes that are not there left out."""
+        """The share of the image that each class there covers, by name, largest first."""
         ids, counts = self.segmentation.unique(return_counts=True)
         found = sorted(zip(counts.tolist(), ids.tolist(), strict=True), reverse=True)
         return {self.classes[label]: count / self.segmentation.numel() for count, label in found}

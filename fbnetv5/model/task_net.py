@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -117,10 +117,10 @@ class TaskNet(nn.Module):
     def predict(self, image: ImageLike, *, frame: Frame = "upright") -> Prediction: ...
 
     @overload
-    def predict(self, image: Sequence[ImageLike], *, frame: Frame = "upright") -> list[Prediction]: ...
+    def predict(self, image: list[Any] | tuple[Any, ...], *, frame: Frame = "upright") -> list[Prediction]: ...
 
     def predict(
-        self, image: ImageLike | Sequence[ImageLike], *, frame: Frame = "upright"
+        self, image: ImageLike | list[Any] | tuple[Any, ...], *, frame: Frame = "upright"
     ) -> Prediction | list[Prediction]:
         """Return the prediction for an image, or a list of them for several, of a type that fits the task.
 
@@ -133,7 +133,7 @@ class TaskNet(nn.Module):
         """
         if isinstance(image, (list, tuple)):
             return [self.predict(one, frame=frame) for one in image]
-        tensors = self.predict_tensors(cast(ImageLike, image), frame=frame)
+        tensors = self.predict_tensors(image, frame=frame)
         return as_prediction(tensors, self.head.target.kind, self.spec.classes)
 
     @torch.no_grad()
