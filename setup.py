@@ -44,6 +44,7 @@ setup(
         "torchvision>=0.23",
         "timm>=1.0.9",
         "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.10",
         "hydra-core>=1.3.2",
         "omegaconf>=2.3",
         "numpy>=1.26",

@@ -16,15 +16,27 @@ from fbnetv5.base.version import __version__
 if TYPE_CHECKING:
     from fbnetv5.archs.topology import Topology
     from fbnetv5.base.errors import InputError
+    from fbnetv5.base.paths import path_manager
     from fbnetv5.facade.results import SearchResult
     from fbnetv5.facade.runs import load, read_search, read_training, train
 
-__all__ = ["InputError", "Topology", "__version__", "load", "read_search", "read_training", "search", "train"]
+__all__ = [
+    "InputError",
+    "Topology",
+    "__version__",
+    "load",
+    "path_manager",
+    "read_search",
+    "read_training",
+    "search",
+    "train",
+]
 
 _PLACES = {
     "InputError": "fbnetv5.base.errors",
     "Topology": "fbnetv5.archs.topology",
     "load": "fbnetv5.facade.runs",
+    "path_manager": "fbnetv5.base.paths",
     "read_search": "fbnetv5.facade.runs",
     "read_training": "fbnetv5.facade.runs",
     "train": "fbnetv5.facade.runs",

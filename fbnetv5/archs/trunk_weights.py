@@ -23,6 +23,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_networks import STEM, TimmNetwork, read_network
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.weights import UNREADABLE
 
 PRETRAINED = "pretrained"
@@ -117,7 +118,7 @@ def find_weights(theirs: TimmNetwork, source: str) -> TrunkWeights:
         InputError: they cannot be had or read, or their names are others and their shapes too.
     """
     if source != PRETRAINED:
-        return _from_file(Path(source), theirs, source)
+        return _from_file(local_path(source), theirs, source)
     package = package_of(theirs.name)
     file = package.file() if package is not None else None
     if package is not None and file is not None:

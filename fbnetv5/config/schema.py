@@ -50,7 +50,7 @@ class ModelConfig:
 
 @dataclass
 class FilesConfig:
-    """Where one split lies. Paths are relative to data.root; leave out what you have no labels for."""
+    """Where one split lies. Paths are relative to data.root, URIs are not; leave out what you have no labels for."""
 
     index: str | None = option(None, "parquet index, below data.root; instead of the labels below")
     images: str | None = option(
@@ -86,7 +86,9 @@ class ShapesConfig:
 class DataConfig:
     """The images."""
 
-    root: str | None = option(None, "folder of your data, from the working directory; null: the shapes data set")
+    root: str | None = option(
+        None, "folder of your data, from the working directory, or a URI; null: the shapes data set"
+    )
     train: FilesConfig = option(FilesConfig, "the training split")
     val: FilesConfig = option(FilesConfig, "the validation split, for train and evaluate; class ids are train's")
     mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")

@@ -17,6 +17,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights, save_weights
@@ -162,7 +163,7 @@ def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: b
     if found is not None:
         model.normalisation = found
     if config.weights is not None:
-        path = Path(config.weights)
+        path = local_path(config.weights)
         model.normalisation = read_normalisation(path)
         fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
         heads = sorted({name.split(".")[1] for name in fresh})

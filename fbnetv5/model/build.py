@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source, Target, TargetKind
 from fbnetv5.base.weights import read_normalisation
@@ -61,8 +61,9 @@ def build_final_model(
     if isinstance(model.network, MultiPathNet):
         normalisation = start_from_trunk(model.network, config, is_main=is_main)
     if config.weights is not None:
-        normalisation = read_normalisation(Path(config.weights))
-        fresh = load_initial(model, Path(config.weights))
+        weights = local_path(config.weights)
+        normalisation = read_normalisation(weights)
+        fresh = load_initial(model, weights)
         if fresh and is_main:
             print(f"{config.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
             sys.stdout.flush()
@@ -96,8 +97,8 @@ def find_topology(model: ModelConfig) -> Topology:
         )
     if name in NAMED_BLOCKS:
         return named_topology(name, model.num_stages)
-    own = CONFIGS.parent / name
-    return Topology.load(own if own.is_file() and not Path(name).is_file() else name)
+    own, file = CONFIGS.parent / name, local_path(name)
+    return Topology.load(own if own.is_file() and not file.is_file() else file)
 
 
 def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:

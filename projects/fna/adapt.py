@@ -10,6 +10,7 @@ from torch import Tensor
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights, save_weights
 from fbnetv5.config.read import CONFIG, read_project
@@ -65,7 +66,7 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     """
     options = read_project(config.project, AdaptOptions)
     check_choice("project.start", options.start, ADAPT_STARTS)
-    result = read_result(Path(options.search))
+    result = read_result(local_path(options.search))
     weights, normalisation = first_weights(options, result)
     if weights is not None and world.is_main and not ((folder / CONFIG).exists() and (folder / START).exists()):
         save_weights(folder / START, weights, normalisation)
@@ -90,7 +91,7 @@ def first_weights(options: AdaptOptions, result: SearchResult) -> tuple[dict[str
     if options.start == "random":
         return None, IMAGENET
     if options.start == "super":
-        file = Path(options.search) / WEIGHTS
+        file = local_path(options.search) / WEIGHTS
         return _from_super_network(file, result), read_normalisation(file)
     found = result.info.get("searched_with", {})
     name = options.seed or found.get("seed_network")

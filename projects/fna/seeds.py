@@ -13,6 +13,7 @@ from fbnetv5.archs.timm_networks import PREFIX
 from fbnetv5.archs.trunk_weights import PRETRAINED, TrunkWeights, find_weights, pretrained_weights, read_checkpoint
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights
 from fbnetv5.model.folder import CONFIG
 from fbnetv5.projects.fna.architecture import Architecture
@@ -83,7 +84,7 @@ def _find_weights(name: str, architecture: Architecture, file: str | None) -> Tr
     if is_timm_mobile(name):
         return find_weights(timm_network(name), PRETRAINED if file is None else file)
     if file is not None:
-        return TrunkWeights(_with_timms_names(read_checkpoint(Path(file)), architecture, file), IMAGENET, file)
+        return TrunkWeights(_with_timms_names(read_checkpoint(local_path(file)), architecture, file), IMAGENET, file)
     if name in RESIDUAL_SEEDS:
         return TrunkWeights(pretrained_weights(name), IMAGENET, f"timm's pretrained {name}")
     raise InputError(
