@@ -38,6 +38,7 @@ setup(
     packages=find_packages(include=["fbnetv5", "fbnetv5.*"], exclude=["*.tests", "*.tests.*"]),
     package_data={
         "fbnetv5": ["configs/**/*.yaml"],
+        "fbnetv5.model": ["templates/*"],
         "fbnetv5.report": ["templates/*"],
         "fbnetv5.projects": ["*/configs/**/*.yaml", "*/architectures/*.yaml", "*/*.csv", "tables/data/**/*"],
     },

@@ -32,6 +32,7 @@ from fbnetv5.export.runtime import ExportedModel, load_exported
 from fbnetv5.export.sensitivity import rank_parts
 from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
 from fbnetv5.heads.head import PixelHead
+from fbnetv5.model.card import EXPORTS, write_card
 from fbnetv5.model.folder import load
 from fbnetv5.model.task_net import TaskNet
 
@@ -56,6 +57,9 @@ def run(config: RunConfig, folder: Path) -> None:
         for runtime in config.export.formats:
             for precision in config.export.precisions:
                 export_one(export, runtime, precision, folder)
+        trained = export.model.folder
+        if trained is not None and folder.resolve() == (trained / EXPORTS).resolve():
+            write_card(export.model, trained)  # which shows what was exported
 
 
 @dataclass

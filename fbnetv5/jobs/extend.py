@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.paths import local_folder
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights
 from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import ModelConfig
 from fbnetv5.engine.batch_norm import bn_layers
@@ -86,7 +86,7 @@ def freeze_network(model: MultitaskNet, weights: Mapping[str, Tensor], folder: s
     file = local_folder(folder, SUPERNET_FILES) / WEIGHTS
     network = {name: tensor for name, tensor in weights.items() if name.startswith(NETWORK)}
     load_by_name(model, network, optional=HEADS, origin=file)
-    model.normalisation = read_normalisation(file)
+    model.normalisation, model.origin = read_normalisation(file), read_origin(file)
     model.network.requires_grad_(False)
     for layer in bn_layers(model.network):
         layer.track_running_stats = False  # of a layer that has them, torch then leaves them as they are

@@ -20,7 +20,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import is_uri, local_folder, local_path
 from fbnetv5.base.version import __version__
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_origin, read_weights, save_weights
 from fbnetv5.config.targets import find_class, present_name
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
@@ -55,7 +55,8 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, T
         "input": spec.input.to_dict(),
     }
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"  # before anything is written: it may fail
-    save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation)
+    origin = getattr(model, "origin", None)
+    save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation, origin)
     write_text(Path(folder) / CONFIG, text)
 
 
@@ -96,6 +97,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
         raise InputError(f"{config}: cannot build this model: {' '.join(str(error).split())}") from error
     weights = config.parent / WEIGHTS
     load_by_name(model, read_weights(weights), optional=None, origin=weights)
+    model.origin, model.folder = read_origin(weights), config.parent
     return model.to(device).eval()
 
 

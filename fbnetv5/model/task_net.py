@@ -20,6 +20,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import Size, TargetDict, TargetKind
 from fbnetv5.base.weights import load_by_name, read_weights
 from fbnetv5.config.targets import build_target, find_class
@@ -78,6 +79,10 @@ class TaskNet(nn.Module):
         network: computes the paths that the head reads.
         head: of the task.
         spec: what the model was built from.
+
+    Attributes:
+        origin: where the first weights come from; None where they are random.
+        folder: that the model was read from; None where it was not.
     """
 
     network: Network
@@ -88,6 +93,8 @@ class TaskNet(nn.Module):
         self.network = network
         self.head = head
         self.spec = spec
+        self.origin: Origin | None = None
+        self.folder: Path | None = None
 
     def forward(
         self,
@@ -166,6 +173,14 @@ class TaskNet(nn.Module):
         if frame == STORED:
             return to_stored(prediction, self.head.target.kind, (pixels.shape[2], pixels.shape[1]), orientation)
         return prediction
+
+    def save_to_hub(
+        self, name: str, *, license: str | None = None, private: bool = False, exports: bool = False
+    ) -> str:
+        """Upload the model to Hugging Face's hub, as :func:`fbnetv5.model.hub.save_to_hub` says."""
+        from fbnetv5.model.hub import save_to_hub  # here, as it writes folders of models of this class
+
+        return save_to_hub(self, name, license=license, private=private, exports=exports)
 
     @property
     def normalisation(self) -> Normalisation:

@@ -68,7 +68,7 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
     if len(Path(name).parts) > 1 and not name.startswith(PREFIX) and Path(name).suffix not in (".yaml", ".yml"):
         raise InputError(f"the seed {name}: there is no such folder; train it first, or give the name of a seed")
     architecture = get_architecture(name)
-    given, normalisation, origin = _find_weights(name, architecture, weights)
+    given, normalisation, origin, _ = _find_weights(name, architecture, weights)
     shapes = network_shapes(architecture)
     unknown = [entry for entry in given if entry not in shapes and entry.partition(".")[0] not in _CLASSIFIERS]
     selected = select_weights(given, shapes, origin)
