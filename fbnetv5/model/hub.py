@@ -38,7 +38,7 @@ def save_to_hub(
     """
     if NAME.fullmatch(name) is None:
         raise InputError(f"save_to_hub: {name} is no name on the hub; it is owner/name")
-    hub, place = hugging_face("save_to_hub"), f"{HUB}{name}"
+    hub, uri = hugging_face("save_to_hub"), f"{HUB}{name}"
     exported = None if model.folder is None else model.folder / EXPORTS
     if exports and (exported is None or not exported.is_dir()):
         raise InputError(
@@ -47,7 +47,7 @@ def save_to_hub(
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
         save_model(staged, model, model.spec)
-        write_text(staged / CARD, _kept_card(model.folder) or card(model, model.folder, place=place, license=license))
+        write_text(staged / CARD, _kept_card(model.folder) or card(model, model.folder, place=uri, license=license))
         try:
             api = hub.HfApi()
             api.create_repo(name, private=private, exist_ok=True)
@@ -63,7 +63,7 @@ def save_to_hub(
         except Exception as error:  # the hub has errors of many kinds
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise InputError(f"save_to_hub: the hub refuses {name}: {reason}; `hf auth login` logs in") from error
-    return place
+    return uri
 
 
 def _kept_card(folder: Path | None) -> str | None:

@@ -18,6 +18,7 @@ from fbnetv5.base.origin import Origin
 from fbnetv5.model.card import CARD
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.task_net import TaskNet
+from tests import documents
 from tests.model.test_card import training
 from tests.model.test_task_net import build, picture
 
@@ -105,6 +106,15 @@ def test_a_card_of_ones_own_is_uploaded_as_it_stands(hub, tmp_path):
     (tmp_path / "run" / CARD).write_text("my own words")
     model.save_to_hub("ada/pets")
     assert (hub.folder / "ada/pets" / CARD).read_text() == "my own words"
+
+
+def test_the_example_of_the_document_runs_as_it_stands(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained(Path("runs/my_det"))
+    names: dict[str, Any] = {}
+    exec(documents.block(documents.read("docs/HUB.md"), "python", "save_to_hub"), names)
+    assert names["again"].classes == names["model"].classes
+    assert hub.stored("ada/my_det")
 
 
 @pytest.mark.parametrize("name", ["pets", "ada/pets/x", "hf://ada/pets", ""])
