@@ -10,7 +10,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fbnetv5 import search
 from fbnetv5.base.version import __version__
 
 if TYPE_CHECKING:
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
     from fbnetv5.base.errors import InputError
     from fbnetv5.base.paths import path_manager
     from fbnetv5.facade.results import SearchResult
-    from fbnetv5.facade.runs import load, read_search, read_training, train
+    from fbnetv5.facade.runs import load, read_search, read_training, search, train
+else:
+    from fbnetv5 import search
 
 __all__ = [
     "InputError",
@@ -65,4 +66,5 @@ class _CallableSearch(ModuleType):
         return run_search(config, *overrides, output=output)
 
 
-search.__class__ = _CallableSearch
+if not TYPE_CHECKING:
+    search.__class__ = _CallableSearch

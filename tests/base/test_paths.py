@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,23 +12,7 @@ import pytest
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.paths import cached_copy, is_uri, local_folder, local_path, path_manager
-from tests.stores import open_store
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; of ``/cut`` it sends half of what it promises."""
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if self.path != "/cut":
-            return super().do_GET()
-        self.send_response(200)
-        self.send_header("Content-Length", "100")
-        self.end_headers()
-        self.wfile.write(b"x" * 50)
-        return None
+from tests.stores import open_store, serving
 
 
 @pytest.fixture
@@ -45,13 +26,8 @@ def server(tmp_path, cache) -> Iterator[str]:
     (tmp_path / "served" / "models").mkdir(parents=True)
     for name in ("a.txt", "b.txt"):
         (tmp_path / "served" / "models" / name).write_text(name)
-    serve = partial(Quiet, directory=str(tmp_path / "served"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with serving(tmp_path / "served") as address:
+        yield address
 
 
 @pytest.fixture

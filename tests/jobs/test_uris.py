@@ -17,7 +17,8 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.weights import save_weights
-from fbnetv5.config.schema import DataConfig, FilesConfig, ModelConfig, RunConfig, TeacherConfig
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.schema import DataConfig, FilesConfig, ModelConfig, RunConfig, RuntimeConfig, TeacherConfig
 from fbnetv5.data.sources import build_source
 from fbnetv5.jobs.evaluate import ground_truth_file
 from fbnetv5.jobs.extend import freeze_network, read_finished
@@ -29,7 +30,7 @@ from fbnetv5.model.distill import build_teacher
 from fbnetv5.model.folder import save_model
 from fbnetv5.tasks.multitask import MultitaskNet
 from tests.model.test_task_net import HEADS, build, picture, supernet_weights
-from tests.stores import open_store
+from tests.stores import open_store, serving
 
 
 @pytest.fixture
@@ -72,6 +73,28 @@ def test_models_topologies_and_weights_may_lie_elsewhere(store):
     assert read_state("store://supernet.safetensors").keys() == supernet_weights().keys()
     teacher = build_teacher(TeacherConfig(model="store://cls"), ("a", "b", "c"), IMAGENET)
     assert teacher is not None
+
+
+def test_a_model_may_lie_on_the_web(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = build("cls")
+    save_model(tmp_path / "served" / "cls", model, model.spec)
+    with serving(tmp_path / "served") as address:
+        loaded = fbnetv5.load(f"{address}/cls")
+        again = fbnetv5.load(f"{address}/cls/config.json")
+    assert loaded.spec == again.spec == model.spec
+    assert torch.equal(loaded.predict_tensors(picture()), model.eval().predict_tensors(picture()))
+
+
+def test_modules_of_ones_own_are_imported_first(tmp_path, monkeypatch):
+    (tmp_path / "my_handlers.py").write_text("from pathlib import Path\nPath('imported').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, said in (("my_handlers", "evaluate.model is missing"), ("nowhere", "runtime.imports=nowhere cannot")):
+        config = RunConfig(job="evaluate", name="x", output="x", runtime=RuntimeConfig(imports=[module]))
+        with pytest.raises(InputError, match=said):
+            run_job(config)
+    assert (tmp_path / "imported").exists()
 
 
 def test_teachers_of_labels_may_lie_elsewhere(store):
