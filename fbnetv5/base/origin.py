@@ -21,6 +21,6 @@ class Origin:
     license: str | None = None
 
     @classmethod
-    def of_file(cls, place: str) -> Origin:
-        """Return the origin of weights that say nothing of it: their URI, or file and folder without what is above."""
-        return cls(place if is_uri(place) else "/".join(PurePath(place).parts[-2:]))
+    def of(cls, source: str, license: str | None = None) -> Origin:
+        """Return the origin that a source has: words, a URI, or a path, of which file and folder stay, not the rest."""
+        return cls(source if is_uri(source) else "/".join(PurePath(source).parts[-2:]), license)

@@ -162,11 +162,11 @@ def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: b
     """
     found = start_from_trunk(model.network, config, is_main=is_main)
     if found is not None:
-        model.normalisation, model.origin = found.normalisation, Origin(found.origin, found.license)
+        model.normalisation, model.origin = found.normalisation, Origin.of(found.origin, found.license)
     if config.weights is not None:
         path = local_path(config.weights)
         model.normalisation = read_normalisation(path)
-        model.origin = read_origin(path) or Origin.of_file(config.weights)
+        model.origin = read_origin(path) or Origin.of(config.weights)
         fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
         heads = sorted({name.split(".")[1] for name in fresh})
         if heads and is_main:

@@ -62,11 +62,11 @@ def build_final_model(
     if isinstance(model.network, MultiPathNet):
         found = start_from_trunk(model.network, config, is_main=is_main)
         if found is not None:
-            normalisation, model.origin = found.normalisation, Origin(found.origin, found.license)
+            normalisation, model.origin = found.normalisation, Origin.of(found.origin, found.license)
     if config.weights is not None:
         weights = local_path(config.weights)
         normalisation = read_normalisation(weights)
-        model.origin = read_origin(weights) or Origin.of_file(config.weights)
+        model.origin = read_origin(weights) or Origin.of(config.weights)
         fresh = load_initial(model, weights)
         if fresh and is_main:
             print(f"{config.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")

@@ -17,9 +17,10 @@ def test_where_weights_come_from_stands_in_their_file(tmp_path):
     file, origin = tmp_path / "w.safetensors", Origin("timm's pretrained x", "apache-2.0")
     save_weights(file, {"a": torch.zeros(1)}, IMAGENET, origin)
     assert (read_origin(file), read_normalisation(file)) == (origin, IMAGENET)
-    save_weights(file, {"a": torch.zeros(1)}, origin=Origin.of_file("/home/ada/runs/my_search/model.safetensors"))
+    save_weights(file, {"a": torch.zeros(1)}, origin=Origin.of("/home/ada/runs/my_search/model.safetensors"))
     assert read_origin(file) == Origin("my_search/model.safetensors", None)
-    assert Origin.of_file("https://host/w.pth").weights == "https://host/w.pth"
+    assert Origin.of("https://host/w.pth").weights == "https://host/w.pth"
+    assert Origin.of("timm's pretrained x", "mit") == Origin("timm's pretrained x", "mit")
     save_weights(file, {"a": torch.zeros(1)})
     assert read_origin(file) is None
     save_file({"a": torch.zeros(1)}, file, {"origin": "{}"})
