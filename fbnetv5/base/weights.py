@@ -17,7 +17,7 @@ from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
 
 WEIGHTS = "model.safetensors"
-_NORMALISATION, _ORIGIN = "normalisation", "origin"  # in a file's header
+_NORMALISATION, _ORIGIN = "normalisation", "origin"  # in a file's header; the second is a part of the first
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError)
 """Errors that torch and safetensors raise for a file that holds no weights."""
 
@@ -30,10 +30,13 @@ def save_weights(
 ) -> None:
     """Write tensors by name as safetensors, atomically.
 
-    The header has the normalisation of the images that they expect, and where they started from.
+    The header has the normalisation of the images that they expect, and where they started from. It is one entry: of
+    several, safetensors writes them in any order, and files of equal weights would differ.
     """
-    notes = {_NORMALISATION: normalisation, _ORIGIN: origin}
-    about = {name: json.dumps(asdict(note)) for name, note in notes.items() if note is not None} or None
+    about = None
+    if normalisation is not None or origin is not None:
+        started = {} if origin is None else {_ORIGIN: asdict(origin)}
+        about = {_NORMALISATION: json.dumps(asdict(normalisation or IMAGENET) | started)}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, about)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -76,13 +79,13 @@ def read_origin(path: Path) -> Origin | None:
     Raises:
         InputError: it is missing, truncated or not a safetensors file, or what it says is no origin.
     """
-    about = _header(path)
-    if _ORIGIN not in about:
-        return None
+    about = _header(path).get(_NORMALISATION, "{}")
     try:
-        said = json.loads(about[_ORIGIN])
+        said = json.loads(about).get(_ORIGIN)
+        if said is None:
+            return None
         return Origin(str(said["weights"]), None if said["license"] is None else str(said["license"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot read where its weights come from: {error}") from error
 
 

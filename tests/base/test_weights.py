@@ -23,7 +23,9 @@ def test_where_weights_come_from_stands_in_their_file(tmp_path):
     assert Origin.of("timm's pretrained x", "mit") == Origin("timm's pretrained x", "mit")
     save_weights(file, {"a": torch.zeros(1)})
     assert read_origin(file) is None
-    save_file({"a": torch.zeros(1)}, file, {"origin": "{}"})
+    save_weights(file, {"a": torch.zeros(1)}, IMAGENET)
+    assert read_origin(file) is None
+    save_file({"a": torch.zeros(1)}, file, {"normalisation": '{"origin": {}}'})
     with pytest.raises(InputError, match="cannot read where its weights come from"):
         read_origin(file)
 
