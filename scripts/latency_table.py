@@ -29,9 +29,10 @@ from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import pick_device
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.files import write_text
+from fbnetv5.base.paths import cache_folder
 from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.engine.precision import autocast
-from fbnetv5.latency.cache import cache_file, cache_folder, keep
+from fbnetv5.latency.cache import FOLDER, cache_file, keep
 from fbnetv5.latency.measure import (
     Call,
     build_network,
@@ -196,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=at_least(1), metavar="N", help="torch's CPU threads (default: torch's own choice)")
     add("--repeats", type=at_least(1), default=50, metavar="N", help="times that each part is timed (default: 50)")
     add("--topologies", type=at_least(0), default=30, metavar="N", help="whole networks to compare with (default: 30)")
-    add("--cache", type=Path, default=cache_folder(), metavar="DIR", help="as runtime.latency_cache")
+    add("--cache", type=Path, default=cache_folder(FOLDER), metavar="DIR", help="as runtime.latency_cache")
     add("--no-cache", action="store_true", help="do not keep the measurement")
     add("--json", type=Path, metavar="OUT", help="write the figures there too")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,13 @@ from PIL import Image
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.config.describe import describe
+from tests import documents
+from tests.documents import ROOT
 from tests.jobs.runs import TINY
 from tests.processes import command_line_of, run
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def block(language: str, containing: str) -> str:
-    return next(b for b in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in b)
+README = documents.read("README.md")
+block = partial(documents.block, README)
 
 
 def write_data(root: Path, split: str) -> None:

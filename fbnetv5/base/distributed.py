@@ -110,10 +110,21 @@ def start_world(device: str, threads: int | None = None) -> Iterator[World]:
 
     Args:
         device: as :func:`pick_device` takes it.
-        threads: torch's CPU threads of this process; its own choice if None.
+        threads: torch's CPU threads of this process until the end; its own choice if None.
     """
+    before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
+    try:
+        with _joined(device) as world:
+            yield world
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _joined(device: str) -> Iterator[World]:
+    """Join the processes of the run, or run alone; leave at the end."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     where = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if where.type == "cuda":

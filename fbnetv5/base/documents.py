@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,15 @@ def read_document(path: str | os.PathLike[str], kind: str, parse: Callable[[obje
         return parse(document)
     except ValueError as error:
         raise InputError(f"{kind} {path}: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds; an empty one where there is none, or none that can be read."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def check_keys(

@@ -14,16 +14,29 @@ from torch import Tensor, nn
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.origin import Origin
 
 WEIGHTS = "model.safetensors"
-_NORMALISATION = "normalisation"  # in a file's header
+_NORMALISATION, _ORIGIN = "normalisation", "origin"  # in a file's header; the second is a part of the first
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError, SafetensorError)
 """Errors that torch and safetensors raise for a file that holds no weights."""
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], normalisation: Normalisation | None = None) -> None:
-    """Write tensors by name as safetensors, atomically, with the normalisation of the images that they expect."""
-    about = None if normalisation is None else {_NORMALISATION: json.dumps(asdict(normalisation))}
+def save_weights(
+    path: Path,
+    weights: dict[str, Tensor],
+    normalisation: Normalisation | None = None,
+    origin: Origin | None = None,
+) -> None:
+    """Write tensors by name as safetensors, atomically.
+
+    The header has the normalisation of the images that they expect, and where they started from. It is one entry: of
+    several, safetensors writes them in any order, and files of equal weights would differ.
+    """
+    about = None
+    if normalisation is not None or origin is not None:
+        started = {} if origin is None else {_ORIGIN: asdict(origin)}
+        about = {_NORMALISATION: json.dumps(asdict(normalisation or IMAGENET) | started)}
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, about)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -47,20 +60,41 @@ def read_normalisation(path: Path) -> Normalisation:
     Raises:
         InputError: it is missing, truncated or not a safetensors file, or what it says is no normalisation.
     """
+    about = _header(path)
+    if _NORMALISATION not in about:
+        return IMAGENET
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-        if _NORMALISATION not in about:
-            return IMAGENET
         said = json.loads(about[_NORMALISATION])
         mean, std = (tuple(map(float, said[key])) for key in ("mean", "std"))
         if (len(mean), len(std)) != (3, 3):
             raise ValueError("three numbers each")
         return Normalisation(mean, std)  # type: ignore[arg-type]  # as many as it takes
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read weights from {path}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot read the normalisation of its images: {error}") from error
+
+
+def read_origin(path: Path) -> Origin | None:
+    """Return where a safetensors file's weights started from; None where it does not say.
+
+    Raises:
+        InputError: it is missing, truncated or not a safetensors file, or what it says is no origin.
+    """
+    about = _header(path).get(_NORMALISATION, "{}")
+    try:
+        said = json.loads(about).get(_ORIGIN)
+        if said is None:
+            return None
+        return Origin(str(said["weights"]), None if said["license"] is None else str(said["license"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot read where its weights come from: {error}") from error
+
+
+def _header(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read weights from {path}: {error}") from error
 
 
 def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str | None, origin: Path) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.paths import is_uri
 from fbnetv5.base.version import __version__
 from fbnetv5.cli.help import classes_text, keys_text, launcher_text
 from fbnetv5.cli.launch import existing_config, launch
@@ -100,7 +101,7 @@ def run_config(name: str, command: Command, arguments: Sequence[str]) -> None:
     known, overrides = parser.parse_known_args(arguments)
     with one_line_errors():
         file = existing_config(known.config)
-        overrides = [*_job_of(name, known.config, file), *overrides]
+        overrides = [*job_override(name, known.config, file), *overrides]
     launch(file, overrides, sweep=known.multirun)
 
 
@@ -132,14 +133,15 @@ def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
 def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Predict images by a trained model: ``fbnetv5 predict MODEL IMAGES [key=value ...]``."""
     parser = command.parser(name)
-    parser.add_argument("model", metavar="MODEL", type=Path, help="folder of a trained model")
-    parser.add_argument("images", metavar="IMAGES", type=Path, help="a folder of images, or one image")
+    parser.add_argument("model", metavar="MODEL", help="folder of a trained model, or a URI such as hf://owner/name")
+    parser.add_argument("images", metavar="IMAGES", help="a folder of images, or one image; a path or a URI")
     known, overrides = parser.parse_known_args(arguments)
-    folder = known.model if known.model.is_dir() else known.model.parent
+    model, images = Path(known.model), Path(known.images).expanduser().absolute()
+    folder = Path("runs", model.name) if is_uri(known.model) else model if model.is_dir() else model.parent
     keys = [
         path_override("evaluate.model", known.model),
         path_override("evaluate.images", known.images),
-        path_override("output", folder / name / known.images.expanduser().absolute().name),
+        path_override("output", folder / name / images.name),
     ]
     launch(CONFIGS / "evaluate.yaml", [*keys, *overrides])
 
@@ -156,7 +158,7 @@ def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
             print(write_report(run))
 
 
-def _job_of(name: str, given: str, file: Path) -> list[str]:
+def job_override(name: str, given: str, file: Path) -> list[str]:
     """Return the override that makes a config's job that of a command.
 
     Raises:

@@ -8,6 +8,7 @@ from fbnetv5.cli.classes import CLASSES
 from fbnetv5.config.describe import describe
 from fbnetv5.runs.launchers import LauncherConfig
 
+KEYS = "keys (name = default: meaning); what is read may be a path or a URI, such as https://... or hf://owner/name"
 EXAMPLES = """
 examples:
   python train_net.py --config configs/quickstart.yaml
@@ -30,7 +31,7 @@ def help_text() -> str:
 
 def keys_text(starts: tuple[str, ...] = ("",)) -> str:
     """Return the keys of a config that start with one of ``starts``, with default and meaning."""
-    return _section("keys (name = default: meaning)", [row for row in describe() if row[0].startswith(starts)])
+    return _section(KEYS, [row for row in describe() if row[0].startswith(starts)])
 
 
 def launcher_text() -> str:

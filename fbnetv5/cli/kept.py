@@ -13,7 +13,11 @@ from pathlib import Path
 from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import RunConfig
 
-NOTHING_IN = ("tensorboard", "predictions/.masks.partial")  # folders of what a start writes before there is a result
+NOTHING_IN = (
+    "tensorboard",
+    "loggers",
+    "predictions/.masks.partial",
+)  # folders of what a start writes before there is a result
 
 
 @contextlib.contextmanager

@@ -21,12 +21,14 @@ from fbnetv5.cli.help import help_text
 from fbnetv5.cli.kept import release, sigterm_as_interrupt, what_is_kept
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import find_function
+from fbnetv5.config.targets import find_function, import_module
+from fbnetv5.engine.loggers.logger import check_loggers
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import swept_keys, with_file_axes
 
 SWEEP_INTERRUPTED = "resume=true goes on with what is not finished"
 JOBS = {name: f"fbnetv5.jobs.{name}.run" for name in ("search", "pretrain", "train", "evaluate", "label", "export")}
+UNLOGGED = ("evaluate", "label", "export")
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 
 
@@ -55,8 +57,7 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
             raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
         if not sweep and (axes := swept_keys(overrides)):
             raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
-        config = load_config(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
-        _writable(config.output)
+        startable(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
         if sweeps:
             from fbnetv5.runs.sweep import run_sweep  # here, as it imports torch
 
@@ -66,6 +67,22 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
     sys.argv = [sys.argv[0], *_hydra_arguments(file, sweep), *map(open_ended, overrides)]
     with sigterm_as_interrupt():
         hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
+
+
+def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> RunConfig:
+    """Read a config whose run may start, and make its folder.
+
+    Args:
+        file, overrides, sweep: as :func:`fbnetv5.config.read.load_config` takes them.
+
+    Raises:
+        InputError: a key or a value is wrong, a logger is not installed, or the folder cannot be written to.
+    """
+    config = load_config(file, overrides, sweep=sweep)
+    if config.job not in UNLOGGED:
+        check_loggers(config.runtime.loggers)
+    _writable(config.output)
+    return config
 
 
 def run_job(config: RunConfig) -> None:
@@ -79,6 +96,8 @@ def run_job(config: RunConfig) -> None:
         raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
     folder = Path(config.output)
     try:
+        for module in config.runtime.imports:
+            import_module("runtime.imports", module)
         find_function("job", JOBS.get(config.job, config.job))(config, folder)
     except BaseException as error:
         kept = what_is_kept(config, folder)

@@ -50,7 +50,7 @@ class ModelConfig:
 
 @dataclass
 class FilesConfig:
-    """Where one split lies. Paths are relative to data.root; leave out what you have no labels for."""
+    """Where one split lies. Paths are relative to data.root, URIs are not; leave out what you have no labels for."""
 
     index: str | None = option(None, "parquet index, below data.root; instead of the labels below")
     images: str | None = option(
@@ -86,7 +86,9 @@ class ShapesConfig:
 class DataConfig:
     """The images."""
 
-    root: str | None = option(None, "folder of your data, from the working directory; null: the shapes data set")
+    root: str | None = option(
+        None, "folder of your data, from the working directory, or a URI; null: the shapes data set"
+    )
     train: FilesConfig = option(FilesConfig, "the training split")
     val: FilesConfig = option(FilesConfig, "the validation split, for train and evaluate; class ids are train's")
     mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
@@ -343,6 +345,13 @@ class RuntimeConfig:
     threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice", minimum=1)
     log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
     checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)
+    loggers: list[str] = option(
+        lambda: ["tensorboard"],
+        "where metrics go beside metrics.jsonl: tensorboard, wandb, mlflow, several or none: []",
+    )
+    imports: list[str] = option(
+        list, "modules of yours to import first, such as one that registers a handler of URIs; see docs/PYTHON.md"
+    )
     latency_cache: str | None = option(
         None, "folder of measured latencies; null: fbnetv5/latency below $XDG_CACHE_HOME or ~/.cache"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -71,6 +72,14 @@ def find_function(key: str, path: str) -> Callable[..., Any]:
     if not inspect.isfunction(function):
         raise InputError(f"{key}={path} is a {type(function).__name__}, not a function")
     return function
+
+
+def import_module(key: str, name: str) -> None:
+    """Import a module that ``key`` in the config names, for what it registers. Raises InputError where that fails."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # whatever the module raises
+        raise InputError(f"{key}={name} cannot be imported: {' '.join(str(error).split())}") from error
 
 
 def present_name(path: str) -> str:

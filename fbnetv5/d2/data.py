@@ -27,6 +27,7 @@ from typing import Any
 import fbnetv5.d2
 import fbnetv5.d2.mapper  # adds our mapper to D2Go's registry
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
 from fbnetv5.data.index import Index, IndexSource
 
@@ -64,7 +65,7 @@ def register_index(
     Raises:
         InputError: the index or a folder is missing or wrong, or no image has the target.
     """
-    file = Path(index).expanduser().absolute()
+    file = local_path(index).absolute()
     source = IndexSource(Index.read(file), root or file.parent, images=images)
     targets = [target for target in TARGETS if target.name in source.classes]
     wanted = [target for target in TARGETS if target.name == only]

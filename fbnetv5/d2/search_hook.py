@@ -16,6 +16,7 @@ from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.log import RunLog
+from fbnetv5.engine.loggers.logger import open_loggers
 from fbnetv5.jobs.extend import require_same_network
 from fbnetv5.jobs.supernet import gather_outcomes, learn
 
@@ -58,6 +59,7 @@ class SearchHook(HookBase):
             batch_size=config.search.batch_size,
             every=config.runtime.log_every,
             start_step=self.trainer.start_iter,
+            loggers=open_loggers(config, self.folder, self.trainer.start_iter) if world.is_main else (),
         )
         if self._log_state is not None:
             self._log.load_state_dict(self._log_state)

@@ -112,7 +112,7 @@ class SearchRunner(Detectron2GoRunner):
         trained = super().do_train(cfg, model, resume)
         look = take_last_look(run)
         if run.world.is_main:
-            save_weights(folder / WEIGHTS, run.weights, run.model.normalisation)
+            save_weights(folder / WEIGHTS, run.weights, run.model.normalisation, run.model.origin)
             write_topologies(run, folder, look)
         comm.synchronize()
         return trained

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.labeling.teachers.weights import read_state
 
 # of no weight: constants of the config, and what old files lack
@@ -29,7 +30,7 @@ def load_weights(model: nn.Module, file: str, *, trust_pickle: bool = False) -> 
     Raises:
         InputError: the file cannot be read, is a pickle that is not trusted, or lacks weights.
     """
-    path = Path(file).expanduser()
+    path = local_path(file)
     state = _read_pickle(path, trust_pickle) if path.suffix == ".pkl" else read_state(path)
     own = model.state_dict()
     named: OrderedDict[str, Tensor] = OrderedDict(state)

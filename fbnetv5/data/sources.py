@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import is_uri, local_path
 from fbnetv5.base.types import Source
 from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.build import build_index
@@ -69,9 +71,10 @@ def _open_split(
     config: DataConfig, split: str, files: FilesConfig, classes: Mapping[str, tuple[str, ...]]
 ) -> IndexSource:
     """Open the files of a split; ``classes`` are those that another split has settled."""
-    root = Path(str(config.root)).expanduser().absolute()
+    root = local_path(str(config.root)).absolute()
     if not root.is_dir():
         raise InputError(f"data.root={config.root}: there is no such folder")
+    files = _with_local_copies(files)
     if files.index is not None:
         return _in_frames(config, Index.read(root / files.index), root, root / (files.images or "."))
     if files.images is None:
@@ -92,6 +95,12 @@ def _open_split(
         unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
     return _in_frames(config, index, root, root)
+
+
+def _with_local_copies(files: FilesConfig) -> FilesConfig:
+    """Return the files of a split with paths in the place of URIs; paths stay, below data.root or absolute."""
+    uris = {key: value for key, value in vars(files).items() if value is not None and is_uri(value)}
+    return replace(files, **{key: str(local_path(value).absolute()) for key, value in uris.items()})
 
 
 def _in_frames(config: DataConfig, index: Index, root: Path, images: Path) -> IndexSource:

@@ -1,4 +1,4 @@
-"""The log of a run: a progress line, metrics.jsonl, probabilities.csv, TensorBoard. Rank 0 alone writes."""
+"""The log of a run: a progress line, metrics.jsonl, probabilities.csv, and loggers. Rank 0 alone writes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import append_line, keep_lines, reported
+from fbnetv5.base.files import append_line, keep_lines
+from fbnetv5.engine.loggers.logger import Logger
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"
@@ -30,15 +30,24 @@ class RunLog:
         batch_size: images a step over all ranks, for the speed.
         every: steps between two records.
         start_step: steps done before; what an interrupted run recorded after them is cut off.
+        loggers: get the same numbers; none on ranks that do not write.
     """
 
     def __init__(
-        self, folder: Path | None, *, num_steps: int, batch_size: int, every: int, start_step: int = 0
+        self,
+        folder: Path | None,
+        *,
+        num_steps: int,
+        batch_size: int,
+        every: int,
+        start_step: int = 0,
+        loggers: Sequence[Logger] = (),
     ) -> None:
         self.folder = folder
         self.num_steps = num_steps
         self.batch_size = batch_size
         self.every = every
+        self.loggers = loggers
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
         self._begin = self._previous = (time.perf_counter(), start_step)
@@ -46,8 +55,6 @@ class RunLog:
         if folder is not None:
             keep_lines(folder / METRICS, lambda line: json.loads(line)["step"] <= start_step)
             keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step,") or _first(line) <= start_step)
-            with reported(folder / "tensorboard"):
-                self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
             self._bar, self._task = self._progress(start_step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,9 +88,8 @@ class RunLog:
         self._previous = (now, step)
         timings = {"seconds_per_step": seconds_per_step, "elapsed_seconds": now - self._begin[0]}
         append_line(self.folder / METRICS, json.dumps({"step": step, **means, **timings}))
-        with reported(self.folder / "tensorboard"):
-            for name, value in (means | timings).items():
-                self._writer.add_scalar(name, value, step)
+        for logger in self.loggers:
+            logger.log(step, means | timings)
         self._show(step, means, self.batch_size / seconds_per_step)
 
     def probabilities(self, step: int, rows: Mapping[str, Sequence[float]], columns: Sequence[str]) -> None:
@@ -102,28 +108,27 @@ class RunLog:
         if self.folder is None:
             return
         append_line(self.folder / METRICS, json.dumps({"step": step, **named}))
-        with reported(self.folder / "tensorboard"):
-            for name, value in named.items():
-                self._writer.add_scalar(name, value, step)
+        for logger in self.loggers:
+            logger.log(step, named)
 
     def say(self, message: str) -> None:
         """Print a line for the person who waits."""
         if self.folder is not None:
             self._console.print(message, markup=False, soft_wrap=True)
 
-    def close(self) -> None:
-        """Flush TensorBoard and end the progress line."""
+    def close(self, *, failed: bool = False) -> None:
+        """Close the loggers and end the progress line."""
         if self.folder is not None:
             self._bar.stop()
-            with reported(self.folder / "tensorboard"):
-                self._writer.close()
+        for logger in self.loggers:
+            logger.close(failed=failed)
 
     def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         with contextlib.suppress(InputError) if kind is not None else contextlib.nullcontext():
-            self.close()  # what ended the run is more important than what could not be flushed
+            self.close(failed=kind is not None)  # what ended the run is more important than what could not be flushed
 
     def _progress(self, start_step: int) -> tuple[Progress, Any]:
         """Start the progress line; where the output is no terminal it stays silent and records are printed."""

@@ -19,6 +19,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 from fbnetv5.engine.log import RunLog, format_metrics
+from fbnetv5.engine.loggers.logger import open_loggers
 from fbnetv5.engine.optim import rate_factor
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.engine.stopping import Stopping
@@ -159,6 +160,7 @@ def train(run: Trainable[Item], folder: Path) -> None:
         batch_size=run.duration.batch_size,
         every=config.runtime.log_every,
         start_step=start_step,
+        loggers=open_loggers(config, folder, start_step) if world.is_main else (),
     )
     log.say(f"{run.summary()}; {world.size} process(es) on {world.device.type}; writing to {folder}")
     if checkpoint:

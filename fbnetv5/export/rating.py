@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +15,8 @@ from fbnetv5.export.inputs import fitted
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.model.task_net import TaskNet
 
-
-class Predictor(Protocol):
-    """Whatever predicts one image: a trained model or an exported one."""
-
-    def predict(self, image: Any) -> Any:
-        """Return the prediction for an image uint8 [3, H, W], in its own pixels."""
+Predict = Callable[[Tensor], Any]
+"""Predicts an image uint8 [3, H, W], in its own pixels, as a head does: a trained model's or an exported one's."""
 
 
 @dataclass
@@ -52,13 +49,13 @@ class FixedSizeModel:
 
 
 @torch.no_grad()
-def rate(model: TaskNet, source: Source, predictor: Predictor) -> dict[str, float]:
-    """Return the metrics of a predictor on the images of ``source`` that are labelled; empty where there are none.
+def rate(model: TaskNet, source: Source, predict: Predict) -> dict[str, float]:
+    """Return the metrics of predictions on the images of ``source`` that are labelled; empty where there are none.
 
     Args:
         model: the trained model, which says what is predicted.
         source: the images.
-        predictor: it, or its exported form.
+        predict: its own prediction, or that of its exported form.
     """
     target = model.head.target
     rows = source.labelled(target.name)
@@ -67,7 +64,7 @@ def rate(model: TaskNet, source: Source, predictor: Predictor) -> dict[str, floa
     evaluator = build_evaluator(target, model.spec.classes)
     for row in rows:
         sample = source.load(row)
-        evaluator.update([predictor.predict(sample.image)], [sample.target], [sample.name])
+        evaluator.update([predict(sample.image)], [sample.target], [sample.name])
     return evaluator.compute(World(0, 1, torch.device("cpu")))
 
 

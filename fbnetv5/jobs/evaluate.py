@@ -13,6 +13,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, write_text
+from fbnetv5.base.paths import is_uri, local_path
 from fbnetv5.base.types import Source, Target, TargetKind
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.index import IndexSource
@@ -48,7 +49,7 @@ def run(config: RunConfig, folder: Path) -> None:
             raise InputError("evaluate.model is missing: the folder of a trained model")
         model = load(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)
         if config.evaluate.images is not None:
-            source: Source | None = build_folder_source(Path(config.evaluate.images).expanduser())
+            source: Source | None = build_folder_source(local_path(config.evaluate.images))
         else:
             source = build_val_source(config.data, {model.head.target.name: model.spec.classes})
         if source is None:
@@ -112,7 +113,7 @@ def ground_truth_file(config: RunConfig, target: Target) -> Path | None:
     file = data.val.keypoints if target.kind is TargetKind.KEYPOINTS else data.val.boxes
     if config.evaluate.images is not None or data.root is None or file is None:
         return None
-    return Path(data.root).expanduser().absolute() / file
+    return local_path(data.root).absolute() / (local_path(file) if is_uri(file) else file)
 
 
 def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
@@ -127,7 +128,8 @@ def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
         except InputError:  # counted where it was evaluated
             continue
         truth = sample.target if model.head.target.name in sample.target else None
-        panels.append(draw_prediction(sample.image, model.predict(sample.image), kind, model.spec.classes, truth))
+        prediction = model.predict_tensors(sample.image)
+        panels.append(draw_prediction(sample.image, prediction, kind, model.spec.classes, truth))
     if panels:
         columns = 4 if kind is TargetKind.SCALAR else 2
         with atomic_path(path) as temporary:

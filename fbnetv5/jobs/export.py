@@ -27,11 +27,12 @@ from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_support, convert
 from fbnetv5.export.inputs import check_padding, fitted, input_size
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
-from fbnetv5.export.rating import FixedSizeModel, Predictor, main_metric, rate
+from fbnetv5.export.rating import FixedSizeModel, Predict, main_metric, rate
 from fbnetv5.export.runtime import ExportedModel, load_exported
 from fbnetv5.export.sensitivity import rank_parts
 from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
 from fbnetv5.heads.head import PixelHead
+from fbnetv5.model.card import EXPORTS, write_card
 from fbnetv5.model.folder import load
 from fbnetv5.model.task_net import TaskNet
 
@@ -56,6 +57,9 @@ def run(config: RunConfig, folder: Path) -> None:
         for runtime in config.export.formats:
             for precision in config.export.precisions:
                 export_one(export, runtime, precision, folder)
+        trained = export.model.folder
+        if trained is not None and folder.resolve() == (trained / EXPORTS).resolve():
+            write_card(export.model, trained)  # which shows what was exported
 
 
 @dataclass
@@ -114,7 +118,8 @@ def build_export(config: RunConfig) -> Export:
         return Export(config, model, deployed, size, None, calibration)
     source = Subset(val_source, _spread(rows, options.num_evaluated))
     print(f"rating the trained model on {len(source)} images ...", flush=True)
-    metrics = {"trained": rate(model, source, model), "fitted": rate(model, source, FixedSizeModel(model, size))}
+    predictions = {"trained": model.predict_tensors, "fitted": FixedSizeModel(model, size).predict}
+    metrics = {name: rate(model, source, predict) for name, predict in predictions.items()}
     return Export(config, model, deployed, size, source, calibration, metrics)
 
 
@@ -181,7 +186,7 @@ def _write(
     exported = load_exported(file)
     if export.val_source is not None:
         sidecar.agreement = _agreement(export, export.val_source, exported)
-        sidecar.metrics = _metrics(export, export.val_source, exported)
+        sidecar.metrics = _metrics(export, export.val_source, exported.predict)
         write_sidecar(file, sidecar)
     return sidecar
 
@@ -196,10 +201,10 @@ def _agreement(export: Export, source: Source, exported: ExportedModel) -> dict[
     return agreement(head.target.kind, [*map(trained.predict, images)], [*map(exported.predict, images)])
 
 
-def _metrics(export: Export, source: Source, exported: Predictor) -> dict[str, Any]:
+def _metrics(export: Export, source: Source, predict: Predict) -> dict[str, Any]:
     """Rate the file beside the trained model: what the fixed size costs, and what the file costs beyond that."""
     name = main_metric(export.model)
-    found = rate(export.model, source, exported)
+    found = rate(export.model, source, predict)
     trained, at_size = export.metrics["trained"][name], export.metrics["fitted"][name]
     return {
         "num_images": len(source),

@@ -19,7 +19,8 @@ import yaml
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights
+from fbnetv5.base.paths import local_folder
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights
 from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import ModelConfig
 from fbnetv5.engine.batch_norm import bn_layers
@@ -27,6 +28,7 @@ from fbnetv5.tasks.multitask import MultitaskNet
 
 NETWORK = "network."
 HEADS = "heads."
+SUPERNET_FILES = (CONFIG, WEIGHTS)
 SUPERNET_JOBS = ("search", "pretrain")
 
 
@@ -43,13 +45,13 @@ def read_finished(extend: str, job: str, model: ModelConfig, tasks: Collection[s
         InputError: there is no finished search, it has another family, number of stages or a task of the same name, or
             this run is no search or would start from other weights as well.
     """
-    folder = Path(extend)
-    start = f"search.extend={folder}"
+    start = f"search.extend={extend}"
     if job != "search":
         raise InputError(f"{start} adds tasks to a search, and this is job={job}; remove it")
     for key in ("weights", "trunk_weights"):
         if getattr(model, key) is not None:
             raise InputError(f"model.{key} has no effect with {start}, whose supernet is kept; remove one of the two")
+    folder = local_folder(extend, SUPERNET_FILES)
     if not (folder / CONFIG).is_file():
         raise InputError(f"{start}: there is no {CONFIG}, so this is not the folder of a run")
     if not (folder / WEIGHTS).is_file():
@@ -81,9 +83,10 @@ def freeze_network(model: MultitaskNet, weights: Mapping[str, Tensor], folder: s
     Raises:
         InputError: they do not fit.
     """
+    file = local_folder(folder, SUPERNET_FILES) / WEIGHTS
     network = {name: tensor for name, tensor in weights.items() if name.startswith(NETWORK)}
-    load_by_name(model, network, optional=HEADS, origin=Path(folder) / WEIGHTS)
-    model.normalisation = read_normalisation(Path(folder) / WEIGHTS)
+    load_by_name(model, network, optional=HEADS, origin=file)
+    model.normalisation, model.origin = read_normalisation(file), read_origin(file)
     model.network.requires_grad_(False)
     for layer in bn_layers(model.network):
         layer.track_running_stats = False  # of a layer that has them, torch then leaves them as they are

@@ -12,6 +12,7 @@ from typing import Any
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.paths import local_path
 from fbnetv5.config.read import CONFIG, identity
 from fbnetv5.config.schema import LabelConfig, RunConfig
 from fbnetv5.config.targets import build_target
@@ -84,7 +85,7 @@ def _images_folder(options: LabelConfig, folder: Path) -> Path:
     """Return where the images are. Raises InputError where there is no such folder, or the output lies in it."""
     if options.images is None:
         raise InputError("label.images is missing: the folder of the images to label")
-    images = Path(options.images).expanduser().absolute()
+    images = local_path(options.images).absolute()
     if not images.is_dir():
         raise InputError(f"label.images={options.images}: there is no such folder")
     if folder.resolve().is_relative_to(images.resolve()):
@@ -114,7 +115,7 @@ def _open_plan(config: RunConfig, folder: Path, images: Path, teachers: Labeler,
     if world.is_main:
         clean(folder, WRITTEN)
     if world.is_main and not planned.exists():
-        labels = None if config.label.labels is None else Path(config.label.labels).expanduser()
+        labels = None if config.label.labels is None else local_path(config.label.labels)
         try:
             write_plan(planned, images, labels, shard_size=config.label.shard_size, identity=known, classes=classes)
         except BaseException:  # of Ctrl-C too: without a plan there is no run that the folder would hold

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.files import write_text
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Source
@@ -22,7 +23,6 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.log import clock
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.supernet import SupernetRun
-from fbnetv5.report.run_folder import read_json
 from fbnetv5.report.task_look import LAST_LOOK, read_looks
 from fbnetv5.search.last_look import Finding, LastLook, last_look
 

@@ -28,6 +28,7 @@ def run(config: RunConfig, folder: Path) -> None:
         supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world, folder)
         train(supernet, folder)
         if world.is_main:
-            save_weights(folder / WEIGHTS, supernet.model.state_dict(), supernet.model.normalisation)
+            model = supernet.model
+            save_weights(folder / WEIGHTS, model.state_dict(), model.normalisation, model.origin)
             print(f"pretrained supernet: {folder / WEIGHTS} (give it to a search as model.weights)")
             try_report(folder)

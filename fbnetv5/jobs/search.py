@@ -17,9 +17,11 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights, save_weights
 from fbnetv5.config.schema import ModelConfig, RunConfig
 from fbnetv5.config.targets import build_target, find_class
 from fbnetv5.data.augmentation import check_crop, crop_side
@@ -59,7 +61,7 @@ def run(config: RunConfig, folder: Path) -> None:
         train(supernet, folder)
         look = take_last_look(supernet)
         if world.is_main:
-            save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation)
+            save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
             write_topologies(supernet, folder, look)
             try_report(folder)
 
@@ -160,10 +162,11 @@ def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: b
     """
     found = start_from_trunk(model.network, config, is_main=is_main)
     if found is not None:
-        model.normalisation = found
+        model.normalisation, model.origin = found.normalisation, Origin.of(found.origin, found.license)
     if config.weights is not None:
-        path = Path(config.weights)
+        path = local_path(config.weights)
         model.normalisation = read_normalisation(path)
+        model.origin = read_origin(path) or Origin.of(config.weights)
         fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)
         heads = sorted({name.split(".")[1] for name in fresh})
         if heads and is_main:

@@ -30,6 +30,7 @@ from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.trainer import Trainable, check_duration, train
 from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on
 from fbnetv5.model.build import build_final_model
+from fbnetv5.model.card import write_card
 from fbnetv5.model.distill import Teacher, build_teacher
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.task_net import TaskNet
@@ -43,7 +44,7 @@ def run(config: RunConfig, folder: Path) -> None:
 
     Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/ and checkpoints/; then model.safetensors and
     config.json, which ``fbnetv5.load(folder)`` reads, and, with a validation split, metrics.json and predictions/;
-    report.html shows all of it.
+    report.html shows all of it, README.md is the model's card.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
@@ -57,6 +58,7 @@ def run(config: RunConfig, folder: Path) -> None:
         if training.val_source is not None:
             evaluate_and_report(config, training.averaged, training.val_source, folder, world)
         if world.is_main:
+            write_card(training.averaged, folder)
             try_report(folder)
 
 

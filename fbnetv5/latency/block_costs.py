@@ -11,8 +11,9 @@ from fbnetv5.archs.cost import block_macs, block_params
 from fbnetv5.archs.families import Family
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import cache_folder
 from fbnetv5.config.schema import LatencyConfig, RuntimeConfig, SearchConfig
-from fbnetv5.latency.cache import cache_folder, load_or_measure
+from fbnetv5.latency.cache import FOLDER, load_or_measure
 from fbnetv5.latency.measure import current_conditions
 from fbnetv5.latency.table import NUM_VALUES, Conditions, LatencyTable
 
@@ -80,7 +81,7 @@ def _latency_table(
         return LatencyTable.from_list(conditions, _from_main(world, [0.0] * NUM_VALUES))
     table = None if earlier is None else _own_table(earlier, conditions)
     if table is None:
-        cache = Path(runtime.latency_cache).expanduser() if runtime.latency_cache else cache_folder()
+        cache = Path(runtime.latency_cache).expanduser() if runtime.latency_cache else cache_folder(FOLDER)
         table = load_or_measure(family, conditions, world.device, cache)
     return LatencyTable.from_list(table.conditions, _from_main(world, table.to_list()))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -20,11 +19,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.latency.measure import Clock, measure_latency
 from fbnetv5.latency.table import Conditions, LatencyTable
 
-
-def cache_folder() -> Path:
-    """Return ``$XDG_CACHE_HOME/fbnetv5/latency``, by default below ``~/.cache``."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "fbnetv5" / "latency"
+FOLDER = "latency"  # below the program's cache
 
 
 def cache_file(conditions: Conditions, folder: Path) -> Path:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source, Target, TargetKind
-from fbnetv5.base.weights import read_normalisation
+from fbnetv5.base.weights import read_normalisation, read_origin
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.config.schema import DataConfig, ModelConfig
 from fbnetv5.config.targets import find_class
@@ -59,10 +60,14 @@ def build_final_model(
         model = build_model(spec, topology_name=config.topology or "")
     normalisation = None
     if isinstance(model.network, MultiPathNet):
-        normalisation = start_from_trunk(model.network, config, is_main=is_main)
+        found = start_from_trunk(model.network, config, is_main=is_main)
+        if found is not None:
+            normalisation, model.origin = found.normalisation, Origin.of(found.origin, found.license)
     if config.weights is not None:
-        normalisation = read_normalisation(Path(config.weights))
-        fresh = load_initial(model, Path(config.weights))
+        weights = local_path(config.weights)
+        normalisation = read_normalisation(weights)
+        model.origin = read_origin(weights) or Origin.of(config.weights)
+        fresh = load_initial(model, weights)
         if fresh and is_main:
             print(f"{config.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
             sys.stdout.flush()
@@ -96,8 +101,8 @@ def find_topology(model: ModelConfig) -> Topology:
         )
     if name in NAMED_BLOCKS:
         return named_topology(name, model.num_stages)
-    own = CONFIGS.parent / name
-    return Topology.load(own if own.is_file() and not Path(name).is_file() else name)
+    own, file = CONFIGS.parent / name, local_path(name)
+    return Topology.load(own if own.is_file() and not file.is_file() else file)
 
 
 def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:

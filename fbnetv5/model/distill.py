@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.paths import is_uri, local_path
 from fbnetv5.base.types import LABEL, TargetDict
 from fbnetv5.base.weights import UNREADABLE, load_by_name
 from fbnetv5.config.schema import TeacherConfig
@@ -89,7 +90,7 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str], given: Normalis
     """
     if config.model is None:
         return None
-    if Path(config.model).is_dir() or Path(config.model).name == CONFIG:
+    if is_uri(config.model) or Path(config.model).expanduser().is_dir() or Path(config.model).name == CONFIG:
         return _own_teacher(config, config.model, tuple(classes), given)
     classifier = _timm_model(config, config.model, len(classes))
     data: dict[str, Any] = resolve_model_data_config(classifier)
@@ -126,7 +127,7 @@ def _timm_model(config: TeacherConfig, name: str, num_classes: int) -> nn.Module
     if config.weights is None:
         return _pretrained(name, num_classes)
     model: nn.Module = timm.create_model(name, num_classes=num_classes)
-    path = Path(config.weights)
+    path = local_path(config.weights)
     try:
         weights = load_state_dict(str(path), weights_only=True)
     except FileNotFoundError as error:

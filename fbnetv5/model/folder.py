@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.paths import is_uri, local_folder, local_path
 from fbnetv5.base.version import __version__
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, load_by_name, read_origin, read_weights, save_weights
 from fbnetv5.config.targets import find_class, present_name
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 CONFIG = "config.json"
+MODEL_FILES = (CONFIG, WEIGHTS)
 FORMAT = 1  # of config.json; raised when older versions cannot read it any more
 PACKAGE = "fbnetv5"
 _SEARCHED = {"family": str, "topology": dict}
@@ -53,7 +55,8 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, T
         "input": spec.input.to_dict(),
     }
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"  # before anything is written: it may fail
-    save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation)
+    origin = getattr(model, "origin", None)
+    save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation, origin)
     write_text(Path(folder) / CONFIG, text)
 
 
@@ -72,7 +75,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
     """Rebuild a trained model, in evaluation mode.
 
     Args:
-        path: its folder, or the config.json in it.
+        path: its folder, or the config.json in it; also a URI, such as ``hf://owner/name`` (``fbnetv5.base.paths``).
         device: where to put it.
         trust_code: build a head or network whose class is neither of this package nor of the projects beside it.
             Importing it runs its module's code.
@@ -80,7 +83,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
     Raises:
         InputError: a file is missing or damaged, the two do not fit each other, or a class is somebody else's.
     """
-    config = Path(path) / CONFIG if Path(path).is_dir() else Path(path)
+    config = _config_of(path)
     try:
         spec = _parse(_read(config))
         if not trust_code:
@@ -94,7 +97,17 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
         raise InputError(f"{config}: cannot build this model: {' '.join(str(error).split())}") from error
     weights = config.parent / WEIGHTS
     load_by_name(model, read_weights(weights), optional=None, origin=weights)
+    model.origin, model.folder = read_origin(weights), config.parent
     return model.to(device).eval()
+
+
+def _config_of(path: str | os.PathLike[str]) -> Path:
+    """Return the config.json of a model, whose weights lie beside it."""
+    place = os.fspath(path)
+    if is_uri(place):
+        return local_folder(place.removesuffix(f"/{CONFIG}"), MODEL_FILES) / CONFIG
+    found = local_path(place)
+    return found / CONFIG if found.is_dir() else found
 
 
 def _read(path: Path) -> dict[str, Any]:

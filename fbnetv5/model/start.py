@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from fbnetv5.archs.block_start import start_blocks
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.archs.trunk_weights import load_trunk_weights
+from fbnetv5.archs.trunk_weights import TrunkWeights, load_trunk_weights
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.config.schema import ModelConfig
 
 
-def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: bool) -> Normalisation | None:
+def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: bool) -> TrunkWeights | None:
     """Load what ``model.trunk_weights`` names, and start the blocks from it as ``model.block_start`` says.
 
     Args:
@@ -19,7 +18,7 @@ def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: boo
         is_main: whether to say where the weights come from.
 
     Returns:
-        what images are normalised with for these weights; None where there are none.
+        the weights, with what images are normalised with for them; None where there are none.
 
     Raises:
         InputError: the weights cannot be had or read, or do not fit.
@@ -34,7 +33,7 @@ def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: boo
     if is_main:
         blocks = f", blocks {_STARTS[config.block_start]}" if len(network.blocks) else ""
         print(f"the trunk starts from {found.origin}{blocks}", flush=True)
-    return found.normalisation
+    return found
 
 
 _STARTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import Size, TargetDict, TargetKind
 from fbnetv5.base.weights import load_by_name, read_weights
 from fbnetv5.config.targets import build_target, find_class
@@ -27,6 +28,10 @@ from fbnetv5.data.images import orientation_of, read_stored, to_rgb
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.orientation import STORED, to_stored, turn_pixels
 from fbnetv5.heads.head import CountedHead, Head
+from fbnetv5.model.predictions import Prediction, as_prediction
+
+ImageLike = str | Path | Image.Image | Tensor
+Frame = Literal["upright", "stored"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,10 @@ class TaskNet(nn.Module):
         network: computes the paths that the head reads.
         head: of the task.
         spec: what the model was built from.
+
+    Attributes:
+        origin: where the first weights come from; None where they are random.
+        folder: that the model was read from; None where it was not.
     """
 
     network: Network
@@ -84,6 +93,8 @@ class TaskNet(nn.Module):
         self.network = network
         self.head = head
         self.spec = spec
+        self.origin: Origin | None = None
+        self.folder: Path | None = None
 
     def forward(
         self,
@@ -109,11 +120,32 @@ class TaskNet(nn.Module):
             features = {path: feature.to(images.dtype) for path, feature in features.items()}
             return self.head(features, image_size, targets, true_sizes, output_sizes)
 
-    @torch.no_grad()
+    @overload
+    def predict(self, image: ImageLike, *, frame: Frame = "upright") -> Prediction: ...
+
+    @overload
+    def predict(self, image: list[Any] | tuple[Any, ...], *, frame: Frame = "upright") -> list[Prediction]: ...
+
     def predict(
-        self, image: str | Path | Image.Image | Tensor, *, frame: Literal["upright", "stored"] = "upright"
-    ) -> Any:
-        """Return the prediction for one image, in its own pixels; the model's mode is restored.
+        self, image: ImageLike | list[Any] | tuple[Any, ...], *, frame: Frame = "upright"
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction for an image, or a list of them for several, of a type that fits the task.
+
+        Args:
+            image: a file, a PIL image, or RGB as uint8 [3, H, W]; or a list or tuple of such, of any sizes.
+            frame: as for :meth:`predict_tensors`.
+
+        Raises:
+            InputError, ValueError: as :meth:`predict_tensors`.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self.predict(one, frame=frame) for one in image]
+        tensors = self.predict_tensors(image, frame=frame)
+        return as_prediction(tensors, self.head.target.kind, self.spec.classes)
+
+    @torch.no_grad()
+    def predict_tensors(self, image: ImageLike, *, frame: Frame = "upright") -> Any:
+        """Return what the head predicts for one image, in its own pixels; the model's mode is restored.
 
         Args:
             image: a file, a PIL image, or RGB as uint8 [3, H, W].
@@ -141,6 +173,14 @@ class TaskNet(nn.Module):
         if frame == STORED:
             return to_stored(prediction, self.head.target.kind, (pixels.shape[2], pixels.shape[1]), orientation)
         return prediction
+
+    def save_to_hub(
+        self, name: str, *, license: str | None = None, private: bool = False, exports: bool = False
+    ) -> str:
+        """Upload the model to Hugging Face's hub, as :func:`fbnetv5.model.hub.save_to_hub` says."""
+        from fbnetv5.model.hub import save_to_hub  # here, as it writes folders of models of this class
+
+        return save_to_hub(self, name, license=license, private=private, exports=exports)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -278,12 +318,12 @@ def _paths(paths: Sequence[int]) -> str:
     return f"path{'s' if len(paths) > 1 else ''} {', '.join(map(str, paths))}"
 
 
-def as_pixels(image: str | Path | Image.Image | Tensor) -> Tensor:
+def as_pixels(image: ImageLike) -> Tensor:
     """Return an image as uint8 [3, H, W], upright; as :func:`upright_pixels`, without its orientation."""
     return upright_pixels(image)[0]
 
 
-def upright_pixels(image: str | Path | Image.Image | Tensor) -> tuple[Tensor, int]:
+def upright_pixels(image: ImageLike) -> tuple[Tensor, int]:
     """Return an image as uint8 [3, H, W], as a person sees it, and the EXIF orientation that it is stored in.
 
     Args:

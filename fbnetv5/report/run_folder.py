@@ -144,11 +144,6 @@ def read_folder(folder: str | Path) -> RunFolder:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the mapping that a JSON file holds; an empty one where there is none, or none that can be read."""
-    return _read(path, json.loads, [])
-
-
 def logged_time(run: Path) -> tuple[int, float]:
     """Return the steps of a run and their seconds, those before an interruption included, from metrics.jsonl."""
     step, seconds = 0, 0.0

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.normalisation import IMAGENET
+from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import Features, Size, Source, TargetDict
 from fbnetv5.tasks.task import ScoredHead, Task
 
@@ -24,6 +25,7 @@ class MultitaskNet(nn.Module):
 
     Attributes:
         normalisation: of the images that the weights expect.
+        origin: where the first weights come from; None where they are random.
     """
 
     def __init__(self, network: MultiPathNet, tasks: Mapping[str, Task], heads: Mapping[str, nn.Module]) -> None:
@@ -32,6 +34,7 @@ class MultitaskNet(nn.Module):
         self.tasks = dict(tasks)
         self.heads = nn.ModuleDict(heads)
         self.normalisation = IMAGENET
+        self.origin: Origin | None = None
 
     @property
     def head_paths(self) -> tuple[int, ...]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import Batch
-from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights, save_weights
 from fbnetv5.config.read import CONFIG, read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
@@ -20,6 +23,7 @@ from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import train
 from fbnetv5.jobs.evaluate import evaluate_and_report
 from fbnetv5.jobs.train import Training, build_training
+from fbnetv5.model.card import write_card
 from fbnetv5.model.folder import save_model
 from fbnetv5.projects.fna.methods import SearchResult, read_result
 from fbnetv5.projects.fna.network import network_entry
@@ -54,6 +58,7 @@ def run(config: RunConfig, folder: Path) -> None:
         if training.val_source is not None:
             evaluate_and_report(config, training.averaged, training.val_source, folder, world)
         if world.is_main:
+            write_card(training.averaged, folder)
             try_report(folder)
 
 
@@ -65,10 +70,10 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     """
     options = read_project(config.project, AdaptOptions)
     check_choice("project.start", options.start, ADAPT_STARTS)
-    result = read_result(Path(options.search))
-    weights, normalisation = first_weights(options, result)
+    result = read_result(local_path(options.search))
+    weights, normalisation, origin = first_weights(options, result)
     if weights is not None and world.is_main and not ((folder / CONFIG).exists() and (folder / START).exists()):
-        save_weights(folder / START, weights, normalisation)
+        save_weights(folder / START, weights, normalisation, origin)
     world.barrier()
     entry = network_entry(result.architecture, result.info["output_stride"])
     network = entry | {key: value for key, value in config.model.network.items() if key != "architecture"}
@@ -79,8 +84,16 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     return replace(training, config=config)  # a resumed run must share what was asked for
 
 
-def first_weights(options: AdaptOptions, result: SearchResult) -> tuple[dict[str, Tensor] | None, Normalisation]:
-    """Return the parameters to start from, by the names of a final model, and what images are normalised with.
+class FirstWeights(NamedTuple):
+    """Parameters by the names of a final model, what images are normalised with, and where they come from."""
+
+    weights: dict[str, Tensor] | None
+    normalisation: Normalisation
+    origin: Origin | None
+
+
+def first_weights(options: AdaptOptions, result: SearchResult) -> FirstWeights:
+    """Return what a training starts from.
 
     There are none where they are random. From the super network they include the head's.
 
@@ -88,17 +101,19 @@ def first_weights(options: AdaptOptions, result: SearchResult) -> tuple[dict[str
         InputError: the search has no super network, or seed and architecture do not fit.
     """
     if options.start == "random":
-        return None, IMAGENET
+        return FirstWeights(None, IMAGENET, None)
     if options.start == "super":
-        file = Path(options.search) / WEIGHTS
-        return _from_super_network(file, result), read_normalisation(file)
+        file = local_path(options.search) / WEIGHTS
+        weights = _from_super_network(file, result)
+        return FirstWeights(weights, read_normalisation(file), read_origin(file) or Origin.of(str(file)))
     found = result.info.get("searched_with", {})
     name = options.seed or found.get("seed_network")
     if name is None:
         raise InputError(f"project.seed is missing, and {options.search} does not say which seed it had")
     seed = load_seed(name, options.seed_weights or (None if options.seed else found.get("seed_weights")))
-    weights = remap_network(seed.weights, seed.architecture, result.architecture, strategy(options.remap))
-    return {f"network.{key}": tensor for key, tensor in weights.items()}, seed.normalisation
+    remapped = remap_network(seed.weights, seed.architecture, result.architecture, strategy(options.remap))
+    weights = {f"network.{key}": tensor for key, tensor in remapped.items()}
+    return FirstWeights(weights, seed.normalisation, seed.first)
 
 
 def calibrate(training: Training, num_steps: int) -> None:

@@ -13,7 +13,9 @@ from fbnetv5.archs.timm_networks import PREFIX
 from fbnetv5.archs.trunk_weights import PRETRAINED, TrunkWeights, find_weights, pretrained_weights, read_checkpoint
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
-from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_weights
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.paths import local_path
+from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights
 from fbnetv5.model.folder import CONFIG
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.blocks import block_convs
@@ -37,12 +39,14 @@ class Seed:
         weights: parameters and BN statistics by name.
         origin: where they come from, for messages.
         normalisation: of the images that they expect.
+        first: where they started from, for what is trained from them.
     """
 
     architecture: Architecture
     weights: dict[str, Tensor]
     origin: str
     normalisation: Normalisation = IMAGENET
+    first: Origin | None = None
 
 
 def load_seed(name: str, weights: str | None = None) -> Seed:
@@ -67,7 +71,7 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
     if len(Path(name).parts) > 1 and not name.startswith(PREFIX) and Path(name).suffix not in (".yaml", ".yml"):
         raise InputError(f"the seed {name}: there is no such folder; train it first, or give the name of a seed")
     architecture = get_architecture(name)
-    given, normalisation, origin = _find_weights(name, architecture, weights)
+    given, normalisation, origin, license = _find_weights(name, architecture, weights)
     shapes = network_shapes(architecture)
     unknown = [entry for entry in given if entry not in shapes and entry.partition(".")[0] not in _CLASSIFIERS]
     selected = select_weights(given, shapes, origin)
@@ -75,7 +79,7 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
         listed = ", ".join(f"{entry} {list(given[entry].shape)}" for entry in unknown[:_MAX_LISTED])
         more = f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else ""
         raise InputError(f"{origin} holds what the architecture {name} does not have: {listed}{more}")
-    return Seed(architecture, selected, origin, normalisation)
+    return Seed(architecture, selected, origin, normalisation, Origin.of(origin, license))
 
 
 def _find_weights(name: str, architecture: Architecture, file: str | None) -> TrunkWeights:
@@ -83,7 +87,7 @@ def _find_weights(name: str, architecture: Architecture, file: str | None) -> Tr
     if is_timm_mobile(name):
         return find_weights(timm_network(name), PRETRAINED if file is None else file)
     if file is not None:
-        return TrunkWeights(_with_timms_names(read_checkpoint(Path(file)), architecture, file), IMAGENET, file)
+        return TrunkWeights(_with_timms_names(read_checkpoint(local_path(file)), architecture, file), IMAGENET, file)
     if name in RESIDUAL_SEEDS:
         return TrunkWeights(pretrained_weights(name), IMAGENET, f"timm's pretrained {name}")
     raise InputError(
@@ -125,7 +129,8 @@ def _from_folder(folder: Path) -> Seed:
     shapes = {f"network.{name}": shape for name, shape in network_shapes(architecture).items()}
     selected = select_weights(read_weights(folder / WEIGHTS), shapes, folder / WEIGHTS)
     own = {name: selected[f"network.{name}"] for name in network_shapes(architecture)}
-    return Seed(architecture, own, str(folder), read_normalisation(folder / WEIGHTS))
+    first = read_origin(folder / WEIGHTS) or Origin.of(str(folder))
+    return Seed(architecture, own, str(folder), read_normalisation(folder / WEIGHTS), first)
 
 
 def _folder_architecture(path: Path) -> Architecture:

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.jobs.evaluate import METRICS
 from fbnetv5.projects.fna.methods import read_result
 from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Table13Config, adapt_name, search_name
-from fbnetv5.report.run_folder import logged_time, read_json
+from fbnetv5.report.run_folder import logged_time
 from fbnetv5.runs.job import Outcomes, errors, finished
 from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
 

@@ -19,6 +19,7 @@ from torchvision.transforms.v2.functional import resize
 
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import Features, Size, Source, TargetDict
 from fbnetv5.config.option import option
 from fbnetv5.config.read import read_project
@@ -65,7 +66,7 @@ def run(config: RunConfig, folder: Path) -> None:
         model = load(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)
         model = MultiScaleNet(model, options.short_sides, options.long_side)
         if config.evaluate.images is not None:
-            source: Source = build_folder_source(Path(config.evaluate.images).expanduser())
+            source: Source = build_folder_source(local_path(config.evaluate.images))
         elif (found := build_val_source(config.data, {model.head.target.name: model.spec.classes})) is not None:
             source = found
         else:

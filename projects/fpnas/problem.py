@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from fbnetv5.archs.cost import measured_macs
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.paths import local_path
 from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
@@ -106,12 +106,12 @@ def read_macro(name: str, multiplier: float) -> Macro:
     """
     if multiplier <= 0:
         raise InputError(f"project.multiplier={multiplier} is not above 0")
-    if name not in MACROS and not Path(name).expanduser().is_file():
+    if name not in MACROS and not local_path(name).is_file():
         raise InputError(
             f"project.macro={name} is none of {', '.join(MACROS)}, nor the file of an architecture"
             f"{nearest(name, MACROS)}"
         )
-    macro = MACROS[name] if name in MACROS else Architecture.load(Path(name).expanduser()).macro
+    macro = MACROS[name] if name in MACROS else Architecture.load(local_path(name)).macro
     return macro if multiplier == 1 else macro.scaled(multiplier)
 
 

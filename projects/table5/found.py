@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.table5.sample import Sampled, Window, sampled_of, topologies_in
-from fbnetv5.report.run_folder import read_json
 from fbnetv5.report.task_look import LAST_LOOK
 from fbnetv5.search.last_look import clip_worst
 from fbnetv5.search.regression import Worth, fit_worth

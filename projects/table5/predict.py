@@ -9,6 +9,7 @@ from typing import Any
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import start_world
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
@@ -17,7 +18,6 @@ from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.search import build_run
-from fbnetv5.report.run_folder import read_json
 from fbnetv5.tasks.multitask import MultitaskNet
 
 

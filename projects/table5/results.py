@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import TopologySpace
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
@@ -20,7 +21,7 @@ from fbnetv5.projects.table5.found import worth_of
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.reliability import reliability
 from fbnetv5.projects.table5.truth_table import Row, complete
-from fbnetv5.report.run_folder import logged_time, read_json
+from fbnetv5.report.run_folder import logged_time
 from fbnetv5.runs.job import Outcomes, errors, finished
 from fbnetv5.runs.study import find_config
 from fbnetv5.search.algorithms import Draw

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
@@ -24,7 +25,6 @@ from fbnetv5.data.kept import KeptSource
 from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.jobs.train import build_training
-from fbnetv5.report.run_folder import read_json
 
 
 @dataclass(frozen=True)

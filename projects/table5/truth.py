@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.projects.table5.score import Scored
 from fbnetv5.projects.table5.truth_options import TruthConfig, load_truth
 from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
 from fbnetv5.projects.table5.truth_table import Row, read_rows, report, write_rows
-from fbnetv5.report.run_folder import read_json
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Call, Outcomes, errors, finished
 from fbnetv5.runs.machine import num_cores

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.weights import load_by_name, read_weights, save_weights
+from fbnetv5.base.normalisation import IMAGENET
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.weights import load_by_name, read_normalisation, read_origin, read_weights, save_weights
+
+
+def test_where_weights_come_from_stands_in_their_file(tmp_path):
+    file, origin = tmp_path / "w.safetensors", Origin("timm's pretrained x", "apache-2.0")
+    save_weights(file, {"a": torch.zeros(1)}, IMAGENET, origin)
+    assert (read_origin(file), read_normalisation(file)) == (origin, IMAGENET)
+    save_weights(file, {"a": torch.zeros(1)}, origin=Origin.of("/home/ada/runs/my_search/model.safetensors"))
+    assert read_origin(file) == Origin("my_search/model.safetensors", None)
+    assert Origin.of("https://host/w.pth").weights == "https://host/w.pth"
+    assert Origin.of("timm's pretrained x", "mit") == Origin("timm's pretrained x", "mit")
+    save_weights(file, {"a": torch.zeros(1)})
+    assert read_origin(file) is None
+    save_weights(file, {"a": torch.zeros(1)}, IMAGENET)
+    assert read_origin(file) is None
+    save_file({"a": torch.zeros(1)}, file, {"normalisation": '{"origin": {}}'})
+    with pytest.raises(InputError, match="cannot read where its weights come from"):
+        read_origin(file)
 
 
 def test_weights_load_by_name_and_say_what_differs(tmp_path):

@@ -77,6 +77,10 @@ def test_models_are_evaluated_exported_and_predict(launched, tmp_path):
     config = load_config(file, overrides)
     assert (config.job, config.evaluate.model, config.evaluate.images) == ("evaluate", "runs/it's", "my photos")
     assert config.output == "runs/it's/predict/my photos"
+    file, overrides, _ = launched("predict", "hf://owner/pets", "https://host/a.jpg")
+    config = load_config(file, overrides)
+    assert (config.evaluate.model, config.evaluate.images) == ("hf://owner/pets", "https://host/a.jpg")
+    assert config.output == "runs/pets/predict/a.jpg"
 
 
 def test_mistakes_are_told_in_one_line(capsys, tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ def test_predictors_agree_up_to_the_resizing(folder, tmp_path):
         # torchvision and Pillow weigh the same pixels, and round differently
         difference = (resized - torch.from_numpy(theirs.copy()).permute(2, 0, 1)).abs()
         assert difference.max() < 1.01
-        found = ours.predict(Image.fromarray(rows))
+        found = ours.predict_tensors(Image.fromarray(rows))
         expected = predictor(rows[:, :, ::-1])["instances"]
         if difference.max() < 0.01:  # nothing was resized
             torch.testing.assert_close(found["boxes"], expected.pred_boxes.tensor, atol=1e-3, rtol=0)

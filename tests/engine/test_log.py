@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.log import RunLog, clock
+from fbnetv5.engine.loggers.logger import open_loggers
 
 
 def run_log(folder: Path, start_step: int = 0) -> RunLog:
-    return RunLog(folder, num_steps=6, batch_size=8, every=3, start_step=start_step)
+    loggers = open_loggers(RunConfig(name="walk"), folder, start_step)
+    return RunLog(folder, num_steps=6, batch_size=8, every=3, start_step=start_step, loggers=loggers)
 
 
 def test_the_log_writes_means_and_goes_on_where_it_stopped(tmp_path):

@@ -130,7 +130,7 @@ def take_until(given: Sequence[str], pattern: str, count: int) -> None:
 
 
 # these hold times or the name of the folder, and a process that dies leaves hidden files
-UNLIKE = re.compile(r"tensorboard/|(^|/)\.|(report\.html|config\.yaml|\.log)$")
+UNLIKE = re.compile(r"tensorboard/|(^|/)\.|(report\.html|README\.md|config\.yaml|\.log)$")
 
 
 def outcome(folder: Path) -> dict[str, Any]:

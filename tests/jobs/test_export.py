@@ -73,6 +73,7 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
     main([str(run), "--format", "torchscript", "export.num_evaluated=4", "export.size=[96,64]"])
     file = run / "export" / "model_fp32.pt"
     found = json.loads(Path(f"{file}.json").read_text())
+    assert "| model_fp32.pt | torchscript | fp32 |" in (run / "README.md").read_text()
     assert found["agreement"]["max_box_difference"] < 0.1
     assert found["agreement"]["unmatched_boxes"] == 0
     assert [output["name"] for output in found["outputs"]] == ["boxes", "box_labels", "scores", "count"]

@@ -30,7 +30,7 @@ def test_a_training_of_two_steps(tmp_path):
     assert "PCKh@0.5" in (folder / "report.html").read_text()
     model = fbnetv5.load(folder)
     assert model.classes == tuple(NAMES)
-    found = model.predict(data / "images" / "0.png")
+    found = model.predict_tensors(data / "images" / "0.png")
     assert found.shape == (3, 3)
     assert (found[:, 0] <= 80).all()
     assert (found[:, 1] <= 64).all()

@@ -14,7 +14,8 @@ from fbnetv5.archs.trunk_weights import PACKAGES, Package
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
-from fbnetv5.base.weights import read_normalisation, read_weights
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.weights import read_normalisation, read_origin, read_weights
 from fbnetv5.config.read import load_config
 from fbnetv5.jobs import search, train
 from tests.archs.timm_models import random_model
@@ -62,11 +63,13 @@ def test_the_weights_normalisation_reaches_every_run_and_model(tmp_path, capsys)
     train.run(config, tmp_path / "model")
     model = fbnetv5.load(tmp_path / "model")
     assert read_normalisation(tmp_path / "model" / "model.safetensors") == GREY
+    assert read_origin(found / "model.safetensors") == model.origin == Origin("the package grey-weights")
+    assert "| first weights | the package grey-weights |" in (tmp_path / "model" / "README.md").read_text()
     assert json.loads((tmp_path / "model" / "config.json").read_text())["input"]["mean"] == list(GREY.mean)
     image = Image.new("RGB", (64, 64), tuple(GREY.colour))
     seen = model.spec.input.prepare(torch.tensor(GREY.colour, dtype=torch.uint8)[:, None, None].repeat(1, 64, 64))
     assert seen.abs().max() < 0.01
-    assert model.predict(image) is not None
+    assert model.predict_tensors(image) is not None
 
 
 @pytest.mark.usefixtures("package")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fbnetv5.latency.cache import cache_file, cache_folder, load_or_measure
+from fbnetv5.base.paths import cache_folder
+from fbnetv5.latency.cache import FOLDER, cache_file, load_or_measure
 from fbnetv5.latency.table import LatencyTable
 from tests.latency.tables import CPU, NANO, conditions, random_table
 from tests.latency.test_measure import Ticking
@@ -57,7 +58,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, capsys):
 
 def test_the_cache_is_the_users(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/fbnetv5/latency")
+    assert cache_folder(FOLDER) == Path("/somewhere/fbnetv5/latency")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
-    assert cache_folder() == Path("/home/ada/.cache/fbnetv5/latency")
+    assert cache_folder(FOLDER) == Path("/home/ada/.cache/fbnetv5/latency")

@@ -38,7 +38,7 @@ def test_a_model_survives_the_disk(tmp_path, task, name):
     assert loaded.spec == spec_of(task)
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(t, loaded.state_dict()[n]) for n, t in model.state_dict().items())
-    assert str(loaded.predict(picture())) == str(model.predict(picture()))
+    assert str(loaded.predict_tensors(picture())) == str(model.predict_tensors(picture()))
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 

@@ -129,7 +129,7 @@ def test_the_three_forms_of_an_image_are_the_same(tmp_path, kind):
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "image.png")
     forms = {"tensor": image, "file": tmp_path / "image.png", "pil": Image.open(tmp_path / "image.png")}
     model = build("cls")
-    prediction = model.predict(forms[kind])
+    prediction = model.predict_tensors(forms[kind])
     assert model.training
     assert not prediction.requires_grad
     expected = model.eval()(model.spec.input.prepare(image)[None])[0]
@@ -140,7 +140,9 @@ def test_16_bit_grey_is_scaled_from_a_file_and_from_pil(tmp_path):
     grey = Image.fromarray(torch.linspace(0, 65535, 64 * 64).reshape(64, 64).to(torch.uint16).numpy())
     grey.save(tmp_path / "grey.png")
     model = build("cls").eval()
-    torch.testing.assert_close(model.predict(grey), model.predict(tmp_path / "grey.png"), rtol=0, atol=0)
+    torch.testing.assert_close(
+        model.predict_tensors(grey), model.predict_tensors(tmp_path / "grey.png"), rtol=0, atol=0
+    )
 
 
 def test_the_batch_does_not_matter():
@@ -161,15 +163,15 @@ def test_the_batch_does_not_matter():
     alone = World(rank=0, size=1, device=torch.device("cpu"))
     evaluate(model, [collate(items, multiple=32)], alone, num_images=2, evaluator=Recorder())
     for i, image in enumerate(pictures):
-        torch.testing.assert_close(found[str(i)]["boxes"], model.predict(image)["boxes"])
+        torch.testing.assert_close(found[str(i)]["boxes"], model.predict_tensors(image)["boxes"])
 
 
 def test_predictions_are_in_the_images_own_pixels():
     """100x140 becomes 64x90, padded to 64x96, and comes back as 100x140."""
-    mask = build("seg").predict(picture())
+    mask = build("seg").predict_tensors(picture())
     assert (mask.dtype, mask.shape) == (torch.uint8, (100, 140))
     head = {**HEADS["det"], "score_threshold": 0.0}
-    boxes = build("det", head=head).predict(picture())["boxes"]
+    boxes = build("det", head=head).predict_tensors(picture())["boxes"]
     assert len(boxes) > 0
     assert boxes.min() >= 0
     assert 96 < boxes[:, 2].max() <= 140
@@ -179,9 +181,9 @@ def test_predictions_are_in_the_images_own_pixels():
 def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"a\.png: cannot read this image"):
-        build("cls").predict(tmp_path / "a.png")
+        build("cls").predict_tensors(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"expected an image of uint8 \[3, H, W\]"):
-        build("cls").predict(torch.zeros(3, 8, 8))
+        build("cls").predict_tensors(torch.zeros(3, 8, 8))
 
 
 class Layers(nn.Module):

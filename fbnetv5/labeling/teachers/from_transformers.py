@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import Size
 from fbnetv5.heads.lite_maskformer.semantic import semantic_map
 from fbnetv5.heads.pixel_classes import likeliest_of_logits
@@ -240,7 +241,7 @@ def _fetched(model: str, fetch: Callable[..., Any], local_files_only: bool, **op
 
 
 def _folder(model: str) -> Path | None:
-    folder = Path(model).expanduser()
+    folder = local_path(model)
     return folder if folder.is_dir() else None
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.weights import read_weights
 
 WRAPPERS = ("model", "state_dict")  # where a checkpoint keeps its weights
@@ -23,7 +24,7 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing or damaged, or holds more than plain data.
     """
-    path = Path(file).expanduser()
+    path = local_path(file)
     if not path.is_file():
         raise InputError(f"there is no file {path} with the teacher's weights")
     content = read_weights(path) if path.suffix == ".safetensors" else _read_torch(path)

@@ -56,7 +56,7 @@ def test_a_saved_model_predicts_the_same(head, tmp_path):
     save_model(tmp_path, model, model.spec)
     loaded = load(tmp_path)
     for image in pictures():
-        expected, found = model.predict(image), loaded.predict(image)
+        expected, found = model.predict_tensors(image), loaded.predict_tensors(image)
         torch.testing.assert_close(found, expected)
 
 
@@ -72,7 +72,7 @@ def test_deeplab_labels_pixels(tmp_path):
     model = model_of("deeplab.DeepLabV3")
     save_model(tmp_path, model, model.spec)
     for image, found in zip(pictures(), TrainedPixels(str(tmp_path))(pictures()), strict=True):
-        assert (found.labels == model.predict(image)).float().mean() > 0.999
+        assert (found.labels == model.predict_tensors(image)).float().mean() > 0.999
         assert found.scores.min() >= 1 / 3 - 1e-6
         assert found.labels.shape == image.shape[1:]
 
@@ -84,6 +84,6 @@ def test_detectors_label_boxes(head, tmp_path):
     labels = TrainedBoxes(str(tmp_path))(pictures())
     assert all(len(found.boxes) for found in labels)
     for image, found in zip(pictures(), labels, strict=True):
-        expected = model.predict(image)
+        expected = model.predict_tensors(image)
         torch.testing.assert_close(found.boxes, expected["boxes"], atol=1e-3, rtol=1e-4)
         assert torch.equal(found.labels, expected["box_labels"])

@@ -32,7 +32,7 @@ def test_boxes_are_those_of_the_model(tmp_path):
     assert teacher.classes == ("a", "b", "c")
     assert any(len(found.boxes) for found in teacher(pictures()))
     for image, found in zip(pictures(), teacher(pictures()), strict=True):
-        expected = model.predict(image)
+        expected = model.predict_tensors(image)
         assert torch.equal(found.labels, expected["box_labels"])
         torch.testing.assert_close(found.boxes, expected["boxes"], atol=1e-3, rtol=1e-4)
         torch.testing.assert_close(found.scores, expected["scores"])
@@ -45,7 +45,7 @@ def test_pixels_are_those_of_the_model(tmp_path):
     expected_ids: Tensor = torch.tensor([1, 0, 0])  # of a, b (dropped: probability 0) and c
     seen = set()
     for image, found in zip(pictures(), teacher(pictures()), strict=True):
-        labels = model.predict(image).long()
+        labels = model.predict_tensors(image).long()
         seen |= set(labels.unique().tolist())
         assert (found.labels == expected_ids[labels]).float().mean() > 0.999
         assert ((found.scores == 0) == (labels == 1)).float().mean() > 0.999

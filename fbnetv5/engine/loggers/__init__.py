@@ -1,0 +1,1 @@
+"""Where a run's numbers are shown, beside its own files: ``runtime.loggers``. One module a service."""

@@ -1,0 +1,73 @@
+"""Models on Hugging Face's hub: what is uploaded is a model's folder, with a card and without what the run kept."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import write_text
+from fbnetv5.base.paths import HUB, hugging_face
+from fbnetv5.model.card import CARD, EXPORTS, METRICS, card, is_ours
+from fbnetv5.model.folder import save_model
+from fbnetv5.model.task_net import TaskNet
+
+NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def save_to_hub(
+    model: TaskNet, name: str, *, license: str | None = None, private: bool = False, exports: bool = False
+) -> str:
+    """Upload a model: model.safetensors, config.json and its card, as a new version of a repository.
+
+    The card is written anew, unless you have made the one in the model's folder yours.
+
+    Args:
+        model: as :func:`fbnetv5.load` or a training gives it.
+        name: of the repository, ``owner/name``; it is made if need be.
+        license: of the model, such as apache-2.0; by default that of the weights it started from, if that is known.
+        private: make a new repository private.
+        exports: upload the files too that were exported to ``export/`` of the model's folder.
+
+    Returns:
+        what ``fbnetv5.load`` takes: ``hf://owner/name``.
+
+    Raises:
+        InputError: huggingface_hub is not installed, or the hub refuses the model.
+    """
+    if NAME.fullmatch(name) is None:
+        raise InputError(f"save_to_hub: {name} is no name on the hub; it is owner/name")
+    hub, uri = hugging_face("save_to_hub"), f"{HUB}{name}"
+    exported = None if model.folder is None else model.folder / EXPORTS
+    if exports and (exported is None or not exported.is_dir()):
+        raise InputError(
+            f"save_to_hub: nothing is exported to {exported or 'a folder of the model'}; leave out exports"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        staged = Path(temporary)
+        save_model(staged, model, model.spec)
+        write_text(staged / CARD, _kept_card(model.folder) or card(model, model.folder, place=uri, license=license))
+        try:
+            api = hub.HfApi()
+            api.create_repo(name, private=private, exist_ok=True)
+            api.upload_folder(repo_id=name, folder_path=str(staged), commit_message="Upload a model of fbnetv5")
+            if exports:
+                api.upload_folder(
+                    repo_id=name,
+                    folder_path=str(exported),
+                    path_in_repo=EXPORTS,
+                    allow_patterns=["model_*"],
+                    commit_message="Upload its exported files",
+                )
+        except Exception as error:  # the hub has errors of many kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise InputError(f"save_to_hub: the hub refuses {name}: {reason}; `hf auth login` logs in") from error
+    return uri
+
+
+def _kept_card(folder: Path | None) -> str | None:
+    """Return the card that a person wrote, or that says more than the folder can, as one from the hub does; or None."""
+    if folder is None or (is_ours(folder) and (folder / METRICS).is_file()) or not (folder / CARD).is_file():
+        return None
+    return (folder / CARD).read_text(encoding="utf-8")
