@@ -235,7 +235,9 @@ def _painted(painting: Painting, ids: Mapping[str, int]) -> np.ndarray:
 
 
 def link_to(folder: Path, root: Path) -> str:
-    """Return the path of a folder from that of the data, both free of links."""
+    """Return the path of a folder from that of the data: absolute where that is, else relative, free of links."""
+    if root.is_absolute():
+        return folder.absolute().as_posix()
     return Path(os.path.relpath(os.path.realpath(folder), os.path.realpath(root))).as_posix()
 
 

@@ -86,3 +86,10 @@ class Found:
     def num_things(self) -> int:
         """Boxes, for boxes, else images."""
         return sum(map(len, self.values.values())) if self.target == "boxes" else len(self.values)
+
+    @property
+    def num_classes(self) -> str:
+        """How many classes or keypoints there are, in words."""
+        count, is_pose = len(self.classes), self.target == "keypoints"
+        word = ("keypoint" if is_pose else "class") if count == 1 else ("keypoints" if is_pose else "classes")
+        return f"{count} {word}"

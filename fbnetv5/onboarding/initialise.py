@@ -113,10 +113,9 @@ def _report(root: Path, found: object) -> list[str]:
         shares = ", ".join(f"{split} {count:,}" for split, count in counts if count)
         things = f", {entry.num_things:,} boxes" if target == "boxes" else ""
         names = ", ".join(entry.classes[:CLASSES_SHOWN]) + (" ..." if len(entry.classes) > CLASSES_SHOWN else "")
-        word = "keypoints" if target == "keypoints" else "classes"
         lines.append(
             f"  {TASKS[target]}: {entry.format} ({', '.join(entry.where[:3])}): {len(entry.values):,} images ({shares})"
-            f"{things}, {len(entry.classes)} {word}: {names}"
+            f"{things}, {entry.num_classes}: {names}"
         )
         lines += [f"    {note}" for note in entry.notes]
         if target in found.split_off:

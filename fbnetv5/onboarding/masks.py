@@ -27,6 +27,7 @@ NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names
 GREY = ("1", "L", "P")
 PROBED = 8  # masks of a folder whose header is looked at
 SAMPLED = 200  # masks whose values are read
+MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again"
 DENSE = 2  # ids are as they stand while the largest is below this many times their number
 
 
@@ -178,5 +179,5 @@ def _names(
     if is_voc and count <= len(VOC_CLASSES) + 1 and box_classes and set(box_classes) <= set(VOC_CLASSES):
         return ("background", *VOC_CLASSES), "those of VOC"
     if count == 2:
-        return ("background", "foreground"), "made up; change mask_classes"
-    return ("background", *(f"class_{number}" for number in range(1, count))), "made up; change mask_classes"
+        return ("background", "foreground"), MADE_UP
+    return ("background", *(f"class_{number}" for number in range(1, count))), MADE_UP

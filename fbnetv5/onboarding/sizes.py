@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,37 +54,63 @@ def shape_of(sizes: Mapping[str, tuple[int, int]]) -> Shape:
     return Shape(int(width), int(height), int(np.median(short)), float(np.quantile(long / short, 0.9)))
 
 
-def box_shares(survey: Survey) -> np.ndarray:
-    """Return the size of each training box, the square root of its area, as a share of its image's short side [n]."""
+@dataclass(frozen=True)
+class BoxSizes:
+    """How large training boxes are.
+
+    Attributes:
+        shares: square roots of areas as shares of the image's short side, ascending [n].
+        weights: of each box, so that all classes count alike [n]; they sum to 1.
+    """
+
+    shares: np.ndarray
+    weights: np.ndarray
+
+    def quantile(self, part: float) -> float:
+        """Return the share that this part of the boxes, by weight, does not exceed."""
+        place = int(np.searchsorted(np.cumsum(self.weights), part))
+        return float(self.shares[min(place, len(self.shares) - 1)])
+
+
+def box_sizes(survey: Survey) -> BoxSizes:
+    """Return how large the boxes of the training images are."""
     found = survey.found["boxes"]
-    shares = []
+    shares: list[float] = []
+    labels: list[str] = []
     for image in survey.train:
         boxes: Sequence[Box] = found.values.get(image, ())
         size = found.sizes.get(image) or survey.listing.sizes.get(image)
-        if size is not None:
-            shares += [math.sqrt((b.x2 - b.x1) * (b.y2 - b.y1)) / min(size) for b in boxes if not b.crowd]
-    return np.array(shares or [0.3])
+        for box in boxes if size is not None else ():
+            if not box.crowd:
+                shares.append(math.sqrt((box.x2 - box.x1) * (box.y2 - box.y1)) / min(size or ()))
+                labels.append(box.label)
+    if not shares:
+        return BoxSizes(np.array([0.3]), np.array([1.0]))
+    counts = Counter(labels)
+    weights = np.array([1 / (counts[label] * len(counts)) for label in labels])
+    order = np.argsort(shares)
+    return BoxSizes(np.array(shares)[order], weights[order])
 
 
-def search_input(shape: Shape, shares: np.ndarray | None) -> Input:
+def search_input(shape: Shape, boxes: BoxSizes | None) -> Input:
     """Return what a search sees: 128 pixels, less for smaller images, up to 224 where boxes would be too small."""
     side = 128.0
-    if shares is not None:
-        side = max(side, min(224.0, SMALLEST_ANCHOR / float(np.quantile(shares, 0.25))))
+    if boxes is not None:
+        side = max(side, min(224.0, SMALLEST_ANCHOR / boxes.quantile(0.25)))
     return _input(min(side, max(STRIDE, shape.short)), shape)
 
 
-def train_input(shape: Shape, target: str, shares: np.ndarray | None) -> Input:
+def train_input(shape: Shape, target: str, boxes: BoxSizes | None) -> Input:
     """Return what a final model sees: 224 pixels for boxes, or up to 320 where they are small; 128 for others."""
-    if target != "boxes" or shares is None:
+    if target != "boxes" or boxes is None:
         return _input(min(128, max(STRIDE, shape.short)), shape)
-    side = max(160.0, min(320.0, 1.5 * SMALLEST_ANCHOR / float(np.quantile(shares, 0.1))))
+    side = max(160.0, min(320.0, 1.5 * SMALLEST_ANCHOR / boxes.quantile(0.1)))
     return _input(min(side, max(64, shape.short)), shape)
 
 
-def anchor_sizes(shares: np.ndarray, short_side: int) -> list[int]:
+def anchor_sizes(boxes: BoxSizes, short_side: int) -> list[int]:
     """Return the sizes of anchors in pixels, square roots of areas, for images of this short side."""
-    sizes = [max(SMALLEST_ANCHOR, round(float(np.quantile(shares, q)) * short_side)) for q in QUANTILES]
+    sizes = [max(SMALLEST_ANCHOR, round(boxes.quantile(q) * short_side)) for q in QUANTILES]
     for place in range(1, len(sizes)):  # distinct, and far enough apart to tell boxes from each other
         sizes[place] = max(sizes[place], math.ceil(1.25 * sizes[place - 1]))
     return sizes

@@ -135,7 +135,7 @@ def held_out(images: Iterable[str]) -> set[str]:
 def _other_files(listing: Listing) -> list[str]:
     """Return a line on files that nothing here reads."""
     suffixes = Counter(
-        PurePosixPath(name).suffix.lower() or "no suffix"
+        PurePosixPath(name).suffix.lower() or "without suffix"
         for name in listing.files
         if not name.lower().endswith(READ_SUFFIXES)
     )

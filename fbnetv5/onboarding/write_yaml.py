@@ -14,8 +14,9 @@ from fbnetv5.onboarding.sizes import (
     FAMILY,
     Input,
     Shape,
+    BoxSizes,
     anchor_sizes,
-    box_shares,
+    box_sizes,
     budget,
     search_input,
     search_schedule,
@@ -70,10 +71,10 @@ def config_texts(facts: Facts) -> dict[str, str]:
 def search_text(facts: Facts) -> str:
     """Return the config of the search."""
     survey, shape = facts.survey, facts.shape
-    shares = box_shares(survey) if "boxes" in survey.found else None
-    seen = search_input(shape, shares)
+    boxes = box_sizes(survey) if "boxes" in survey.found else None
+    seen = search_input(shape, boxes)
     batch, steps = search_schedule(len(survey.train))
-    tasks = [_task(target, shares, seen.short_side) for target in survey.found]
+    tasks = [_task(target, boxes, seen.short_side) for target in survey.found]
     names = " and ".join([", ".join([TASKS[t] for t in survey.found][:-1]), [TASKS[t] for t in survey.found][-1]])
     fewest = min(sum(image in found.values for image in survey.train) for found in survey.found.values())
     look = "{candidates: 128}" if fewest >= LEAST_FOR_LAST_LOOK else "{candidates: 0}   # so few images are all learnt"
@@ -112,8 +113,8 @@ def train_text(facts: Facts, target: str) -> str:
     """Return the config of the training of one task."""
     survey, shape, task = facts.survey, facts.shape, TASKS[target]
     found = survey.found[target]
-    shares = box_shares(survey) if target == "boxes" else None
-    seen = train_input(shape, target, shares)
+    boxes = box_sizes(survey) if target == "boxes" else None
+    seen = train_input(shape, target, boxes)
     count = sum(image in found.values for image in survey.train)
     batch, steps = train_schedule(target, count)
     every = max(100, steps // 200 * 100)
@@ -132,7 +133,7 @@ def train_text(facts: Facts, target: str) -> str:
             f"  family: {FAMILY}",
             f"  topology: {scalar(f'runs/{facts.name}/topology_{task}.yaml')}",
             f"  weights: {scalar(f'runs/{facts.name}/model.safetensors')}   # of the search's supernet",
-            *_head_lines(target, found, shares, seen.short_side),
+            *_head_lines(target, found, boxes, seen.short_side),
             "data:",
             *_data_lines(facts, [target], with_val=True),
             *_input_lines(target, seen),
@@ -186,8 +187,7 @@ def _found_lines(facts: Facts) -> list[str]:
 def _target_line(found: Found) -> str:
     names = ", ".join(found.classes[:NAMED_IN_COMMENT]).replace("\n", " ")
     more = f" and {len(found.classes) - NAMED_IN_COMMENT} more" if len(found.classes) > NAMED_IN_COMMENT else ""
-    what = "keypoints" if found.target == "keypoints" else "classes"
-    return f"{TASKS[found.target]}: {found.format}, {len(found.classes)} {what}: {names}{more}."
+    return f"{TASKS[found.target]}: {found.format}, {found.num_classes}: {names}{more}."
 
 
 def _data_lines(facts: Facts, targets: Sequence[str], *, with_val: bool) -> list[str]:
@@ -217,14 +217,15 @@ def _listed(key: str, names: Sequence[str]) -> list[str]:
     return [*lines, line]
 
 
-def _task(target: str, shares: object, short_side: int) -> str:
+def _task(target: str, boxes: BoxSizes | None, short_side: int) -> str:
     if target == "labels":
         return "  cls: {_target_: fbnetv5.tasks.classification.Classification, hidden_channels: 128}"
     if target == "masks":
         return "  seg: {_target_: fbnetv5.tasks.segmentation.Segmentation}"
     if target == "keypoints":
         return "  keypoints: {_target_: fbnetv5.tasks.keypoints.Keypoints}"
-    anchors = anchor_sizes(shares, short_side)  # type: ignore[arg-type]  # there are shares where there are boxes
+    assert boxes is not None
+    anchors = anchor_sizes(boxes, short_side)
     return "\n".join(
         [
             "  det:",
@@ -238,7 +239,7 @@ def _task(target: str, shares: object, short_side: int) -> str:
     )
 
 
-def _head_lines(target: str, found: Found, shares: object, short_side: int) -> list[str]:
+def _head_lines(target: str, found: Found, boxes: BoxSizes | None, short_side: int) -> list[str]:
     if target == "labels":
         options = ["_target_: fbnetv5.heads.classifier.Classifier", "hidden_channels: 256", "label_smoothing: 0.1"]
     elif target == "masks":
@@ -249,7 +250,8 @@ def _head_lines(target: str, found: Found, shares: object, short_side: int) -> l
         options = ["_target_: fbnetv5.heads.simple_baseline.SimpleBaseline", "path: 1", "num_deconvs: 1"]
         options += ["hidden_channels: 64"]
     else:
-        anchors = anchor_sizes(shares, short_side)  # type: ignore[arg-type]  # there are shares where there are boxes
+        assert boxes is not None
+        anchors = anchor_sizes(boxes, short_side)
         options = ["_target_: fbnetv5.heads.lite_rcnn.LiteRCNN"]
         options += [f"anchor_sizes: {anchors}   # pixels after resizing: small, middle and large boxes"]
         options += ["num_candidates: [500, 300]", "num_proposals: [200, 30]", "num_sampled: 24"]
