@@ -34,10 +34,10 @@ class Finding:
         """Return it as it is printed."""
         shown = "; ".join(self.examples[:SHOWN])
         more = f"; and {self.count - SHOWN:,} more" if self.count > SHOWN else ""
-        mark = "STOPS" if self.stops else "look "
+        mark = "STOPS" if self.stops else "look"
         split = f"{self.split}: " if self.split else ""
         number = f"{self.count:,} " if self.count > 1 or not shown else ""
-        return f"{mark} {split}{number}{self.text}{f': {shown}{more}' if shown else ''}"
+        return f"{mark:<5} {split}{number}{self.text}{f': {shown}{more}' if shown else ''}"
 
 
 @dataclass

@@ -22,7 +22,8 @@ from fbnetv5.onboarding.findings import Findings
 from fbnetv5.onboarding.split_labels import SplitLabels
 
 THREADS = 2
-LINES = 10  # of progress, where there is no terminal
+TOLD_EVERY = 500  # images, at least, where there is no terminal
+LINES = 10  # of progress there, at most
 GRID = 8  # the perceptual hash compares each of 8x8 cells with the one at its right
 PLAIN = 12  # bits that differ at least in a picture that the hash can tell from others: not a plain surface
 
@@ -54,7 +55,7 @@ class Look:
 def look_at_all(read: SplitLabels, frames: Frames) -> list[Look]:
     """Open every image of a split, telling how far it is."""
     names, looks = list(read.images), []
-    progress = LabelProgress(shown=True, num_images=len(names), done=0, every=max(1, len(names) // LINES))
+    progress = LabelProgress(shown=True, num_images=len(names), done=0, every=max(TOLD_EVERY, len(names) // LINES))
     with progress, ThreadPoolExecutor(THREADS) as pool:
         for look in pool.map(lambda name: look_at(name, read, frames), names):
             looks.append(look)

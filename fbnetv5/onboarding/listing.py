@@ -103,7 +103,7 @@ def read_size(path: Path) -> tuple[int, int] | None:
 def split_of(path: str, *, is_file: bool = False) -> str:
     """Return train, val or test, as the folders of a path say (of a file of labels, its name too), or nothing."""
     parts = PurePosixPath(path).parts
-    for part in reversed(parts if is_file else parts[:-1]):
+    for part in parts if is_file else parts[:-1]:  # from outside: a class may be called train
         words = [word.rstrip("0123456789") for word in re.split(r"[^a-z0-9]+", part.lower())]
         told = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
         if len(told) == 1:
