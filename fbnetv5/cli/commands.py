@@ -163,7 +163,7 @@ def run_check(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Read all data of a config once; ends with status 1 where a run would stop: ``fbnetv5 check CONFIG``."""
     parser = command.parser(name)
     parser.add_argument("config", metavar="CONFIG", help="YAML file of a search or a training, or the name of one")
-    parser.add_argument("--sheet", metavar="FILE", type=Path, help="picture of labelled images; by default beside CONFIG")
+    parser.add_argument("--sheet", metavar="FILE", type=Path, help="picture of labelled images; else beside CONFIG")
     parser.add_argument("--json", metavar="FILE", type=Path, help="what was found, as JSON")
     known, overrides = parser.parse_known_args(arguments)
     with one_line_errors("nothing was written"):

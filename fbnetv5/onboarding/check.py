@@ -68,7 +68,9 @@ def check(config: RunConfig, *, sheet: Path, report: Path | None = None) -> bool
     if sources and _draw(next(iter(sources.values())), sheet):
         print(f"wrote {sheet}: some images with their labels")
     if report is not None:
-        write_text(report, json.dumps({"stops": findings.stop, "splits": summary, "findings": findings.as_json()}, indent=1))
+        write_text(
+            report, json.dumps({"stops": findings.stop, "splits": summary, "findings": findings.as_json()}, indent=1)
+        )
         print(f"wrote {report}")
     print("this would stop a run: mend it, and check again" if findings.stop else "nothing here stops a run")
     return not findings.stop

@@ -17,9 +17,7 @@ def find_class_folders(listing: Listing) -> Found | None:
     tops = _tops(listing.images, ".")
     if not tops:
         return None
-    values = {
-        image: PurePosixPath(below(image, top)).parts[0] for top, images in tops.items() for image in images
-    }
+    values = {image: PurePosixPath(below(image, top)).parts[0] for top, images in tops.items() for image in images}
     classes = class_order(values.values())
     if len(classes) < 2 or any(name.lower() in GENERIC for name in classes):
         return None

@@ -40,7 +40,7 @@ class Content:
 
 
 def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
-    """Return what COCO files below a folder say, for boxes, masks and keypoints, and notes on files that say nothing."""
+    """Return what COCO files below a folder say, of boxes, masks and keypoints, and notes on the others."""
     contents: dict[str, Content] = {}
     notes = []
     for name in listing.with_suffix(".json"):
@@ -218,7 +218,8 @@ def _found(
     *,
     ready: bool = True,
 ) -> Found:
-    splits, places = {}, {}
+    splits: dict[str, str] = {}
+    places: dict[str, Ready] = {}
     for name, content in used.items():
         told = split_of(name, is_file=True)
         if told:
@@ -246,7 +247,7 @@ def _notes(used: Mapping[str, Content]) -> list[str]:
 
 
 def _looks_right(listing: Listing, name: str) -> bool:
-    """Whether a json file may be a COCO file, by its beginning and its keys; files of other programs are passed over."""
+    """Whether a json file may be a COCO file, by its keys; those of other programs are passed over."""
     try:
         text = (listing.root / name).read_bytes()
     except OSError:

@@ -88,9 +88,7 @@ def write_splits(survey: Survey, folder: Path, link: str, tell: Tell) -> dict[st
     return splits
 
 
-def _write_files(
-    listing: Listing, found: Found, names: Mapping[str, str], folder: Path, stem: str, tell: Tell
-) -> str:
+def _write_files(listing: Listing, found: Found, names: Mapping[str, str], folder: Path, stem: str, tell: Tell) -> str:
     """Write the labels of images, which have ``names`` there; return the name of the file or folder."""
     if found.target == "masks":
         write_masks(listing, found, {image: _as_png(name) for image, name in names.items()}, folder / stem, tell)
@@ -105,7 +103,7 @@ def _write_files(
 
 
 def _boxes_json(listing: Listing, found: Found, names: Mapping[str, str]) -> dict[str, Any]:
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     ids = {label: number for number, label in enumerate(found.classes, 1)}
     for number, image in enumerate(names, 1):
         for x1, y1, x2, y2, label, crowd in found.values[image]:
@@ -253,5 +251,3 @@ def _lies_in(path: str, folder: str) -> bool:
 
 def _as_png(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(".png"))
-
-

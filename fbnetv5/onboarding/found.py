@@ -1,4 +1,4 @@
-"""Labels as they are found in a folder, whatever their format: by image, in the upright or stored frame that they have."""
+"""Labels as they are found in a folder, whatever their format: by image, in the frame that they are in."""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ def initialise(root: Path, output: Path, *, overwrite: bool = False) -> None:
     if converts:
         with atomic_folder(folder) as temporary:
             splits = write_splits(found, temporary, link_to(folder, root), _tell)
-            (temporary / ABOUT).write_text(f"Written by fbnetv5 init from {root} for {output.name}.\n", encoding="utf-8")
+            (temporary / ABOUT).write_text(
+                f"Written by fbnetv5 init from {root} for {output.name}.\n", encoding="utf-8"
+            )
             _remove_own(folder)
         print(f"wrote {folder}/: {_content(folder)}; {root} is as it was")
     else:
@@ -94,7 +96,8 @@ def _tell(what: str, done: int, total: int) -> None:
 
 
 def _content(folder: Path) -> str:
-    return ", ".join(sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir() if path.name != ABOUT))
+    names = (f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    return ", ".join(sorted(name for name in names if name != ABOUT))
 
 
 def _report(root: Path, found: object) -> list[str]:
@@ -119,7 +122,9 @@ def _report(root: Path, found: object) -> list[str]:
         )
         lines += [f"    {note}" for note in entry.notes]
         if target in found.split_off:
-            lines.append(f"    no validation split: {found.split_off[target]:,} images are split off, by a hash of names")
+            lines.append(
+                f"    no validation split: {found.split_off[target]:,} images are split off, by a hash of names"
+            )
     if not found.found:
         lines.append(f"  no labels; looked for {LOOKED_FOR}")
     elif labelled < len(listing.images):

@@ -42,7 +42,9 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], list[str]]:
         named, is_other = bool(words & WORDS), bool(OTHER.search(folder.lower()))
         if is_other or not (named or _mirror(listing, folder, files)):
             if is_other:
-                notes.append(f"{folder}: {len(files):,} PNG files left out, as they are no masks of classes by its name")
+                notes.append(
+                    f"{folder}: {len(files):,} PNG files left out, as they are no masks of classes by its name"
+                )
                 found[f"!{folder}"] = files
             continue
         modes = {_mode(listing.root / name) for name in files[:: max(1, len(files) // PROBED)]}
@@ -95,7 +97,7 @@ def find_masks_of(listing: Listing, folders: Mapping[str, Sequence[str]], box_cl
 
 def _ready(owners: Mapping[str, str]) -> dict[str, Ready]:
     """Return, by split, the folders of images and of masks, if a mask has the path of its image in them."""
-    by_split = defaultdict(dict)
+    by_split: dict[str, dict[str, str]] = defaultdict(dict)
     for image, mask in owners.items():
         by_split[split_of(image) or split_of(mask)][image] = mask
     ready = {}

@@ -41,7 +41,12 @@ class SplitLabels:
 
     def labelled(self) -> dict[str, Mapping[str, Any]]:
         """Return what is there by the name of its target, of the targets that the split has labels for."""
-        values = {"label": self.labels, "boxes": self.boxes, "segmentation": self.masks, "keypoints": self.people}
+        values: dict[str, Mapping[str, Any]] = {
+            "label": self.labels,
+            "boxes": self.boxes,
+            "segmentation": self.masks,
+            "keypoints": self.people,
+        }
         return {target: values[target] for target in self.classes}
 
 
@@ -99,7 +104,7 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
         elif target.kind is TargetKind.BOXES:
             ids = dict(zip(names, columns[target.labels_key], strict=True))
             read.boxes = {
-                name: [Box(*box, classes[number]) for box, number in zip(value, ids[name], strict=True)]
+                name: [Box(*box[:4], label=classes[number]) for box, number in zip(value, ids[name], strict=True)]
                 for name, value in given.items()
             }
         if target.kind is not TargetKind.DENSE:

@@ -119,9 +119,7 @@ def _told_size(root: ElementTree.Element) -> tuple[int, int] | None:
     return size if min(size) > 0 else None
 
 
-def _boxes(
-    objects: list[tuple[str, tuple[float, ...], bool]], size: tuple[int, int], shift: float
-) -> list[Box]:
+def _boxes(objects: list[tuple[str, tuple[float, ...], bool]], size: tuple[int, int], shift: float) -> list[Box]:
     """Boxes from the image's corner: VOC's last pixel lies inside of a box, its first one too."""
     boxes = []
     for name, (x1, y1, x2, y2), difficult in objects:

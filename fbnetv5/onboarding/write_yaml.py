@@ -12,9 +12,9 @@ from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.found import Found
 from fbnetv5.onboarding.sizes import (
     FAMILY,
+    BoxSizes,
     Input,
     Shape,
-    BoxSizes,
     anchor_sizes,
     box_sizes,
     budget,
@@ -120,7 +120,7 @@ def train_text(facts: Facts, target: str) -> str:
     every = max(100, steps // 200 * 100)
     return "\n".join(
         [
-            f"# Training for {task}, of what the search found, minutes on two CPU cores. fbnetv5 init wrote it; change it.",
+            f"# Training for {task} of what the search found, minutes on two CPU cores. fbnetv5 init wrote it.",
             "#",
             f"#   fbnetv5 train {facts.name}_{task}.yaml",
             f"#   fbnetv5 predict runs/{facts.name}_{task} PHOTOS",
@@ -138,8 +138,8 @@ def train_text(facts: Facts, target: str) -> str:
             *_data_lines(facts, [target], with_val=True),
             *_input_lines(target, seen),
             *(_flip_lines(survey) if target == "keypoints" else []),
-            f"train: {{steps: {steps}, batch_size: {batch}, eval_every: {every}}}   # {steps * batch / max(1, count):.0f} "
-            "passes over the images",
+            f"train: {{steps: {steps}, batch_size: {batch}, eval_every: {every}}}   "
+            f"# {steps * batch / max(1, count):.0f} passes over the images",
             "",
         ]
     )
@@ -149,7 +149,7 @@ def label_text(root: str, name: str) -> str:
     """Return the config that lets pretrained models label a folder of images."""
     return "\n".join(
         [
-            "# Boxes and masks by pretrained models, which are downloaded: pip install 'fbnetv5[label]'. fbnetv5 init wrote it.",
+            "# Boxes and masks by pretrained models, which are downloaded: pip install 'fbnetv5[label]'.",
             "#",
             f"#   fbnetv5 label {name}.yaml",
             "#",
@@ -176,8 +176,8 @@ def _found_lines(facts: Facts) -> list[str]:
     lines += [_target_line(found) for found in survey.found.values()]
     for target, count in survey.split_off.items():
         lines.append(
-            f"{TASKS[target]} had no validation split: {count:,} images, about 1 in {VAL_PARTS} by a hash of their names, "
-            "are kept for it."
+            f"{TASKS[target]} had no validation split: {count:,} images, about 1 in {VAL_PARTS} by a hash "
+            "of their names, are kept for it."
         )
     if facts.folder is not None:
         lines.append(f"{facts.folder}/ holds what was written for it: the data itself was not touched.")
@@ -244,7 +244,7 @@ def _head_lines(target: str, found: Found, boxes: BoxSizes | None, short_side: i
         options = ["_target_: fbnetv5.heads.classifier.Classifier", "hidden_channels: 256", "label_smoothing: 0.1"]
     elif target == "masks":
         options = ["_target_: fbnetv5.heads.lite_maskformer.LiteMaskFormer"]
-        options += [f"num_queries: {max(2, len(found.classes))}   # as many as classes, else they are slow to share them"]
+        options += [f"num_queries: {max(2, len(found.classes))}   # as many as classes: more learn slowly"]
         options += ["embedding_channels: 128", "hidden_channels: 512", "dropout: 0.0"]
     elif target == "keypoints":
         options = ["_target_: fbnetv5.heads.simple_baseline.SimpleBaseline", "path: 1", "num_deconvs: 1"]

@@ -80,7 +80,7 @@ def draw_prediction(
 def draw_labels(
     image: Tensor, target: Mapping[str, Any], classes: Mapping[str, Sequence[str]], title: str
 ) -> Image.Image:
-    """Draw an image with all of its labels, scaled to a long side of 480 pixels: boxes, mask, keypoints; the class above.
+    """Draw an image with all of its labels, a panel a kind, the class above; scaled to a long side of 480 pixels.
 
     Args:
         image: uint8 [3, H, W].

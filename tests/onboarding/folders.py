@@ -13,7 +13,6 @@ from PIL import Image
 WIDTH, HEIGHT = 60, 40
 
 
-
 def photo(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT), *, seed: int = 0, orientation: int = 1) -> None:
     """Write a photo, different for each seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,11 +46,11 @@ def coco(
 ) -> dict[str, Any]:
     """A COCO file of images of 60x40 pixels; ``image`` of an annotation is the position of its image."""
     entries = [{"name": entry} if isinstance(entry, str) else entry for entry in categories]
-    given = [{"image_id": 10 + entry["image"], "id": 1 + k, "iscrowd": 0, **entry} for k, entry in enumerate(annotations)]
+    given = [
+        {"image_id": 10 + entry["image"], "id": 1 + k, "iscrowd": 0, **entry} for k, entry in enumerate(annotations)
+    ]
     return {
-        "images": [
-            {"id": 10 + k, "file_name": name, "width": WIDTH, "height": HEIGHT} for k, name in enumerate(names)
-        ],
+        "images": [{"id": 10 + k, "file_name": name, "width": WIDTH, "height": HEIGHT} for k, name in enumerate(names)],
         "annotations": given,
         "categories": [{"id": 3 + 2 * k, **entry} for k, entry in enumerate(entries)],
     }

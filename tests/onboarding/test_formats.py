@@ -252,7 +252,9 @@ def test_masks(root, init, values, mode, expected, is_direct):
         for name in ("a.png", "sub/b.png"):
             mask(root / "masks" / split / name, pixels, mode)
     read, _ = init(root)
-    assert read.search.data.train.masks == ("masks/train" if is_direct else str(read.output.parent / "my_labels/masks_train"))
+    assert read.search.data.train.masks == (
+        "masks/train" if is_direct else str(read.output.parent / "my_labels/masks_train")
+    )
     ids = read.train.load(1).target["segmentation"]
     assert tuple(sorted(set(ids.flatten().tolist()))) == expected
     assert len(read.train.classes["segmentation"]) == len([value for value in expected if value != 255])

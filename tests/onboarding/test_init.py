@@ -43,14 +43,16 @@ def folder(tmp_path, monkeypatch):
 
 def test_files_that_are_there_stay_unless_they_may_be_replaced(folder, capsys):
     init(capsys, "photos", "--output", "my.yaml")
-    written = {path: path.read_bytes() for path in folder.parent.rglob("my*")if path.is_file()}
-    (folder / "cat" / "0.jpg").unlink()
+    written = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
     assert "my.yaml is there already: --overwrite" in refused(capsys, "init", "photos")
     folder.with_name("my.yaml").unlink()
     assert "my_cls.yaml is there already" in refused(capsys, "init", "photos")
     assert all(path.read_bytes() == content for path, content in written.items() if path.name != "my.yaml")
+    (folder / "cat" / "1.jpg").unlink()
     init(capsys, "photos", "--overwrite")
-    assert (folder.parent / "my_labels" / "train.parquet").read_bytes() != written[folder.parent / "my_labels/train.parquet"]
+    assert (folder.parent / "my_labels" / "train.parquet").read_bytes() != written[
+        folder.parent / "my_labels/train.parquet"
+    ]
     (folder.parent / "my_labels" / "about.txt").unlink()  # another's folder
     assert "my_labels is there, and not of fbnetv5 init" in refused(capsys, "init", "photos", "--overwrite")
 
@@ -101,7 +103,11 @@ def test_one_in_five_validates_whatever_others_come():
 def test_inputs_follow_the_images():
     wide = shape_of({"a": (400, 200), "b": (200, 400), "c": (400, 200)})
     assert wide == Shape(400, 200, 200, 2.0)
-    assert vars(search_input(wide, None)) == {"short_side": 128, "long_side": 256, "crop": 112}  # as search/small has it
+    assert vars(search_input(wide, None)) == {
+        "short_side": 128,
+        "long_side": 256,
+        "crop": 112,
+    }  # as search/small has it
     assert vars(search_input(Shape(32, 32, 32, 1.0), None)) == {"short_side": 32, "long_side": 32, "crop": 32}
     tiny = BoxSizes(np.full(4, 0.04), np.full(4, 0.25))
     assert search_input(wide, tiny).short_side == 192  # 8 pixels of 0.04
