@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,7 @@ from fbnetv5.report.colours import class_colours, palette
 
 INDEX_TARGETS = {"labels": LABEL, "boxes": BOXES, "masks": SEGMENTATION, "keypoints": KEYPOINTS}
 PREFIXES = {"labels": "labels_", "boxes": "instances_", "masks": "masks_", "keypoints": "person_keypoints_"}
+THREADS = 2  # that write masks
 MOST_MASK_CLASSES = IGNORE  # class ids are below it
 Files = dict[str, str]  # keys and values of a split in a config
 Tell = Callable[[str, int, int], None]  # what, done, of
@@ -193,13 +195,17 @@ def write_masks(listing: Listing, found: Found, names: Mapping[str, str], folder
     """
     ids = {label: number for number, label in enumerate(found.classes)}
     colours = palette(class_colours(len(found.classes)))
-    for number, (image, name) in enumerate(names.items()):
+
+    def write(image: str) -> None:
         picture = Image.fromarray(mask_of(listing.root, found.values[image], ids))
         picture.putpalette(colours)
-        place = folder / name
+        place = folder / names[image]
         place.parent.mkdir(parents=True, exist_ok=True)
         picture.save(place, compress_level=1)
-        tell("masks", number + 1, len(names))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, _ in enumerate(pool.map(write, names), 1):
+            tell("masks", number, len(names))
 
 
 def mask_of(root: Path, value: MaskFile | Painting, ids: Mapping[str, int]) -> np.ndarray:
@@ -225,11 +231,25 @@ def _painted(painting: Painting, ids: Mapping[str, int]) -> np.ndarray:
     pixels = np.zeros((height, width), np.uint8)
     for region in painting.regions:
         try:
-            runs = coco_mask.segmToRle(region.outline, width, height)
-            pixels[coco_mask.decode(runs) > 0] = ids[region.label]
+            left, top, inside = _inside(region.outline, width, height)
+            pixels[top : top + inside.shape[0], left : left + inside.shape[1]][inside] = ids[region.label]
         except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
             raise InputError(f"an outline of '{region.label}' cannot be drawn: {error}") from error
     return pixels
+
+
+def _inside(outline: Any, width: int, height: int) -> tuple[int, int, np.ndarray]:
+    """Return the left and upper border of an outline, and which pixels from there on it holds [h, w]."""
+    if isinstance(outline, dict):
+        if list(outline["size"]) != [height, width]:
+            raise ValueError(f"it is for {outline['size']} pixels")
+        return 0, 0, coco_mask.decode(coco_mask.segmToRle(outline, width, height)) > 0
+    xs, ys = (np.concatenate([np.asarray(part[k::2], np.float64) for part in outline]) for k in (0, 1))
+    left, top = (int(np.clip(np.floor(axis.min()), 0, side - 1)) for axis, side in ((xs, width), (ys, height)))
+    right, bottom = (int(np.clip(np.ceil(axis.max()) + 1, 1, side)) for axis, side in ((xs, width), (ys, height)))
+    moved = [(np.asarray(part, np.float64).reshape(-1, 2) - (left, top)).ravel().tolist() for part in outline]
+    runs = coco_mask.segmToRle(moved, right - left, bottom - top)  # a part of the image, as that is faster
+    return left, top, coco_mask.decode(runs) > 0
 
 
 def link_to(folder: Path, root: Path) -> str:

@@ -107,7 +107,7 @@ def check_images(read: SplitLabels, looks: Sequence[Look], findings: Findings, *
     turned = [f"{look.name} ({look.orientation})" for look in looks if look.orientation != 1]
     findings.add("orientation", "images with an EXIF orientation (data.exif)", turned, split=split)
     twins = _groups({look.name: look.content for look in looks if look.content})
-    inside = [" = ".join(names) for names in twins]
+    inside = [f"{first} = {second}{f' and {len(more)} more' if more else ''}" for first, second, *more in twins]
     findings.add("duplicates", "images are there more than once", inside, split=split)
 
 

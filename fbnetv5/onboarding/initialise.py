@@ -41,7 +41,7 @@ def initialise(root: Path, output: Path, *, overwrite: bool = False) -> None:
     configs = [output, *(output.with_name(f"{output.stem}_{TASKS[target]}.yaml") for target in found.found)]
     if not found.found:
         _refuse_existing([output], overwrite)
-        write_text(output, label_text(str(root), output.stem))
+        write_text(output, label_text(str(root), output.stem, str(output.with_suffix(""))))
         print(f"wrote {output}: fbnetv5 label {output} lets pretrained models make labels")
         return
     if not found.train:
@@ -59,7 +59,7 @@ def initialise(root: Path, output: Path, *, overwrite: bool = False) -> None:
         print(f"wrote {folder}/: {_content(folder)}; {root} is as it was")
     else:
         splits = write_splits(found, folder, "", _tell)
-    facts = Facts(found, str(root), splits, output.stem, folder.name if converts else None)
+    facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), folder.name if converts else None)
     for end, text in config_texts(facts).items():
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
     print(f"wrote {', '.join(map(str, configs))}")

@@ -90,8 +90,8 @@ class Listing:
 
 
 def list_folder(root: Path) -> Listing:
-    """Return the files below a folder. Raises InputError if it cannot be listed."""
-    return Listing(root, tuple(list_files(root, ("",))))
+    """Return the files below a folder, but those whose names are no UTF-8. Raises InputError if it cannot be listed."""
+    return Listing(root, tuple(name for name in list_files(root, ("",)) if _is_text(name)))
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
@@ -134,6 +134,14 @@ def common_folder(images: Iterable[str]) -> str:
 def below(path: str, folder: str) -> str:
     """Return a path relative to a folder that it lies in."""
     return path if folder == "." else path[len(folder) + 1 :]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _distance(image: str, name: PurePosixPath, near: str) -> tuple[int, bool, int, int, str]:

@@ -21,6 +21,7 @@ from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
 FORMAT = "mask folder"
 WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "segmentationclass", "annotation", "annotations"}
 WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"}
+IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
 OTHER = re.compile(r"segmentationobject|instance|depth|panoptic")  # PNG files of one channel that are no class masks
 ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids)$", re.IGNORECASE)
 NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names.txt", "labels.txt", "labelmap.txt")
@@ -38,8 +39,7 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], list[str]]:
         folders[str(PurePosixPath(name).parent)].append(name)
     found, notes = {}, []
     for folder, files in folders.items():
-        words = {word for part in PurePosixPath(folder.lower()).parts for word in re.split(r"[^a-z]+", part)}
-        named, is_other = bool(words & WORDS), bool(OTHER.search(folder.lower()))
+        named, is_other = _is_named(folder), bool(OTHER.search(folder.lower()))
         if is_other or not (named or _mirror(listing, folder, files)):
             if is_other:
                 notes.append(
@@ -53,7 +53,7 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], list[str]]:
         elif named and modes - {"RGB"}.union(GREY):
             notes.append(f"{folder}: {len(files):,} PNG files left out: {', '.join(sorted(map(str, modes)))}, not grey")
             found[f"!{folder}"] = files
-        elif named and _mirror(listing, folder, files):
+        elif named:
             notes.append(f"{folder}: {len(files):,} PNG files left out: masks need one channel of class ids, not RGB")
             found[f"!{folder}"] = files
     return found, notes
@@ -113,13 +113,26 @@ def _inner(path: str, folder: str) -> PurePosixPath:
     return PurePosixPath(path).relative_to(folder).with_suffix("")
 
 
+def _is_named(folder: str) -> bool:
+    """Whether the name of a folder, or of one around it, says that it holds masks, and none below says images."""
+    for part in reversed(PurePosixPath(folder.lower()).parts):
+        words = set(re.split(r"[^a-z]+", part))
+        if words & (WORDS | IMAGE_WORDS):
+            return not words & IMAGE_WORDS
+    return False
+
+
 def _mirror(listing: Listing, folder: str, files: Sequence[str]) -> bool:
-    """Whether files have the names of images in other folders."""
+    """Whether files have the names of images in other folders, which are in colour."""
     probed = files[:: max(1, len(files) // PROBED)]
     others = 0
     for name in probed:
         stem = ENDING.sub("", PurePosixPath(name).stem)
-        others += any(str(PurePosixPath(image).parent) != folder for image in listing.named(stem))
+        partners = {image: str(PurePosixPath(image).parent) for image in listing.named(stem)}
+        others += any(
+            place != folder and not _is_named(place) and _mode(listing.root / image) not in GREY
+            for image, place in partners.items()
+        )
     return others > len(probed) / 2
 
 

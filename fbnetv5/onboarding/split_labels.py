@@ -104,7 +104,10 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
         elif target.kind is TargetKind.BOXES:
             ids = dict(zip(names, columns[target.labels_key], strict=True))
             read.boxes = {
-                name: [Box(*box[:4], label=classes[number]) for box, number in zip(value, ids[name], strict=True)]
+                name: [
+                    Box(box[0], box[1], box[2], box[3], classes[number])
+                    for box, number in zip(value, ids[name], strict=True)
+                ]
                 for name, value in given.items()
             }
         if target.kind is not TargetKind.DENSE:

@@ -45,6 +45,7 @@ class Facts:
         root: the folder, as the configs name it.
         splits: what they say of each split, train and val, by key.
         name: of the search; trainings are called ``<name>_<task>``.
+        start: of the paths of the configs: that of the search's, without its ``.yaml``.
         folder: of the files that were written beside the configs, None where there are none.
     """
 
@@ -52,6 +53,7 @@ class Facts:
     root: str
     splits: Mapping[str, Files]
     name: str
+    start: str
     folder: str | None
 
     @property
@@ -78,13 +80,13 @@ def search_text(facts: Facts) -> str:
     names = " and ".join([", ".join([TASKS[t] for t in survey.found][:-1]), [TASKS[t] for t in survey.found][-1]])
     fewest = min(sum(image in found.values for image in survey.train) for found in survey.found.values())
     look = "{candidates: 128}" if fewest >= LEAST_FOR_LAST_LOOK else "{candidates: 0}   # so few images are all learnt"
-    trainings = [f"#   fbnetv5 train {facts.name}_{TASKS[target]}.yaml" for target in survey.found]
+    trainings = [f"#   fbnetv5 train {facts.start}_{TASKS[target]}.yaml" for target in survey.found]
     return "\n".join(
         [
             f"# Search for {names.removeprefix(' and ')}, minutes on two CPU cores. fbnetv5 init wrote it; change it.",
             "#",
-            f"#   fbnetv5 check {facts.name}.yaml",
-            f"#   fbnetv5 search {facts.name}.yaml",
+            f"#   fbnetv5 check {facts.start}.yaml",
+            f"#   fbnetv5 search {facts.start}.yaml",
             *trainings,
             "#",
             *(f"# {line}" for line in _found_lines(facts)),
@@ -122,7 +124,7 @@ def train_text(facts: Facts, target: str) -> str:
         [
             f"# Training for {task} of what the search found, minutes on two CPU cores. fbnetv5 init wrote it.",
             "#",
-            f"#   fbnetv5 train {facts.name}_{task}.yaml",
+            f"#   fbnetv5 train {facts.start}_{task}.yaml",
             f"#   fbnetv5 predict runs/{facts.name}_{task} PHOTOS",
             "#",
             f"# {count:,} images are labelled for it. Without a search: model.topology=fpn model.weights=null",
@@ -145,13 +147,13 @@ def train_text(facts: Facts, target: str) -> str:
     )
 
 
-def label_text(root: str, name: str) -> str:
+def label_text(root: str, name: str, start: str) -> str:
     """Return the config that lets pretrained models label a folder of images."""
     return "\n".join(
         [
             "# Boxes and masks by pretrained models, which are downloaded: pip install 'fbnetv5[label]'.",
             "#",
-            f"#   fbnetv5 label {name}.yaml",
+            f"#   fbnetv5 label {start}.yaml",
             "#",
             "# It found images without labels. What it prints at its end says how to search on the result.",
             "defaults: [/label/photos, _self_]",

@@ -271,6 +271,19 @@ def test_masks_with_an_ending_and_names(root, init):
     assert "class names: mask_classes.txt" in said
 
 
+def test_grey_images_are_no_masks_and_their_masks_are(root, init):
+    for k in range(5):
+        mask(root / "segmentation set" / "images" / f"{k}.png", np.full((HEIGHT, WIDTH), 40 * k))
+        mask(root / "segmentation set" / "masks" / f"{k}.png", np.full((HEIGHT, WIDTH), k % 2))
+        mask(root / "depth" / f"{k}.png", np.full((HEIGHT, WIDTH), k))
+        photo(root / "segmentation set" / "labels rgb" / f"{k}.png")
+    read, said = init(root)
+    assert len(read.train) + len(read.val) == 5
+    assert read.samples()["3.png"].target["segmentation"].unique().tolist() == [1]
+    assert "depth: 5 PNG files left out" in said
+    assert "labels rgb: 5 PNG files left out: masks need one channel of class ids" in said
+
+
 def test_class_folders_with_and_without_splits(root, init, tmp_path):
     for split in ("train", "val"):
         for number, name in enumerate(("yes", "no cat", "train")):
