@@ -122,9 +122,9 @@ def _report(root: Path, found: object) -> list[str]:
         )
         lines += [f"    {note}" for note in entry.notes]
         if target in found.split_off:
-            lines.append(
-                f"    no validation split: {found.split_off[target]:,} images are split off, by a hash of names"
-            )
+            count = found.split_off[target]
+            what = f"{count:,} images are split off, by a hash of names" if count else "too few images to split some off"
+            lines.append(f"    no validation split: {what}")
     if not found.found:
         lines.append(f"  no labels; looked for {LOOKED_FOR}")
     elif labelled < len(listing.images):
