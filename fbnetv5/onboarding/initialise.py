@@ -123,7 +123,7 @@ def _report(root: Path, found: object) -> list[str]:
         lines += [f"    {note}" for note in entry.notes]
         if target in found.split_off:
             count = found.split_off[target]
-            what = f"{count:,} images are split off, by a hash of names" if count else "too few images to split some off"
+            what = f"{count:,} images are split off, by a hash of names" if count else "too few images for one"
             lines.append(f"    no validation split: {what}")
     if not found.found:
         lines.append(f"  no labels; looked for {LOOKED_FOR}")
