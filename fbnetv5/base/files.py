@@ -9,9 +9,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
+
+SYNCING = 8  # files that the disk is asked for at a time
 
 
 @contextlib.contextmanager
@@ -72,13 +75,18 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _sync(folder: Path) -> None:
     """Bring a folder and all in it to the disk, without which a rename may get there before what it names."""
-    for parent, _, files in os.walk(folder, topdown=False):
-        for place in [*(Path(parent, file) for file in files), Path(parent)]:
-            handle = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+    places = [Path(parent, file) for parent, _, files in os.walk(folder) for file in (*files, "")]
+    with ThreadPoolExecutor(SYNCING) as pool:  # one after the other, each would wait for the disk
+        for _ in pool.map(_sync_one, places):
+            pass
+
+
+def _sync_one(place: Path) -> None:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -146,6 +146,39 @@ def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
     launch(CONFIGS / "evaluate.yaml", [*keys, *overrides])
 
 
+def run_init(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Look at a folder and write configs: ``fbnetv5 init FOLDER --output my.yaml``."""
+    parser = command.parser(name)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder of images and labels; it stays as it is")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, default=Path("my.yaml"), help="config of the search, by default my.yaml"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    known = parser.parse_args(arguments)
+    with one_line_errors():
+        from fbnetv5.onboarding.initialise import initialise  # here, as help does not need it
+
+        initialise(known.folder.expanduser(), known.output.expanduser(), overwrite=known.overwrite)
+
+
+def run_check(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Read all data of a config once; ends with status 1 where a run would stop: ``fbnetv5 check CONFIG``."""
+    parser = command.parser(name)
+    parser.add_argument("config", metavar="CONFIG", help="YAML file of a search or a training, or the name of one")
+    parser.add_argument("--sheet", metavar="FILE", type=Path, help="picture of labelled images; else beside CONFIG")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="what was found, as JSON")
+    known, overrides = parser.parse_known_args(arguments)
+    with one_line_errors("nothing was written"):
+        file = existing_config(known.config)
+        config = load_config(file, overrides)
+        place = Path.cwd() if file.is_relative_to(CONFIGS) else file.parent
+        sheet = known.sheet or place / f"{file.stem}_sheet.jpg"
+        from fbnetv5.onboarding.check import check  # here, as it imports torch
+
+        if not check(config, sheet=sheet, report=known.json):
+            raise SystemExit(1)
+
+
 def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Write the pages of runs again: ``fbnetv5 report RUN ...``."""
     parser = command.parser(name)
@@ -176,6 +209,19 @@ def job_override(name: str, given: str, file: Path) -> list[str]:
 CONFIG_USAGE = "CONFIG [key=value ...] [--multirun]"
 SEARCH_KEYS = (*COMMON, "model.", "tasks", "optimizer.", "search.")
 COMMANDS: dict[str, Command] = {
+    "init": Command(
+        "look at a folder of data, and write the configs of a search and of trainings on it",
+        "FOLDER [--output my.yaml] [--overwrite]",
+        run_init,
+        ("my_data", "my_data --output cells.yaml"),
+    ),
+    "check": Command(
+        "read all data of a config once: what would stop a run, and what one should look at",
+        "CONFIG [key=value ...] [--sheet FILE] [--json FILE]",
+        run_check,
+        ("my.yaml", "my_det.yaml --sheet sheet.jpg --json found.json"),
+        ("data.",),
+    ),
     "search": Command(
         "search topologies for several tasks in one run",
         CONFIG_USAGE,

@@ -22,10 +22,21 @@ def list_images(folder: Path) -> list[str]:
     Raises:
         InputError: there is no such folder, or no image in it, or a folder in it cannot be listed.
     """
-    names = _list_files(folder, IMAGE_SUFFIXES)
+    names = list_files(folder, IMAGE_SUFFIXES)
     if not names:
         raise InputError(f"{folder}: no images here ({', '.join(IMAGE_SUFFIXES)})")
     return names
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Return the files below a folder that end in one of ``suffixes``, in any case, sorted, relative to it.
+
+    Hidden files and folders are left out, and links to a folder that they lie in.
+
+    Raises:
+        InputError: there is no such folder, or a folder in it cannot be listed.
+    """
+    return sorted(_walk_files(folder, suffixes))
 
 
 def walk_images(folder: Path) -> Iterator[str]:
@@ -65,7 +76,7 @@ def find_masks(folder: Path, images: Iterable[str], *, what: str = "mask") -> di
     Raises:
         InputError: there is no such folder, no image has a mask, or two images would share one.
     """
-    available = set(_list_files(folder, (MASK_SUFFIX,)))
+    available = set(list_files(folder, (MASK_SUFFIX,)))
     masks: dict[str, str] = {}
     owner: dict[str, str] = {}
     for image in images:
@@ -111,10 +122,6 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct class names in the order of their ids: numbers by value, names by the alphabet."""
     names = sorted(set(labels))  # names of the same value, such as 1 and 01, then stay in this order
     return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
-
-
-def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    return sorted(_walk_files(folder, suffixes))
 
 
 def _walk_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:

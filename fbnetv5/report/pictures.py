@@ -80,11 +80,11 @@ def draw_prediction(
 def draw_labels(
     image: Tensor, target: Mapping[str, Any], classes: Mapping[str, Sequence[str]], title: str
 ) -> Image.Image:
-    """Draw an image with all of its labels, scaled to a long side of 480 pixels: boxes beside mask, the class above.
+    """Draw an image with all of its labels, a panel a kind, the class above; scaled to a long side of 480 pixels.
 
     Args:
         image: uint8 [3, H, W].
-        target: its target dictionary, of ``label``, ``boxes`` with ``box_labels``, and ``segmentation``.
+        target: its target dictionary, of ``label``, ``boxes`` with ``box_labels``, ``segmentation``, ``keypoints``.
         classes: the class names of each target.
         title: goes before the class.
     """
@@ -97,6 +97,8 @@ def draw_labels(
         ids = target[SEGMENTATION.name].numpy()
         panels.append(_with_mask(photo, ids, classes[SEGMENTATION.name]))
         present = [label for label in np.unique(ids).tolist() if label != IGNORE]
+    if KEYPOINTS.name in target:
+        panels.append(with_keypoints(photo, target[KEYPOINTS.name], scale, classes[KEYPOINTS.name], least=1))
     label = target.get(LABEL.name)
     text = title if label is None else f"{title}: {classes[LABEL.name][label]}"
     picture = _titled(_side_by_side(panels or [photo]), text)

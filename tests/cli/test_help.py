@@ -47,6 +47,9 @@ def test_help_shows_the_options_that_classes_have(name):
         (["train_net.py", "--help"], 0, "fbnetv5.tasks.depth.Depth: path=1"),
         (["train_net.py", "--config=quickstart", "search.stepz=3"], 1, "did you mean 'search.steps'?"),
         (["fbnetv5/__main__.py", "search", "quickstart", "modle.family=A"], 1, "did you mean 'model'?"),
+        (["fbnetv5/__main__.py", "init", "--help"], 0, "--overwrite"),
+        (["fbnetv5/__main__.py", "init", "nowhere"], 1, "nowhere: there is no such folder"),
+        (["fbnetv5/__main__.py", "check", "quickstart", "data.rot=x"], 1, "did you mean 'data.root'?"),
         (["fbnetv5/__main__.py", "train", "my.yaml"], 1, "my.yaml: there is no such file"),
     ],
 )

@@ -1,0 +1,95 @@
+"""Labels as they are found in a folder, whatever their format: by image, in the frame that they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+TARGETS = ("labels", "boxes", "masks", "keypoints")  # as a split of a config calls them
+
+
+class Box(NamedTuple):
+    """A box, x1 y1 x2 y2 in pixels; ``crowd`` ones are neither learnt nor counted against a detector."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    label: str
+    crowd: bool = False
+
+
+class Region(NamedTuple):
+    """A part of a mask: COCO's polygons in pixels, or its run lengths, and the class."""
+
+    label: str
+    outline: Any
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A mask that is to be drawn, for an image of ``size`` (width, height) in pixels; later regions lie above."""
+
+    size: tuple[int, int]
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A PNG mask.
+
+    Attributes:
+        path: below the folder.
+        table: what the values 0 to 255 become, where they are not class ids.
+    """
+
+    path: str
+    table: tuple[int, ...] | None = None
+
+
+class Ready(NamedTuple):
+    """What a config can name as it is: the folder that the names of images start from, and the file or folder."""
+
+    images: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """Labels of one kind in one format.
+
+    Attributes:
+        target: one of ``TARGETS``.
+        format: for people.
+        where: the files or folders, for people.
+        values: by image, a path below the folder: a class name; a list of :class:`Box`; a :class:`MaskFile` or
+            :class:`Painting`; a list of points (x, y, visibility) from the image's corner.
+        classes: their names, in the order of ids.
+        splits: of images whose split the format tells: train, val or test.
+        ready: by split, where this program reads the files as they are.
+        sizes: (width, height) of images that the labels say they are for.
+        notes: what a person should know, a line each.
+    """
+
+    target: str
+    format: str
+    where: tuple[str, ...]
+    values: Mapping[str, Any]
+    classes: tuple[str, ...]
+    splits: Mapping[str, str] = field(default_factory=dict)
+    ready: Mapping[str, Ready] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_things(self) -> int:
+        """Boxes, for boxes, else images."""
+        return sum(map(len, self.values.values())) if self.target == "boxes" else len(self.values)
+
+    @property
+    def num_classes(self) -> str:
+        """How many classes or keypoints there are, in words."""
+        count, is_pose = len(self.classes), self.target == "keypoints"
+        word = ("keypoint" if is_pose else "class") if count == 1 else ("keypoints" if is_pose else "classes")
+        return f"{count} {word}"

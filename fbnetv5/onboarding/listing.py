@@ -1,0 +1,159 @@
+"""The files below a folder, and which image a name in a file of labels means."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from fbnetv5.data.folders import list_files
+from fbnetv5.data.images import IMAGE_SUFFIXES, image_header
+from fbnetv5.data.orientation import turned_size
+
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+GENERIC = {  # names of folders that tell images from labels, and nothing of an image
+    *("image", "images", "img", "imgs", "photos", "jpegimages", "data", "label", "labels", "annotation", "annotations"),
+    *("mask", "masks", "segmentationclass", "segmentation", "segmentations", "seg", "gt", "xml", "xmls", "txt"),
+}
+SIZES_READ = 10_000  # headers that sizes are taken from, evenly spaced: some seconds
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files below a folder.
+
+    Attributes:
+        root: the folder.
+        files: all but hidden ones, sorted, relative to it.
+        masks: those PNG files that are masks and no images.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    masks: frozenset[str] = frozenset()
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """The images, sorted."""
+        return tuple(name for name in self.files if name.lower().endswith(IMAGE_SUFFIXES) and name not in self.masks)
+
+    @cached_property
+    def _by_stem(self) -> Mapping[str, list[str]]:
+        found = defaultdict(list)
+        for image in self.images:
+            found[PurePosixPath(image).stem.lower()].append(image)
+        return found
+
+    def with_suffix(self, *suffixes: str) -> list[str]:
+        """Return the files whose name ends in one of ``suffixes``, in any case."""
+        return [name for name in self.files if name.lower().endswith(suffixes)]
+
+    def named(self, stem: str) -> list[str]:
+        """Return the images whose file is called so, without its suffix, in any case."""
+        return self._by_stem.get(stem.lower(), [])
+
+    def image_of(self, name: str, near: str, *, is_stem: bool = False) -> str | None:
+        """Return the image that a name means, None where there is no such image.
+
+        Args:
+            name: as a file of labels has it: relative to any folder, or absolute on another machine.
+            near: the file of labels; of several images, those of its split come first, then those near it.
+            is_stem: the name has no suffix, or that of the labels.
+        """
+        path = PurePosixPath(name.strip().replace("\\", "/").lstrip("/"))
+        stem = path.name if is_stem and path.suffix.lower() not in (*IMAGE_SUFFIXES, ".txt", ".xml") else path.stem
+        candidates = self.named(stem)
+        if not is_stem:
+            same = [image for image in candidates if PurePosixPath(image).name == path.name]
+            candidates = same or [image for image in candidates if image.lower().endswith(path.name.lower())]
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        return min(candidates, key=lambda image: _distance(image, path, near))
+
+    @cached_property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """The (width, height) of images, upright, from their headers; of 10,000 at most, without damaged ones."""
+        count = min(len(self.images), SIZES_READ)
+        chosen = [self.images[len(self.images) * k // count] for k in range(count)]
+        return {name: size for name in chosen if (size := read_size(self.root / name)) is not None}
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        """Return the (width, height) of an image, upright; None if it cannot be read."""
+        return self.sizes.get(image) or read_size(self.root / image)
+
+
+def list_folder(root: Path) -> Listing:
+    """Return the files below a folder, but those whose names are no UTF-8. Raises InputError if it cannot be listed."""
+    return Listing(root, tuple(name for name in list_files(root, ("",)) if _is_text(name)))
+
+
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return the (width, height) of an image as a person sees it; None if its header cannot be read."""
+    header = image_header(path)
+    return None if header is None else turned_size(*header)
+
+
+def split_of(path: str, *, is_file: bool = False) -> str:
+    """Return train, val or test, as the folders of a path say (of a file of labels, its name too), or nothing."""
+    parts = PurePosixPath(path).parts
+    for part in parts if is_file else parts[:-1]:  # from outside: a class may be called train
+        words = [word.rstrip("0123456789") for word in re.split(r"[^a-z0-9]+", part.lower())]
+        told = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+        if len(told) == 1:
+            return told.pop()
+    return ""
+
+
+def common_start(names: Mapping[str, str]) -> str | None:
+    """Return the folder that all images lie in under their names, for image -> name; None: there is no such folder."""
+    starts = Counter(
+        image[: -len(name)] if image.endswith(name) and image[: -len(name)][-1:] in ("", "/") else None
+        for image, name in names.items()
+    )
+    if len(starts) != 1 or (start := next(iter(starts))) is None:
+        return None
+    return start.rstrip("/") or "."
+
+
+def common_folder(images: Iterable[str]) -> str:
+    """Return the deepest folder that all images lie in."""
+    parts = [PurePosixPath(image).parent.parts for image in images]
+    depth = 0
+    while all(len(part) > depth for part in parts) and len({part[: depth + 1] for part in parts}) == 1:
+        depth += 1
+    return str(PurePosixPath(*parts[0][:depth])) if parts and depth else "."
+
+
+def below(path: str, folder: str) -> str:
+    """Return a path relative to a folder that it lies in."""
+    return path if folder == "." else path[len(folder) + 1 :]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _distance(image: str, name: PurePosixPath, near: str) -> tuple[int, bool, int, int, str]:
+    """What orders the images that a name may mean; the least is meant."""
+    own, other = (_essential(path) for path in (image, str(name)))
+    agreeing = 0
+    while agreeing < min(len(own), len(other)) and own[-1 - agreeing] == other[-1 - agreeing]:
+        agreeing += 1
+    split = split_of(near, is_file=True)
+    shared = len(common_folder([image, near]))
+    return -agreeing, bool(split) and split_of(image) != split, -shared, len(image), image
+
+
+def _essential(path: str) -> list[str]:
+    return [part.lower() for part in PurePosixPath(path).parts[:-1] if part.lower() not in GENERIC]

@@ -1,0 +1,198 @@
+"""Folders of PNG masks, grey or with a palette: which they are, whose they are, and which values they hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from fbnetv5.base.types import IGNORE
+from fbnetv5.data.folders import MASK_SUFFIX
+from fbnetv5.data.images import DECODER_ERRORS
+from fbnetv5.onboarding.found import Found, MaskFile, Ready
+from fbnetv5.onboarding.listing import Listing, common_folder, split_of
+from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
+
+FORMAT = "mask folder"
+WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "segmentationclass", "annotation", "annotations"}
+WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"}
+IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
+OTHER = re.compile(r"segmentationobject|instance|depth|panoptic")  # PNG files of one channel that are no class masks
+ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids)$", re.IGNORECASE)
+NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names.txt", "labels.txt", "labelmap.txt")
+GREY = ("1", "L", "P")
+PROBED = 8  # masks of a folder whose header is looked at
+SAMPLED = 200  # masks whose values are read
+MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again"
+DENSE = 2  # ids are as they stand while the largest is below this many times their number
+
+
+def mask_files(listing: Listing) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the masks of each folder that holds class masks, and notes on those that are none."""
+    folders = defaultdict(list)
+    for name in listing.with_suffix(MASK_SUFFIX):
+        folders[str(PurePosixPath(name).parent)].append(name)
+    found, notes = {}, []
+    for folder, files in folders.items():
+        named, is_other = _is_named(folder), bool(OTHER.search(folder.lower()))
+        if is_other or not (named or _mirror(listing, folder, files)):
+            if is_other:
+                notes.append(
+                    f"{folder}: {len(files):,} PNG files left out, as they are no masks of classes by its name"
+                )
+                found[f"!{folder}"] = files
+            continue
+        modes = {_mode(listing.root / name) for name in files[:: max(1, len(files) // PROBED)]}
+        if modes <= {*GREY, None}:
+            found[folder] = files
+        elif named and modes - {"RGB"}.union(GREY):
+            notes.append(f"{folder}: {len(files):,} PNG files left out: {', '.join(sorted(map(str, modes)))}, not grey")
+            found[f"!{folder}"] = files
+        elif named:
+            notes.append(f"{folder}: {len(files):,} PNG files left out: masks need one channel of class ids, not RGB")
+            found[f"!{folder}"] = files
+    return found, notes
+
+
+def find_masks_of(listing: Listing, folders: Mapping[str, Sequence[str]], box_classes: Sequence[str]) -> Found | None:
+    """Return the masks of images.
+
+    Args:
+        listing: without the masks among its images.
+        folders: the masks of each folder.
+        box_classes: names of other labels, by which VOC's are known.
+    """
+    owners: dict[str, str] = {}
+    orphans = []
+    for folder, files in folders.items():
+        for name in [] if folder.startswith("!") else files:
+            stem = str(PurePosixPath(name).with_suffix(""))
+            image = listing.image_of(stem, name, is_stem=True) or listing.image_of(
+                ENDING.sub("", stem), name, is_stem=True
+            )
+            if image is None or image in owners:
+                orphans.append(name)
+            else:
+                owners[image] = name
+    if not owners:
+        return None
+    values, num_read = _values(listing.root, list(owners.values()))
+    ids, table, notes = _meaning(values)
+    places = tuple(sorted({str(PurePosixPath(mask).parent) for mask in owners.values()}))
+    classes, how = _names(listing, ids, places, box_classes)
+    if num_read < len(owners):
+        notes.append(f"values seen in {num_read} of {len(owners):,} masks: fbnetv5 check reads all")
+    notes.append(f"class names: {how}")
+    if orphans:
+        notes.append(f"{len(orphans):,} masks without an image of their own, such as {orphans[0]}")
+    masks = {image: MaskFile(mask, table) for image, mask in sorted(owners.items())}
+    ready = {} if table else _ready(owners)
+    return Found("masks", FORMAT, places, masks, classes, ready=ready, notes=tuple(notes))
+
+
+def _ready(owners: Mapping[str, str]) -> dict[str, Ready]:
+    """Return, by split, the folders of images and of masks, if a mask has the path of its image in them."""
+    by_split: dict[str, dict[str, str]] = defaultdict(dict)
+    for image, mask in owners.items():
+        by_split[split_of(image) or split_of(mask)][image] = mask
+    ready = {}
+    for split, pairs in by_split.items():
+        images, masks = common_folder(pairs), common_folder(pairs.values())
+        if any(_inner(image, images) != _inner(mask, masks) for image, mask in pairs.items()):
+            return {}
+        ready[split] = Ready(images, masks)
+    return ready
+
+
+def _inner(path: str, folder: str) -> PurePosixPath:
+    return PurePosixPath(path).relative_to(folder).with_suffix("")
+
+
+def _is_named(folder: str) -> bool:
+    """Whether the name of a folder, or of one around it, says that it holds masks, and none below says images."""
+    for part in reversed(PurePosixPath(folder.lower()).parts):
+        words = set(re.split(r"[^a-z]+", part))
+        if words & (WORDS | IMAGE_WORDS):
+            return not words & IMAGE_WORDS
+    return False
+
+
+def _mirror(listing: Listing, folder: str, files: Sequence[str]) -> bool:
+    """Whether files have the names of images in other folders, which are in colour."""
+    probed = files[:: max(1, len(files) // PROBED)]
+    others = 0
+    for name in probed:
+        stem = ENDING.sub("", PurePosixPath(name).stem)
+        partners = {image: str(PurePosixPath(image).parent) for image in listing.named(stem)}
+        others += any(
+            place != folder and not _is_named(place) and _mode(listing.root / image) not in GREY
+            for image, place in partners.items()
+        )
+    return others > len(probed) / 2
+
+
+def _mode(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            return image.mode
+    except DECODER_ERRORS:
+        return None
+
+
+def _values(root: Path, masks: Sequence[str]) -> tuple[set[int], int]:
+    """Return the values in some masks, evenly spaced, and how many were read."""
+    values: set[int] = set()
+    chosen = masks[:: -(-len(masks) // SAMPLED)]
+    for name in chosen:
+        try:
+            with Image.open(root / name) as image:
+                values |= set(np.unique(np.asarray(image)).tolist())
+        except DECODER_ERRORS:  # check names it
+            continue
+    return {int(value) for value in values}, len(chosen)
+
+
+def _meaning(values: set[int]) -> tuple[int, tuple[int, ...] | None, list[str]]:
+    """Return the number of classes, what values become where they are no class ids, and notes."""
+    ids = sorted(values - {IGNORE})
+    if ids == [0] and IGNORE in values:
+        return 2, (0, *[1] * 255), ["0 and 255 are taken as background and foreground"]
+    if not ids or ids[-1] < DENSE * len(ids) or ids[-1] < 32:
+        return (ids[-1] if ids else 0) + 1, None, [f"{IGNORE} is ignored"] if IGNORE in values else []
+    ordered = sorted(values)
+    table = [IGNORE] * 256
+    for number, value in enumerate(ordered):
+        table[value] = number
+    return len(ordered), tuple(table), [f"values {', '.join(map(str, ordered))} become 0 to {len(ordered) - 1}"]
+
+
+def _names(
+    listing: Listing, count: int, places: Sequence[str], box_classes: Sequence[str]
+) -> tuple[tuple[str, ...], str]:
+    """Return the names of ``count`` classes, and where they come from."""
+    for name in listing.with_suffix(*NAME_FILES):
+        text = (listing.root / name).read_text(encoding="utf-8-sig", errors="replace")
+        lines = [re.sub(r"^\d+[\s:,]+|:.*$", "", line.strip()) for line in text.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith("#")]
+        if len(lines) >= count > 1 and len(set(lines)) == len(lines):
+            return tuple(lines), name
+        if len(lines) == count - 1 and "background" not in lines:
+            return ("background", *lines), name
+    for name in listing.with_suffix("classes.json", "labels.json"):
+        try:
+            listed = json.loads((listing.root / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(listed, list) and len(listed) >= count and all(isinstance(entry, str) for entry in listed):
+            return tuple(listed), name
+    is_voc = any(place.lower().endswith("segmentationclass") for place in places)
+    if is_voc and count <= len(VOC_CLASSES) + 1 and box_classes and set(box_classes) <= set(VOC_CLASSES):
+        return ("background", *VOC_CLASSES), "those of VOC"
+    if count == 2:
+        return ("background", "foreground"), MADE_UP
+    return ("background", *(f"class_{number}" for number in range(1, count))), MADE_UP

@@ -1,0 +1,180 @@
+"""The labels of a split as its files have them, faults and all, for a check; runs read them by ``data.build``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import TargetKind
+from fbnetv5.config.schema import DataConfig, FilesConfig
+from fbnetv5.data.coco_file import box_of, read_coco_file
+from fbnetv5.data.folders import MASK_SUFFIX, class_folders, class_order, list_files, list_images, read_labels
+from fbnetv5.data.index import Index
+from fbnetv5.data.keypoints import read_people
+from fbnetv5.onboarding.findings import Findings
+from fbnetv5.onboarding.found import Box
+
+
+@dataclass
+class SplitLabels:
+    """What is labelled in a split, by image, which is named as in its files of labels.
+
+    Attributes:
+        split: train or val.
+        images: where each lies.
+        labels, boxes, masks, people: what images are labelled with: a class; boxes; a file; keypoints of each person.
+        sizes: (width, height) that labels say they are for.
+        classes: by target: label, boxes, segmentation, keypoints.
+    """
+
+    split: str
+    images: dict[str, Path] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    boxes: dict[str, list[Box]] = field(default_factory=dict)
+    masks: dict[str, Path] = field(default_factory=dict)
+    people: dict[str, list[Any]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def labelled(self) -> dict[str, Mapping[str, Any]]:
+        """Return what is there by the name of its target, of the targets that the split has labels for."""
+        values: dict[str, Mapping[str, Any]] = {
+            "label": self.labels,
+            "boxes": self.boxes,
+            "segmentation": self.masks,
+            "keypoints": self.people,
+        }
+        return {target: values[target] for target in self.classes}
+
+
+def read_split(data: DataConfig, split: str, files: FilesConfig, findings: Findings) -> SplitLabels:
+    """Read the labels of a split; what cannot be read is a finding, and left out."""
+    root = Path(str(data.root)).expanduser().absolute()
+    read = SplitLabels(split)
+    if files.index is not None:
+        _attempt(findings, split, lambda: _read_index(read, root, files))
+        return read
+    if files.images is None:
+        return read
+    top = root / files.images
+    if not _attempt(findings, split, lambda: read.images.update({name: top / name for name in list_images(top)})):
+        return read
+    readers: dict[str | None, Callable[[], None]] = {
+        files.labels: lambda: _read_classes(read, root, files, findings),
+        files.boxes: lambda: _read_boxes(read, root / str(files.boxes), findings),
+        files.masks: lambda: _read_masks(read, root / str(files.masks), data.mask_classes, findings),
+    }
+    for place, reader in readers.items():
+        if place is not None:
+            _attempt(findings, split, reader)
+    if files.keypoints is not None:  # may be the file of the boxes again
+        _attempt(findings, split, lambda: _read_keypoints(read, root / str(files.keypoints), findings))
+    return read
+
+
+def _attempt(findings: Findings, split: str, reader: Callable[[], object]) -> bool:
+    try:
+        reader()
+    except InputError as error:
+        findings.add("unreadable", "file of labels", [str(error)], split=split, stops=True)
+        return False
+    return True
+
+
+def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
+    index = Index.read(root / str(files.index))
+    top = root / (files.images or ".")
+    columns = {name: index.table[name].to_pylist() for name in index.table.column_names}
+    names = columns["path"]
+    read.images = {name: top / name for name in names}
+    sizes = zip(names, columns["width"], columns["height"], strict=True)
+    read.sizes = {name: (width, height) for name, width, height in sizes if width and height}
+    for target in index.targets:
+        classes = index.classes[target.name]
+        given = {name: value for name, value in zip(names, columns[target.name], strict=True) if value is not None}
+        if target.kind is TargetKind.SCALAR:
+            read.labels = {name: classes[value] for name, value in given.items()}
+        elif target.kind is TargetKind.MASK:
+            read.masks = {name: root / value for name, value in given.items()}
+        elif target.kind is TargetKind.KEYPOINTS:
+            read.people = {name: [value] for name, value in given.items()}
+        elif target.kind is TargetKind.BOXES:
+            ids = dict(zip(names, columns[target.labels_key], strict=True))
+            read.boxes = {
+                name: [
+                    Box(box[0], box[1], box[2], box[3], classes[number])
+                    for box, number in zip(value, ids[name], strict=True)
+                ]
+                for name, value in given.items()
+            }
+        if target.kind is not TargetKind.DENSE:
+            read.classes[target.name] = tuple(classes)
+
+
+def _read_classes(read: SplitLabels, root: Path, files: FilesConfig, findings: Findings) -> None:
+    in_folders = PurePosixPath(str(files.labels)) == PurePosixPath(str(files.images))
+    found = class_folders(read.images) if in_folders else read_labels(root / str(files.labels))
+    read.classes["label"] = class_order(found.values())
+    _orphans(read, findings, found, f"images that {files.labels} names are not there")
+    read.labels = {name: label for name, label in found.items() if name in read.images}
+
+
+def _read_boxes(read: SplitLabels, path: Path, findings: Findings) -> None:
+    file = read_coco_file(path)
+    names, _ = file.labels()
+    label_of = {entry["id"]: entry["name"] for entry in file.categories}
+    read.classes["boxes"] = names
+    listed = {key: entry["file_name"] for key, entry in file.images.items()}
+    _orphans(read, findings, list(listed.values()), f"images that {path.name} lists are not there")
+    for entry in file.images.values():
+        if entry["file_name"] not in read.images:
+            continue
+        read.boxes[entry["file_name"]] = []
+        size = entry.get("width"), entry.get("height")
+        if all(type(side) is int and side > 0 for side in size):
+            read.sizes[entry["file_name"]] = size  # type: ignore[assignment]  # two whole numbers, as just seen
+    wrong = []
+    for where, entry in file.annotations():
+        image, label = listed.get(entry.get("image_id", "")), label_of.get(entry.get("category_id"))
+        try:
+            x, y, width, height = box_of(entry, where)
+        except InputError as error:
+            wrong.append(str(error))
+            continue
+        if image is None or label is None:
+            wrong.append(f"{where} is of an unknown {'image' if image is None else 'category'}")
+        elif image in read.boxes:
+            crowd = bool(entry.get("iscrowd"))
+            read.boxes[image].append(Box(x, y, x + width, y + height, label, crowd))
+    findings.add("annotations", "annotations that cannot be read", wrong, split=read.split, stops=True)
+
+
+def _read_masks(read: SplitLabels, folder: Path, classes: Sequence[str], findings: Findings) -> None:
+    read.classes["segmentation"] = tuple(classes)
+    available = set(list_files(folder, (MASK_SUFFIX,)))
+    for image in read.images:
+        mask = str(PurePosixPath(image).with_suffix(MASK_SUFFIX))
+        if mask in available:
+            read.masks[image] = folder / mask
+    used = {str(PurePosixPath(image).with_suffix(MASK_SUFFIX)) for image in read.masks}
+    findings.add("masks without images", "masks without an image", sorted(available - used), split=read.split)
+
+
+def _read_keypoints(read: SplitLabels, path: Path, findings: Findings) -> None:
+    names, images, _ = read_people(path)
+    read.classes["keypoints"] = names
+    _orphans(read, findings, images, f"images that {path.name} lists are not there")
+    for name, image in images.items():
+        if name in read.images and image.people:
+            read.people[name] = [person.points for person in image.people]
+        width, height = image.entry.get("width"), image.entry.get("height")
+        if name in read.images and isinstance(width, int) and isinstance(height, int):
+            read.sizes[name] = (width, height)
+
+
+def _orphans(read: SplitLabels, findings: Findings, names: Mapping[str, Any] | Sequence[str], text: str) -> None:
+    missing = [name for name in names if name not in read.images]
+    findings.add("labels without images", text, missing, split=read.split, stops=True)

@@ -1,0 +1,129 @@
+"""Pascal VOC's xml files, a file an image, and its lists of splits (ImageSets)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from xml.etree import ElementTree
+
+from fbnetv5.onboarding.found import Box, Found
+from fbnetv5.onboarding.listing import Listing, split_of
+
+FORMAT = "Pascal VOC xml"
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+LISTS = ("train", "val", "test", "trainval")  # of ImageSets, the plain ones first
+
+
+@dataclass
+class Read:
+    """What the files say, by image: rows of name, x1 y1 x2 y2 as they stand there, and whether it is difficult."""
+
+    objects: dict[str, list[tuple[str, tuple[float, ...], bool]]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    orphans: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
+    """Return the boxes of xml files, and notes."""
+    read = Read()
+    for name in listing.with_suffix(".xml"):
+        _read_file(listing, name, read)
+    if not any(read.objects.values()):
+        return [], []
+    # the first pixel is 1 in VOC, and 0 in the files of some programs
+    first = min(min(box[:2]) for objects in read.objects.values() for _, box, _ in objects)
+    shift = 1.0 if first >= 1 else 0.0
+    values = {image: _boxes(objects, read.sizes[image], shift) for image, objects in read.objects.items()}
+    classes = tuple(sorted({box.label for boxes in values.values() for box in boxes}))
+    difficult = sum(box.crowd for boxes in values.values() for box in boxes)
+    notes = [
+        *([f"{difficult:,} objects marked difficult are not learnt from"] if difficult else []),
+        *([f"{len(read.orphans):,} xml files without an image, such as {read.orphans[0]}"] if read.orphans else []),
+        *([f"{len(read.wrong):,} xml files cannot be read, such as {read.wrong[0]}"] if read.wrong else []),
+        *(["boxes count pixels from 0 here, not from 1 as VOC's own do"] if not shift else []),
+    ]
+    places = tuple(sorted({str(PurePosixPath(name).parent) for name in listing.with_suffix(".xml")})[:2])
+    splits = image_sets(listing)
+    return [Found("boxes", FORMAT, places, values, classes, splits, sizes=read.sizes, notes=tuple(notes))], []
+
+
+def image_sets(listing: Listing) -> dict[str, str]:
+    """Return the split of each image that a list below ImageSets names."""
+    splits: dict[str, str] = {}
+    lists = [name for name in listing.with_suffix(".txt") if "imagesets" in name.lower()]
+    lists = [name for name in lists if PurePosixPath(name).stem in LISTS]
+    for name in sorted(lists, key=lambda name: (LISTS.index(PurePosixPath(name).stem), name)):
+        stem = PurePosixPath(name).stem
+        for line in (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines():
+            image = listing.image_of(line.split()[0], name, is_stem=True) if line.strip() else None
+            if image is not None:
+                splits.setdefault(image, "train" if stem == "trainval" else split_of(name, is_file=True) or stem)
+    return splits
+
+
+def parse_xml(text: str) -> ElementTree.Element:
+    """Parse a document.
+
+    Raises:
+        ValueError: it is malformed, or declares entities, which could expand without end.
+    """
+    if re.search(r"<!\s*(ENTITY|DOCTYPE)", text, re.IGNORECASE):
+        raise ValueError("it declares entities")
+    try:
+        return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text))
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_file(listing: Listing, name: str, read: Read) -> None:
+    try:
+        root = parse_xml((listing.root / name).read_bytes().decode("utf-8-sig", errors="replace"))
+        if root.tag != "annotation":
+            return
+        objects = [_object(node) for node in root.iter("object")]
+    except (OSError, ValueError):
+        read.wrong.append(name)
+        return
+    image = listing.image_of(name, name, is_stem=True)
+    if image is None and (told := root.findtext("filename")):
+        image = listing.image_of(told, name)
+    if image is None:
+        read.orphans.append(name)
+        return
+    size = listing.size(image) or _told_size(root)
+    if size is not None:
+        read.sizes[image] = size if (told_size := _told_size(root)) is None or told_size != size[::-1] else told_size
+        read.objects[image] = objects
+
+
+def _object(node: ElementTree.Element) -> tuple[str, tuple[float, ...], bool]:
+    box = node.find("bndbox")
+    if box is None:
+        raise ValueError("an object without bndbox")
+    corners = tuple(float(box.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
+    if any(corner != corner for corner in corners):
+        raise ValueError("a bndbox that is no numbers")
+    return (node.findtext("name") or "object").strip(), corners, (node.findtext("difficult") or "0").strip() == "1"
+
+
+def _told_size(root: ElementTree.Element) -> tuple[int, int] | None:
+    try:
+        size = int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
+    except ValueError:
+        return None
+    return size if min(size) > 0 else None
+
+
+def _boxes(objects: list[tuple[str, tuple[float, ...], bool]], size: tuple[int, int], shift: float) -> list[Box]:
+    """Boxes from the image's corner: VOC's last pixel lies inside of a box, its first one too."""
+    boxes = []
+    for name, (x1, y1, x2, y2), difficult in objects:
+        corners = max(0.0, x1 - shift), max(0.0, y1 - shift), min(size[0], x2), min(size[1], y2)
+        if corners[2] > corners[0] and corners[3] > corners[1]:
+            boxes.append(Box(*corners, name, difficult))
+    return boxes

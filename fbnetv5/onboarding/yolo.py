@@ -1,0 +1,174 @@
+"""YOLO's txt files: a line an object, its class and its box or polygon as shares of the image's sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from fbnetv5.onboarding.found import Box, Found, Painting, Region
+from fbnetv5.onboarding.listing import Listing, split_of
+
+FORMAT = "YOLO txt"
+NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
+PROBED = 30  # files that are looked at before all are read
+Row = tuple[int, list[float]]
+
+
+@dataclass
+class Read:
+    """What the files say, by image, in pixels of the upright image."""
+
+    boxes: dict[str, list[tuple[int, Box]]] = field(default_factory=dict)
+    polygons: dict[str, list[tuple[int, list[float]]]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    orphans: list[str] = field(default_factory=list)
+    num_wrong: int = 0
+
+
+def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
+    """Return boxes, and masks where there are polygons, of txt files; and notes."""
+    files = [name for name in listing.with_suffix(".txt") if PurePosixPath(name).name not in NAME_FILES]
+    if not files or not _looks_right(listing, files):
+        return [], []
+    settings, where = _settings(listing)
+    read = Read()
+    for name in files:
+        _read_file(listing, name, read, bool(settings.get("kpt_shape")))
+    if not any(read.boxes.values()):
+        return [], []
+    names = _names(listing, settings)
+    most = max(number for boxes in read.boxes.values() for number, _ in boxes)
+    notes = _notes(read, len(names), most)
+    classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
+    if settings.get("kpt_shape"):
+        notes.append("keypoints of YOLO files are not read; give them as COCO json")
+    values = {
+        image: [box._replace(label=classes[number]) for number, box in boxes] for image, boxes in read.boxes.items()
+    }
+    places = tuple(sorted({str(PurePosixPath(name).parent) for name in files if split_of(name) or "/" in name}))
+    places = (*where, *(places[:2] or ("*.txt",)))
+    found = [Found("boxes", FORMAT, places, values, classes, sizes=read.sizes, notes=tuple(notes))]
+    painted = _painted(read, classes)
+    if painted:
+        shown = ("background", *(name for name in classes if name != "background"))
+        note = "drawn of the polygons; where they overlap, the smaller one is above"
+        found.append(Found("masks", f"{FORMAT}, polygons", places, painted, shown, sizes=read.sizes, notes=(note,)))
+    return found, []
+
+
+def parse_rows(text: str) -> list[Row]:
+    """Return the (class, numbers) of each line: cx cy w h, or x y of three points or more, as shares of the sides.
+
+    Raises:
+        ValueError: a line is none.
+    """
+    rows = []
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        first, *rest = line.split()
+        numbers = [float(value) for value in rest]
+        if float(first) != int(float(first)) or int(float(first)) < 0:
+            raise ValueError(f"class {first}")
+        if len(numbers) < 4 or not all(-0.5 <= value <= 1.5 for value in numbers[:4]):
+            raise ValueError(line)
+        rows.append((int(float(first)), numbers))
+    return rows
+
+
+def _looks_right(listing: Listing, files: list[str]) -> bool:
+    """Whether most of the files that have an image's name hold rows."""
+    named = [name for name in files if listing.image_of(name, name, is_stem=True)]
+    good = 0
+    for name in (probed := named[:: max(1, len(named) // PROBED)]):
+        try:
+            parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
+            good += 1
+        except (OSError, ValueError, OverflowError):
+            continue
+    return good > len(probed) / 2
+
+
+def _read_file(listing: Listing, name: str, read: Read, has_points: bool) -> None:
+    image = listing.image_of(name, name, is_stem=True)
+    try:
+        rows = parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, OverflowError):
+        read.num_wrong += image is not None
+        return
+    if image is None:
+        if rows:
+            read.orphans.append(name)
+        return
+    size = listing.size(image)
+    if size is None:
+        return
+    read.sizes[image] = size
+    read.boxes.setdefault(image, [])
+    for number, values in rows:
+        polygon = [value * size[k % 2] for k, value in enumerate(values)] if len(values) >= 6 else []
+        if polygon and not has_points and len(values) % 2 == 0:
+            read.polygons.setdefault(image, []).append((number, polygon))
+            xs, ys = polygon[::2], polygon[1::2]
+            corners = (min(xs), min(ys), max(xs), max(ys))
+        else:
+            x, y, width, height = (value * size[k % 2] for k, value in enumerate(values[:4]))
+            corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        box = Box(max(0, corners[0]), max(0, corners[1]), min(size[0], corners[2]), min(size[1], corners[3]), "")
+        if box.x2 > box.x1 and box.y2 > box.y1:
+            read.boxes[image].append((number, box))
+
+
+def _painted(read: Read, classes: tuple[str, ...]) -> dict[str, Painting]:
+    """Return the masks of images whose objects are all polygons."""
+    painted = {}
+    for image, polygons in read.polygons.items():
+        if len(polygons) < len(read.boxes[image]):
+            continue
+        large = sorted(polygons, key=lambda entry: -_extent(entry[1]))
+        regions = tuple(Region(classes[number], [polygon]) for number, polygon in large)
+        painted[image] = Painting(read.sizes[image], regions)
+    return painted
+
+
+def _extent(polygon: list[float]) -> float:
+    xs, ys = polygon[::2], polygon[1::2]
+    return (max(xs) - min(xs)) * (max(ys) - min(ys))
+
+
+def _settings(listing: Listing) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the content of data.yaml, or of another YAML file with ``names``, and its name."""
+    for name in sorted(listing.with_suffix(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
+        try:
+            content = yaml.safe_load((listing.root / name).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if isinstance(content, dict) and isinstance(content.get("names"), (list, dict)):
+            return content, (name,)
+    return {}, ()
+
+
+def _names(listing: Listing, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    names = settings.get("names")
+    if isinstance(names, dict):
+        keys = [key for key in names if isinstance(key, int) and key >= 0]
+        return tuple(str(names.get(number, f"class_{number}")) for number in range(max(keys, default=-1) + 1))
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    for name in listing.with_suffix(*NAME_FILES):
+        lines = (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
+    return ()
+
+
+def _notes(read: Read, num_names: int, most: int) -> list[str]:
+    orphans, wrong = len(read.orphans), read.num_wrong
+    return [
+        *([f"{orphans:,} txt files without an image, such as {read.orphans[0]}"] if orphans else []),
+        *([f"{wrong:,} txt files hold lines that are no labels, and are left out"] if wrong else []),
+        *([f"class ids go to {most}, but {num_names} have names"] if most >= num_names else []),
+    ]
