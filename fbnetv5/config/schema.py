@@ -331,6 +331,11 @@ class ExportConfig:
         minimum=0,
     )
     num_evaluated: int = option(200, "validation images that a file is rated on, beside the trained model", minimum=1)
+    map_stride: int = option(
+        1,
+        "masks: pixels on a side that share a class in the file; 4 is much faster, and the metrics say its price",
+        minimum=1,
+    )
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Size
+from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.export.network import DeployedNetwork
 from fbnetv5.heads.head import DeployableHead
 from fbnetv5.model.task_net import TaskNet
@@ -44,6 +44,29 @@ class DeployedModel(nn.Module):
         return outputs
 
 
+class CoarseMaps(nn.Module):
+    """A head's maps at a share of the input's resolution, enlarged by repeating each value.
+
+    Args:
+        head: deployed for an image of a size divided by ``stride``; it gives maps alone.
+        stride: pixels of the input, on a side, that share a value.
+    """
+
+    def __init__(self, head: nn.Module, stride: int) -> None:
+        super().__init__()
+        self.head = head
+        self.stride = stride
+
+    def forward(self, features: Any, covered: Tensor) -> dict[str, Tensor]:
+        """Return the head's maps [h, w] as [h x stride, w x stride]."""
+        return {name: self._enlarged(values) for name, values in self.head(features, covered / self.stride).items()}
+
+    def _enlarged(self, values: Tensor) -> Tensor:
+        height, width = values.shape
+        repeated = values[:, None, :, None].expand(height, self.stride, width, self.stride)
+        return repeated.reshape(height * self.stride, width * self.stride)
+
+
 def covered_size(image: Tensor) -> Tensor:
     """Return the (height, width) of the input [1, 3, H, W] that the image covers, float [2].
 
@@ -59,21 +82,37 @@ def _last(values: Tensor) -> Tensor:
     return (places * (values > 0)).amax(dim=0, keepdim=True)
 
 
-def deploy(model: TaskNet, size: Size) -> DeployedModel:
+def deploy(model: TaskNet, size: Size, map_stride: int = 1) -> DeployedModel:
     """Return a copy of a model for one image of ``size`` (height, width), BN folded into the convolutions before it.
 
+    Args:
+        model: as trained.
+        size: of the image, in pixels.
+        map_stride: of masks: pixels on a side that share a class, which divides the size.
+
     Raises:
-        InputError: the head cannot be exported.
+        InputError: the head cannot be exported, or not with this ``map_stride``.
     """
     model = folded(model).cpu().float()
     if not isinstance(model.head, DeployableHead):
         raise InputError(f"the head {type(model.head).__name__} cannot be exported: it has no 'deployed'")
+    _check_map_stride(map_stride, model.head.target.kind, size)
     with torch.no_grad():
         features = model.network(torch.zeros(1, 3, *size))
         sizes = [_size(features[path]) if path in features else (0, 0) for path in range(NUM_PATHS)]
-        head = model.head.deployed(size, sizes)
+        head = model.head.deployed((size[0] // map_stride, size[1] // map_stride), sizes)
+    if map_stride > 1:
+        head = CoarseMaps(head, map_stride)
     network: Any = model.network
     return DeployedModel(DeployedNetwork(network) if isinstance(network, MultiPathNet) else network, head).eval()
+
+
+def _check_map_stride(stride: int, kind: TargetKind, size: Size) -> None:
+    """Raise InputError if the maps of a head cannot have this stride."""
+    if stride > 1 and kind is not TargetKind.MASK:
+        raise InputError(f"export.map_stride={stride} is for maps of classes, and this model gives none: set 1")
+    if any(side % stride for side in size):
+        raise InputError(f"export.map_stride={stride} does not divide the input of {size[0]} x {size[1]} pixels")
 
 
 def folded(model: AnyModule) -> AnyModule:

@@ -106,7 +106,7 @@ def build_export(config: RunConfig) -> Export:
     train_source = _training_source(config, model)
     needs_sizes = options.size is None and spec.crop is None and train_source is not None
     size = input_size(spec, options.size, _sizes(config, train_source) if needs_sizes and train_source else ())
-    deployed = deploy(model, size)
+    deployed = deploy(model, size, options.map_stride)
     _check_parts(deployed, options.float_parts)
     calibration = []
     if "int8" in options.precisions and train_source is not None:

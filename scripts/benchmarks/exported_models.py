@@ -86,15 +86,17 @@ def candidates(runs: Sequence[Path]) -> dict[str, Candidate]:
     Raises:
         InputError: a run is not the folder of a trained model.
     """
-    found = [*map(_trained, runs), *(_ours(task, family) for task, family in OURS), *map(_peer, PEERS)]
+    found = [*map(_trained, runs), *map(_ours, OURS), *map(_peer, PEERS)]
     return {candidate.name: candidate for candidate in found}
 
 
-OURS = (("cls", "A_C"), ("cls", "A"), ("det", "A_C"), ("seg", "A_C"))
+OURS = (("cls", "A_C", 1), ("cls", "A", 1), ("det", "A_C", 1), ("seg", "A_C", 1), ("seg", "A_C", 4))
 
 
-def _ours(task: str, family: str) -> Candidate:
-    return Candidate(f"{task}_{family.lower()}", task, False, "random", lambda: _built(random_model(task, family)))
+def _ours(kind: tuple[str, str, int]) -> Candidate:
+    task, family, map_stride = kind
+    name = f"{task}_{family.lower()}" + (f"_stride{map_stride}" if map_stride > 1 else "")
+    return Candidate(name, task, False, "random", lambda: _built(random_model(task, family), map_stride))
 
 
 def _trained(folder: Path) -> Candidate:
@@ -131,10 +133,10 @@ def random_model(task: str, family: str) -> TaskNet:
     return model
 
 
-def _built(model: TaskNet) -> Built:
+def _built(model: TaskNet, map_stride: int = 1) -> Built:
     size = model.spec.input.nominal_size()
     cost = model.cost(size)
-    return Built(deploy(model, size), size, cost.macs, cost.params)
+    return Built(deploy(model, size, map_stride), size, cost.macs, cost.params)
 
 
 def _built_peer(model: PeerModel, size: Size, macs: int | None = None) -> Built:

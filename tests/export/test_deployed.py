@@ -56,6 +56,25 @@ def test_it_predicts_what_the_trained_model_does(family: str, task: str):
             assert int(outputs["count"]) == len(expected["scores"])
 
 
+@torch.no_grad()
+def test_a_coarse_map_is_that_of_a_smaller_image_enlarged():
+    model, size = random_model("seg"), (96, 160)
+    image, _ = fitted(photo(90, 130), model.spec.input, size)
+    outputs = deploy(model, size, map_stride=4)(image)
+    ((classes, confidence),) = model.head.classify(model.network(image), (24, 40))  # the same features
+    assert torch.equal(outputs["segmentation"], classes.repeat_interleave(4, 0).repeat_interleave(4, 1))
+    assert outputs["confidence"].shape == size
+    assert torch.allclose(outputs["confidence"][1::4, 2::4], confidence, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "stride", "said"), [("cls", 2, "gives none"), ("seg", 5, "does not divide the input of 96 x 160")]
+)
+def test_a_stride_of_maps_that_does_not_fit_is_refused(task: str, stride: int, said: str):
+    with pytest.raises(InputError, match=said):
+        deploy(random_model(task), (96, 160), map_stride=stride)
+
+
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(7, 3), (12, 4), (5, 4), (10, 7), (3, 5)])
 def test_a_convolution_averages_groups_of_channels(in_channels: int, out_channels: int):
     x = torch.randn(1, in_channels, 3, 5)
