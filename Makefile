@@ -19,14 +19,18 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
+# What is imported is compiled then: compiling all of torch and its kin beforehand takes half of the installation.
+INSTALL := $(BIN)/pip install --quiet --no-compile --editable
+
 $(VENV)/.installed: $(BIN)/python setup.py
 	@echo "installing fbnetv5 and what it needs into $(VENV) (torch is large; a few minutes the first time)"
-	$(BIN)/pip install --quiet --editable .
+	$(INSTALL) .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed setup.py
-	$(BIN)/pip install --quiet --editable '.[test]'
-	@touch $@
+$(VENV)/.installed-test: $(BIN)/python setup.py
+	@echo "installing fbnetv5, what it needs and what its tests need into $(VENV) (a few minutes the first time)"
+	$(INSTALL) '.[test]'
+	@touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed
 	$(BIN)/python train_net.py --config configs/quickstart.yaml resume=true
