@@ -8,9 +8,8 @@ import torch
 from fbnetv5.archs.topology import Topology
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.export.deployed import deploy
-from fbnetv5.export.executorch import PORTABLE, to_executorch
 from fbnetv5.export.xnnpack import XNNPACKNetwork, for_xnnpack
-from tests.export.models import FEW_BLOCKS, random_model
+from tests.export.models import random_model
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (72, 100)])  # of the last, features have odd sizes
@@ -26,11 +25,3 @@ def test_the_forms_compute_the_same(size: tuple[int, int]):
     assert expected.keys() == found.keys()
     for path, feature in expected.items():
         torch.testing.assert_close(found[path], feature, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_a_classifier_stays_in_xnnpack():
-    pytest.importorskip("executorch", reason="the export extra is not installed")
-    lowered = to_executorch(deploy(random_model("cls", topology=FEW_BLOCKS["seg"]), (64, 64)), (64, 64))
-    left = set(lowered.operators[PORTABLE])
-    assert left <= {"aten.cat.default", "aten.select_copy.int"}, "of these one joins the image's size, two numbers"

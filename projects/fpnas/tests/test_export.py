@@ -106,9 +106,9 @@ def test_segmentation_is_the_same_without_deep_supervision(tmp_path: Path):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_segmentation_in_int8_of_executorch_stays_close(tmp_path: Path):
+def test_segmentation_in_int8_stays_close(tmp_path: Path):
     deployed = deploy(model("psp"), SIZE)
     expected = deployed(image())
-    found = run(deployed, "executorch", [image(seed) for seed in range(4)], tmp_path)
+    found = run(deployed, "onnx", [image(seed) for seed in range(4)], tmp_path)
     assert (found["segmentation"] == expected["segmentation"]).float().mean() > 0.7
     assert (found["confidence"] - expected["confidence"]).abs().mean() < 0.1
