@@ -1,6 +1,7 @@
 """How much of what could be found did a search find? Judged by its own supernet, on validation images.
 
     python scripts/search_gain.py runs/quickstart
+    python scripts/search_gain.py runs/seeds/seed-0 --csv docs/search_gain.csv   # for one of several seeds, in a table
 
 J = score / deviation over architectures + the search's cost term. Random architectures are scored on images A and on
 images B; from the best of them one-flip descents seek the best architecture there is, on A. Gains are counted on B,
@@ -10,7 +11,9 @@ last line has their ratios. Beside it: how much better the derived topology scor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from torch import Tensor
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
@@ -35,6 +39,29 @@ from fbnetv5.tasks.multitask import MultitaskNet
 
 SAME_COST = 0.05  # random architectures of the same cost differ by at most this share of it
 NUM_SAME_COST = 64
+COLUMNS = ("run", "seed", "task", "gain", "possible", "above_same_cost", "better_than")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a derived topology gains over random ones, in deviations of the score over architectures.
+
+    Attributes:
+        found: in J over the mean of all.
+        possible: the same of the best one that descents find.
+        above_same_cost: in score alone over the mean of those of its cost.
+        better_than: which share of these has a worse score.
+    """
+
+    found: float
+    possible: float
+    above_same_cost: float
+    better_than: float
+
+    @property
+    def share(self) -> float:
+        """The share of the possible."""
+        return self.found / self.possible
 
 
 class Landscape:
@@ -63,8 +90,8 @@ class Landscape:
         return torch.stack([self._known[one] for one in choices])
 
 
-def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, num_starts: int) -> dict[str, float]:
-    """Print the gains of a finished search by task; return the shares of the possible.
+def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, num_starts: int) -> dict[str, Gain]:
+    """Print and return the gains of a finished search by task.
 
     Raises:
         InputError: there are too few validation images, or a topology was not written.
@@ -74,7 +101,7 @@ def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, nu
         raise InputError("there are no validation images to score on: give the search data.val")
     random = draw_uniform(run, num_random)
     random_cost = run_costs(run, random).mean()
-    shares = {}
+    gains = {}
     for name in run.model.tasks:
         labelled = list(val.labelled(run.model.tasks[name].target.name))
         if len(labelled) < 2 * num_images:
@@ -88,15 +115,30 @@ def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, nu
         scores = on_b.scores([*random, derived, best])
         scale, mean = scores[:num_random].std(), scores[:num_random].mean()
         found, possible = (mean - scores[num_random:]) / scale + random_cost - run_costs(run, [derived, best])
-        shares[name] = float(found / possible)
         print(f"{name}: gain {found:.2f} of {possible:.2f}; derived {_shown(run, derived)}, best {_shown(run, best)}")
         others = on_b.scores(same_cost(run, derived))
+        above, better = (others.mean() - scores[num_random]) / scale, (others > scores[num_random]).double().mean()
         print(
-            f"  {(others.mean() - scores[num_random]) / scale:.2f} above the mean of {len(others)} random ones of its "
-            f"cost, better than {100 * (others > scores[num_random]).double().mean():.0f} % of them",
+            f"  {above:.2f} above the mean of {len(others)} random ones of its cost, better than {100 * better:.0f} % "
+            "of them",
             flush=True,
         )
-    return shares
+        gains[name] = Gain(float(found), float(possible), float(above), float(better))
+    return gains
+
+
+def write_gains(file: Path, name: str, seed: int, gains: Mapping[str, Gain]) -> None:
+    """Write the gains of a run into a table, in the place of those that it has of this run's name and seed."""
+    rows: list[dict[str, str]] = []
+    if file.exists():
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = [row for row in csv.DictReader(lines) if (row.get("run"), row.get("seed")) != (name, str(seed))]
+    for task, gain in gains.items():
+        values = (gain.found, gain.possible, gain.above_same_cost, gain.better_than)
+        rows.append(dict(zip(COLUMNS, (name, str(seed), task, *(f"{value:.3f}" for value in values)), strict=True)))
+    rows.sort(key=lambda row: (row.get("run", ""), int(row.get("seed") or 0)))
+    entries = ([row.get(column) or "" for column in COLUMNS] for row in rows)
+    write_text(file, "".join(csv_lines([COLUMNS, *entries])))
 
 
 def _shown(run: SupernetRun, choices: tuple[int, ...]) -> str:
@@ -160,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=at_least(1), default=192, help="validation images of A, and of B")
     parser.add_argument("--random", type=at_least(2), default=256, help="random architectures")
     parser.add_argument("--starts", type=at_least(1), default=8, help="descents")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="a table that the gains are written into")
     given = parser.parse_args(arguments)
     config = load_config(given.run / "config.yaml", ["search.compare=score"])
     with start_world(config.runtime.device, config.runtime.threads) as world:
@@ -167,7 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         weights = given.run / WEIGHTS
         load_by_name(run.model, read_weights(weights), optional=None, origin=weights)
         gains = measure(run, given.run, given.images, given.random, given.starts)
-    print("gain " + " ".join(f"{name} {gain:.2f}" for name, gain in gains.items()))
+    if given.csv is not None:
+        write_gains(given.csv, config.name, config.seed, gains)
+    print("gain " + " ".join(f"{name} {gain.share:.2f}" for name, gain in gains.items()))
 
 
 if __name__ == "__main__":

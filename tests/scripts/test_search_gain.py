@@ -54,6 +54,17 @@ def test_architectures_of_the_same_cost_cost_the_same() -> None:
     assert len(found) == search_gain.NUM_SAME_COST
 
 
+def test_a_table_holds_each_run_once(tmp_path: Path) -> None:
+    table = tmp_path / "gains.csv"
+    for seed, found in ((1, 0.5), (0, 0.25), (1, 0.75)):
+        search_gain.write_gains(table, "mine", seed, {"cls": search_gain.Gain(found, 1.0, 0.5, 0.9)})
+    assert table.read_text().splitlines() == [
+        "run,seed,task,gain,possible,above_same_cost,better_than",
+        "mine,0,cls,0.250,1.000,0.500,0.900",
+        "mine,1,cls,0.750,1.000,0.500,0.900",
+    ]
+
+
 @pytest.mark.slow
 def test_a_search_is_measured_and_too_few_images_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -62,9 +73,13 @@ def test_a_search_is_measured_and_too_few_images_are_refused(
     given = arguments(*TINY, "search.steps=2", "data.shapes.num_val_images=16", f"output={folder}", tiny=False)
     run_job(load_config(Path(given[0].removeprefix("--config=")), given[1:]))
     few = [str(folder), "--random", "8", "--starts", "1"]
-    search_gain.main([*few, "--images", "8"])
+    table = tmp_path / "gains.csv"
+    search_gain.main([*few, "--images", "8", "--csv", str(table)])
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.fullmatch(r"gain cls -?[\d.]+ det -?[\d.]+ seg -?[\d.]+", last)
+    assert [line.split(",")[:3] for line in table.read_text().splitlines()[1:]] == [
+        ["quickstart", "0", task] for task in ("cls", "det", "seg")
+    ]
     with pytest.raises(SystemExit):
         search_gain.main([*few, "--images", "9"])
     assert "'cls' has 16 labelled validation images" in capsys.readouterr().err
