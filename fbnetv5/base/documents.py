@@ -99,9 +99,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_nodes(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return the number of nodes that a node stands for, aliases expanded. Raises ValueError for too many, or a key twice.
+    """Return the number of nodes that a node stands for, aliases expanded; ``sizes`` are those passed, by identity.
 
-    ``sizes`` are those of the nodes passed, by their identity.
+    Raises:
+        ValueError: there are too many, or a mapping has a key twice.
     """
     if id(node) in sizes:
         return sizes[id(node)]

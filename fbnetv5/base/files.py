@@ -106,7 +106,7 @@ def require_regular(path: str | os.PathLike[str]) -> None:
         OSError: there is nothing, or it cannot be looked at.
         ValueError: it is a pipe, a device or a socket. A folder is left to who opens it.
     """
-    mode = os.stat(path).st_mode
+    mode = Path(path).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise ValueError("it is no regular file, but a pipe, a device or a socket")
 

@@ -15,6 +15,10 @@ from omegaconf import MISSING
 from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
 
+MAX_SIDE = 2**14  # pixels of a side that images are brought to
+MAX_IMAGES = 2**20  # of an iteration; more than a machine holds
+MAX_SHAPES = 10**9  # images of a split of the shapes data set
+
 
 @dataclass
 class ModelConfig:
@@ -24,7 +28,7 @@ class ModelConfig:
         "A",
         "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
     )
-    num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
+    num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1, maximum=100)
     weights: str | None = option(
         None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
     )
@@ -69,11 +73,11 @@ class FilesConfig:
 class ShapesConfig:
     """The procedural data set, used where data.root is null."""
 
-    num_images: int = option(4096, "images in the training split", minimum=1)
+    num_images: int = option(4096, "images in the training split", minimum=1, maximum=MAX_SHAPES)
     num_val_images: int = option(
-        512, "images in its validation split, others than those of the training split", minimum=1
+        512, "images in its validation split, others than those of the training split", minimum=1, maximum=MAX_SHAPES
     )
-    size: int = option(128, "side of an image in pixels")
+    size: int = option(128, "side of an image in pixels", minimum=32, maximum=MAX_SIDE)
     seed: int = option(0, "seed of the scenes; runs with other seeds see the same images", minimum=0)
     world: str = option(
         "plain",
@@ -110,13 +114,14 @@ class DataConfig:
         choices=("error", "skip"),
     )
     shapes: ShapesConfig = option(ShapesConfig, "size of the procedural data set")
-    short_side: int = option(256, "images are resized to this short side, in pixels", minimum=32)
-    long_side: int | None = option(None, "but not beyond this long side, in pixels", minimum=32)
+    short_side: int = option(256, "images are resized to this short side, in pixels", minimum=32, maximum=MAX_SIDE)
+    long_side: int | None = option(None, "but not beyond this long side, in pixels", minimum=32, maximum=MAX_SIDE)
     scale: list[float] | None = option(None, "[least, most] random factor on the size that images are trained at")
     crop: int | None = option(
         224,
         "side of the random crop that the network trains on, in pixels; null: whole images, padded (train only)",
         minimum=32,
+        maximum=MAX_SIDE,
     )
     area: list[float] | None = option(
         None, "[least, most] share of the image that a crop of random size and shape covers; null: crops of one scale"
@@ -125,6 +130,7 @@ class DataConfig:
         None,
         "width of the crop, in pixels, where it is no square; data.crop is then its height (train only)",
         minimum=32,
+        maximum=MAX_SIDE,
     )
     crop_place: str = option(
         "random", "where a crop is cut: at a random place, or at the center", choices=("random", "center")
@@ -146,7 +152,7 @@ class DataConfig:
 class LatencyConfig:
     """How latency is measured where it is the cost."""
 
-    batch_size: int = option(1, "images at a time", minimum=1)
+    batch_size: int = option(1, "images at a time", minimum=1, maximum=MAX_IMAGES)
     repeats: int = option(50, "times that each part of the network is timed; the median counts", minimum=1)
 
 
@@ -175,7 +181,7 @@ class SearchConfig:
 
     steps: int | None = option(None, "iterations of the search or pretraining; give this or epochs", minimum=1)
     epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
-    batch_size: int = option(768, "images an iteration, over all processes", minimum=1)
+    batch_size: int = option(768, "images an iteration, over all processes", minimum=1, maximum=MAX_IMAGES)
     num_samples: int = option(
         16,
         "architectures an iteration, over all processes; each sees batch_size / num_samples images",
@@ -243,7 +249,7 @@ class TrainConfig:
 
     steps: int | None = option(None, "iterations; give this or epochs", minimum=1)
     epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
-    batch_size: int = option(64, "images an iteration, over all processes", minimum=1)
+    batch_size: int = option(64, "images an iteration, over all processes", minimum=1, maximum=MAX_IMAGES)
     accumulate: int = option(
         1, "backward passes that a process cuts its share of an iteration's images into", minimum=1
     )
@@ -273,7 +279,7 @@ class EvaluateConfig:
         "pixels that predictions of evaluate.images are in: of images as a person sees them, or as they are stored",
         choices=("upright", "stored"),
     )
-    batch_size: int = option(8, "images at a time, a process", minimum=1)
+    batch_size: int = option(8, "images at a time, a process", minimum=1, maximum=MAX_IMAGES)
     num_drawn: int = option(16, "predictions that are drawn", minimum=0)
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
     trust_code: bool = option(
@@ -301,7 +307,7 @@ class LabelConfig:
     pixel_threshold: float = option(
         0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
     )
-    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1)
+    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1, maximum=MAX_IMAGES)
     shard_size: int = option(
         1000, "images whose labels are written at once; what a killed run does again at most", minimum=1
     )
@@ -341,8 +347,10 @@ class RuntimeConfig:
     precision: str = option(
         "float32", "float32, bfloat16 (autocast) or float64", choices=("float32", "bfloat16", "float64")
     )
-    workers: int = option(2, "data loader processes per process", minimum=0)
-    threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice", minimum=1)
+    workers: int = option(2, "data loader processes per process", minimum=0, maximum=1024)
+    threads: int | None = option(
+        None, "torch's CPU threads per process; null: torch's own choice", minimum=1, maximum=4096
+    )
     log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
     checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)
     loggers: list[str] = option(

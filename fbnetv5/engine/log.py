@@ -18,6 +18,7 @@ from fbnetv5.engine.loggers.logger import Logger
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"
+EVALUATION = "val/"  # metrics on the validation split
 UNTOLD = "ess/"  # metrics that are recorded, and would make the progress line too long
 
 
@@ -53,7 +54,7 @@ class RunLog:
         self._begin = self._previous = (time.perf_counter(), start_step)
         self._console = Console(stderr=True, highlight=False)
         if folder is not None:
-            keep_lines(folder / METRICS, lambda line: json.loads(line)["step"] <= start_step)
+            keep_lines(folder / METRICS, lambda line: _was_before(json.loads(line), start_step))
             keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step,") or _first(line) <= start_step)
             self._bar, self._task = self._progress(start_step)
 
@@ -97,14 +98,13 @@ class RunLog:
         if self.folder is None:
             return
         path = self.folder / PROBABILITIES
-        if not path.exists():
-            append_line(path, ",".join(["step", "task", *columns]))
-        for task, values in rows.items():
-            append_line(path, ",".join([str(step), task, *(f"{value:.6f}" for value in values)]))
+        lines = [] if path.exists() and path.stat().st_size else [",".join(["step", "task", *columns])]
+        lines += [",".join([str(step), task, *(f"{value:.6f}" for value in values)]) for task, values in rows.items()]
+        append_line(path, "\n".join(lines))
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of an evaluation after ``step`` steps, under ``val/``."""
-        named = {f"val/{name}": value for name, value in metrics.items()}
+        named = {f"{EVALUATION}{name}": value for name, value in metrics.items()}
         if self.folder is None:
             return
         append_line(self.folder / METRICS, json.dumps({"step": step, **named}))
@@ -157,6 +157,12 @@ def clock(seconds: float) -> str:
     """Return a duration as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _was_before(record: Mapping[str, Any], start_step: int) -> bool:
+    """Whether a record is kept by a run that goes on from ``start_step``, whose evaluation it does again."""
+    evaluated = any(name.startswith(EVALUATION) for name in record)
+    return record["step"] < start_step or (record["step"] == start_step and not evaluated)
 
 
 def _first(line: str) -> int:

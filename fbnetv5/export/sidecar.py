@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.inputs import InputSpec
 
 FORMAT = 1  # raised when older versions cannot read it any more
+MAX_BYTES = 2**24  # of the sidecar
 
 
 @dataclass
@@ -97,13 +99,13 @@ def read_sidecar(file: Path) -> Sidecar:
     if not file.is_file():
         raise InputError(f"{file}: there is no such file")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_text(path, MAX_BYTES))
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror or error}); an export writes it beside its file"
         ) from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+        raise InputError(f"{path} cannot be read: {error}") from error
     sidecar = _parse(path, document)
     data = file.read_bytes()
     if len(data) < sidecar.num_bytes:

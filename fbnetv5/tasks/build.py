@@ -10,7 +10,7 @@ from torch import nn
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Source
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.tasks.task import Task
 
 
@@ -30,6 +30,7 @@ def _build_task(name: str, entry: Any) -> Task:
     if hasattr(nn.ModuleDict, name) or not name.isidentifier():
         raise InputError(f"tasks.{name}: a task cannot be called '{name}'; choose another name")
     task: Task = build_target(f"tasks.{name}", entry)
+    require_members(f"tasks.{name}", entry, task, ("path", "target", "search_head"), "task")
     if task.path not in range(NUM_PATHS):
         raise InputError(f"tasks.{name}.path={task.path} is no path: 0 to {NUM_PATHS - 1}")
     return task
