@@ -24,6 +24,7 @@ from fbnetv5.archs.timm_networks import STEM, TimmNetwork, read_network
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.paths import local_path
+from fbnetv5.base.weights import read_torch, read_weights, require_finite
 
 PRETRAINED = "pretrained"
 _COUNTER = ".num_batches_tracked"  # old torch files lack it

@@ -89,14 +89,25 @@ def _partial(target: Path) -> str:
     return f".{os.fsencode(target.name)[:200].decode(errors='ignore')}.{PARTIAL}"
 
 
-def clear_partial(folder: Path) -> None:
-    """Remove what processes that were killed have left half-written below a folder that nothing else writes to."""
-    for unfinished in list(folder.rglob(f".*.{PARTIAL}*")):
-        if unfinished.is_dir() and not unfinished.is_symlink():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+def clear_partial(folder: Path, *, but: str) -> None:
+    """Remove what processes that were killed have left half-written below a folder.
+
+    Args:
+        folder: of a run, to which no other writes.
+        but: a file's name: folders below that have one are left alone, as others write there.
+    """
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        if here != folder and but in files:
+            folders.clear()
+            continue
+        for name in [name for name in (*folders, *files) if name.startswith(".") and f".{PARTIAL}" in name]:
+            if name in folders:
+                folders.remove(name)
+                shutil.rmtree(here / name, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    (here / name).unlink()
 
 
 def require_regular(path: str | os.PathLike[str]) -> None:
