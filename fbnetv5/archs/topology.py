@@ -19,10 +19,10 @@ from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.documents import check_keys, read_document
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
+from fbnetv5.base.limits import MAX_STAGES
 
 Block = tuple[int, int]
 ALL_PATHS = tuple(range(NUM_PATHS))
-MAX_STAGES = 100  # the paper has seven
 
 
 class Edge(NamedTuple):

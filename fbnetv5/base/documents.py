@@ -16,11 +16,9 @@ import yaml
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import require_regular
+from fbnetv5.base.limits import MAX_DOCUMENT, MAX_JSON, MAX_NODES
 
 Parsed = TypeVar("Parsed")
-MAX_DOCUMENT = 2**18  # bytes of a small file: a topology has some hundred
-MAX_JSON = 2**32  # bytes of a JSON file; annotations of a large data set have 2**30
-MAX_NODES = 10**6  # of a YAML document, each alias counted as what it stands for
 
 
 def read_document(path: str | os.PathLike[str], kind: str, parse: Callable[[object], Parsed]) -> Parsed:

@@ -8,8 +8,7 @@ from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from fbnetv5.base.errors import InputError, nearest
-
-LARGEST = 2**63 - 1  # of whole numbers: what a tensor holds
+from fbnetv5.base.limits import MAX_INTEGER
 
 
 def option(
@@ -52,8 +51,8 @@ def check_numbers(key: str, value: Any) -> None:
             check_numbers(f"{key}[{position}]", child)
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{key}={value} is no finite number")
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise InputError(f"{key} is too large: whole numbers go up to {LARGEST}")
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise InputError(f"{key} is too large: whole numbers go up to {MAX_INTEGER}")
 
 
 def require_at_least(minimum: float, of: str = "", **values: Any) -> None:

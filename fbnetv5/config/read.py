@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fbnetv5.base.documents import MAX_DOCUMENT, kind_of, parse_yaml, read_text
+from fbnetv5.base.documents import kind_of, parse_yaml, read_text
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.limits import MAX_DOCUMENT
 from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
 from fbnetv5.config.schema import RENAMED, RunConfig, register

@@ -12,12 +12,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from fbnetv5.base.limits import MAX_IMAGES, MAX_SHAPES, MAX_SIDE, MAX_STAGES
 from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
-
-MAX_SIDE = 2**14  # pixels of a side that images are brought to
-MAX_IMAGES = 2**20  # of an iteration; more than a machine holds
-MAX_SHAPES = 10**9  # images of a split of the shapes data set
 
 
 @dataclass
@@ -28,7 +25,7 @@ class ModelConfig:
         "A",
         "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
     )
-    num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1, maximum=100)
+    num_stages: int = option(7, "stages after the trunk, of 4 blocks each", minimum=1, maximum=MAX_STAGES)
     weights: str | None = option(
         None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
     )
@@ -348,9 +345,7 @@ class RuntimeConfig:
         "float32", "float32, bfloat16 (autocast) or float64", choices=("float32", "bfloat16", "float64")
     )
     workers: int = option(2, "data loader processes per process", minimum=0, maximum=1024)
-    threads: int | None = option(
-        None, "torch's CPU threads per process; null: torch's own choice", minimum=1, maximum=4096
-    )
+    threads: int | None = option(None, "torch's CPU threads per process; null: its own choice", minimum=1, maximum=4096)
     log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
     checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)
     loggers: list[str] = option(

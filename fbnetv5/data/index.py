@@ -264,7 +264,8 @@ def class_names(value: object) -> tuple[str, ...]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
-        return "its metadata lack " + (f"'{error.args[0]}'" if isinstance(error.args[0], str) else "what it holds")
+        key = error.args[0]
+        return f"its metadata lack '{key.decode() if isinstance(key, bytes) else key}'"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -12,9 +12,9 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.limits import MAX_SIDE
 from fbnetv5.base.normalisation import IMAGENET, Channels, Normalisation
 from fbnetv5.base.types import Size, TargetKind
-from fbnetv5.config.schema import MAX_SIDE
 from fbnetv5.data.collate import round_up
 from fbnetv5.data.geometry import Resize, normalised
 

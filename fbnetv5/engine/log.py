@@ -32,7 +32,12 @@ class RunLog:
         every: steps between two records.
         start_step: steps done before; what an interrupted run recorded after them is cut off.
         loggers: get the same numbers; none on ranks that do not write.
+
+    Attributes:
+        is_evaluated: whether ``folder`` holds an evaluation after ``start_step`` steps.
     """
+
+    is_evaluated = False
 
     def __init__(
         self,
@@ -54,7 +59,8 @@ class RunLog:
         self._begin = self._previous = (time.perf_counter(), start_step)
         self._console = Console(stderr=True, highlight=False)
         if folder is not None:
-            keep_lines(folder / METRICS, lambda line: _was_before(json.loads(line), start_step))
+            keep_lines(folder / METRICS, lambda line: json.loads(line)["step"] <= start_step)
+            self.is_evaluated = _has_evaluation(folder / METRICS, start_step)
             keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step,") or _first(line) <= start_step)
             self._bar, self._task = self._progress(start_step)
 
@@ -159,10 +165,10 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _was_before(record: Mapping[str, Any], start_step: int) -> bool:
-    """Whether a record is kept by a run that goes on from ``start_step``, whose evaluation it does again."""
-    evaluated = any(name.startswith(EVALUATION) for name in record)
-    return record["step"] < start_step or (record["step"] == start_step and not evaluated)
+def _has_evaluation(path: Path, step: int) -> bool:
+    """Whether metrics.jsonl, all of whose lines are sound, holds an evaluation after ``step`` steps."""
+    records = map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ())
+    return any(record["step"] == step and any(name.startswith(EVALUATION) for name in record) for record in records)
 
 
 def _first(line: str) -> int:

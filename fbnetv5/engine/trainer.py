@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
 from torch import nn, optim
 
 from fbnetv5.base.distributed import World
@@ -175,8 +176,8 @@ def train(run: Trainable[Item], folder: Path) -> None:
     run.model.train()
     skipped = SkippedImages(world)
     with log, Stopping(world) as stopping:
-        if checkpoint and _evaluates(run, start_step):  # the checkpoint was written before it
-            _evaluate(run, start_step, log)
+        if checkpoint and _evaluates(run, start_step) and not _was_evaluated(world, log):
+            _evaluate(run, start_step, log)  # which ended early: checkpoints are written before it
         for done, metrics in _steps(run, start_step, skipped):
             log.add(metrics)
             if log.due(done):
@@ -196,6 +197,11 @@ def train(run: Trainable[Item], folder: Path) -> None:
 def _evaluates(run: Trainable[Any], step: int) -> bool:
     """Whether the model is evaluated on the way, after ``step`` steps."""
     return run.evaluate_every is not None and step % run.evaluate_every == 0 and step < run.num_steps
+
+
+def _was_evaluated(world: World, log: RunLog) -> bool:
+    """Whether the evaluation of the step that the run goes on from was recorded; all ranks go by the first."""
+    return bool(world.gather(torch.tensor([int(log.is_evaluated)]))[0])
 
 
 def _steps(run: Trainable[Item], start_step: int, skipped: SkippedImages) -> Iterator[tuple[int, dict[str, float]]]:

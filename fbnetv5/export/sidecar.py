@@ -11,11 +11,11 @@ from typing import Any
 from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.limits import MAX_DESCRIPTION
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.inputs import InputSpec
 
 FORMAT = 1  # raised when older versions cannot read it any more
-MAX_BYTES = 2**24  # of the sidecar
 
 
 @dataclass
@@ -99,7 +99,7 @@ def read_sidecar(file: Path) -> Sidecar:
     if not file.is_file():
         raise InputError(f"{file}: there is no such file")
     try:
-        document = parse_json(read_text(path, MAX_BYTES))
+        document = parse_json(read_text(path, MAX_DESCRIPTION))
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror or error}); an export writes it beside its file"

@@ -17,8 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
-from fbnetv5.base.documents import MAX_DOCUMENT, parse_yaml, read_text
+from fbnetv5.base.documents import parse_yaml, read_text
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.limits import MAX_DOCUMENT
 from fbnetv5.base.paths import local_folder
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights
 from fbnetv5.config.read import CONFIG

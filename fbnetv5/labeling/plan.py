@@ -142,7 +142,7 @@ def _check_images(plan: Plan) -> None:
     found = pq.read_metadata(plan.folder / IMAGES)
     if (found.num_rows, found.num_row_groups) != (plan.num_images, plan.num_shards):
         raise ValueError(f"{IMAGES} holds {found.num_rows:,} images in {found.num_row_groups:,} shards")
-    if pq.read_schema(plan.folder / IMAGES).names != SCHEMA.names:
+    if found.schema.to_arrow_schema().names != SCHEMA.names:
         raise ValueError(f"{IMAGES} has other columns than {', '.join(SCHEMA.names)}")
 
 

@@ -19,6 +19,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.limits import MAX_DESCRIPTION
 from fbnetv5.base.paths import is_uri, local_folder, local_path
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_origin, read_weights, save_weights
@@ -31,7 +32,6 @@ CONFIG = "config.json"
 MODEL_FILES = (CONFIG, WEIGHTS)
 FORMAT = 1  # of config.json; raised when older versions cannot read it any more
 PACKAGE = "fbnetv5"
-MAX_CONFIG = 2**24  # bytes
 _SEARCHED = {"family": str, "topology": dict}
 _CHOSEN = {"network": dict}
 _COMMON = {"head": dict, "classes": list, "input": dict}
@@ -115,7 +115,7 @@ def _config_of(path: str | os.PathLike[str]) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = parse_json(read_text(path, MAX_CONFIG))
+        document = parse_json(read_text(path, MAX_DESCRIPTION))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}; give the folder of a trained model") from error
     except ValueError as error:

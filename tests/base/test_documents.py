@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.base.documents import MAX_DOCUMENT, parse_json, parse_yaml, read_document, read_text, shortened
+from fbnetv5.base.documents import parse_json, parse_yaml, read_document, read_text, shortened
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.limits import MAX_DOCUMENT
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

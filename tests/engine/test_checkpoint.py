@@ -28,12 +28,6 @@ def test_checkpoints_come_back_and_the_oldest_go(tmp_path):
     assert latest.state["history"][0].item() == 1.5
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    (tmp_path / ".step-00000002.abc").mkdir()
-    Checkpointer(tmp_path, {}).clean()
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_checkpoint_never_unpickles_code(tmp_path):
     Checkpointer(tmp_path, {}).save(1, nn.Linear(1, 1), {})
     torch.save({"step": 1, "state": Path("/")}, tmp_path / "step-00000001" / "state.pt")
