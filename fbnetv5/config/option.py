@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.limits import MAX_INTEGER
+
+COUNT = re.compile(r"(^|\.)(num_\w+|(\w+_)?(size|sizes|channels|ratios|expansion|window|cutoff))$")
 
 
 def option(
@@ -55,27 +58,31 @@ def check_numbers(key: str, value: Any) -> None:
         raise InputError(f"{key} is too large: whole numbers go up to {MAX_INTEGER}")
 
 
-def require_at_least(minimum: float, of: str = "", **values: Any) -> None:
-    """Check options of a class: numbers, or sequences of numbers that are not empty.
+def check_count(key: str, value: Any, default: Any) -> None:
+    """Check an option of a class that is a count or a size by its name, such as ``num_proposals`` or ``anchor_sizes``.
 
     Args:
-        minimum: least value; 0 means more than 0.
-        of: the name of the class, for messages.
-        values: by the name of their option.
+        key: of the option in the config.
+        value: a number, or several; of another type, nothing is said.
+        default: the option's; one that is 0 or less allows these.
 
     Raises:
-        InputError: a value is smaller, or no finite number; the message names the option.
+        InputError: a number is not above 0, or there is none.
     """
-    for name, value in values.items():
-        numbers = value if isinstance(value, (list, tuple)) else (value,)
-        right = bool(numbers) and all(
-            isinstance(one, (int, float)) and math.isfinite(one) and (one >= minimum if minimum else one > 0)
-            for one in numbers
-        )
-        if not right:
-            bound = f"at least {minimum}" if minimum else "above 0"
-            shown = list(value) if isinstance(value, tuple) else value
-            raise InputError(f"{f'{of}: ' if of else ''}{name}={shown} should be {bound}")
+    if not COUNT.search(key) or not _all_numbers(default) or min(_listed(default)) <= 0:
+        return
+    if (_all_numbers(value) and not all(number > 0 for number in _listed(value))) or value in ((), []):
+        shown = list(value) if isinstance(value, tuple) else value
+        raise InputError(f"{key}={shown} should be above 0")
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _all_numbers(value: Any) -> bool:
+    numbers = _listed(value)
+    return bool(numbers) and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in numbers)
 
 
 def check_options(node: Any, prefix: str = "") -> None:

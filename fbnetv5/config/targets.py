@@ -10,7 +10,7 @@ from typing import Any
 from hydra.utils import get_class, get_method
 
 from fbnetv5.base.errors import InputError, nearest
-from fbnetv5.config.option import check_numbers
+from fbnetv5.config.option import check_count, check_numbers
 
 MOVED = {"projects.fna.": "fbnetv5.projects.fna.", "projects.fpnas.": "fbnetv5.projects.fpnas."}
 """Where what earlier versions called otherwise is now, by the start of its dotted name: old runs and models name it."""
@@ -39,6 +39,7 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
             raise InputError(f"{key}.{name} is no option of {path}{nearest(name, known)}")
         check_numbers(f"{key}.{name}", value)
         options[name] = _checked(f"{key}.{name}", value, known[name].default)
+        check_count(f"{key}.{name}", value, known[name].default)
     try:
         inspect.signature(chosen).bind(*arguments, **given, **options)
     except TypeError as error:

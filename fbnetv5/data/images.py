@@ -103,6 +103,16 @@ def read_mask(path: Path, num_classes: int, size: Size) -> Tensor:
     return torch.from_numpy(pixels.astype(np.uint8))
 
 
+def mask_values(path: Path) -> set[int] | None:
+    """Return the class ids that a mask file holds, without 255; None if it cannot be read, as loading it says why."""
+    try:
+        require_regular(path)
+        with Image.open(path) as image:
+            return {int(value) for value in np.unique(np.array(image))} - {IGNORE}
+    except DECODER_ERRORS:
+        return None
+
+
 def read_depth(path: Path, scale: float, size: Size) -> Tensor:
     """Decode a 16-bit grey PNG, as KITTI and NYU Depth store depth, to metres, float32 [H, W]; NaN where it is unknown.
 

@@ -48,6 +48,13 @@ def check_names(names: Sequence[str], what: str) -> None:
         seen.add(name)
 
 
+def require_several(target: Target, classes: Sequence[str]) -> None:
+    """Raise InputError where images or pixels have a single class to tell apart."""
+    if target.kind in (TargetKind.SCALAR, TargetKind.MASK) and len(classes) < 2:
+        named = f"one class, '{classes[0]}'," if classes else "no class"
+        raise InputError(f"'{target.name}' has {named} and nothing can be learnt from it: it needs two or more")
+
+
 def check_places(table: pa.Table, targets: Sequence[Target], origin: str) -> None:
     """Check that what an index names lies below the folder of the data.
 

@@ -17,6 +17,7 @@ from fbnetv5.base.weights import read_normalisation, read_origin
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.config.schema import DataConfig, ModelConfig
 from fbnetv5.data.augmentation import check_augmentation
+from fbnetv5.data.index_checks import require_several
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.heads.head import head_target
 from fbnetv5.model.start import start_from_trunk
@@ -48,6 +49,7 @@ def build_final_model(
             f"the head learns from '{target.name}', and no image of the training split is labelled with it; give its "
             "labels under data.train"
         )
+    require_several(target, source.classes.get(target.name, ()))
     spec = ModelSpec(
         family=None if config.network else config.family,
         topology=None if config.network else find_topology(config),

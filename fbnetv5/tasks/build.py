@@ -11,6 +11,7 @@ from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Source
 from fbnetv5.config.targets import build_target, require_members
+from fbnetv5.data.index_checks import require_several
 from fbnetv5.tasks.task import Task
 
 
@@ -37,10 +38,11 @@ def _build_task(name: str, entry: Any) -> Task:
 
 
 def check_labels(tasks: Mapping[str, Task], source: Source) -> None:
-    """Raise InputError for a task that no image of the training split is labelled for."""
+    """Raise InputError for a task that no image of the training split is labelled for, or all with one class."""
     for name, task in tasks.items():
         if source.num_labelled(task.target.name) == 0:
             raise InputError(
                 f"task '{name}' needs '{task.target.name}', and no image of the training split is labelled with it; "
                 f"give its labels under data.train or remove tasks.{name}"
             )
+        require_several(task.target, source.classes.get(task.target.name, ()))

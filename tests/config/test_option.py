@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.option import check_numbers, option, require_at_least
+from fbnetv5.config.option import check_count, check_numbers, option
 from fbnetv5.config.read import read_project
 from fbnetv5.config.targets import build_target, require_members
+from fbnetv5.model.task_net import build_head
 from fbnetv5.projects.fna.options import SearchOptions
 from fbnetv5.projects.fpnas.options import SearchConfig
 from fbnetv5.projects.table5.options import AblationConfig
+from fbnetv5.tasks.build import build_tasks
+
+DETECTION = "fbnetv5.tasks.detection.Detection"
 
 
 @dataclass
@@ -64,17 +68,33 @@ def test_a_whole_number_fits_a_tensor():
     check_numbers("key", [2**63 - 1, "nan", None, True])
 
 
-@pytest.mark.parametrize("value", [0, -1, (32, -32), (), math.nan, "3", None])
-def test_options_that_must_be_above_zero(value):
-    with pytest.raises(InputError, match="Method: sizes="):
-        require_at_least(0, "Method", sizes=value)
-    require_at_least(0, "Method", sizes=(1, 0.5), other=3)
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ({"_target_": DETECTION, "anchor_sizes": [-32, 64]}, r"tasks.det.anchor_sizes=\[-32, 64\]"),
+        ({"_target_": DETECTION, "anchor_sizes": []}, r"tasks.det.anchor_sizes=\[\]"),
+        ({"_target_": DETECTION, "aspect_ratios": [0.0, 1.0]}, "tasks.det.aspect_ratios=.*"),
+        ({"_target_": DETECTION, "roi_size": 0}, "tasks.det.roi_size=0"),
+        ({"_target_": DETECTION, "num_proposals": 0}, "tasks.det.num_proposals=0"),
+        ({"_target_": "fbnetv5.tasks.classification.Classification", "hidden_channels": 0}, "hidden_channels=0"),
+    ],
+)
+def test_counts_and_sizes_of_a_task_are_above_zero(entry, key):
+    with pytest.raises(InputError, match=f"{key} should be above 0"):
+        build_tasks({"det": entry})
 
 
-def test_options_with_a_minimum():
-    require_at_least(2, a=2)
-    with pytest.raises(InputError, match="a=1 should be at least 2"):
-        require_at_least(2, a=1)
+@pytest.mark.parametrize("option", [{"num_proposals": [30, 0]}, {"anchor_sizes": [-1]}, {"num_sampled": 0}])
+def test_counts_and_sizes_of_a_head_are_above_zero(option):
+    with pytest.raises(InputError, match=f"model.head.{next(iter(option))}=.* should be above 0"):
+        build_head({"_target_": "fbnetv5.heads.lite_rcnn.LiteRCNN", **option}, (8, 8, 8, 8), 3)
+
+
+def test_what_may_be_zero_by_default_may_be_zero():
+    check_count("key.num_extra", 0, 0)
+    check_count("key.num_extra", 0, None)
+    check_count("key.path", 0, 2)
+    check_count("key.num_levels", 1, 3)
 
 
 @pytest.mark.parametrize(
