@@ -10,4 +10,5 @@ MAX_STAGES = 100  # of a topology; the paper has seven
 MAX_SIDE = 2**14  # pixels of a side that images are brought to
 MAX_IMAGES = 2**20  # at a time, or of an iteration
 MAX_SHAPES = 10**9  # images of a split of the shapes data set
+MAX_COUNT = 10**6  # of what a class is told to have: channels, proposals, ...
 MAX_INTEGER = 2**63 - 1  # what a tensor holds

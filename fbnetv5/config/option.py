@@ -9,7 +9,7 @@ from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 from fbnetv5.base.errors import InputError, nearest
-from fbnetv5.base.limits import MAX_INTEGER
+from fbnetv5.base.limits import MAX_COUNT, MAX_INTEGER
 
 COUNT = re.compile(r"(^|\.)(num_\w+|(\w+_)?(size|sizes|channels|ratios|expansion|window|cutoff))$")
 
@@ -67,13 +67,15 @@ def check_count(key: str, value: Any, default: Any) -> None:
         default: the option's; one that is 0 or less allows these.
 
     Raises:
-        InputError: a number is not above 0, or there is none.
+        InputError: a number is not above 0, or above ``MAX_COUNT``, or there is none.
     """
     if not COUNT.search(key) or not _all_numbers(default) or min(_listed(default)) <= 0:
         return
     if (_all_numbers(value) and not all(number > 0 for number in _listed(value))) or value in ((), []):
         shown = list(value) if isinstance(value, tuple) else value
         raise InputError(f"{key}={shown} should be above 0")
+    if _all_numbers(value) and max(_listed(value)) > MAX_COUNT:
+        raise InputError(f"{key} is too large: at most {MAX_COUNT}")
 
 
 def _listed(value: Any) -> tuple[Any, ...]:

@@ -177,7 +177,7 @@ class SearchConfig:
     """The search."""
 
     steps: int | None = option(None, "iterations of the search or pretraining; give this or epochs", minimum=1)
-    epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
+    epochs: float | None = option(None, "passes over the training images; or steps", minimum=0, maximum=10**6)
     batch_size: int = option(768, "images an iteration, over all processes", minimum=1, maximum=MAX_IMAGES)
     num_samples: int = option(
         16,
@@ -245,7 +245,7 @@ class TrainConfig:
     """Training a final model."""
 
     steps: int | None = option(None, "iterations; give this or epochs", minimum=1)
-    epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
+    epochs: float | None = option(None, "passes over the training images; or steps", minimum=0, maximum=10**6)
     batch_size: int = option(64, "images an iteration, over all processes", minimum=1, maximum=MAX_IMAGES)
     accumulate: int = option(
         1, "backward passes that a process cuts its share of an iteration's images into", minimum=1

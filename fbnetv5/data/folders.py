@@ -113,7 +113,7 @@ def read_labels(path: Path) -> dict[str, str]:
         raise
     except csv.Error as error:
         quote = "; is a quote not closed?" if "unexpected end" in str(error) or "expected after" in str(error) else ""
-        raise InputError(f"{path}: line {reader.line_num}: {error}{quote}") from error
+        raise InputError(f"{path}: after line {reader.line_num}: {error}{quote}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot read this labels file: {reason}") from error

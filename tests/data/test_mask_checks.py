@@ -40,7 +40,7 @@ def index_of(root: Path, *pixels: int | None) -> Index:
     ],
 )
 def test_masks_that_tell_nothing_are_refused(tmp_path: Path, values, num_classes, message):
-    with pytest.raises(InputError, match=f"index: {message}"):
+    with pytest.raises(InputError, match=f"index: .*{message}"):
         check_masks(index_of(tmp_path, *values), tmp_path, num_classes=num_classes)
 
 
