@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.base.documents import parse_json
+from fbnetv5.base.documents import parse_json, shortened
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder, atomic_path
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
@@ -88,7 +88,7 @@ class Checkpointer:
             return Checkpoint(step, read_weights(folder / WEIGHTS), state, folder)
 
     def _folders(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+        return sorted(path for path in self.folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
 
 
 @contextlib.contextmanager
@@ -104,8 +104,8 @@ def refused(folder: Path) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{error}{advice}") from error
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{folder} is no checkpoint of this run: {type(error).__name__}: {reason}{advice}") from error
+        reason = shortened(str(error) or type(error).__name__, limit=300)
+        raise InputError(f"{folder} is no checkpoint of this run: {reason}{advice}") from error
 
 
 def _parse(stored: Any, folder: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
