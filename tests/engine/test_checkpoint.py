@@ -91,7 +91,7 @@ def test_a_refused_pickle_is_one_line_without_advice_to_trust_it(tmp_path):
     Checkpointer(tmp_path, {}).save(1, nn.Linear(1, 1), {})
     for content in (pickle.dumps(Path("/")), b"", b"garbage"):
         (tmp_path / "step-00000001" / "state.pt").write_bytes(content)
-        with pytest.raises(InputError, match="cannot read .*state.pt") as caught:
+        with pytest.raises(InputError, match=r"cannot read .*state.pt") as caught:
             Checkpointer(tmp_path, {}).latest()
         assert "\n" not in str(caught.value)
         assert "weights_only" not in str(caught.value)
@@ -102,7 +102,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     Checkpointer(tmp_path, {}).save(1, model, {})
     nn.init.constant_(model.bias, float("nan"))
     save_weights(tmp_path / "step-00000001" / "model.safetensors", model.state_dict())
-    with pytest.raises(InputError, match="'bias' holds values that are infinite or no numbers.*; delete"):
+    with pytest.raises(InputError, match=r"'bias' holds values that are infinite or no numbers.*; delete"):
         Checkpointer(tmp_path, {}).latest()
 
 

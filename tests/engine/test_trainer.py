@@ -126,7 +126,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path, state: dict[str, Any]
     content = torch.load(file, weights_only=True)
     content["state"] = state if "sum" in state else content["state"] | state
     torch.save(content, file)
-    with pytest.raises(InputError, match="step-00000004 is no checkpoint of this run: .*; delete"):
+    with pytest.raises(InputError, match=r"step-00000004 is no checkpoint of this run: .*; delete"):
         train(Walk(resume=True), tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_weights_of_another_run_are_refused(tmp_path: Path) -> None:
         train(Interrupted(), tmp_path)
     for weights in ({"weight": torch.zeros(2, 2), "bias": torch.zeros(1)}, {"weight": torch.zeros(1, 1)}, {}):
         save_weights(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors", weights)
-        with pytest.raises(InputError, match="step-00000004 is no checkpoint of this run: .*weight|bias.*; delete"):
+        with pytest.raises(InputError, match=r"step-00000004 is no checkpoint of this run: .*(weight|bias).*; delete"):
             train(Walk(resume=True), tmp_path)
 
 

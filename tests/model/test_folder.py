@@ -120,7 +120,7 @@ def test_code_that_is_trusted_is_used(tmp_path):
         ),
         (
             {"head": {"_target_": "fbnetv5.heads.classifier.Classifier", "hidden_channels": -1}},
-            "cannot build this model",
+            "model.head.hidden_channels=-1 should be above 0",
         ),
         ({"input": {"short_side": "big"}}, "input"),
         ({"classes": ["a", "b"]}, r"classify\.weight"),
