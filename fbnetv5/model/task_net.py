@@ -261,7 +261,9 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
     advice = "choose another path for the head, or another network"
     try:
         head = build_head(spec.head, network.channels, len(spec.classes))
-    except ZeroDivisionError as error:  # the first weights of a layer without channels
+    except InputError as error:
+        if not isinstance(error.__cause__, ZeroDivisionError):  # the first weights of a layer without channels
+            raise
         raise InputError(
             f"model.network {spec.network_name} returns {_paths(returned)}, the head reads another; {advice}"
         ) from error

@@ -199,7 +199,7 @@ def test_thresholds_are_probabilities(config_file, key):
         ({"num_images": "5"}, "no positive whole numbers"),
         ({"shard_size": 0}, "no positive whole numbers"),
         ({"label_classes": 5}, "should be a list of names"),
-        ({"classes": [1]}, "plan.json"),
+        ({"classes": [1]}, "cannot convert"),
         ("[" * 10**5, "nests too deep"),
         ("{", "not JSON"),
         (b"\xff", "not UTF-8"),
