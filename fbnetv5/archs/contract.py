@@ -52,14 +52,9 @@ def build_network(entry: Mapping[str, Any]) -> Network:
         InputError: the class or an option is wrong, or it builds no network.
     """
     chosen = find_class("model.network", entry)
-    if not issubclass(chosen, nn.Module):
+    if not isinstance(chosen, type) or not issubclass(chosen, nn.Module):
         raise InputError(f"model.network._target_={entry['_target_']} is no network: it is no torch.nn.Module")
-    try:
-        network: Network = build_target("model.network", entry)
-    except InputError:
-        raise
-    except ValueError as error:  # an option that torch refuses
-        raise InputError(f"model.network: {error}") from error
+    network: Network = build_target("model.network", entry)
     channels = getattr(network, "channels", None)
     if not isinstance(channels, tuple) or len(channels) != NUM_PATHS or not all(type(c) is int for c in channels):
         raise InputError(

@@ -19,6 +19,7 @@ from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.documents import check_keys, read_document
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
+from fbnetv5.base.limits import MAX_STAGES
 
 Block = tuple[int, int]
 ALL_PATHS = tuple(range(NUM_PATHS))
@@ -36,7 +37,7 @@ class Topology:
     """The blocks of a network and the paths whose features it returns.
 
     Attributes:
-        num_stages: S, the stages after the trunk; at least 0.
+        num_stages: S, the stages after the trunk; 0 to ``MAX_STAGES``.
         blocks: the selected (stage, path), with stage in 1..S and path in 0..3.
         outputs: the paths whose features are computed, in ascending order.
 
@@ -51,6 +52,8 @@ class Topology:
     def __post_init__(self) -> None:
         if self.num_stages < 0:
             raise ValueError(f"num_stages is {self.num_stages}; it cannot be negative")
+        if self.num_stages > MAX_STAGES:
+            raise ValueError(f"num_stages is {self.num_stages}; there may be at most {MAX_STAGES}")
         for stage, path in sorted(self.blocks):
             if path not in ALL_PATHS:
                 raise ValueError(f"path {path} is out of range; paths are 0 to {NUM_PATHS - 1}")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors.torch
 import timm
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from fbnetv5.archs.timm_networks import STEM, TimmNetwork, read_network
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.paths import local_path
-from fbnetv5.base.weights import UNREADABLE
+from fbnetv5.base.weights import read_torch, read_weights, require_finite
 
 PRETRAINED = "pretrained"
 _COUNTER = ".num_batches_tracked"  # old torch files lack it
@@ -220,14 +219,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: it cannot be read, or holds something else.
     """
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"cannot read weights {path}: {reason}") from error
+    if path.suffix == ".safetensors":
+        return read_weights(path)
+    checkpoint = read_torch(path)
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"{path} does not hold a mapping from names to tensors")
+    require_finite(weights, path)
     return weights

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError
 
 SYNCING = 8  # files that the disk is asked for at a time
+PARTIAL = "partial-"  # in the name of what is being written, before random characters
 
 
 @contextlib.contextmanager
@@ -28,7 +30,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=_partial(target), suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -57,7 +59,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_partial(target), dir=target.parent))
         temporary.chmod(0o755)
         yield temporary
         _sync(temporary)
@@ -87,6 +89,44 @@ def _sync_one(place: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _partial(target: Path) -> str:
+    """Return what the name of a temporary file or folder starts with; a name as long as names may be is cut."""
+    return f".{os.fsencode(target.name)[:200].decode(errors='ignore')}.{PARTIAL}"
+
+
+def clear_partial(folder: Path, *, but: str) -> None:
+    """Remove what processes that were killed have left half-written below a folder.
+
+    Args:
+        folder: of a run, to which no other writes.
+        but: a file's name: folders below that have one are left alone, as others write there.
+    """
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        if here != folder and but in files:
+            folders.clear()
+            continue
+        for name in [name for name in (*folders, *files) if name.startswith(".") and f".{PARTIAL}" in name]:
+            if name in folders:
+                folders.remove(name)
+                shutil.rmtree(here / name, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    (here / name).unlink()
+
+
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError where something else than a file stands, such as a pipe, which would be waited for without end.
+
+    Raises:
+        OSError: there is nothing, or it cannot be looked at.
+        ValueError: it is a pipe, a device or a socket. A folder is left to who opens it.
+    """
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError("it is no regular file, but a pipe, a device or a socket")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path
+from fbnetv5.base.files import atomic_path, require_regular
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
 
@@ -46,12 +49,41 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        InputError: it is missing, truncated or not a safetensors file.
+        InputError: it is missing, truncated or not a safetensors file, or a value is not finite.
     """
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        require_regular(path)
+        weights = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"cannot read weights from {path}: {error}") from error
+    require_finite(weights, path)
+    return weights
+
+
+def read_torch(path: Path) -> Any:
+    """Read a file of torch's own format, of which only plain data and tensors are read.
+
+    Raises:
+        InputError: it is missing or damaged, or holds more than those and would run code.
+    """
+    try:
+        require_regular(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"cannot read {path}: it is damaged, or holds more than tensors and would run code; save the model's "
+            "state_dict alone, or as safetensors"
+        ) from error
+    except UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"cannot read {path}: {reason}") from error
+
+
+def require_finite(weights: Mapping[str, Tensor], origin: str | Path) -> None:
+    """Raise InputError where a value of tensors by name is infinite or no number."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise InputError(f"{origin}: '{name}' holds values that are infinite or no numbers: it cannot be used")
 
 
 def read_normalisation(path: Path) -> Normalisation:

@@ -52,9 +52,10 @@ def release(folder: Path) -> None:
 
 def what_is_kept(config: RunConfig, folder: Path) -> str:
     """Return what a run that is interrupted leaves, and what goes on from there."""
-    steps = sorted((folder / "checkpoints").glob("step-*"))
+    names = [path.name.removeprefix("step-") for path in (folder / "checkpoints").glob("step-*")]
+    steps = [int(name) for name in names if name.isdecimal()]
     if steps:
-        return f"resume=true goes on from step {int(steps[-1].name.removeprefix('step-'))}, the last checkpoint"
+        return f"resume=true goes on from step {max(steps)}, the last checkpoint"
     if config.job == "label" and any((folder / "shards").glob("[0-9]*")):
         return "resume=true goes on with the images that are not labelled yet"
     if "." in config.job:

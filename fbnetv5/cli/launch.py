@@ -6,6 +6,8 @@ What is heavy, torch first of all, is imported once the input has been checked.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,8 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fbnetv5.base.errors import InputError, Interrupted, nearest, one_line_errors
+from fbnetv5.base.files import clear_partial
+from fbnetv5.base.lock import LOCK, locked
 from fbnetv5.cli.help import help_text
 from fbnetv5.cli.kept import release, sigterm_as_interrupt, what_is_kept
+from fbnetv5.cli.memory import memory_in_one_line
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function, import_module
@@ -89,16 +94,21 @@ def run_job(config: RunConfig) -> None:
     """Run one job in its folder, ``config.output``: one of ours, or with a dot in its name, a function of a project.
 
     Raises:
-        InputError: the configuration, the data or a file is at fault; the message says which.
+        InputError: the configuration, the data or a file is at fault, or another run is in the folder; the message says
+            which.
         Interrupted: Ctrl-C or SIGTERM.
     """
     if "." not in config.job and config.job not in JOBS:
         raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
     folder = Path(config.output)
     try:
-        for module in config.runtime.imports:
-            import_module("runtime.imports", module)
-        find_function("job", JOBS.get(config.job, config.job))(config, folder)
+        with locked(folder) if os.environ.get("RANK", "0") == "0" else contextlib.nullcontext():
+            if os.environ.get("RANK", "0") == "0":
+                clear_partial(folder, but=LOCK)
+            for module in config.runtime.imports:
+                import_module("runtime.imports", module)
+            with memory_in_one_line():
+                find_function("job", JOBS.get(config.job, config.job))(config, folder)
     except BaseException as error:
         kept = what_is_kept(config, folder)
         release(folder)

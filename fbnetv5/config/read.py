@@ -16,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from fbnetv5.base.documents import kind_of, parse_yaml, read_text
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.base.limits import MAX_DOCUMENT
 from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
 from fbnetv5.config.schema import RENAMED, RunConfig, register
@@ -52,6 +54,7 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         InputError: a key is unknown, a value has another type, or the file is no valid config.
     """
     register()
+    check_file(file)
     try:
         parsed = OverridesParser.create().parse_overrides([open_ended(override) for override in overrides])
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
@@ -65,6 +68,24 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         return configs[0] if configs else _compose(file, [])
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError) as error:
         raise InputError(f"{file}: {_explain(error)}") from error
+
+
+def check_file(file: Path) -> None:
+    """Check that a file may be read as a config, before hydra reads it.
+
+    Raises:
+        InputError: it is no YAML file, empty, too large, or has aliases that multiply.
+    """
+    try:
+        content = parse_yaml(read_text(file, MAX_DOCUMENT))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error
+    if content is None:
+        raise InputError(f"{file} is empty: a config starts with `defaults: [/fbnetv5/schema, _self_]`")
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is {kind_of(content)}, and a config is a mapping of keys to values")
 
 
 def find_config(name: str) -> Path | None:

@@ -12,6 +12,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from fbnetv5.base.limits import MAX_IMAGES, MAX_SHAPES, MAX_SIDE, MAX_STAGES
+from fbnetv5.config.export import ExportConfig
 from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
 
@@ -24,7 +26,7 @@ class ModelConfig:
         "A",
         "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
     )
-    num_stages: int = option(7, "stages after the trunk; the space has 4 x num_stages blocks", minimum=1)
+    num_stages: int = option(7, "stages after the trunk, of 4 blocks each", minimum=1, maximum=MAX_STAGES)
     weights: str | None = option(
         None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
     )
@@ -69,11 +71,11 @@ class FilesConfig:
 class ShapesConfig:
     """The procedural data set, used where data.root is null."""
 
-    num_images: int = option(4096, "images in the training split", minimum=1)
+    num_images: int = option(4096, "images in the training split", minimum=1, maximum=MAX_SHAPES)
     num_val_images: int = option(
-        512, "images in its validation split, others than those of the training split", minimum=1
+        512, "images in its validation split, others than those of the training split", minimum=1, maximum=MAX_SHAPES
     )
-    size: int = option(128, "side of an image in pixels")
+    size: int = option(128, "side of an image in pixels", minimum=32, maximum=MAX_SIDE)
     seed: int = option(0, "seed of the scenes; runs with other seeds see the same images", minimum=0)
     world: str = option(
         "plain",
@@ -110,13 +112,14 @@ class DataConfig:
         choices=("error", "skip"),
     )
     shapes: ShapesConfig = option(ShapesConfig, "size of the procedural data set")
-    short_side: int = option(256, "images are resized to this short side, in pixels", minimum=32)
-    long_side: int | None = option(None, "but not beyond this long side, in pixels", minimum=32)
+    short_side: int = option(256, "images are resized to this short side, in pixels", minimum=32, maximum=MAX_SIDE)
+    long_side: int | None = option(None, "but not beyond this long side, in pixels", minimum=32, maximum=MAX_SIDE)
     scale: list[float] | None = option(None, "[least, most] random factor on the size that images are trained at")
     crop: int | None = option(
         224,
         "side of the random crop that the network trains on, in pixels; null: whole images, padded (train only)",
         minimum=32,
+        maximum=MAX_SIDE,
     )
     area: list[float] | None = option(
         None, "[least, most] share of the image that a crop of random size and shape covers; null: crops of one scale"
@@ -125,6 +128,7 @@ class DataConfig:
         None,
         "width of the crop, in pixels, where it is no square; data.crop is then its height (train only)",
         minimum=32,
+        maximum=MAX_SIDE,
     )
     crop_place: str = option(
         "random", "where a crop is cut: at a random place, or at the center", choices=("random", "center")
@@ -146,7 +150,7 @@ class DataConfig:
 class LatencyConfig:
     """How latency is measured where it is the cost."""
 
-    batch_size: int = option(1, "images at a time", minimum=1)
+    batch_size: int = option(1, "images at a time", minimum=1, maximum=MAX_IMAGES)
     repeats: int = option(50, "times that each part of the network is timed; the median counts", minimum=1)
 
 
@@ -174,8 +178,8 @@ class SearchConfig:
     """The search."""
 
     steps: int | None = option(None, "iterations of the search or pretraining; give this or epochs", minimum=1)
-    epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
-    batch_size: int = option(768, "images an iteration, over all processes", minimum=1)
+    epochs: float | None = option(None, "passes over the training images; or steps", minimum=0, maximum=10**6)
+    batch_size: int = option(768, "images an iteration, over all processes", minimum=1, maximum=MAX_IMAGES)
     num_samples: int = option(
         16,
         "architectures an iteration, over all processes; each sees batch_size / num_samples images",
@@ -242,8 +246,8 @@ class TrainConfig:
     """Training a final model."""
 
     steps: int | None = option(None, "iterations; give this or epochs", minimum=1)
-    epochs: float | None = option(None, "passes over the training images; give this or steps", minimum=0)
-    batch_size: int = option(64, "images an iteration, over all processes", minimum=1)
+    epochs: float | None = option(None, "passes over the training images; or steps", minimum=0, maximum=10**6)
+    batch_size: int = option(64, "images an iteration, over all processes", minimum=1, maximum=MAX_IMAGES)
     accumulate: int = option(
         1, "backward passes that a process cuts its share of an iteration's images into", minimum=1
     )
@@ -273,7 +277,7 @@ class EvaluateConfig:
         "pixels that predictions of evaluate.images are in: of images as a person sees them, or as they are stored",
         choices=("upright", "stored"),
     )
-    batch_size: int = option(8, "images at a time, a process", minimum=1)
+    batch_size: int = option(8, "images at a time, a process", minimum=1, maximum=MAX_IMAGES)
     num_drawn: int = option(16, "predictions that are drawn", minimum=0)
     write_predictions: bool = option(True, "write boxes as COCO json, masks as PNG, classes as csv")
     trust_code: bool = option(
@@ -301,41 +305,11 @@ class LabelConfig:
     pixel_threshold: float = option(
         0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
     )
-    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1)
+    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1, maximum=MAX_IMAGES)
     shard_size: int = option(
         1000, "images whose labels are written at once; what a killed run does again at most", minimum=1
     )
     num_drawn: int = option(16, "images that are drawn with their labels", minimum=0)
-
-
-@dataclass
-class ExportConfig:
-    """Exporting a trained model to devices."""
-
-    model: str | None = option(None, "folder of the trained model")
-    formats: list[str] = option(lambda: ["executorch"], "executorch, onnx, torchscript, or several of them")
-    precisions: list[str] = option(lambda: ["fp32"], "fp32, int8 (not of torchscript), or both")
-    size: list[int] | None = option(
-        None, "[height, width] of the input in pixels; null: the crop, or what most training images are padded to"
-    )
-    num_calibration: int = option(
-        128, "int8: training images that the ranges of activations are measured on", minimum=1
-    )
-    float_parts: list[str] = option(
-        list, "int8: modules that stay in float32, such as network.trunk.0; a sidecar names those that an export chose"
-    )
-    max_drop: float | None = option(
-        2.0,
-        "int8: where the metric drops by more points than this, the parts that int8 hurts most go back to float32; "
-        "null: never",
-        minimum=0,
-    )
-    num_evaluated: int = option(200, "validation images that a file is rated on, beside the trained model", minimum=1)
-    map_stride: int = option(
-        1,
-        "masks: pixels on a side that share a class in the file; 4 is much faster, and the metrics say its price",
-        minimum=1,
-    )
 
 
 @dataclass
@@ -346,8 +320,8 @@ class RuntimeConfig:
     precision: str = option(
         "float32", "float32, bfloat16 (autocast) or float64", choices=("float32", "bfloat16", "float64")
     )
-    workers: int = option(2, "data loader processes per process", minimum=0)
-    threads: int | None = option(None, "torch's CPU threads per process; null: torch's own choice", minimum=1)
+    workers: int = option(2, "data loader processes per process", minimum=0, maximum=1024)
+    threads: int | None = option(None, "torch's CPU threads per process; null: its own choice", minimum=1, maximum=4096)
     log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
     checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)
     loggers: list[str] = option(

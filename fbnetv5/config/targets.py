@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hydra.utils import get_class, get_method
 
 from fbnetv5.base.errors import InputError, nearest
+from fbnetv5.config.option import check_count, check_numbers
 
 MOVED = {"projects.fna.": "fbnetv5.projects.fna.", "projects.fpnas.": "fbnetv5.projects.fpnas."}
 """Where what earlier versions called otherwise is now, by the start of its dotted name: old runs and models name it."""
@@ -28,7 +29,7 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
     """
     chosen = find_class(key, entry)
     path = entry["_target_"]
-    parameters = dict(list(inspect.signature(chosen).parameters.items())[len(arguments) :])
+    parameters = dict(list(_signature(key, path, chosen).parameters.items())[len(arguments) :])
     known = {name: parameter for name, parameter in parameters.items() if name not in given}
     options = {}
     for name, value in entry.items():
@@ -36,12 +37,45 @@ def build_target(key: str, entry: Any, *arguments: Any, **given: Any) -> Any:
             continue
         if name not in known:
             raise InputError(f"{key}.{name} is no option of {path}{nearest(name, known)}")
+        check_numbers(f"{key}.{name}", value)
         options[name] = _checked(f"{key}.{name}", value, known[name].default)
+        check_count(f"{key}.{name}", value, known[name].default)
     try:
         inspect.signature(chosen).bind(*arguments, **given, **options)
     except TypeError as error:
         raise InputError(f"{key}: {error}") from error
-    return chosen(*arguments, **given, **options)
+    try:
+        return chosen(*arguments, **given, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(f"{key}: {path} cannot be built with these options: {reason}") from error
+
+
+def require_members(key: str, entry: Mapping[str, Any], built: Any, members: Iterable[str], what: str) -> None:
+    """Check that the class of an entry serves its purpose.
+
+    Args:
+        key: of the entry in the config.
+        entry: with its ``_target_``.
+        built: of the class, or the class itself.
+        members: names of the attributes that it needs.
+        what: the class should be, in words.
+
+    Raises:
+        InputError: an attribute is missing.
+    """
+    missing = [name for name in members if not hasattr(built, name)]
+    if missing:
+        raise InputError(f"{key}._target_={entry['_target_']} is no {what}: it has no '{missing[0]}'")
+
+
+def _signature(key: str, path: str, chosen: Any) -> inspect.Signature:
+    try:
+        return inspect.signature(chosen)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{key}._target_={path} is no class that a config can build: {error}") from error
 
 
 def find_class(key: str, entry: Any) -> Any:
@@ -53,6 +87,8 @@ def find_class(key: str, entry: Any) -> Any:
     if not isinstance(entry, Mapping) or "_target_" not in entry:
         raise InputError(f"{key} has no _target_, the class to use")
     path = entry["_target_"]
+    if not isinstance(path, str):
+        raise InputError(f"{key}._target_ should be the dotted name of a class")
     try:
         return get_class(present_name(path))
     except (ImportError, ValueError) as error:  # hydra turns whatever importing the module raised into an ImportError

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.documents import parse_json, read_text, shortened
 from fbnetv5.base.errors import InputError, nearest
 
 LISTS = ("images", "annotations", "categories")
@@ -95,7 +95,7 @@ def read_coco_file(path: Path) -> CocoFile:
     for entry in content["images"]:
         name, key = entry.get("file_name"), entry.get("id")
         if not isinstance(name, str) or not isinstance(key, (int, str)):
-            raise InputError(f"{path}: an entry of 'images' needs 'id' and 'file_name', not {entry}")
+            raise InputError(f"{path}: an entry of 'images' needs 'id' and 'file_name', not {shortened(entry)}")
         if name in names or key in images:
             raise InputError(f"{path}: image '{name}' (id {key}) is listed more than once")
         names.add(name)
@@ -108,7 +108,7 @@ def box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, flo
     """Return an annotation's box: x, y, width, height. Raises InputError, which starts with ``where``, without one."""
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise InputError(f"{where} needs a 'bbox' of four numbers (x, y, width, height), not {box}")
+        raise InputError(f"{where} needs a 'bbox' of four numbers (x, y, width, height), not {shortened(box)}")
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
@@ -119,13 +119,13 @@ def is_number(value: Any) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read this annotation file: {_one_line(error)}") from error
     if not text.strip():
         raise InputError(f"{path}: the annotation file is empty")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise InputError(f"{path}: malformed JSON: {_one_line(error)}") from error
     for key in LISTS:

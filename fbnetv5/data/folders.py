@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import require_regular
 from fbnetv5.data.images import IMAGE_SUFFIXES
 
 MASK_SUFFIX = ".png"
@@ -96,12 +97,14 @@ def read_labels(path: Path) -> dict[str, str]:
     """Read a csv file with the columns ``file_name`` and ``label``: file name -> class name; empty = unlabelled.
 
     Raises:
-        InputError: the file is missing, empty, not csv, lacks a column or lists an image twice.
+        InputError: the file is missing, empty, not csv, has a quote that is not closed, a line with too many values,
+            lacks a column or lists an image twice.
     """
     labels: dict[str, str] = {}
     try:
+        require_regular(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             if reader.fieldnames is None:
                 raise InputError(f"{path}: the labels file is empty")
             missing = {"file_name", "label"} - set(reader.fieldnames)
@@ -109,10 +112,20 @@ def read_labels(path: Path) -> dict[str, str]:
                 raise InputError(f"{path}: no column '{min(missing)}'; it has {', '.join(reader.fieldnames)}")
             for row in reader:
                 name = row["file_name"]
+                if None in row:
+                    raise InputError(
+                        f"{path}: line {reader.line_num} has more values than there are columns; a value with a comma "
+                        "stands in quotes"
+                    )
                 if name in labels:
                     raise InputError(f"{path}: line {reader.line_num}: image '{name}' is listed more than once")
                 labels[name] = row["label"] or ""
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except InputError:
+        raise
+    except csv.Error as error:
+        quote = "; is a quote not closed?" if "unexpected end" in str(error) or "expected after" in str(error) else ""
+        raise InputError(f"{path}: after line {reader.line_num}: {error}{quote}") from error
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot read this labels file: {reason}") from error
     return {name: label for name, label in labels.items() if label}
@@ -137,21 +150,39 @@ def _walk(folder: Path, prefix: str, suffixes: tuple[str, ...], above: frozenset
         return
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+            found = sorted((entry.name, _kind(entry)) for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot list this folder: {error.strerror or error}") from error
-    for name, is_folder in found:
-        if not is_folder and name.lower().endswith(suffixes):
+    for name, kind in found:
+        if kind != _FOLDER and name.lower().endswith(suffixes):
+            _check_file(folder, prefix + name, kind)
             yield prefix + name
-    for name, is_folder in found:
-        if is_folder:
+    for name, kind in found:
+        if kind == _FOLDER:
             yield from _walk(folder / name, f"{prefix}{name}/", suffixes, above | {place})
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _check_file(folder: Path, name: str, kind: str) -> None:
+    """Raise InputError for what an index cannot name: a pipe, or a name, from the top folder, that is not UTF-8."""
+    place = folder / name.rpartition("/")[2]
+    if kind == _OTHER:
+        raise InputError(f"{place}: no file, but a pipe, a device or a socket; move it elsewhere")
     try:
-        return entry.is_dir()
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{str(place)!r}: the name is not UTF-8, which an index cannot hold; rename it") from error
+
+
+_FOLDER, _FILE, _OTHER = "folder", "file", "other"
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return what an entry of a folder is; of a link, what it leads to. One that leads nowhere counts as a file."""
+    try:
+        if entry.is_dir():
+            return _FOLDER
+        return _FILE if entry.is_file() or not Path(entry.path).exists() else _OTHER
     except OSError as error:
         if error.errno == errno.ELOOP:  # a link to itself
-            return False
+            return _FILE
         raise

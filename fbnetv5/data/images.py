@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import require_regular
 from fbnetv5.base.types import IGNORE, Size, UndecodableImageError
 from fbnetv5.data.orientation import TURNS, Extent, turn_pixels
 
@@ -59,6 +60,7 @@ def read_stored(path: Path) -> tuple[Tensor, int]:
         InputError: the machine could not read it, for want of a disk, a mount, memory or open files.
     """
     try:
+        require_regular(path)
         with Image.open(path) as image:
             pixels = np.array(to_rgb(image))
             orientation = orientation_of(image)
@@ -81,23 +83,34 @@ def read_mask(path: Path, num_classes: int, size: Size) -> Tensor:
         size: (width, height) that the mask must have: the image's.
 
     Raises:
-        InputError: it cannot be read, has several channels, another size or other values.
+        InputError: it cannot be read, has several channels or fractions, another size or other values.
     """
     try:
+        require_regular(path)
         with Image.open(path) as image:
             mode, pixels = image.mode, np.array(image)
     except DECODER_ERRORS as error:
         raise InputError(f"{path}: cannot read this mask: {_reason(path, error)}") from error
-    if pixels.ndim != 2:
-        raise InputError(f"{path}: a mask has one channel of class ids, this one is {mode}")
+    if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
+        raise InputError(f"{path}: a mask has one channel of class ids, whole numbers; this one is {mode}")
     if (pixels.shape[1], pixels.shape[0]) != size:
         raise InputError(
             f"{path}: the mask has {pixels.shape[1]}x{pixels.shape[0]} pixels, its image {size[0]}x{size[1]}"
         )
-    wrong = pixels[(pixels >= num_classes) & (pixels != IGNORE)]
+    wrong = pixels[((pixels >= num_classes) & (pixels != IGNORE)) | (pixels < 0)]
     if wrong.size:
         raise InputError(f"{path}: mask value {wrong[0]} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
     return torch.from_numpy(pixels.astype(np.uint8))
+
+
+def mask_values(path: Path) -> set[int] | None:
+    """Return the class ids that a mask file holds, without 255; None if it cannot be read, as loading it says why."""
+    try:
+        require_regular(path)
+        with Image.open(path) as image:
+            return {int(value) for value in np.unique(np.array(image))} - {IGNORE}
+    except DECODER_ERRORS:
+        return None
 
 
 def read_depth(path: Path, scale: float, size: Size) -> Tensor:
@@ -112,6 +125,7 @@ def read_depth(path: Path, scale: float, size: Size) -> Tensor:
         InputError: it cannot be read, has several channels, 8 bits or another size.
     """
     try:
+        require_regular(path)
         with Image.open(path) as image:
             mode, values = image.mode, np.array(image)
     except DECODER_ERRORS as error:
@@ -128,6 +142,7 @@ def read_depth(path: Path, scale: float, size: Size) -> Tensor:
 def image_header(path: Path) -> tuple[Extent, int] | None:
     """Return (width, height) as stored and the EXIF orientation, from a file's header; None if it cannot be read."""
     try:
+        require_regular(path)
         with Image.open(path) as image:
             untagged = image.format == "PNG" and "exif" not in image.info  # else all of it is decoded to look for one
             return image.size, 1 if untagged else orientation_of(image)

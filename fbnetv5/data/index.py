@@ -33,8 +33,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from fbnetv5.base.documents import parse_json
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path
+from fbnetv5.base.files import atomic_path, require_regular
 from fbnetv5.base.types import Sample, Target, TargetKind
 from fbnetv5.data import index_checks
 from fbnetv5.data.images import image_header, read_depth, read_mask, read_stored
@@ -89,22 +90,24 @@ class Index:
 
         Raises:
             InputError: there is no such file, it is no index, it has no rows, an image is listed twice, a class id is
-                out of range, a box is inverted, outside of its image or without a class, dense maps have no scale, or
-                keypoints are too few or not finite.
+                out of range, a box is inverted, outside of its image or without a class, dense maps have no scale,
+                keypoints are too few or not finite, classes share a name, or a path leaves the folder of the data.
         """
         try:
+            require_regular(path)
             table = pq.read_table(path)
-            described = json.loads((table.schema.metadata or {})[METADATA_KEY])
+            described = parse_json((table.schema.metadata or {})[METADATA_KEY].decode())
             targets = tuple(Target(name, TargetKind(entry["kind"])) for name, entry in described["targets"].items())
-            classes = {name: entry["classes"] for name, entry in described["targets"].items()}
+            classes = {name: class_names(entry["classes"]) for name, entry in described["targets"].items()}
             scales = {name: entry["scale"] for name, entry in described["targets"].items() if "scale" in entry}
             table = table.select(_schema(targets).names).cast(_schema(targets))
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
             raise InputError(f"{path}: cannot read this as a multitask index: {reason}") from error
         if described.get("version") != FORMAT_VERSION:
             found = described.get("version")
             raise InputError(f"{path}: an index of format {found}; this program reads format {FORMAT_VERSION}")
+        index_checks.check_places(table, targets, str(path))
         return cls._checked(table, targets, classes, str(path), scales)
 
     @classmethod
@@ -250,6 +253,20 @@ class IndexSource:
 
     def _value(self, column: str, index: int) -> Any:
         return self.index.value(column, index)
+
+
+def class_names(value: object) -> tuple[str, ...]:
+    """Return a document's list of names. Raises TypeError where it is none."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("'classes' should be a list of names")
+    return tuple(value)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        key = error.args[0]
+        return f"its metadata lack '{key.decode() if isinstance(key, bytes) else key}'"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def labelled_size(index: Index, row: int, root: Path) -> Extent | None:

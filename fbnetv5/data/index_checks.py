@@ -28,6 +28,7 @@ def check(table: pa.Table, targets: Sequence[Target], classes: Mapping[str, tupl
         raise InputError(f"{origin}: no images, so there is nothing to train on")
     _check_paths(table, origin)
     for target in targets:
+        check_names(classes[target.name], f"{origin}: the classes of '{target.name}'")
         num_classes = len(classes[target.name])
         if target.kind is TargetKind.SCALAR:
             rows = np.flatnonzero(table[target.name].is_valid().to_numpy())
@@ -36,6 +37,39 @@ def check(table: pa.Table, targets: Sequence[Target], classes: Mapping[str, tupl
             _check_boxes(table, target, num_classes, origin)
         elif target.kind is TargetKind.KEYPOINTS:
             _check_keypoints(table, target, num_classes, origin)
+
+
+def check_names(names: Sequence[str], what: str) -> None:
+    """Raise InputError, which starts with ``what``, where two classes share a name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{what} name '{name}' twice; give each a name of its own")
+        seen.add(name)
+
+
+def require_several(target: Target, classes: Sequence[str]) -> None:
+    """Raise InputError where images or pixels have a single class to tell apart."""
+    if target.kind in (TargetKind.SCALAR, TargetKind.MASK) and len(classes) < 2:
+        named = f"one class, '{classes[0]}'," if classes else "no class"
+        raise InputError(f"'{target.name}' has {named} and nothing can be learnt from it: it needs two or more")
+
+
+def check_places(table: pa.Table, targets: Sequence[Target], origin: str) -> None:
+    """Check that what an index names lies below the folder of the data.
+
+    Raises:
+        InputError: a path is absolute, or leaves the folder by ``..``; the message names the first.
+    """
+    files = [target.name for target in targets if target.kind in (TargetKind.MASK, TargetKind.DENSE)]
+    for column in ("path", *files):
+        outside = pc.match_substring_regex(table[column].fill_null(""), r"^/|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
+        row = pc.index(outside, True).as_py()
+        if row >= 0:
+            raise InputError(
+                f"{origin}: {column} '{table[column][row].as_py()}' leaves the folder of the data; name files below "
+                "data.root, or images below data.train.images, which may be any folder"
+            )
 
 
 def check_scales(targets: Sequence[Target], scales: Mapping[str, float], origin: str) -> None:

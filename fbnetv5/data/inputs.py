@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.limits import MAX_SIDE
 from fbnetv5.base.normalisation import IMAGENET, Channels, Normalisation
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.collate import round_up
@@ -30,7 +31,7 @@ class InputSpec:
         mean, std: what the network's weights want the channels normalised with, RGB in [0, 1].
 
     Raises:
-        InputError: a size is below one pixel, or a deviation is not positive.
+        InputError: a size is below one pixel or above ``MAX_SIDE``, or a deviation is not positive.
     """
 
     short_side: int
@@ -43,8 +44,8 @@ class InputSpec:
     def __post_init__(self) -> None:
         for name in ("short_side", "long_side", "crop", "multiple"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"input.{name} is {value}; it should be at least 1 pixel")
+            if value is not None and not 1 <= value <= MAX_SIDE:
+                raise InputError(f"input.{name} is {value}; it should be 1 to {MAX_SIDE} pixels")
         if min(self.std) <= 0:
             raise InputError(f"input.std is {list(self.std)}; it should be three numbers above 0")
 

@@ -41,7 +41,7 @@ def export_index(index: Index, root: Path, folder: Path) -> None:
 
     Raises:
         InputError: the folder exists or cannot be written, a mask or map is missing or lies outside of ``root``, or
-            classes of a target share a name.
+            a class has no name.
     """
     if folder.exists():
         raise InputError(f"{folder} exists already; choose another folder")
@@ -57,13 +57,12 @@ def write_annotations(index: Index, folder: Path) -> None:
     """Write the json and csv files of an index to a folder.
 
     Raises:
-        InputError: they cannot be written, classes of a target share a name or have none, or two targets a csv file.
+        InputError: they cannot be written, a class has no name, or two targets share a csv file.
     """
     csv_names = _csv_names(index.targets, index.origin)
     for target in index.targets:
-        names = index.classes[target.name]
-        if len(set(names)) < len(names) or "" in names:
-            raise InputError(f"{index.origin}: two classes of '{target.name}' share a name, or one has none")
+        if "" in index.classes[target.name]:
+            raise InputError(f"{index.origin}: a class of '{target.name}' has no name")
     rows = index.table.to_pylist()
     write_text(folder / INSTANCES, json.dumps(_coco(index, rows), allow_nan=False))
     for target, csv_name in csv_names.items():

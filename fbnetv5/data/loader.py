@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -81,7 +82,25 @@ def build_loader(
         pin_memory=world.device.type == "cuda",
         worker_init_fn=_outlive_sigterm,
     )
-    return (checked(batch) for batch in loader)
+    return _batches(loader)
+
+
+def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """Yield the batches of a loader. Raises InputError for one that could not be loaded, or where a worker has died."""
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                f"a process that loads images has died ({str(error).splitlines()[0]}): it was killed, or this machine "
+                "has too little memory or shared memory; try runtime.workers=0, or fewer"
+            ) from error
+        yield checked(batch)
 
 
 def _outlive_sigterm(_: int) -> None:
@@ -159,4 +178,4 @@ def build_eval_loader(
         pin_memory=world.device.type == "cuda",
         generator=torch.Generator(),  # else each evaluation would draw from the global one
     )
-    return (checked(batch) for batch in loader)
+    return _batches(loader)

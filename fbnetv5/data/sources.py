@@ -13,6 +13,7 @@ from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.build import build_index
 from fbnetv5.data.frames import choose_frames
 from fbnetv5.data.index import Index, IndexSource
+from fbnetv5.data.mask_checks import check_masks
 from fbnetv5.data.shapes import ShapesSource
 
 FIRST_VAL_SHAPE = 10**9  # number of the shapes data set's first validation image, whatever its training split holds
@@ -76,7 +77,7 @@ def _open_split(
         raise InputError(f"data.root={config.root}: there is no such folder")
     files = _with_local_copies(files)
     if files.index is not None:
-        return _in_frames(config, Index.read(root / files.index), root, root / (files.images or "."))
+        return _in_frames(config, split, Index.read(root / files.index), root, root / (files.images or "."))
     if files.images is None:
         raise InputError(f"give data.{split}.images, a folder below data.root, or data.{split}.index")
     index = build_index(
@@ -94,7 +95,7 @@ def _open_split(
         depth_scale=config.depth_scale,
         unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
-    return _in_frames(config, index, root, root)
+    return _in_frames(config, split, index, root, root)
 
 
 def _with_local_copies(files: FilesConfig) -> FilesConfig:
@@ -103,8 +104,9 @@ def _with_local_copies(files: FilesConfig) -> FilesConfig:
     return replace(files, **{key: str(local_path(value).absolute()) for key, value in uris.items()})
 
 
-def _in_frames(config: DataConfig, index: Index, root: Path, images: Path) -> IndexSource:
-    """Open images with their labels, each in the frame that its labels are in."""
+def _in_frames(config: DataConfig, split: str, index: Index, root: Path, images: Path) -> IndexSource:
+    """Open the images of a split with their labels, each in the frame that its labels are in."""
+    check_masks(index, root, num_classes=2 if split == "train" else 1)
     return IndexSource(index, root, images=images, frames=choose_frames(config.exif, index, root, images))
 
 

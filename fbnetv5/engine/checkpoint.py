@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fbnetv5.base.documents import parse_json, shortened
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder, atomic_path
-from fbnetv5.base.weights import UNREADABLE, WEIGHTS, read_weights, save_weights
+from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
 
 STATE = "state.pt"
 
@@ -28,11 +30,13 @@ class Checkpoint:
         step: iterations done.
         weights: the model's state dict.
         state: what was given to :meth:`Checkpointer.save`.
+        folder: of the checkpoint.
     """
 
     step: int
     weights: dict[str, Tensor]
     state: dict[str, Any]
+    folder: Path
 
 
 class Checkpointer:
@@ -55,7 +59,7 @@ class Checkpointer:
         Raises:
             InputError: it could not be written; the earlier ones are untouched.
         """
-        target = self.folder / f"step-{step:08d}"
+        target = self.folder / _name(step)
         if target.exists():
             return
         buffer = io.BytesIO()
@@ -77,24 +81,50 @@ class Checkpointer:
         if not folders:
             return None
         folder = folders[-1]
-        try:
-            stored = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        except UNREADABLE as error:
-            raise InputError(f"cannot read {folder / STATE}: {error}; delete {folder} to use the one before") from error
-        check_identity(self.identity, json.loads(stored["identity"]), folder)
-        try:
-            weights = read_weights(folder / WEIGHTS)
-        except InputError as error:
-            raise InputError(f"{error}; delete {folder} to use the one before") from error
-        return Checkpoint(stored["step"], weights, stored["state"])
-
-    def clean(self) -> None:
-        """Remove what a process that was killed while saving has left behind."""
-        for unfinished in self.folder.glob(".step-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with refused(folder):
+            step, known, state = _parse(read_torch(folder / STATE), folder)
+        check_identity(self.identity, known, folder)
+        with refused(folder):
+            return Checkpoint(step, read_weights(folder / WEIGHTS), state, folder)
 
     def _folders(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+        return sorted(path for path in self.folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
+
+
+@contextlib.contextmanager
+def refused(folder: Path) -> Iterator[None]:
+    """Say, of whatever is wrong with a checkpoint within the block, that it may be deleted.
+
+    Raises:
+        InputError: the checkpoint in ``folder`` is damaged, or not of this run.
+    """
+    advice = f"; delete {folder} to use the one before"
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}{advice}") from error
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError) as error:
+        reason = shortened(str(error) or type(error).__name__, limit=300)
+        raise InputError(f"{folder} is no checkpoint of this run: {reason}{advice}") from error
+
+
+def _parse(stored: Any, folder: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Return step, identity and state of a checkpoint. Raises ValueError where one is missing or no such thing."""
+    if not isinstance(stored, dict):
+        raise ValueError(f"{STATE} holds no mapping")
+    for key, kind in (("step", int), ("identity", str), ("state", dict)):
+        if not isinstance(stored.get(key), kind):
+            raise ValueError(f"{STATE} has no '{key}' that is a {kind.__name__}")
+    if folder.name != _name(stored["step"]):
+        raise ValueError(f"{STATE} is of step {stored['step']}")
+    identity = parse_json(stored["identity"])
+    if not isinstance(identity, dict):
+        raise ValueError(f"{STATE} has no 'identity' that is a mapping")
+    return stored["step"], identity, stored["state"]
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:

@@ -18,6 +18,7 @@ from fbnetv5.engine.loggers.logger import Logger
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"
+EVALUATION = "val/"  # metrics on the validation split
 UNTOLD = "ess/"  # metrics that are recorded, and would make the progress line too long
 
 
@@ -31,7 +32,12 @@ class RunLog:
         every: steps between two records.
         start_step: steps done before; what an interrupted run recorded after them is cut off.
         loggers: get the same numbers; none on ranks that do not write.
+
+    Attributes:
+        is_evaluated: whether ``folder`` holds an evaluation after ``start_step`` steps.
     """
+
+    is_evaluated = False
 
     def __init__(
         self,
@@ -54,6 +60,7 @@ class RunLog:
         self._console = Console(stderr=True, highlight=False)
         if folder is not None:
             keep_lines(folder / METRICS, lambda line: json.loads(line)["step"] <= start_step)
+            self.is_evaluated = _has_evaluation(folder / METRICS, start_step)
             keep_lines(folder / PROBABILITIES, lambda line: line.startswith("step,") or _first(line) <= start_step)
             self._bar, self._task = self._progress(start_step)
 
@@ -97,14 +104,13 @@ class RunLog:
         if self.folder is None:
             return
         path = self.folder / PROBABILITIES
-        if not path.exists():
-            append_line(path, ",".join(["step", "task", *columns]))
-        for task, values in rows.items():
-            append_line(path, ",".join([str(step), task, *(f"{value:.6f}" for value in values)]))
+        lines = [] if path.exists() and path.stat().st_size else [",".join(["step", "task", *columns])]
+        lines += [",".join([str(step), task, *(f"{value:.6f}" for value in values)]) for task, values in rows.items()]
+        append_line(path, "\n".join(lines))
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of an evaluation after ``step`` steps, under ``val/``."""
-        named = {f"val/{name}": value for name, value in metrics.items()}
+        named = {f"{EVALUATION}{name}": value for name, value in metrics.items()}
         if self.folder is None:
             return
         append_line(self.folder / METRICS, json.dumps({"step": step, **named}))
@@ -157,6 +163,12 @@ def clock(seconds: float) -> str:
     """Return a duration as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _has_evaluation(path: Path, step: int) -> bool:
+    """Whether metrics.jsonl, all of whose lines are sound, holds an evaluation after ``step`` steps."""
+    records = map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ())
+    return any(record["step"] == step and any(name.startswith(EVALUATION) for name in record) for record in records)
 
 
 def _first(line: str) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
 from torch import nn, optim
 
 from fbnetv5.base.distributed import World
@@ -17,7 +18,7 @@ from fbnetv5.base.errors import InputError, Interrupted
 from fbnetv5.base.types import Batch
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.skipped import SkippedImages
-from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
+from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer, refused
 from fbnetv5.engine.log import RunLog, format_metrics
 from fbnetv5.engine.loggers.logger import open_loggers
 from fbnetv5.engine.optim import rate_factor
@@ -164,14 +165,19 @@ def train(run: Trainable[Item], folder: Path) -> None:
     )
     log.say(f"{run.summary()}; {world.size} process(es) on {world.device.type}; writing to {folder}")
     if checkpoint:
-        run.restore(checkpoint)
-        log.load_state_dict(checkpoint.state["log"])
+        with refused(checkpoint.folder):
+            if start_step > run.num_steps:
+                raise InputError(f"{checkpoint.folder} is of step {start_step:,}, and the run has {run.num_steps:,}")
+            run.restore(checkpoint)
+            log.load_state_dict(checkpoint.state["log"])
         log.say(f"resuming from step {start_step}")
     elif config.resume:
         log.say(f"resume=true, but {folder} has no checkpoint: starting anew")
     run.model.train()
     skipped = SkippedImages(world)
     with log, Stopping(world) as stopping:
+        if checkpoint and _evaluates(run, start_step) and not _was_evaluated(world, log):
+            _evaluate(run, start_step, log)  # which ended early: checkpoints are written before it
         for done, metrics in _steps(run, start_step, skipped):
             log.add(metrics)
             if log.due(done):
@@ -182,10 +188,20 @@ def train(run: Trainable[Item], folder: Path) -> None:
             if done < run.num_steps and stopping.agreed():
                 _save(run, done, checkpointer, log)
                 raise Interrupted(f"resume=true goes on from step {done}, whose checkpoint is written")
-            if run.evaluate_every is not None and done % run.evaluate_every == 0 and done < run.num_steps:
+            if _evaluates(run, done):
                 _evaluate(run, done, log)
         if skipped.total:
             log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
+
+
+def _evaluates(run: Trainable[Any], step: int) -> bool:
+    """Whether the model is evaluated on the way, after ``step`` steps."""
+    return run.evaluate_every is not None and step % run.evaluate_every == 0 and step < run.num_steps
+
+
+def _was_evaluated(world: World, log: RunLog) -> bool:
+    """Whether the evaluation of the step that the run goes on from was recorded; all ranks go by the first."""
+    return bool(world.gather(torch.tensor([int(log.is_evaluated)]))[0])
 
 
 def _steps(run: Trainable[Item], start_step: int, skipped: SkippedImages) -> Iterator[tuple[int, dict[str, float]]]:

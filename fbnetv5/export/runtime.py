@@ -20,6 +20,7 @@ from fbnetv5.export.onnx import INPUT
 from fbnetv5.export.sidecar import Sidecar, read_sidecar
 from fbnetv5.model.task_net import as_pixels
 
+IDENTIFIER = b"ET"  # at byte 4 of a .pte file, before the version of its format
 Runner = Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -138,8 +139,11 @@ def _executorch(file: Path, threads: int | None) -> Opened:
         from executorch.runtime import Runtime
     if threads is not None:
         portable_lib._unsafe_reset_threadpool(threads)  # before anything is loaded: later it would crash
+    data = file.read_bytes()
+    if data[4:6] != IDENTIFIER:  # of another file the runtime tells by ending the process
+        raise InputError(f"{file} is no program of ExecuTorch; export it again")
     try:
-        program = Runtime.get().load_program(file.read_bytes())
+        program = Runtime.get().load_program(data)
         program.load_method("forward")
     except RuntimeError as error:
         raise InputError(f"{file} cannot be loaded by ExecuTorch: {error}") from error

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.limits import MAX_DESCRIPTION, MAX_SIDE
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.inputs import InputSpec
 
@@ -97,13 +99,13 @@ def read_sidecar(file: Path) -> Sidecar:
     if not file.is_file():
         raise InputError(f"{file}: there is no such file")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_text(path, MAX_DESCRIPTION))
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror or error}); an export writes it beside its file"
         ) from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+        raise InputError(f"{path} cannot be read: {error}") from error
     sidecar = _parse(path, document)
     data = file.read_bytes()
     if len(data) < sidecar.num_bytes:
@@ -124,11 +126,22 @@ def _parse(path: Path, document: Any) -> Sidecar:
         raise InputError(f"{path}: '{missing[0]}' is missing")
     sidecar = Sidecar(**{name: document[name] for name in known})
     try:
-        height, width = sidecar.size
-        whole = isinstance(height, int) and isinstance(width, int) and isinstance(sidecar.num_bytes, int)
-        if not whole or not all(isinstance(output["name"], str) for output in sidecar.outputs):
-            raise ValueError("a size or name has another type")
-        _ = sidecar.target_kind, sidecar.input_spec
-    except (ValueError, TypeError, LookupError, AttributeError, InputError) as error:
+        _check_values(sidecar)
+    except LookupError as error:
+        raise InputError(f"{path} is damaged: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     return sidecar
+
+
+def _check_values(sidecar: Sidecar) -> None:
+    """Raise ValueError, TypeError, LookupError or AttributeError for values that no export writes."""
+    shape = sidecar.input["shape"]
+    if not isinstance(shape, list) or len(shape) != 4 or not all(type(n) is int and 0 < n <= MAX_SIDE for n in shape):
+        raise ValueError(f"the input's shape is no list of four sizes up to {MAX_SIDE}")
+    texts = [sidecar.runtime, sidecar.precision, sidecar.target, sidecar.sha256, *sidecar.classes]
+    if not all(isinstance(text, str) for text in (*texts, *(output["name"] for output in sidecar.outputs))):
+        raise ValueError("a name has another type")
+    if not isinstance(sidecar.classes, list) or type(sidecar.num_bytes) is not int:
+        raise ValueError("classes are no list, or num_bytes no whole number")
+    _ = sidecar.target_kind, sidecar.input_spec

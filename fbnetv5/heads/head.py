@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Features, Size, Target, TargetDict
+from fbnetv5.config.targets import find_class, require_members
+
+HEAD_MEMBERS = ("target", "no_weight_decay")  # that its class has
 
 
 class Head(Protocol):
@@ -96,6 +99,19 @@ class DeployableHead(Protocol):
             image_size: (height, width) of the input in pixels.
             feature_sizes: (height, width) of the features, ``feature_sizes[path]``.
         """
+
+
+def head_target(entry: Mapping[str, Any]) -> Target:
+    """Return what the head that ``model.head`` chooses learns from.
+
+    Raises:
+        InputError: its class cannot be found or is no head.
+    """
+    chosen = find_class("model.head", entry)
+    require_members("model.head", entry, chosen, HEAD_MEMBERS, "head")
+    if not isinstance(chosen.target, Target):
+        raise InputError(f"model.head._target_={entry['_target_']} is no head: its 'target' is no Target")
+    return chosen.target
 
 
 def ascending_paths(*paths: int) -> tuple[int, ...]:

@@ -15,10 +15,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
+from fbnetv5.base.documents import parse_yaml, read_text
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.limits import MAX_DOCUMENT
 from fbnetv5.base.paths import local_folder
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights
 from fbnetv5.config.read import CONFIG
@@ -105,8 +106,8 @@ def require_same_network(kept: Mapping[str, Tensor], restored: Mapping[str, Tens
 def _described(file: Path) -> dict[str, Any]:
     """Return what a run's configuration says of its supernet: job, family and num_stages."""
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = parse_yaml(read_text(file, MAX_DOCUMENT))
         model = document["model"]
         return {"job": document["job"], "family": model["family"], "num_stages": model["num_stages"]}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{file}: cannot read this configuration: {' '.join(str(error).split())}") from error

@@ -15,7 +15,7 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import local_path
 from fbnetv5.config.read import CONFIG, identity
 from fbnetv5.config.schema import LabelConfig, RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.orientation import UPRIGHT, Frames
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.labeling.labeler import Labeler, check_teachers
@@ -97,10 +97,7 @@ def _build_teacher(key: str, entry: dict[str, Any] | None, world: World) -> Any:
     if not entry:
         return None
     teacher = build_target(key, entry)
-    if not hasattr(teacher, "classes") or not hasattr(teacher, "to"):
-        raise InputError(
-            f"{key}._target_={entry['_target_']} is no teacher; fbnetv5/labeling/teacher.py says what one is"
-        )
+    require_members(key, entry, teacher, ("classes", "to"), "teacher (fbnetv5/labeling/teacher.py)")
     teacher.to(world.device)
     return teacher
 

@@ -23,7 +23,7 @@ from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights, save_weights
 from fbnetv5.config.schema import ModelConfig, RunConfig
-from fbnetv5.config.targets import build_target, find_class
+from fbnetv5.config.targets import build_target, find_class, require_members
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.sources import build_source
 from fbnetv5.data.subset import Subset
@@ -42,6 +42,8 @@ from fbnetv5.search.last_look import LastLook
 from fbnetv5.tasks.build import build_tasks, check_labels
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 from fbnetv5.tasks.task import Task
+
+METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_dict")  # of a ``SearchAlgorithm``
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -97,6 +99,7 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
     method = find_class("search.algorithm", search.algorithm)
+    require_members("search.algorithm", search.algorithm, method, METHOD_MEMBERS, "search method")
     if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)

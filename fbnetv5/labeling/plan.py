@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder
 from fbnetv5.data.folders import class_folders, class_order, read_labels, walk_images
 from fbnetv5.data.images import IMAGE_SUFFIXES
+from fbnetv5.data.index import class_names
 from fbnetv5.engine.checkpoint import check_identity
 
 IMAGES, PLAN = "images.parquet", "plan.json"
@@ -122,14 +124,26 @@ def read_plan(folder: Path, identity: Mapping[str, Any], classes: Mapping[str, S
         InputError: it was written under another configuration or for teachers of other classes, or cannot be read.
     """
     try:
-        content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        plan = Plan(folder, content["num_images"], content["shard_size"], tuple(content["label_classes"]))
+        content = parse_json(read_text(folder / PLAN))
+        plan = Plan(folder, content["num_images"], content["shard_size"], class_names(content["label_classes"]))
         identity_then, classes_then = dict(content["identity"]), dict(content["classes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check_images(plan)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"cannot read {folder / PLAN}: {error}; delete {folder.parent} to start anew") from error
     check_identity(identity, identity_then, folder.parent)
     _check_classes(classes, classes_then)
     return plan
+
+
+def _check_images(plan: Plan) -> None:
+    """Raise ValueError unless the images are as many, in as many shards, as the plan says."""
+    if not all(type(number) is int and number > 0 for number in (plan.num_images, plan.shard_size)):
+        raise ValueError("its numbers of images are no positive whole numbers")
+    found = pq.read_metadata(plan.folder / IMAGES)
+    if (found.num_rows, found.num_row_groups) != (plan.num_images, plan.num_shards):
+        raise ValueError(f"{IMAGES} holds {found.num_rows:,} images in {found.num_row_groups:,} shards")
+    if found.schema.to_arrow_schema().names != SCHEMA.names:
+        raise ValueError(f"{IMAGES} has other columns than {', '.join(SCHEMA.names)}")
 
 
 def _check_classes(now: Mapping[str, Sequence[str]], then: Mapping[str, Sequence[str]]) -> None:
@@ -157,18 +171,7 @@ def _write_images(path: Path, names: Iterator[str], label_of: Callable[[str], st
     num_images = 0
     with pq.ParquetWriter(path, SCHEMA) as writer:
         while shard := list(islice(names, shard_size)):
-            _check_utf8(shard)
             rows = pa.table([pa.array(shard), pa.array(map(label_of, shard), pa.string())], SCHEMA)
             writer.write_table(rows, row_group_size=shard_size)
             num_images += len(shard)
     return num_images
-
-
-def _check_utf8(names: Iterable[str]) -> None:
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"the name of image {name!r} is not UTF-8, which an index cannot hold; rename it"
-            ) from error

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from torch import Tensor
 
+from fbnetv5.base.documents import parse_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder, atomic_path, csv_lines
 from fbnetv5.base.types import SEGMENTATION, Target
@@ -33,7 +33,8 @@ from fbnetv5.report.predictions import mask_paths
 
 SHARDS, INDEX, MASKS, UNREADABLE, TALLY = "shards", "index.parquet", "masks", "unreadable.csv", "tally.json"
 HEADER = ("file_name", "reason")  # of the unreadable images
-DAMAGE = (OSError, ValueError, TypeError, KeyError, csv.Error, pa.ArrowException)  # what reading a damaged file raises
+# what reading a damaged file raises
+DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, csv.Error, pa.ArrowException)
 NUM_WRITERS = 4  # threads that compress masks
 
 
@@ -210,7 +211,7 @@ def _read_rows(path: Path) -> pa.Table:
 
 def _classes_of(path: Path) -> dict[str, list[str]]:
     """Return the class names of each target of an index, without reading its rows."""
-    described = json.loads((pq.read_schema(path).metadata or {})[METADATA_KEY])
+    described = parse_json((pq.read_schema(path).metadata or {})[METADATA_KEY].decode())
     return {name: entry["classes"] for name, entry in described["targets"].items()}
 
 

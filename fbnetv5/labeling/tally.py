@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from fbnetv5.base.documents import parse_json
 from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
 from fbnetv5.engine.log import clock
 from fbnetv5.labeling.labeler import Labelled
@@ -75,8 +77,14 @@ class Tally:
 
     @classmethod
     def from_json(cls, text: str) -> Tally:
-        """Read what :meth:`to_json` has written."""
-        return cls(**json.loads(text))
+        """Read what :meth:`to_json` has written. Raises ValueError or TypeError where that is damaged."""
+        tally = cls(**parse_json(text))
+        counts = [
+            count for value in asdict(tally).values() for count in (value if isinstance(value, list) else [value])
+        ]
+        if not all(type(count) in (int, float) and 0 <= count < math.inf for count in counts):
+            raise ValueError("a count is below 0, or no number")
+        return tally
 
 
 def summary(tally: Tally, classes: Mapping[Target, Sequence[str]]) -> dict[str, Any]:

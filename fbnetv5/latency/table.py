@@ -11,11 +11,11 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 
@@ -130,10 +130,10 @@ class LatencyTable:
             InputError: the file cannot be read or is damaged.
         """
         try:
-            return _parse(json.loads(Path(path).read_text(encoding="utf-8")))
+            return _parse(parse_json(read_text(path)))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 
 

@@ -12,13 +12,14 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
-from fbnetv5.base.types import Source, Target, TargetKind
+from fbnetv5.base.types import Source, TargetKind
 from fbnetv5.base.weights import read_normalisation, read_origin
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.config.schema import DataConfig, ModelConfig
-from fbnetv5.config.targets import find_class
 from fbnetv5.data.augmentation import check_augmentation
+from fbnetv5.data.index_checks import require_several
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.heads.head import head_target
 from fbnetv5.model.start import start_from_trunk
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
 
@@ -41,13 +42,14 @@ def build_final_model(
     _check_network(config)
     if not config.head:
         raise InputError("model.head has no _target_: give the head to train, such as fbnetv5.heads.lite_rcnn.LiteRCNN")
-    target: Target = find_class("model.head", config.head).target
+    target = head_target(config.head)
     check_augmentation(data, [target])
     if source.num_labelled(target.name) == 0:
         raise InputError(
             f"the head learns from '{target.name}', and no image of the training split is labelled with it; give its "
             "labels under data.train"
         )
+    require_several(target, source.classes.get(target.name, ()))
     spec = ModelSpec(
         family=None if config.network else config.family,
         topology=None if config.network else find_topology(config),

@@ -16,12 +16,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.limits import MAX_DESCRIPTION
 from fbnetv5.base.paths import is_uri, local_folder, local_path
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_origin, read_weights, save_weights
 from fbnetv5.config.targets import find_class, present_name
+from fbnetv5.data.index_checks import check_names
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
@@ -112,11 +115,11 @@ def _config_of(path: str | os.PathLike[str]) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_text(path, MAX_DESCRIPTION))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}; give the folder of a trained model") from error
     except ValueError as error:
-        raise InputError(f"is not JSON: {error}") from error
+        raise InputError(f"cannot be read: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise InputError("does not describe a trained model: it has no 'format'")
     if document["format"] > FORMAT:
@@ -131,11 +134,14 @@ def _parse(document: dict[str, Any]) -> ModelSpec:
     for key, expected in ((_CHOSEN if "network" in document else _SEARCHED) | _COMMON).items():
         if not isinstance(document.get(key), expected):
             raise InputError(f"'{key}' is missing or no {expected.__name__}")
+    if not all(isinstance(name, str) for name in document["classes"]):
+        raise InputError("'classes' should be a list of names")
+    check_names(document["classes"], "'classes'")
     return ModelSpec(
         family=document.get("family"),
         topology=_parse_topology(document["topology"]) if "topology" in document else None,
         head=document["head"],
-        classes=tuple(str(name) for name in document["classes"]),
+        classes=tuple(document["classes"]),
         input=InputSpec.from_dict(document["input"]),
         network=document.get("network"),
     )

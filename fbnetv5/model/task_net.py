@@ -23,11 +23,11 @@ from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import Size, TargetDict, TargetKind
 from fbnetv5.base.weights import load_by_name, read_weights
-from fbnetv5.config.targets import build_target, find_class
+from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.images import orientation_of, read_stored, to_rgb
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.orientation import STORED, to_stored, turn_pixels
-from fbnetv5.heads.head import CountedHead, Head
+from fbnetv5.heads.head import CountedHead, Head, head_target
 from fbnetv5.model.predictions import Prediction, as_prediction
 
 ImageLike = str | Path | Image.Image | Tensor
@@ -261,7 +261,9 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
     advice = "choose another path for the head, or another network"
     try:
         head = build_head(spec.head, network.channels, len(spec.classes))
-    except ZeroDivisionError as error:  # the first weights of a layer without channels
+    except InputError as error:
+        if not isinstance(error.__cause__, ZeroDivisionError):  # the first weights of a layer without channels
+            raise
         raise InputError(
             f"model.network {spec.network_name} returns {_paths(returned)}, the head reads another; {advice}"
         ) from error
@@ -279,22 +281,10 @@ def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: in
     Raises:
         InputError: its class cannot be found or is no head, or an option is wrong.
     """
-    chosen = find_class("model.head", entry)
-    _require(chosen, ("target", "no_weight_decay"), entry)
-    try:
-        head: Head = build_target("model.head", entry, channels, num_classes)
-    except InputError:
-        raise
-    except ValueError as error:  # an option that torch refuses
-        raise InputError(f"model.head: {error}") from error
-    _require(head, ("paths",), entry)
+    head_target(entry)
+    head: Head = build_target("model.head", entry, channels, num_classes)
+    require_members("model.head", entry, head, ("paths",), "head")
     return head
-
-
-def _require(head: object, attributes: tuple[str, ...], entry: dict[str, Any]) -> None:
-    for attribute in attributes:
-        if not hasattr(head, attribute):
-            raise InputError(f"model.head._target_={entry['_target_']} is no head: it has no '{attribute}'")
 
 
 def load_initial(model: TaskNet, weights_file: str | Path) -> list[str]:

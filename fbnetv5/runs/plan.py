@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import SEARCH_PATH, load_config, open_ended, path_override
+from fbnetv5.config.read import SEARCH_PATH, check_file, load_config, open_ended, path_override
 from fbnetv5.config.schema import RunConfig, register
 from fbnetv5.runs.job import Job, Run
 
@@ -30,11 +30,12 @@ def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
     """
     register()
     try:
+        check_file(file)
         with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
             node = compose(file.stem, overrides=[SEARCH_PATH], return_hydra_config=True)
             params = OmegaConf.select(node, "hydra.sweeper.params") or {}
         given = {override.key_or_group for override in _parse(overrides)}
-    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError):
+    except (InputError, HydraException, OmegaConfBaseException, YAMLError, RecursionError):
         return list(overrides)
     return [*(f"{key}={value}" for key, value in params.items() if key not in given), *overrides]
 

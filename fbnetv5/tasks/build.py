@@ -10,7 +10,8 @@ from torch import nn
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Source
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, require_members
+from fbnetv5.data.index_checks import require_several
 from fbnetv5.tasks.task import Task
 
 
@@ -30,16 +31,18 @@ def _build_task(name: str, entry: Any) -> Task:
     if hasattr(nn.ModuleDict, name) or not name.isidentifier():
         raise InputError(f"tasks.{name}: a task cannot be called '{name}'; choose another name")
     task: Task = build_target(f"tasks.{name}", entry)
+    require_members(f"tasks.{name}", entry, task, ("path", "target", "search_head"), "task")
     if task.path not in range(NUM_PATHS):
         raise InputError(f"tasks.{name}.path={task.path} is no path: 0 to {NUM_PATHS - 1}")
     return task
 
 
 def check_labels(tasks: Mapping[str, Task], source: Source) -> None:
-    """Raise InputError for a task that no image of the training split is labelled for."""
+    """Raise InputError for a task that no image of the training split is labelled for, or all with one class."""
     for name, task in tasks.items():
         if source.num_labelled(task.target.name) == 0:
             raise InputError(
                 f"task '{name}' needs '{task.target.name}', and no image of the training split is labelled with it; "
                 f"give its labels under data.train or remove tasks.{name}"
             )
+        require_several(task.target, source.classes.get(task.target.name, ()))

@@ -15,9 +15,9 @@ from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Size, Target
 from fbnetv5.config.read import read_project
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import find_class
 from fbnetv5.data.augmentation import check_augmentation
 from fbnetv5.data.sources import build_source
+from fbnetv5.heads.head import head_target
 from fbnetv5.jobs.train import check_train_sizes
 from fbnetv5.model.build import input_spec
 from fbnetv5.projects.fna.architecture import Architecture
@@ -120,7 +120,7 @@ def build_problem(config: RunConfig, world: World) -> SearchProblem:
     check_choice("project.start", options.start, SEARCH_STARTS)
     strategy(options.remap)
     check_search(config, world)
-    target: Target = find_class("model.head", config.model.head).target
+    target = head_target(config.model.head)
     check_augmentation(config.data, [target])
     source = build_source(config.data)
     if source.num_labelled(target.name) == 0:

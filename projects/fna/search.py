@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fbnetv5.base.distributed import start_world
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.projects.fna.methods import Method, write_result
 from fbnetv5.projects.fna.problem import build_problem
 from fbnetv5.report.html import try_report
@@ -27,6 +27,7 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world(config.runtime.device, config.runtime.threads) as world:
         problem = build_problem(config, world)
         method: Method = build_target("project.method", problem.options.method)
+        require_members("project.method", problem.options.method, method, ("find",), "search method")
         found = method.find(problem, folder)
         if world.is_main:
             write_result(problem, found, folder)

@@ -32,7 +32,7 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.weights import WEIGHTS, read_weights, save_weights
 from fbnetv5.config.read import identity, read_project
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.sources import build_source
 from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.run_folder import open_run_folder
@@ -120,6 +120,7 @@ def prepare(config: RunConfig) -> Search:
 def build_method(config: RunConfig, project: SearchConfig, space: BoundedSpace) -> Method:
     """Return how ``space`` is searched. Raises InputError if ``project.method`` or the budget is wrong."""
     method: Method = build_target("project.method", project.method, space, project.budget, seed=config.seed)
+    require_members("project.method", project.method, method, ("search",), "search method")
     return method
 
 

@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot read topology"):
         Topology.load(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="is not YAML"):
+    with pytest.raises(InputError, match="is not UTF-8"):
         Topology.load(tmp_path / "binary.yaml")
 
 

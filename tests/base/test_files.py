@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -10,7 +11,7 @@ import os
 import pytest
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import append_line, atomic_folder, atomic_path, csv_lines, keep_lines, write_text
+from fbnetv5.base.files import append_line, atomic_folder, atomic_path, clear_partial, csv_lines, keep_lines, write_text
 
 
 def test_a_folder_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
@@ -83,3 +84,34 @@ def test_lines_after_the_checkpoint_and_half_lines_are_dropped(tmp_path):
     append_line(path, "damaged")
     keep_lines(path, lambda line: int(line.split()[0]) == 1 and "cut" not in line)
     assert path.read_text() == "1 kept\n"
+
+
+def test_what_killed_processes_left_is_cleared(tmp_path):
+    for name in ("a", "inner/b", "other/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_text(tmp_path / name, "kept")
+    (tmp_path / "other" / ".lock").touch()
+    (tmp_path / ".hidden.partialx").touch()
+    before = sorted(tmp_path.rglob("*"))
+    left = []
+    for target in (tmp_path / "a", tmp_path / "inner" / "b.json", tmp_path / "other" / "c"):
+        with contextlib.suppress(KeyError), atomic_path(target) as temporary:
+            left.append(temporary)
+            raise KeyError
+    with contextlib.suppress(KeyError), atomic_folder(tmp_path / "inner" / "folder") as temporary:
+        left.append(temporary / "deep")
+        raise KeyError
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    clear_partial(tmp_path, but=".lock")
+    assert left[2].exists(), "of a folder that another run holds"
+    left[2].unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path):
+    for name in ("x" * 250, "ä" * 120):
+        write_text(tmp_path / name, "text")
+        assert (tmp_path / name).read_text() == "text"
+    assert len(list(tmp_path.iterdir())) == 2

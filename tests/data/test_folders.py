@@ -108,3 +108,34 @@ def test_class_ids_follow_numbers_by_value_and_names_by_the_alphabet() -> None:
     assert class_order(["10", "9", "0", "9"]) == ("0", "9", "10")
     assert class_order(["b", "10", "a"]) == ("10", "a", "b")
     assert class_order(["2", "1", "001", "01"]) == ("001", "01", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('file_name,label\na.png,"x\nb.png,y\n', "a quote not closed"),
+        ('file_name,label\na.png,"x\nb.png,"y\n', "a quote not closed"),
+        ("file_name,label\na.png,x,y\n", "line 2 has more values than there are columns"),
+    ],
+)
+def test_a_csv_that_would_be_misread_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=rf"labels\.csv: .*{message}"):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):  # noqa: PTH123  # a path cannot be of bytes
+        pass
+    with pytest.raises(InputError, match=r"udcff\.png': the name is not UTF-8"):
+        list_images(tmp_path)
+
+
+def test_a_pipe_among_photos_is_not_waited_for(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"b\.png: no file, but a pipe"):
+        list_images(tmp_path)
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(InputError, match=r"labels\.csv: .* pipe"):
+        read_labels(tmp_path / "labels.csv")

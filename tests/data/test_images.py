@@ -71,6 +71,7 @@ def test_a_fault_of_the_machine_is_none_of_the_image(
     def failing(path: Path) -> None:
         raise OSError(code, "it failed")
 
+    (tmp_path / "a.png").touch()
     monkeypatch.setattr(Image, "open", failing)
     with pytest.raises(InputError, match=r"a.png: cannot be read") as caught:
         read_image(tmp_path / "a.png")
@@ -103,7 +104,7 @@ def test_a_mask_holds_class_ids_and_255(tmp_path: Path, mode: str) -> None:
     [
         (np.array([[0, 3]], np.uint8), "mask value 3"),
         (np.zeros((2, 2), np.uint8), "the mask has 2x2 pixels, its image 2x1"),
-        (np.zeros((1, 2, 3), np.uint8), "one channel of class ids, this one is RGB"),
+        (np.zeros((1, 2, 3), np.uint8), "one channel of class ids, whole numbers; this one is RGB"),
     ],
 )
 def test_a_wrong_mask_is_refused(tmp_path: Path, pixels: np.ndarray, message: str) -> None:

@@ -161,3 +161,21 @@ def test_a_size_that_differs_from_the_image_is_an_error(folder: Folder) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: no such data folder"):
         IndexSource(index_of(ROW), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../a.jpg", "a/../../b.jpg", "a\\..\\b.jpg", "C:/a.jpg", ".."])
+@pytest.mark.parametrize("column", ["path", "segmentation"])
+def test_a_path_of_a_file_that_leaves_the_folder_is_refused(tmp_path: Path, column: str, place: str) -> None:
+    index_of(ROW, {**ROW, "path": "y.jpg", column: place}).write(tmp_path / "index.parquet")
+    with pytest.raises(InputError, match=f"index.parquet: {column} '.*' leaves the folder of the data"):
+        Index.read(tmp_path / "index.parquet")
+
+
+def test_names_with_dots_leave_no_folder(tmp_path: Path) -> None:
+    index_of({**ROW, "path": "a..b/..c/x...jpg"}).write(tmp_path / "index.parquet")
+    assert len(Index.read(tmp_path / "index.parquet")) == 1
+
+
+def test_classes_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="test: the classes of 'label' name 'cat' twice"):
+        Index.from_rows([ROW], (LABEL,), {"label": ("cat", "dog", "cat")}, "test")

@@ -184,8 +184,10 @@ def test_masks_that_cannot_be_copied_leave_nothing(tmp_path, mask):
 
 
 def test_classes_that_share_a_name_are_refused(tmp_path):
-    index = Index.from_rows([{"path": "a.jpg", "label": 0}], [LABEL], {"label": ("x", "x")}, "test")
-    with pytest.raises(InputError, match="two classes of 'label' share a name"):
+    with pytest.raises(InputError, match="test: the classes of 'label' name 'x' twice"):
+        Index.from_rows([{"path": "a.jpg", "label": 0}], [LABEL], {"label": ("x", "x")}, "test")
+    index = Index.from_rows([{"path": "a.jpg", "label": 0}], [LABEL], {"label": ("x", "")}, "test")
+    with pytest.raises(InputError, match="a class of 'label' has no name"):
         export_index(index, tmp_path, tmp_path / "out")
 
 

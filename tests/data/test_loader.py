@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,3 +248,30 @@ def test_a_search_sees_all_images_in_crops_of_one_size() -> None:
     assert sorted(batch.names) == sorted(f"shapes/{index}" for index in range(20))
     assert batch.images.shape == (20, 3, 32, 32)
     assert all(entry.keys() == {"label", "boxes", "box_labels"} for entry in batch.targets)
+
+
+class Deadly:
+    """Images of which one kills the process that loads it."""
+
+    def __init__(self) -> None:
+        self.source = ShapesSource(20, 48, 0)
+        self.classes = self.source.classes
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def load(self, index: int, names: Any = None) -> Any:
+        if index == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.source.load(index, names)
+
+    def labelled(self, name: str) -> Any:
+        return self.source.labelled(name)
+
+    def num_labelled(self, name: str) -> int:
+        return self.source.num_labelled(name)
+
+
+def test_a_killed_loader_process_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"a process that loads images has died .*; try runtime\.workers=0"):
+        train_batches(run_config(workers=1), Deadly(), steps=5)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.log import RunLog, clock
 from fbnetv5.engine.loggers.logger import open_loggers
@@ -42,3 +44,14 @@ def test_the_log_writes_means_and_goes_on_where_it_stopped(tmp_path):
 
 def test_clock():
     assert [clock(s) for s in (0, 59.6, 3725)] == ["0:00:00", "0:01:00", "1:02:05"]
+
+
+@pytest.mark.parametrize("left", ["", "step,ta", "step,task,first,second", "step,task,first,second\n9,a,0.1,"])
+def test_probabilities_have_a_header_after_a_kill_at_their_first_line(tmp_path, left):
+    (tmp_path / "probabilities.csv").write_text(left)
+    log = run_log(tmp_path)
+    for step in (1, 2):
+        log.probabilities(step, {"a": [0.25, 0.75], "b": [0.5, 0.5]}, ["first", "second"])
+    log.close()
+    lines = (tmp_path / "probabilities.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines] == [["step", "task"], *([s, t] for s in "12" for t in "ab")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from torch import nn, optim
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch
+from fbnetv5.base.weights import save_weights
 from fbnetv5.config.optimizer import ScheduleConfig
+from fbnetv5.config.read import identity
 from fbnetv5.config.schema import RunConfig, RuntimeConfig, SearchConfig
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.trainer import Trainable, check_duration, count_steps, train
@@ -97,6 +100,55 @@ def test_a_run_goes_on_from_its_last_checkpoint_as_if_it_had_never_stopped(tmp_p
     assert metrics(tmp_path / "again") == metrics(tmp_path / "whole")
     assert resumed.evaluated == [], "it was evaluated after step 4, and is not at the end"
     assert whole.evaluated == [0 + 1, 0 + 1 + 2 + 3]
+
+
+def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path: Path) -> None:
+    class Killed(Walk):
+        def evaluate(self) -> dict[str, float]:
+            if self.state == 0 + 1 + 2 + 3:
+                raise KeyboardInterrupt
+            return super().evaluate()
+
+    train(Walk(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Killed(), tmp_path / "again")
+    resumed = Walk(resume=True)
+    train(resumed, tmp_path / "again")
+    assert resumed.evaluated == [0 + 1 + 2 + 3]
+    assert metrics(tmp_path / "again") == metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("state", [{"sum": 1.0}, {"optimizer": 5}, {"optimizer": {}}, {"log": 7}, {"log": {}}])
+def test_a_state_of_another_run_is_refused(tmp_path: Path, state: dict[str, Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(), tmp_path)
+    file = tmp_path / "checkpoints" / "step-00000004" / "state.pt"
+    content = torch.load(file, weights_only=True)
+    content["state"] = state if "sum" in state else content["state"] | state
+    torch.save(content, file)
+    with pytest.raises(InputError, match=r"step-00000004 is no checkpoint of this run: .*; delete"):
+        train(Walk(resume=True), tmp_path)
+
+
+def test_weights_of_another_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(), tmp_path)
+    for weights in ({"weight": torch.zeros(2, 2), "bias": torch.zeros(1)}, {"weight": torch.zeros(1, 1)}, {}):
+        save_weights(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors", weights)
+        with pytest.raises(InputError, match=r"step-00000004 is no checkpoint of this run: .*(weight|bias).*; delete"):
+            train(Walk(resume=True), tmp_path)
+
+
+def test_a_checkpoint_beyond_the_end_is_refused(tmp_path: Path) -> None:
+    train(Walk(), tmp_path)
+    config = Walk(steps=4).config
+    later = Walk(resume=True)
+    later.config.search.steps = 4
+    (tmp_path / "checkpoints" / "step-00000006").rename(tmp_path / "checkpoints" / "step-00000007")
+    file = tmp_path / "checkpoints" / "step-00000007" / "state.pt"
+    torch.save(torch.load(file, weights_only=True) | {"step": 7, "identity": json.dumps(identity(config))}, file)
+    with pytest.raises(InputError, match="step-00000007 is of step 7, and the run has 4; delete"):
+        train(later, tmp_path)
 
 
 def test_a_failing_evaluation_loses_no_step(tmp_path: Path) -> None:

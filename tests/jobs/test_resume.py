@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fbnetv5.base.lock import LOCK
 from tests.jobs import cases
 from tests.processes import run
 
@@ -40,3 +41,4 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, tmp_path):
     assert left
     assert expected.keys() - left
     assert cases.outcome(killed) == expected
+    assert [path for path in killed.rglob(".*") if "partial" in path.name or path.name == LOCK] == []

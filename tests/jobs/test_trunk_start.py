@@ -96,7 +96,7 @@ def test_weights_that_say_nothing_are_imagenets(tmp_path):
     ("source", "message"),
     [
         ("timm", "model.trunk_weights=timm is now model.trunk_weights=pretrained"),
-        ("nowhere.safetensors", "cannot read weights nowhere.safetensors"),
+        ("nowhere.safetensors", "cannot read weights from nowhere.safetensors"),
         ("pretrained", f"timm has no weights of {NAME}"),
     ],
 )

@@ -190,3 +190,47 @@ def test_thresholds_are_probabilities(config_file, key):
     with pytest.raises(InputError, match=f"{key}=1.01 is too large: at most 1"):
         load_config(config_file, [f"{key}=1.01"])
     assert load_config(config_file, [f"{key}=1"]).label
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_images": 5}, r"images\.parquet holds \d+ images"),
+        ({"num_images": "5"}, "no positive whole numbers"),
+        ({"shard_size": 0}, "no positive whole numbers"),
+        ({"label_classes": 5}, "should be a list of names"),
+        ({"classes": [1]}, "cannot convert"),
+        ("[" * 10**5, "nests too deep"),
+        ("{", "not JSON"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_a_damaged_plan_is_refused(config_file, tmp_path, change, message):
+    output = label(config_file, tmp_path / "out")
+    file = output / "plan" / "plan.json"
+    if isinstance(change, dict):
+        change = json.dumps(json.loads(file.read_text()) | change)
+    file.write_bytes(change if isinstance(change, bytes) else change.encode())
+    refused(rf"cannot read .*plan\.json: .*{message}.*delete .* to start anew", config_file, output, "resume=true")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tally.json", b"[" * 10**5),
+        ("tally.json", b'{"num_images": -1}'),
+        ("tally.json", b'{"labels": [NaN]}'),
+        ("index.parquet", b"[" * 10**5),
+        ("index.parquet", b'{"targets": [1]}'),
+        ("index.parquet", b"\xff"),
+    ],
+)
+def test_a_shard_of_damaged_documents_is_refused(config_file, tmp_path, name, content):
+    """Of an index, it is the metadata that are damaged."""
+    output = label(config_file, tmp_path / "out")
+    file = output / "shards" / "00000" / name
+    if file.suffix == ".parquet":
+        shards.pq.write_table(shards.pq.read_table(file).replace_schema_metadata({b"fbnetv5": content}), file)
+    else:
+        file.write_bytes(content)
+    refused(r"out/shards/00000 is damaged; delete it and resume", config_file, output, "resume=true")

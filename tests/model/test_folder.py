@@ -120,7 +120,7 @@ def test_code_that_is_trusted_is_used(tmp_path):
         ),
         (
             {"head": {"_target_": "fbnetv5.heads.classifier.Classifier", "hidden_channels": -1}},
-            "cannot build this model",
+            "model.head.hidden_channels=-1 should be above 0",
         ),
         ({"input": {"short_side": "big"}}, "input"),
         ({"classes": ["a", "b"]}, r"classify\.weight"),
@@ -147,3 +147,39 @@ def test_damaged_files_are_named(tmp_path, name, damage):
     with pytest.raises(InputError, match=name.replace(".", r"\.")) as caught:
         fbnetv5.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ["a", "b", "a"]}, "'classes' name 'a' twice"),
+        ({"classes": ["a", "b", 3]}, "'classes' should be a list of names"),
+        ({"topology": {"num_stages": 10**6, "blocks": [], "outputs": [3]}}, "num_stages is 1000000"),
+    ],
+)
+def test_what_a_model_cannot_be_is_refused_at_once(tmp_path, changes, message):
+    with pytest.raises(InputError, match=f"config.json: .*{message}"):
+        fbnetv5.load(edited(saved(tmp_path), **changes))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_predict_nothing(tmp_path, value):
+    state = build("cls").state_dict()
+    name = next(name for name, tensor in state.items() if tensor.is_floating_point())
+    state[name].view(-1)[0] = value
+    save_model(tmp_path, state, spec_of("cls"))
+    with pytest.raises(InputError, match=f"model.safetensors: '{name}' holds values that are infinite or no numbers"):
+        fbnetv5.load(tmp_path)
+
+
+def test_a_file_that_an_option_names_is_not_shown(tmp_path):
+    (tmp_path / "secret.yaml").write_text("root:x:0:0\n")
+    saved(tmp_path / "model")
+    document = json.loads((tmp_path / "model" / "config.json").read_text())
+    del document["family"], document["topology"]
+    network = {"_target_": "fbnetv5.projects.fna.network.FNANetwork", "architecture": str(tmp_path / "secret.yaml")}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(document | {"network": network}))
+    with pytest.raises(InputError) as caught:
+        fbnetv5.load(tmp_path / "model")
+    assert "secret.yaml" in str(caught.value)
+    assert "x:0:0" not in str(caught.value)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.paths import local_path
-from fbnetv5.base.weights import read_weights
+from fbnetv5.base.weights import read_torch, read_weights
 
 WRAPPERS = ("model", "state_dict")  # where a checkpoint keeps its weights
 
@@ -27,22 +24,10 @@ def read_state(file: str | Path) -> dict[str, Tensor]:
     path = local_path(file)
     if not path.is_file():
         raise InputError(f"there is no file {path} with the teacher's weights")
-    content = read_weights(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = read_weights(path) if path.suffix == ".safetensors" else read_torch(path)
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"{path} holds no weights of a model by name")
     return {name.removeprefix("module."): value for name, value in content.items()}
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"cannot read {path}: it is damaged, or holds more than tensors and would run code; save the model's "
-            f"state_dict alone, or as safetensors"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError) as error:
-        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from error

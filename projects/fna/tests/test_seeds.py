@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
 def test_files_that_hold_no_weights_are_refused(content: str, tmp_path: Path):
     path = tmp_path / "weights.pth"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"cannot read weights .*weights\.pth"):
+    with pytest.raises(InputError, match=r"cannot read .*weights\.pth"):
         load_seed("mobilenetv2_035", str(path))
     torch.save({"state_dict": {}}, path)
     with pytest.raises(InputError, match=r"conv_stem.weight \[16, 3, 3, 3\]"):

@@ -83,7 +83,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, key: str, value: object, message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1, 2]", r"expected a mapping with the keys stem, first, blocks, got \[1, 2\]"),
+        ("[1, 2]", r"expected a mapping with the keys stem, first, blocks, got a list"),
         ("stem: {channels: 8, stride: 1}", "the key 'first' is missing"),
         ("{stem: 1, first: 2, blocks: []}", "blocks should be a list"),
         ("a: [", "is not YAML"),
