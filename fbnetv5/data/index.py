@@ -85,13 +85,18 @@ class Index:
         return cls._checked(table, wanted, classes, origin, scales or {})
 
     @classmethod
-    def read(cls, path: str | Path) -> Index:
+    def read(cls, path: str | Path, root: Path | None = None) -> Index:
         """Read an index and check every row of it; images and masks are not opened.
+
+        Args:
+            path: the file.
+            root: the folder that its paths are relative to, where it is known.
 
         Raises:
             InputError: there is no such file, it is no index, it has no rows, an image is listed twice, a class id is
                 out of range, a box is inverted, outside of its image or without a class, dense maps have no scale,
-                keypoints are too few or not finite, classes share a name, or a path leaves the folder of the data.
+                keypoints are too few or not finite, classes share a name, or a path leaves the folder of
+                the data and that of the index.
         """
         try:
             require_regular(path)
@@ -107,7 +112,7 @@ class Index:
         if described.get("version") != FORMAT_VERSION:
             found = described.get("version")
             raise InputError(f"{path}: an index of format {found}; this program reads format {FORMAT_VERSION}")
-        index_checks.check_places(table, targets, str(path))
+        index_checks.check_places(table, targets, Path(path), root)
         return cls._checked(table, targets, classes, str(path), scales)
 
     @classmethod

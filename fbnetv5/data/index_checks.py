@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,21 +57,28 @@ def require_several(target: Target, classes: Sequence[str]) -> None:
         raise InputError(f"'{target.name}' has {named} and nothing can be learnt from it: it needs two or more")
 
 
-def check_places(table: pa.Table, targets: Sequence[Target], origin: str) -> None:
-    """Check that what an index names lies below the folder of the data.
+def check_places(table: pa.Table, targets: Sequence[Target], file: Path, root: Path | None) -> None:
+    """Check that what an index names lies below the folder of the data, or below its own.
+
+    Args:
+        table: of the index.
+        targets: of the index.
+        file: the index.
+        root: the folder that its paths are relative to, where it is known.
 
     Raises:
         InputError: a path is absolute, or leaves the folder by ``..``; the message names the first.
     """
+    own = os.path.normpath(file.absolute().parent)
     files = [target.name for target in targets if target.kind in (TargetKind.MASK, TargetKind.DENSE)]
     for column in ("path", *files):
         outside = pc.match_substring_regex(table[column].fill_null(""), r"^/|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
-        row = pc.index(outside, True).as_py()
-        if row >= 0:
-            raise InputError(
-                f"{origin}: {column} '{table[column][row].as_py()}' leaves the folder of the data; name files below "
-                "data.root, or images below data.train.images, which may be any folder"
-            )
+        for name in table[column].filter(outside).to_pylist():
+            if not Path(os.path.normpath((root or Path()).absolute() / name)).is_relative_to(own):
+                raise InputError(
+                    f"{file}: {column} '{name}' leaves the folder of the data; name files below data.root or beside "
+                    "the index, or images below data.train.images, which may be any folder"
+                )
 
 
 def check_scales(targets: Sequence[Target], scales: Mapping[str, float], origin: str) -> None:

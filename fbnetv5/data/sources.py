@@ -77,7 +77,7 @@ def _open_split(
         raise InputError(f"data.root={config.root}: there is no such folder")
     files = _with_local_copies(files)
     if files.index is not None:
-        return _in_frames(config, split, Index.read(root / files.index), root, root / (files.images or "."))
+        return _in_frames(config, split, Index.read(root / files.index, root), root, root / (files.images or "."))
     if files.images is None:
         raise InputError(f"give data.{split}.images, a folder below data.root, or data.{split}.index")
     index = build_index(

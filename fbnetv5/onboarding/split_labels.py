@@ -85,7 +85,7 @@ def _attempt(findings: Findings, split: str, reader: Callable[[], object]) -> bo
 
 
 def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
-    index = Index.read(root / str(files.index))
+    index = Index.read(root / str(files.index), root)
     top = root / (files.images or ".")
     columns = {name: index.table[name].to_pylist() for name in index.table.column_names}
     names = columns["path"]

@@ -35,8 +35,8 @@ def index_of(root: Path, *pixels: int | None) -> Index:
     [
         ((255, None, 255), 2, "2 masks of 'segmentation', such as 0.png, .* all of their pixels are 255"),
         ((255, 255), 1, "all of their pixels are 255"),
-        ((1, 1, 255), 2, "3 masks .* show class 'ground' alone"),
-        ((7,), 2, "class '7' alone"),
+        ((1, 1, 1, 1, 1, 1, 1, 255), 2, "8 masks .* show class 'ground' alone"),
+        ((7,) * 8, 2, "class '7' alone"),
     ],
 )
 def test_masks_that_tell_nothing_are_refused(tmp_path: Path, values, num_classes, message):
@@ -47,6 +47,7 @@ def test_masks_that_tell_nothing_are_refused(tmp_path: Path, values, num_classes
 def test_masks_that_tell_something_are_not_all_opened(tmp_path: Path, monkeypatch):
     check_masks(index_of(tmp_path, None, 255, 1), tmp_path, num_classes=1)
     check_masks(index_of(tmp_path, None), tmp_path)
+    check_masks(index_of(tmp_path, *[1] * 7), tmp_path)  # so few may do so by chance
     opened = []
     monkeypatch.setattr(mask_checks, "mask_values", lambda path: opened.append(path.name) or {len(opened)})
     check_masks(index_of(tmp_path, *[0] * 300), tmp_path)

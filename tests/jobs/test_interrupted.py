@@ -55,12 +55,13 @@ def test_a_run_that_is_told_to_end_writes_a_checkpoint_that_another_start_goes_o
 def test_a_start_that_wrote_nothing_but_its_config_leaves_no_claim(tmp_path):
     folder = tmp_path / "run"
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.png").write_bytes(b"damaged")
-    (tmp_path / "labels.csv").write_text("file_name,label\na.png,x\n")
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).write_bytes(b"damaged")
+    (tmp_path / "labels.csv").write_text("file_name,label\na.png,x\nb.png,y\n")
     files = ["data.train.images=images", "data.train.labels=labels.csv", f"data.root={tmp_path}"]
     given = [*TINY, "tasks.det=null", "tasks.seg=null", f"output={folder}", *files, "search.last_look.candidates=0"]
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"a\.png"):
+        with pytest.raises(ValueError, match=r"[ab]\.png"):
             run_job(load_config(QUICKSTART, given))
         assert not folder.exists()
 
