@@ -19,7 +19,7 @@ from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import read_sidecar
 from fbnetv5.model.folder import save_model
 from scripts.export import main
-from tests.export.models import CONFIG, FEW_BLOCKS, random_model
+from tests.export.models import CONFIG, FEW_BLOCKS, HEADS, random_model
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
 
@@ -34,9 +34,10 @@ SHORT = replace(FAMILIES["NANO"], name="SHORT", partitions=tuple(layers[:-1] for
 
 @pytest.fixture(scope="module", autouse=True)
 def short_family() -> Iterator[None]:
-    """A family of half of NANO's layers: lowering takes a second a layer."""
+    """A family of half of NANO's layers, and three proposals: lowering takes a second a layer or proposal."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FAMILIES, "SHORT", SHORT)
+        patch.setitem(HEADS, "det", HEADS["det"] | {"num_candidates": (60, 20), "num_proposals": (60, 3)})
         yield
 
 

@@ -32,7 +32,7 @@ def test_a_folder_is_searched_on_trained_on_and_predicted(tmp_path, monkeypatch)
     fbnetv5("init", "cells", "--output", "my.yaml")
     fbnetv5("check", "my.yaml")
     fbnetv5("search", "my.yaml", "search.steps=2", *SMALL)
-    for task in ("det", "seg"):
+    for task in ("seg",):
         fbnetv5("check", f"my_{task}.yaml")
         fbnetv5("train", f"my_{task}.yaml", "train.steps=2", *SMALL)
         metrics = json.loads((tmp_path / "runs" / f"my_{task}" / "metrics.json").read_text())

@@ -24,7 +24,6 @@ TINY = (
     "runtime.device=cpu",
 )
 FEW = ("--tasks=1,4", "--repeats=1", "--architectures=4", "--comparisons=1", "--algorithm-tasks=2")
-FULL_SIZE = ("--full-size-device=cpu", "--full-size-batch=1", "--full-size-samples=2")
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +33,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_part_runs_and_is_printed(tmp_path):
-    done = bench(*TINY, *FEW, *FULL_SIZE, f"--json={tmp_path / 'figures.json'}")
+    done = bench(*TINY, *FEW, f"--json={tmp_path / 'figures.json'}")
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
 
@@ -50,11 +49,7 @@ def test_every_part_runs_and_is_printed(tmp_path):
     assert [row["name"] for row in figures["comparisons"]] == ["no block", "all blocks", "drawn 1"]
     assert figures["comparisons"][0]["num_blocks"] == 0
 
-    drawn, _, every, hrnet = figures["full_size"]
-    assert every["macs"] == network_cost(get_family("A"), Topology.full(7), (224, 224)).macs > drawn["macs"]
-    assert hrnet["macs"] > every["macs"]
-    assert all(row["images_per_second"] > 0 for row in figures["full_size"])
-    for title in ("by number of tasks", "by architecture", "geometric mean", "Peak memory", "hrnet_w18_small_v2"):
+    for title in ("by number of tasks", "by architecture", "geometric mean", "Peak memory"):
         assert title in done.stdout
 
 
