@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test unit test-d2 lint clean
+.PHONY: help demo test test-all unit test-d2 lint clean
 
 help:
 	@echo "make demo     install into .venv and search topologies for three tasks (minutes, no data needed)"
 	@echo "make test     install into .venv with every extra; lint, type check and all tests"
+	@echo "make test-all the same with tests that have others like them (half as long again)"
 	@echo "make unit     the same without the slow tests"
 	@echo "make test-d2 PYTHON=...  tests/d2 by a Python that has Detectron2, D2Go and pytest; installs nothing"
 	@echo "make lint     ruff and mypy alone"
@@ -41,10 +42,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-all: lint
+	FBNETV5_ALL_TESTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-d2:
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest tests/d2 --none-skipped

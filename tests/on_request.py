@@ -1,4 +1,4 @@
-"""Tests of networks of which others like them are tested always: with ``FBNETV5_ALL_NETWORKS=1``."""
+"""Tests of which others like them are made always: ``make test-all`` makes these too."""
 
 from __future__ import annotations
 
@@ -6,4 +6,9 @@ import os
 
 import pytest
 
-ON_REQUEST = () if "FBNETV5_ALL_NETWORKS" in os.environ else (pytest.mark.skip("FBNETV5_ALL_NETWORKS is not set"),)
+ON_REQUEST = pytest.mark.skipif("FBNETV5_ALL_TESTS" not in os.environ, reason="FBNETV5_ALL_TESTS is not set")
+
+
+def some_on_request(names: list[str], others: set[str]) -> list[object]:
+    """The names as parameters, of which ``others`` are tested on request."""
+    return [pytest.param(name, marks=ON_REQUEST if name in others else ()) for name in names]

@@ -55,7 +55,7 @@ QUICK = (
     "mobilenetv4_conv_small_035",  # convolutions, universal inverted residuals
     "efficientnet_es",  # the expansion is the spatial convolution
 )
-# One of each pattern is slow, and the others take minutes: they run where FBNETV5_ALL_NETWORKS is set.
+# One of each pattern is slow, and the others take minutes: `make test-all` takes them.
 SLOW = {next(name for name in NAMES if fnmatch.fnmatch(name, pattern)) for pattern in PATTERNS} - set(QUICK)
 LINEAR = named_topology("linear", 1)
 
@@ -68,7 +68,7 @@ def test_the_networks_that_are_compared():
 
 def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
     """Whether a network is tested always, with what is slow, or on request."""
-    return () if name in QUICK else (pytest.mark.slow,) if name in SLOW else ON_REQUEST
+    return () if name in QUICK else (pytest.mark.slow,) if name in SLOW else (ON_REQUEST,)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in NAMES])

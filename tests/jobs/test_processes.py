@@ -11,6 +11,7 @@ import pytest
 
 from tests.jobs import cases
 from tests.jobs.runs import torchrun
+from tests.on_request import some_on_request
 from tests.processes import run
 
 # a low rate and 4 images an architecture: training multiplies a rounding error by less than 10 a step
@@ -24,6 +25,13 @@ TRAIN = (
 )
 TWO_TASKS = "tasks.det=null"
 HALVES = "train.accumulate=2"  # one process that cuts its batch in two sees the micro-batches of two processes
+OTHERS = {
+    "search of the paper",
+    "search with random gates",
+    "pretrain",
+    "train cls",
+    "FNA++ adaptation",
+}  # each like one that is not
 RUNS = {  # the run, what both add to it, what one process alone adds, the relative tolerance
     "search": (cases.searching(), SEARCH, (), 1e-7),
     "search of the paper": (cases.searching(*cases.PAPER), SEARCH, (), 1e-7),
@@ -64,7 +72,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", some_on_request(list(RUNS), OTHERS))
 def test_two_processes_equal_one(name, tmp_path):
     case, both, alone, tolerance = RUNS[name]
     given = [*case(tmp_path / "reads"), *both]

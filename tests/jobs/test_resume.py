@@ -6,9 +6,18 @@ import pytest
 
 from fbnetv5.base.lock import LOCK
 from tests.jobs import cases
+from tests.on_request import some_on_request
 from tests.processes import run
 
 METRICS = r"/metrics\.jsonl$"
+OTHERS = {
+    "search of the paper",
+    "search with random gates",
+    "pretrain",
+    "extend",
+    "train cls",
+    "FNA++ adaptation",
+}  # each like one that is not
 RUNS = {  # the run, and the file at whose opening it dies for the n-th time: some steps after a checkpoint
     "search": (cases.searching(), METRICS, 3),
     "search of the paper": (cases.searching(*cases.PAPER), METRICS, 3),
@@ -28,7 +37,7 @@ RUNS = {  # the run, and the file at whose opening it dies for the n-th time: so
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", some_on_request(list(RUNS), OTHERS))
 def test_a_resumed_run_equals_an_uninterrupted_one(name, tmp_path):
     case, pattern, count = RUNS[name]
     given = case(tmp_path / "reads")

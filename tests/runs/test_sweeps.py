@@ -23,6 +23,7 @@ from fbnetv5.runs.batch_job import error_line
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import plan_sweep, with_file_axes
 from tests.jobs.runs import ROOT, arguments, environment, launch
+from tests.on_request import ON_REQUEST
 from tests.processes import interruptible, start
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -133,6 +134,7 @@ def test_jobs_on_two_processes_of_which_one_fails(tmp_path):
 
 
 @pytest.mark.slow
+@ON_REQUEST
 def test_a_job_that_fails_in_this_process_does_not_end_the_others(tmp_path):
     rates = "optimizer.lr=1e30,0.1"
     result = launch("--multirun", rates, "optimizer.clip_norm=null", f"output={tmp_path}", *BRIEF)

@@ -18,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from fbnetv5.model.folder import save_model
 from tests.model.test_task_net import build
+from tests.on_request import ON_REQUEST
 from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +157,7 @@ def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@ON_REQUEST
 def test_a_trained_model_is_exported_once_and_timed(tmp_path):
     model = build("cls")
     save_model(tmp_path / "mine", model, model.spec)

@@ -11,6 +11,7 @@ import pytest
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
+from tests.on_request import ON_REQUEST
 from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return run(script, ROOT / "scripts" / "bench_search_step.py", *arguments)
 
 
+@ON_REQUEST
 def test_every_part_runs_and_is_printed(tmp_path):
     done = bench(*TINY, *FEW, f"--json={tmp_path / 'figures.json'}")
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.shapes import ShapesSource
 from scripts import compare_labels, make_shapes
 from tests.jobs.runs import ROOT
+from tests.on_request import ON_REQUEST
 from tests.processes import run, script
 
 
@@ -77,6 +78,7 @@ def test_labels_of_other_images_are_refused(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@ON_REQUEST
 def test_the_benchmark_measures(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp_path))

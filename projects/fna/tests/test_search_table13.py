@@ -12,6 +12,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.projects.fna.table13 import main
 from fbnetv5.projects.fna.table13_plan import load_table, plan
 from fbnetv5.projects.fna.table13_results import markdown
+from tests.on_request import ON_REQUEST
 
 PETS = Path(__file__).parents[1] / "configs" / "table13" / "pets.yaml"
 
@@ -81,6 +82,7 @@ def test_what_does_not_fit_is_refused(tmp_path, override, message):
 
 
 @pytest.mark.slow
+@ON_REQUEST
 def test_a_table_is_run_and_not_run_again(tmp_path, capsys):
     """From the seed network to the table, with a few iterations on shapes."""
     shapes = {"shapes": {"num_images": 16, "num_val_images": 4, "size": 64}, "short_side": 64, "crop": 64}

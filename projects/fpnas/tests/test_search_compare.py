@@ -14,6 +14,7 @@ from fbnetv5.projects.fpnas.compare_table import Measured, differences, markdown
 from fbnetv5.projects.fpnas.problem import Problem, model_macs, model_spec, read_macro
 from fbnetv5.projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
 from fbnetv5.projects.fpnas.tests.searches import CONFIG, MACRO, tiny_search, write_images
+from tests.on_request import ON_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,7 @@ def test_a_comparison_may_go_on_with_another_tolerance(tmp_path):
 
 
 @pytest.mark.slow
+@ON_REQUEST
 def test_a_comparison_from_its_config_to_its_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
     overrides = (
         "project.seeds=[3]",
