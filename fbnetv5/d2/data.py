@@ -66,7 +66,7 @@ def register_index(
         InputError: the index or a folder is missing or wrong, or no image has the target.
     """
     file = local_path(index).absolute()
-    source = IndexSource(Index.read(file), root or file.parent, images=images)
+    source = IndexSource(Index.read(file, Path(root or file.parent)), root or file.parent, images=images)
     targets = [target for target in TARGETS if target.name in source.classes]
     wanted = [target for target in TARGETS if target.name == only]
     if only is not None and (not wanted or source.num_labelled(only) == 0):

@@ -66,16 +66,40 @@ class FoundTask:
         return f"{self.name}: {len(self.topology.blocks)} blocks{macs}{latency}{verdict}  {self.file}"
 
 
-@dataclass(frozen=True)
-class SearchResult(Mapping[str, FoundTask]):
-    """What a search has found, by task: ``result["det"].topology``.
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a finished run has come to.
 
     Attributes:
         run: what the folder holds: the configuration, the records of metrics.jsonl, and more.
-        tasks: what was found, in the order of the configuration.
     """
 
     run: RunFolder
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run, and of a training's model."""
+        return self.run.path
+
+    @property
+    def records(self) -> list[dict[str, float]]:
+        """The curves: what metrics.jsonl holds, means of ``runtime.log_every`` steps; validation under ``val/``."""
+        return self.run.records
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.folder / REPORT
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult(RunResult, Mapping[str, FoundTask]):
+    """What a search has found, by task: ``result["det"].topology``.
+
+    Attributes:
+        tasks: what was found, in the order of the configuration.
+    """
+
     tasks: Mapping[str, FoundTask]
 
     @classmethod
@@ -105,24 +129,9 @@ class SearchResult(Mapping[str, FoundTask]):
         return cls(run, found)
 
     @property
-    def folder(self) -> Path:
-        """The folder of the run."""
-        return self.run.path
-
-    @property
     def topologies(self) -> dict[str, Topology]:
         """The topologies, by task."""
         return {name: found.topology for name, found in self.tasks.items()}
-
-    @property
-    def records(self) -> list[dict[str, float]]:
-        """The curves: what metrics.jsonl holds, a record of means every ``runtime.log_every`` steps."""
-        return self.run.records
-
-    @property
-    def report(self) -> Path:
-        """The page that shows the run."""
-        return self.folder / REPORT
 
     def __getitem__(self, task: str) -> FoundTask:
         return self.tasks[task]
@@ -137,15 +146,8 @@ class SearchResult(Mapping[str, FoundTask]):
         return "\n".join([f"SearchResult of {self.folder}", *(f"  {found}" for found in self.tasks.values())])
 
 
-@dataclass(frozen=True, eq=False)
-class TrainResult:
-    """What a training has come to.
-
-    Attributes:
-        run: what the folder holds: the configuration, the records of metrics.jsonl, and more.
-    """
-
-    run: RunFolder
+class TrainResult(RunResult):
+    """What a training has come to."""
 
     @classmethod
     def read(cls, folder: Path) -> TrainResult:
@@ -162,19 +164,9 @@ class TrainResult:
         return cls(run)
 
     @property
-    def folder(self) -> Path:
-        """The folder of the run, and of the model."""
-        return self.run.path
-
-    @property
     def metrics(self) -> Mapping[str, float]:
         """The metrics on the validation split, by name; empty where there is none."""
         return self.run.metrics
-
-    @property
-    def records(self) -> list[dict[str, float]]:
-        """The curves: what metrics.jsonl holds, validation under ``val/``."""
-        return self.run.records
 
     @cached_property
     def model(self) -> TaskNet:
@@ -194,11 +186,6 @@ class TrainResult:
     def params(self) -> int:
         """Parameters of network and head."""
         return int(self.run.model.get("params") or self.model.cost().params)
-
-    @property
-    def report(self) -> Path:
-        """The page that shows the run."""
-        return self.folder / REPORT
 
     def __repr__(self) -> str:
         overall = {name: value for name, value in self.metrics.items() if "/" not in name}

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from fbnetv5.cli import commands
-from tests.on_request import ON_REQUEST
 from tests.onboarding.folders import photos, text
 from tests.processes import run
 
@@ -22,7 +21,6 @@ def fbnetv5(*arguments: str) -> None:
 
 
 @pytest.mark.slow
-@ON_REQUEST
 def test_a_folder_is_searched_on_trained_on_and_predicted(tmp_path, monkeypatch):
     """YOLO's polygons, for which boxes and masks are converted and images split off: most of the way that there is."""
     monkeypatch.chdir(tmp_path)

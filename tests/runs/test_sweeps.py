@@ -190,7 +190,6 @@ def left_of(folder: Path, seconds: float) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-@ON_REQUEST
 def test_an_interrupt_ends_the_jobs(tmp_path):
     folder = tmp_path / "sweep"
     with started("seed=0,1", "search.steps=5000", folder=folder, checkpoints=2) as sweep:

@@ -21,7 +21,6 @@ from fbnetv5.projects.table5.results import passes_per_sample
 from fbnetv5.projects.table5.run import Ablation, run_ablation
 from fbnetv5.projects.table5.tests.test_truth import MINI as TRUTH
 from tests.jobs.test_algorithms import batches, build, config_of
-from tests.on_request import ON_REQUEST
 from tests.processes import FORKS
 
 SMALL = [
@@ -68,7 +67,6 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@ON_REQUEST
 def test_a_failed_search_ends_nothing_and_resuming_does_what_is_left(tmp_path):
     root = tmp_path / "run"
     broken = MINI["single_task"] + ["search.algorithm.relaxation=gumbel"]

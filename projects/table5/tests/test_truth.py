@@ -19,7 +19,6 @@ from fbnetv5.projects.table5.truth import CONFIG, Truth
 from fbnetv5.projects.table5.truth_options import load_truth
 from fbnetv5.projects.table5.truth_table import Row, write_rows
 from fbnetv5.runs.study import run_study
-from tests.on_request import ON_REQUEST
 from tests.processes import FORKS
 
 SHORT = ["train={steps: 1, batch_size: 4, eval_every: null, ema: null}", "data.shapes.world=hard"]
@@ -69,7 +68,6 @@ def read(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-@ON_REQUEST
 def test_a_table_is_made_goes_on_and_takes_more_topologies(tmp_path):
     half = {"seeds": [0]}
     assert make(tmp_path, **half)
