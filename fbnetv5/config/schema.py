@@ -79,7 +79,7 @@ class ShapesConfig:
     seed: int = option(0, "seed of the scenes; runs with other seeds see the same images", minimum=0)
     world: str = option(
         "plain",
-        "plain, or hard: cluttered, noisy, with more classes, to compare networks by",
+        "plain, or hard: cluttered and noisy, labels that count objects, to compare networks by",
         choices=("plain", "hard"),
     )
 

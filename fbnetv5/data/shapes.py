@@ -4,6 +4,7 @@ Each task needs something else, so that searched topologies have a reason to dif
 
 - ``label``: where the background is light and where dark. Contrast is low, brightness, tint and shading are random and
   every layout covers about half of the image, so that neither the mean colour nor a patch tells: only the whole does.
+  In the hard world it is the number of objects.
 - ``boxes``: disks, squares and triangles at any angle, from 6 % to 45 % of the side; the colour says nothing.
 - ``segmentation``: objects, and wires one to three pixels thin (in an image of 128) that cross the image.
 - ``depth``: the larger an object the nearer it is, and the nearer one hides the other; wires hang in front.
@@ -46,7 +47,9 @@ class ShapesSource:
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:
         """The class names of each target that has classes."""
-        return {"label": SCENES, "boxes": self.world.objects, "segmentation": SURFACES}
+        counts = tuple(str(count) for count in range(1, self.world.max_objects + 1))
+        labels = SCENES if self.world.label == "scene" else counts
+        return {"label": labels, "boxes": self.world.objects, "segmentation": SURFACES}
 
     def __len__(self) -> int:
         return self.num_images
@@ -64,7 +67,7 @@ class ShapesSource:
         number = self.first + index
         picture = render(self.size, derive_seed(self.seed, Purpose.SHAPES, number), self.world)
         target = {
-            "label": picture.scene,
+            "label": picture.scene if self.world.label == "scene" else len(picture.boxes) - 1,
             "boxes": torch.from_numpy(picture.boxes),
             "box_labels": torch.from_numpy(picture.kinds),
             "segmentation": torch.from_numpy(picture.surface),

@@ -2,12 +2,14 @@
 
 ``plain`` is the data set as it has always been; a small network soon knows its scenes. ``hard`` is for comparisons of
 networks: a small one that is trained to its plateau is right about half to four fifths of the time in every task, and
-which features it combines shows in all of them.
+which features it combines shows in all of them. Its label is a number of objects, since any network comes to know
+scenes, however faint: what differs is how soon.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 SOLID = ("disk", "square", "triangle")
 HOLLOW = ("hoop", "frame", "delta")  # the same outlines around a hole
@@ -22,6 +24,7 @@ class World:
     Attributes:
         objects: names of the classes of objects, of ``SOLID`` and ``HOLLOW``.
         max_objects: an image has 1 to this many.
+        label: what the label of an image says, its ``scene`` or the ``count`` of its objects.
         sizes: the longer side of an object's box, relative to the side of the image.
         max_overlap: share of the smaller of two boxes that the other one may cover.
         wires: their width, in pixels of an image of 128; at least one pixel of any.
@@ -36,6 +39,7 @@ class World:
 
     objects: tuple[str, ...] = SOLID
     max_objects: int = 5
+    label: Literal["scene", "count"] = "scene"
     sizes: Range = (0.065, 0.45)
     max_overlap: float = 0.15
     wires: Range = (1.0, 3.0)
@@ -53,6 +57,7 @@ WORLDS = {
     "hard": World(
         objects=("disk", "triangle", "hoop"),
         max_objects=4,
+        label="count",
         sizes=(0.18, 0.5),
         wires=(1.5, 4.0),
         light=(2, 24),

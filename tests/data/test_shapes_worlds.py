@@ -37,6 +37,7 @@ def test_the_hard_world_depends_on_seed_and_index_alone() -> None:
         sample, same = short.load(index), forwards[3 + index]
         assert torch.equal(sample.image, same.image)
         assert all(torch.equal(torch.as_tensor(sample.target[k]), torch.as_tensor(v)) for k, v in same.target.items())
+    assert all(sample.target["label"] == len(sample.target["boxes"]) - 1 for sample in forwards)
     for other in (ShapesSource(6, 64, seed=3, world="hard"), ShapesSource(6, 64, seed=2)):
         assert not torch.equal(other.load(0).image, forwards[0].image)
 
