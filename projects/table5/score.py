@@ -61,7 +61,8 @@ def write_score(scored: Scored) -> None:
 
 def has_score(scored: Scored) -> bool:
     """Whether the metrics of this very training have been written."""
-    return bool(read_json(scored.result).get("inputs") == inputs(scored.load()))
+    written = read_json(scored.result)
+    return bool(written) and written.get("inputs") == inputs(scored.load())
 
 
 def inputs(config: RunConfig) -> dict[str, Any]:
