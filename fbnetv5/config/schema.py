@@ -171,6 +171,12 @@ class LastLookConfig:
         minimum=2,
     )
     finalists: int = option(10, "best architectures of each task that are scored again, on other images", minimum=1)
+    family: int = option(
+        8,
+        "budgets, from the trunk alone to the best topology, that each task's family has the best topology for; 0: no "
+        "families",
+        minimum=0,
+    )
 
 
 @dataclass

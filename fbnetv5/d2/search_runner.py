@@ -110,10 +110,10 @@ class SearchRunner(Detectron2GoRunner):
             header = f"fbnetv5 {__version__} in D2Go's training loop\n{run.world.size} process(es)"
             write_text(folder / CONFIG, saved_yaml(run.config, header))
         trained = super().do_train(cfg, model, resume)
-        look = take_last_look(run)
+        looked = take_last_look(run)
         if run.world.is_main:
             save_weights(folder / WEIGHTS, run.weights, run.model.normalisation, run.model.origin)
-            write_topologies(run, folder, look)
+            write_topologies(run, folder, looked)
         comm.synchronize()
         return trained
 

@@ -15,6 +15,7 @@ from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.history import History
 from fbnetv5.report.html import REPORT
 from fbnetv5.report.run_folder import RunFolder, read_run
+from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.report.task_look import TaskLook
 
 
@@ -29,6 +30,7 @@ class FoundTask:
         info: what the file says of where the topology comes from, and of its costs.
         history: the probabilities over time; None where the run did not record them.
         look: what the last look says of the blocks; None where there was none.
+        family: topologies from the cheapest to the best, and others beside them; None where there is none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class FoundTask:
     info: Mapping[str, Any]
     history: History | None
     look: TaskLook | None
+    family: TaskFamily | None = None
 
     @property
     def probabilities(self) -> list[list[float]]:
@@ -123,6 +126,7 @@ class SearchResult(RunResult, Mapping[str, FoundTask]):
                 run.topologies[name].info,
                 run.histories.get(name),
                 run.looks.get(name),
+                run.families.get(name),
             )
             for name in names
         }

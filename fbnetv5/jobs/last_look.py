@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.log import clock
+from fbnetv5.jobs.family import find_families
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.report.task_look import LAST_LOOK, read_looks
 from fbnetv5.search.last_look import Finding, LastLook, last_look
 
@@ -49,10 +52,19 @@ def held_out_rows(source: Source, targets: Sequence[str], num_images: int, seed:
     return sorted(chosen)
 
 
-def take_last_look(run: SupernetRun) -> LastLook | None:
+@dataclass(frozen=True)
+class Looked:
+    """What a last look found: what blocks are worth and what to derive, and the families, if any were asked for."""
+
+    look: LastLook
+    families: tuple[TaskFamily, ...]
+
+
+def take_last_look(run: SupernetRun) -> Looked | None:
     """Score architectures on the run's held-out images and find the best of them; None where none are to be scored.
 
-    The processes share the architectures. Half of the images are for the candidates, half for the finalists.
+    The processes share the architectures. Half of the images are for the candidates, half for the finalists and the
+    families.
     """
     options = run.config.search.last_look
     if run.held_out is None:
@@ -72,7 +84,7 @@ def take_last_look(run: SupernetRun) -> LastLook | None:
     def score(choices: Tensor, which: int) -> Tensor:
         return _shared_scores(run, halves[which], choices)
 
-    return last_look(
+    look = last_look(
         run.space,
         run.algorithm.distribution,
         score,
@@ -82,6 +94,8 @@ def take_last_look(run: SupernetRun) -> LastLook | None:
         budget=run.config.search.budget,
         cost_term=run.algorithm.cost_term,
     )
+    families = find_families(run, look, lambda choices: score(choices, 1), options.family) if options.family else ()
+    return Looked(look, families)
 
 
 def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor) -> Tensor:

@@ -31,12 +31,14 @@ from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import check_duration, train
 from fbnetv5.jobs.extend import freeze_network, read_finished
-from fbnetv5.jobs.last_look import held_out_rows, read_verdicts, take_last_look, write_last_look
+from fbnetv5.jobs.family import write_families
+from fbnetv5.jobs.last_look import Looked, held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.model.start import start_from_trunk
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
+from fbnetv5.report.task_family import FOLDER
 from fbnetv5.search.derive import most_likely, most_likely_within
 from fbnetv5.search.last_look import LastLook
 from fbnetv5.tasks.build import build_tasks, check_labels
@@ -52,8 +54,8 @@ def run(config: RunConfig, folder: Path) -> None:
     With ``search.extend`` they are added to a finished search, whose supernet is kept.
 
     Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors
-    (the supernet), and for each task topology_<task>.yaml and .png; topologies.png shows them side by side, report.html
-    the whole run.
+    (the supernet), and for each task topology_<task>.yaml and .png, and family_<task>/ with topologies of many costs;
+    topologies.png shows the first side by side, report.html the whole run.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
@@ -61,10 +63,10 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world(config.runtime.device, config.runtime.threads) as world:
         supernet = build_run(config, world, folder)
         train(supernet, folder)
-        look = take_last_look(supernet)
+        looked = take_last_look(supernet)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
-            write_topologies(supernet, folder, look)
+            write_topologies(supernet, folder, looked)
             try_report(folder)
 
 
@@ -176,11 +178,16 @@ def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: b
             print(f"{path}: no weights for the heads of {', '.join(heads)}; they start afresh", file=sys.stderr)
 
 
-def write_topologies(run: SupernetRun, folder: Path, look: LastLook | None = None) -> None:
-    """Derive each task's topology, from the last look or else its probabilities, and write, draw and print it."""
+def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = None) -> None:
+    """Derive each task's topology, from the last look or else its probabilities, and write, draw and print it.
+
+    The families of the tasks are written with them.
+    """
     panels = []
-    if look is not None:
-        write_last_look(look, run, folder)
+    look = None if looked is None else looked.look
+    if looked is not None:
+        write_last_look(looked.look, run, folder)
+        write_families(run, looked.families, folder)
     latency_title = "" if run.latency is None else f"{'latency':>12}"
     print(f"{'task':<8}{'selected':>9}{'seen':>6}{'backbone MACs':>15}{'parameters':>12}{latency_title}   file")
     for name, probabilities in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True):
@@ -200,7 +207,11 @@ def write_topologies(run: SupernetRun, folder: Path, look: LastLook | None = Non
     draw_topologies(folder / "topologies.png", panels)
     print("seen: blocks that reach the path of the search head; costs are theirs and the trunk's")
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
-    if look is not None:
+    if looked is not None:
+        for family in looked.families:
+            costs = " to ".join(f"{member.macs / 1e6:.1f} M" for member in (family.members[0], family.members[-1]))
+            where = folder / f"{FOLDER}{family.task}"
+            print(f"family of {family.task}: {len(family.members)} topologies of {costs} MACs in {where}")
         for line in read_verdicts(folder):
             print(line)
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from fbnetv5.base.files import write_text
 from fbnetv5.report.curves import SETTLING, chart_groups, overall, series
+from fbnetv5.report.family_chart import TRAINING, family_chart
 from fbnetv5.report.numbers import counted
 from fbnetv5.report.run_folder import RunFolder, read_run
 from fbnetv5.report.tables import class_table, found_topologies, latest_metrics, model_costs, supernet_cost, tiles
@@ -81,6 +82,8 @@ def content(run: RunFolder) -> dict[str, Any]:
         "commands": _commands(run),
         "tiles": tiles(run, found),
         "found": found,
+        "families": [family_chart(family, _shown(run.path)) for family in run.families.values()],
+        "training": TRAINING,
         "supernet": supernet_cost(run) if found else None,
         "groups": chart_groups(run),
         "settling": SETTLING,
@@ -145,14 +148,19 @@ def _num_processes(run: RunFolder) -> int:
 
 
 def _commands(run: RunFolder) -> list[tuple[str, str]]:
-    folder = run.path.absolute()
-    folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    folder = _shown(run.path)
     count = _num_processes(run)
     launcher = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
     start = f"{launcher} train_net.py --config {shlex.quote(str(folder / 'config.yaml'))}"
     output = shlex.quote(f"output={folder}_again")
     run_again = ("repeat", f"{start} {output}") if run.is_finished else ("resume", f"{start} resume=true")
     return [run_again, ("this page", f"python scripts/report.py {shlex.quote(str(folder))}")]
+
+
+def _shown(path: Path) -> Path:
+    """Return a folder as a command line would name it: relative to the working directory where it lies below."""
+    folder = path.absolute()
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _picture(path: Path | None) -> tuple[str, int, int] | None:

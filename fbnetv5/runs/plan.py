@@ -21,14 +21,20 @@ from fbnetv5.config.schema import RunConfig, register
 from fbnetv5.runs.job import Job, Run
 
 MAX_NAME = 100  # characters of a folder's name
+FILES = ("model.topology", "model.weights")  # keys whose value may be a path with wildcards
 
 
 def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
     """Return the axes that the file gives as ``hydra.sweeper.params``, as overrides, and after them ``overrides``.
 
-    An axis that ``overrides`` set stays out. A file that cannot be read has none: :func:`load_config` says why.
+    An axis that ``overrides`` set stays out. A file that cannot be read has none: :func:`load_config` says why. A path
+    with wildcards, such as ``model.topology=family_cls/*.yaml``, is the axis of its files.
+
+    Raises:
+        InputError: no file is like such a path.
     """
     register()
+    overrides = [_with_files(text) for text in overrides]
     try:
         check_file(file)
         with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
@@ -38,6 +44,18 @@ def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
     except (InputError, HydraException, OmegaConfBaseException, YAMLError, RecursionError):
         return list(overrides)
     return [*(f"{key}={value}" for key, value in params.items() if key not in given), *overrides]
+
+
+def _with_files(override: str) -> str:
+    """Give a path whose last part has wildcards the files that it stands for, in alphabetical order."""
+    key, _, value = override.partition("=")
+    pattern = value.strip("'\"")
+    if key not in FILES or not {"*", "?"} & set(pattern):
+        return override
+    files = sorted(Path(pattern).parent.glob(Path(pattern).name))
+    if not files:
+        raise InputError(f"{override}: there is no such file")
+    return f"{key}=" + ",".join(path_override("", file).removeprefix("=") for file in files)
 
 
 def swept_keys(overrides: Sequence[str]) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
@@ -26,6 +28,7 @@ from fbnetv5.jobs.last_look import held_out_rows
 from fbnetv5.jobs.search import build_run
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.run_folder import read_run
+from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.search.derive import most_likely
 from tests.jobs.runs import ROOT, TINY
 
@@ -120,7 +123,7 @@ def test_a_score_is_the_mean_over_the_labelled_images():
 
 
 def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path, capsys: pytest.CaptureFixture):
-    run_job(config_of(f"output={tmp_path / 'look'}"))
+    run_job(config_of(f"output={tmp_path / 'look'}", "search.last_look.family=5"))
     assert len(re.findall(r"last look, (?:cls|det|seg): (?:settled|open); \d blocks", capsys.readouterr().out)) == 3
     run_job(config_of(f"output={tmp_path / 'paper'}", "search.last_look.candidates=0"))
     look = json.loads((tmp_path / "look" / "last_look.json").read_text())
@@ -138,6 +141,30 @@ def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path:
         likeliest = Topology.load(tmp_path / "paper" / f"topology_{name}.yaml").blocks
         chosen = most_likely(torch.tensor([[1 - p, p] for p in history.last]))
         assert likeliest == {block for block, bit in zip(sorted(Topology.full(2).blocks), chosen, strict=True) if bit}
-    assert set(read_run(tmp_path / "look").looks) == {"cls", "det", "seg"}
+    found = read_run(tmp_path / "look")
+    assert set(found.looks) == set(found.families) == {"cls", "det", "seg"}
+    for name, family in found.families.items():
+        _check_family(tmp_path / "look", family, int(found.infos[name]["head_path"]))
+    assert not list((tmp_path / "paper").glob("family_*"))
     assert "What each block is worth" in (tmp_path / "look" / "report.html").read_text()
     assert "What each block is worth" not in (tmp_path / "paper" / "report.html").read_text()
+
+
+def _check_family(folder: Path, family: TaskFamily, path: int) -> None:
+    """What family.json says is true of the files, and of what a supernet's parts cost."""
+    assert [member.name for member in family.others] == ["derived", "full"]  # two stages hold no other by hand
+    assert family.members[0].seen.blocks == frozenset()
+    assert family.members[0].gain == 0
+    assert family.members[0].score - family.others[1].score == pytest.approx(family.others[1].gain * _scale(family))
+    assert len({member.seen for member in family.members}) == len(family.members)
+    for member in family.members:
+        topology = Topology.load(folder / member.file)
+        assert topology.blocks == member.topology.blocks
+        assert (topology.outputs, member.topology.outputs) == ((0, 1, 2, 3), (path,))
+        assert member.macs == network_cost(get_family("NANO"), member.seen, (64, 64)).macs
+
+
+def _scale(family: TaskFamily) -> float:
+    """What one deviation is, by the member that gains or loses most."""
+    most = max((*family.members, *family.others), key=lambda member: abs(member.gain))
+    return (family.members[0].score - most.score) / most.gain

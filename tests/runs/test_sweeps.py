@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.cli import launch as command_line
 from fbnetv5.config.read import load_config
 from fbnetv5.runs.batch_job import error_line
@@ -52,6 +53,16 @@ def test_folders_have_names_that_need_no_quotes_and_differ():
     ]
     assert all(load_config(QUICKSTART, job.work.overrides).output == str(job.folder) for job in jobs)
     assert next(job.name for job in plan("seed=1,2", "data.shapes.seed=3,4")) == "seed-1__data.shapes.seed-3"
+
+
+def test_a_path_with_wildcards_is_the_axis_of_its_files(tmp_path):
+    for name in ("02_8.1M", "01 it's", "03"):
+        (tmp_path / f"{name}.yaml").touch()
+    jobs = plan(f"model.topology='{tmp_path}/0*.yaml'", "seed=1")
+    found = [load_config(QUICKSTART, job.work.overrides).model.topology for job in jobs]
+    assert found == [str(tmp_path / f"{name}.yaml") for name in ("01 it's", "02_8.1M", "03")]
+    with pytest.raises(InputError, match="there is no such file"):
+        plan(f"model.topology={tmp_path}/x*.yaml")
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)

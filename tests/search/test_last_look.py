@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.family import best_by_budget, cost_of
 from fbnetv5.search.last_look import Finding, best_architectures, clip_worst, draw_candidates, last_look
 from fbnetv5.search.regression import fit_worth
 from fbnetv5.search.space import CostTerm, relative_costs
@@ -162,3 +163,20 @@ def test_scores_that_are_known_are_fitted_too():
     for finding, of_task in zip(look.findings, truth(ALL, 3), strict=True):
         rank = (of_task < of_task[(torch.tensor(finding.choices) == ALL).all(dim=1)]).sum()
         assert rank <= 2  # of 256; three candidates alone would say next to nothing
+
+
+def test_a_family_is_for_every_budget_the_best_of_all_architectures():
+    space = BinarySpace((1.0, 2.0, 0.5, 0.5, 1.0, 1.0, 2.0, 0.25))
+    for seed in range(4):
+        worth = fit_worth(ALL, truth(ALL, seed)[0], space.num_options)
+        predicted, costs = worth.predict(ALL), torch.tensor([cost_of(space, one) for one in ALL.tolist()]).double()
+        family = best_by_budget(space, worth, 9)
+        best = float(costs[predicted.argmin()])
+        for budget in (best * step / 8 for step in range(9)):
+            within = costs <= budget * (1 + 1e-12)
+            (mine,) = best_architectures(space, worth, budget=budget)
+            assert mine in family
+            assert float(worth.predict(torch.tensor([mine]))[0]) == pytest.approx(float(predicted[within].min()))
+        own = [cost_of(space, one) for one in family]
+        assert (family[0], own) == ((0,) * 8, sorted(own))
+        assert 2 <= len(set(family)) == len(family) <= 9
