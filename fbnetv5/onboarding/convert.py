@@ -165,8 +165,11 @@ def _row(survey: Survey, image: str, masks: Mapping[str, str]) -> dict[str, Any]
             row["keypoints"] = [list(point) for point in value]
         else:
             size = found.sizes.get(image) or survey.listing.size(image)
-            boxes = [box for box in value if not box.crowd]
-            row |= {"boxes": [list(box[:4]) for box in boxes], "box_labels": [ids[box.label] for box in boxes]}
+            row |= {"boxes": [], "box_labels": []}
+            for box in value:
+                boxes, labels = ("box_crowds", "box_crowd_labels") if box.crowd else ("boxes", "box_labels")
+                row.setdefault(boxes, []).append(list(box[:4]))
+                row.setdefault(labels, []).append(ids[box.label])
             row |= {} if size is None else {"width": size[0], "height": size[1]}
     return row
 

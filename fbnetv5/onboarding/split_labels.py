@@ -102,14 +102,12 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
         elif target.kind is TargetKind.KEYPOINTS:
             read.people = {name: [value] for name, value in given.items()}
         elif target.kind is TargetKind.BOXES:
-            ids = dict(zip(names, columns[target.labels_key], strict=True))
-            read.boxes = {
-                name: [
-                    Box(box[0], box[1], box[2], box[3], classes[number])
-                    for box, number in zip(value, ids[name], strict=True)
-                ]
-                for name, value in given.items()
-            }
+            read.boxes = {name: [] for name in given}
+            for boxes, labels in ((target.name, target.labels_key), (target.crowds_key, target.crowd_labels_key)):
+                for name, value, ids in zip(names, columns[boxes], columns[labels], strict=True):
+                    for (x1, y1, x2, y2), number in zip(value or (), ids or (), strict=True):
+                        crowd = boxes == target.crowds_key
+                        read.boxes.setdefault(name, []).append(Box(x1, y1, x2, y2, classes[number], crowd))
         if target.kind is not TargetKind.DENSE:
             read.classes[target.name] = tuple(classes)
 

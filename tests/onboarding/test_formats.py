@@ -213,6 +213,7 @@ def test_voc_boxes_masks_and_splits(root, init):
     assert (len(read.train), len(read.val)) == (4, 1)
     sample = read.val.load(0)
     assert boxes_of(sample) == [(10, 10, 30, 30)]
+    assert sample.target["box_crowds"].tolist() == [[0, 0, 60, 40]]  # the difficult one
     assert read.train.classes["boxes"] == ("cat", "dog")
     assert read.train.classes["segmentation"][12] == "dog"
     assert sorted(set(sample.target["segmentation"].flatten().tolist())) == [0, 12, 255]
