@@ -15,8 +15,9 @@ KEYPOINTS  float32 [K, 3] of one person (or thing): x, y in pixels,    ``keypoin
            the target's classes are the names of the K points
 =========  ==========================================================  ===========================
 
-An image that is judged may also have crowds of BOXES: regions in which detections are neither right nor wrong, by COCO's
-protocol. They stand as boxes do, under ``Target.crowds_key`` and ``Target.crowd_labels_key``; none is learnt from.
+An image that is judged may also have crowds of BOXES: regions in which detections are neither right nor wrong, by
+COCO's protocol. They stand as boxes do, under ``Target.crowds_key`` and ``Target.crowd_labels_key``, and are not
+learnt from.
 
 A missing key means "not labelled for this". Empty ``boxes`` mean "labelled, and nothing is there". Coordinates are
 distances from the image's left and upper border: the centre of the first pixel is at (0.5, 0.5).
@@ -70,7 +71,7 @@ class Target:
 
     @property
     def crowd_labels_key(self) -> str:
-        """Where the class ids of crowds stand: ``box_crowd_labels`` for ``boxes``, ``<name>_crowd_labels`` for others."""
+        """Where the class ids of crowds stand: ``box_crowd_labels``, or ``<name>_crowd_labels``."""
         return "box_crowd_labels" if self.name == "boxes" else f"{self.name}_crowd_labels"
 
     @property

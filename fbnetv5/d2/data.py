@@ -103,8 +103,8 @@ def source_from_catalog(*names: str) -> IndexSource:
     """Return the images of registered data sets as a source for our own jobs.
 
     Boxes of COCO files, masks of sem_seg folders and labels as above are read; crowd regions count in evaluation alone,
-    and boxes without area are left out, as everywhere in our data. ``.index.write(file)`` of the result makes an index that ``data.train.index``
-    takes.
+    and boxes without area are left out, as everywhere in our data. ``.index.write(file)`` of the result makes an index
+    that ``data.train.index`` takes.
 
     Raises:
         InputError: a name is not registered, an image is listed twice, the data sets' class names differ or are
@@ -167,7 +167,7 @@ def _dictionary(source: IndexSource, number: int, row: Mapping[str, Any]) -> dic
 
 def _row(dictionary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of the index that one of Detectron2's dictionaries describes; paths become absolute."""
-    row = {
+    row: dict[str, Any] = {
         "path": str(Path(dictionary["file_name"]).absolute()),
         "width": dictionary.get("width"),
         "height": dictionary.get("height"),

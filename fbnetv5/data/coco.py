@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class CocoImage:
-    """One image of the file: its size, boxes x1 y1 x2 y2 and their class ids, None where it says nothing; and crowds."""
+    """One image of the file: size, boxes x1 y1 x2 y2 and their class ids, None where it says nothing; and crowds."""
 
     width: int | None
     height: int | None
@@ -44,7 +44,8 @@ def read_coco(
     """Read the class names and the images of a file, by file name.
 
     Crowd regions (``iscrowd``) stand apart and boxes without area are left out; an image that has nothing else is
-    labelled, with no box. Class ids are positions in the category names, sorted by their id in the file, or in ``classes``.
+    labelled, with no box. Class ids are positions in the category names, sorted by their id in the file, or in
+    ``classes``.
 
     Args:
         path: of the json file.

@@ -41,7 +41,8 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, require_regular
 from fbnetv5.base.types import Sample, Target, TargetKind
 from fbnetv5.data import index_checks
-from fbnetv5.data.images import image_header, read_depth, read_mask, read_stored
+from fbnetv5.data.images import AS_IT_STANDS, image_header, read_depth, read_mask, read_stored
+from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.data.orientation import Extent, Frames, told_by_size, turn_pixels
 
 FORMAT_VERSION = 1
@@ -177,15 +178,23 @@ class IndexSource:
         root: the folder that its paths are relative to.
         images: the folder that the paths of its images are relative to, where that is another one.
         frames: which images are turned upright, as their labels are in that frame.
+        code: what the pixels of masks mean.
 
     Raises:
         InputError: there is no such folder.
     """
 
     def __init__(
-        self, index: Index, root: str | Path, *, images: str | Path | None = None, frames: Frames | None = None
+        self,
+        index: Index,
+        root: str | Path,
+        *,
+        images: str | Path | None = None,
+        frames: Frames | None = None,
+        code: MaskCode = AS_IT_STANDS,
     ) -> None:
         self.index = index
+        self.code = code
         self.frames = Frames() if frames is None else frames
         self.root = Path(root)
         self.images = self.root if images is None else Path(images)
@@ -228,7 +237,8 @@ class IndexSource:
                 if names is None or item.crowds_key in names:
                     target |= self._crowds(item, index, (width, height))
             elif value is not None and item.kind is TargetKind.MASK:
-                target[item.name] = read_mask(self.root / value, len(self.classes[item.name]), (width, height))
+                classes = len(self.classes[item.name])
+                target[item.name] = read_mask(self.root / value, classes, (width, height), self.code)
             elif value is not None and item.kind is TargetKind.DENSE:
                 target[item.name] = read_depth(self.root / value, self.index.scales[item.name], (width, height))
             elif value is not None and item.kind is TargetKind.KEYPOINTS:

@@ -19,6 +19,7 @@ from fbnetv5.base.types import BOXES, IGNORE, KEYPOINTS, LABEL, SEGMENTATION
 from fbnetv5.data.images import DECODER_ERRORS
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import coco_points
+from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.onboarding.found import Found, MaskFile, Painting
 from fbnetv5.onboarding.listing import Listing, below, common_folder
 from fbnetv5.onboarding.survey import Survey
@@ -187,7 +188,7 @@ def _index_masks(survey: Survey, folder: Path, link: str, tell: Tell) -> dict[st
 
 
 def _is_made(value: MaskFile | Painting) -> bool:
-    return isinstance(value, Painting) or value.table is not None
+    return isinstance(value, Painting) or value.table is not None or value.colours is not None
 
 
 def write_masks(listing: Listing, found: Found, names: Mapping[str, str], folder: Path, tell: Tell) -> None:
@@ -219,13 +220,12 @@ def mask_of(root: Path, value: MaskFile | Painting, ids: Mapping[str, int]) -> n
     """
     if isinstance(value, Painting):
         return _painted(value, ids)
+    code = MaskCode() if value.colours is None else MaskCode(value.colours, is_coloured=True)
     try:
         with Image.open(root / value.path) as image:
-            pixels = np.asarray(image).astype(np.uint8)
+            pixels = code.decode(image).astype(np.uint8)
     except DECODER_ERRORS as error:
         raise InputError(f"{root / value.path}: cannot read this mask: {error}") from error
-    if pixels.ndim != 2:
-        raise InputError(f"{root / value.path}: a mask has one channel of class ids")
     return pixels if value.table is None else np.array(value.table, np.uint8)[pixels]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fbnetv5.base.errors import InputError
@@ -211,17 +211,21 @@ def _data_lines(facts: Facts, targets: Sequence[str], *, with_val: bool) -> list
             lines.append(f"  {split}: {{{', '.join(f'{key}: {scalar(value)}' for key, value in kept.items())}}}")
     is_indexed = "index" in facts.splits["train"]
     if "masks" in targets and not is_indexed:
-        lines += _listed("mask_classes", found["masks"].classes)
+        lines += _listed("mask_classes", "[]", map(scalar, found["masks"].classes))
+        if facts.splits["train"].get("masks") in {ready.place for ready in found["masks"].ready.values()}:
+            values = [f"{scalar(key)}: {number}" for key, number in found["masks"].mask_values.items()]
+            lines += _listed("mask_values", "{}", values) if values else []
     if "boxes" in targets and not is_indexed and all(found["boxes"].values.values()):
         lines.append("  unannotated: unlabelled   # an image without boxes; or empty: nothing is there")
     return lines
 
 
-def _listed(key: str, names: Sequence[str]) -> list[str]:
-    """Return a list of names, on several lines where one would be long."""
-    lines, line = [], f"  {key}: ["
-    for place, name in enumerate(names):
-        entry = scalar(name) + ("]" if place == len(names) - 1 else ", ")
+def _listed(key: str, brackets: str, entries: Iterable[str]) -> list[str]:
+    """Return a list or mapping of entries, on several lines where one would be long."""
+    shown = list(entries)
+    lines, line = [], f"  {key}: {brackets[0]}"
+    for place, name in enumerate(shown):
+        entry = name + (brackets[1] if place == len(shown) - 1 else ", ")
         if len(line) + len(entry) > WIDTH:
             lines.append(line.rstrip())
             line = "    "

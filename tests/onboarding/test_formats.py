@@ -282,7 +282,36 @@ def test_grey_images_are_no_masks_and_their_masks_are(root, init):
     assert len(read.train) + len(read.val) == 5
     assert read.samples()["3.png"].target["segmentation"].unique().tolist() == [1]
     assert "depth: 5 PNG files left out" in said
-    assert "labels rgb: 5 PNG files left out: masks need one channel of class ids" in said
+    assert "labels rgb: 5 masks in colours (RGB) left out: no table of colours: give class_dict.csv" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "content"),
+    [
+        ("class_dict.csv", "name,r,g,b\nRoad, 128,64,128\nClass 1,0,0,192\nVoid,0,0,0\n"),
+        ("label_colors.txt", "128 64 128\t\tRoad\n0 0 192\tClass 1\n0 0 0\tVoid\n"),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nRoad:128,64,128::\nClass 1:0,0,192::\nvoid:0,0,0::\n"),
+        (None, ""),  # Cityscapes' colours: sidewalk, car, and static, which is ignored
+    ],
+)
+@pytest.mark.parametrize("ending", ["", "_L"])
+def test_masks_in_colours(root, init, table, content, ending):
+    colours = [(128, 64, 128), (0, 0, 192), (0, 0, 0)] if table else [(244, 35, 232), (0, 0, 142), (70, 70, 70)]
+    pixels = np.repeat(np.array(colours), WIDTH // 3, axis=0)[None].repeat(HEIGHT, 0)
+    for split in ("train", "val"):
+        photos(root / split, ["a.png", "b.png"], seed=len(split))
+        for name in ("a", "b"):
+            mask(root / f"{split}_labels" / f"{name}{ending}.png", pixels)
+    if table:
+        text(root / table, content)
+    read, said = init(root)
+    names = read.train.classes["segmentation"]
+    assert (names == ("Road", "Class 1")) if table else (names[1:3] == ("sidewalk", "building"))
+    assert read.search.data.train.masks.endswith("masks_train" if ending else "train_labels")
+    assert bool(read.search.data.mask_values) == (not ending)
+    ids = read.train.load(0).target["segmentation"][0, :: WIDTH // 3].tolist()
+    assert ids == ([0, 1, 255] if table else [1, 13, 2])
+    assert (f"colours are those of {table or 'Cityscapes'}") in said
 
 
 def test_class_folders_with_and_without_splits(root, init, tmp_path):
