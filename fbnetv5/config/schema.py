@@ -145,6 +145,9 @@ class DataConfig:
         minimum=0,
     )
     flip: bool = option(True, "flip half of the images horizontally")
+    flip_pairs: list[list[str]] = option(
+        list, "classes that change places in a flipped image: [[left_hand, right_hand]]; keypoints do so by their names"
+    )
     color: str = option(
         "none",
         "change colours in training: none, photometric (for any task) or randaugment",

@@ -32,6 +32,7 @@ NAMED_IN_COMMENT = 12  # classes
 LEAST_FOR_LAST_LOOK = 32  # labelled images
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")  # needs no quotes in YAML
 RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "."}
+LEFT = re.compile(r"(?<![a-zA-Z])left(?![a-zA-Z])")  # in names of classes that have a partner of the right
 WIDTH = 110
 
 Files = Mapping[str, str]
@@ -105,7 +106,7 @@ def search_text(facts: Facts) -> str:
             f"  short_side: {seen.short_side}   # pixels; images have {shape.width}x{shape.height} in the middle",
             f"  long_side: {seen.long_side}",
             f"  crop: {seen.crop}",
-            *_flip_lines(survey),
+            *_flip_lines(survey.found),
             "tasks:",
             *tasks,
             "search:",
@@ -148,7 +149,7 @@ def train_text(facts: Facts, target: str) -> str:
             "data:",
             *_data_lines(facts, [target], with_val=True),
             *_input_lines(target, seen),
-            *(_flip_lines(survey) if target == "keypoints" else []),
+            *_flip_lines({target: found}),
             f"train: {{steps: {steps}, batch_size: {batch}, eval_every: {every}}}   "
             f"# {steps * batch / max(1, count):.0f} passes over the images",
             *([f"optimizer: {facts.origin.optimizer}"] if facts.origin.optimizer else []),
@@ -287,12 +288,18 @@ def _input_lines(target: str, seen: Input) -> list[str]:
     return [*whole, "  crop: null   # whole images", "  scale: [0.8, 1.0]"]
 
 
-def _flip_lines(survey: Survey) -> list[str]:
-    """Return the key that keeps images from being mirrored, where keypoints have no partners to change places with."""
-    if "keypoints" not in survey.found:
-        return []
-    try:
-        mirror_order(survey.found["keypoints"].classes)
-    except InputError:
-        return ["  flip: false   # a keypoint of the left has no partner of the right to change places with"]
-    return []
+def _flip_lines(found: Mapping[str, Found]) -> list[str]:
+    """Return the key that says which classes change places in mirrored images, or that lets no image be mirrored,
+    where keypoints have no partners to change places with."""
+    if "keypoints" in found:
+        try:
+            mirror_order(found["keypoints"].classes)
+        except InputError:
+            return ["  flip: false   # a keypoint of the left has no partner of the right to change places with"]
+    pairs = {}
+    for target, entry in found.items():
+        for name in entry.classes if target != "keypoints" else ():
+            partner = LEFT.sub("right", name)
+            if partner != name and partner in entry.classes:
+                pairs[name] = f"[{scalar(name)}, {scalar(partner)}]"
+    return _listed("flip_pairs", "[]", pairs.values()) if pairs else []

@@ -154,6 +154,16 @@ def test_keypoints_without_partners_are_not_mirrored(root, init):
     assert not init(root)[0].search.data.flip
 
 
+def test_classes_of_left_and_right_change_places(root, init):
+    photos(root, [f"{k}.jpg" for k in range(4)])
+    text(root / "data.yaml", "names: [left hand, right hand, bright, right]\n")
+    for k in range(4):
+        text(root / f"{k}.txt", f"{k} 0.5 0.5 0.5 0.25\n")
+    read, _ = init(root)
+    for config in (read.search, load_config(read.output.with_name("my_det.yaml"))):
+        assert (config.data.flip, config.data.flip_pairs) == (True, [["left hand", "right hand"]])
+
+
 @pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
 def test_yolo_boxes(root, init, layout):
     for split in ("train", "val"):
