@@ -73,6 +73,7 @@ class Found:
         sizes: (width, height) of images that the labels say they are for.
         notes: what a person should know, a line each.
         mask_values: what a config says of the masks that are ready, as ``data.mask_values``.
+        can_mirror: whether it is known which keypoints change places in a mirrored image.
     """
 
     target: str
@@ -85,6 +86,7 @@ class Found:
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     mask_values: Mapping[str, int] = field(default_factory=dict)
+    can_mirror: bool = True
 
     @property
     def num_things(self) -> int:

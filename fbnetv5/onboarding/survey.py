@@ -21,7 +21,7 @@ from fbnetv5.onboarding.yolo import find_yolo
 
 LOOKED_FOR = (
     "COCO json, YOLO txt, Pascal VOC xml, folders of PNG masks named as the images, class folders, csv files with "
-    "file_name and label"
+    "file_name and label, or with image, xmin, ymin, xmax, ymax, class"
 )
 VAL_PARTS = 5  # one in so many images is split off for validation, where there is no validation split
 READ_SUFFIXES = (*IMAGE_SUFFIXES, ".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".names")

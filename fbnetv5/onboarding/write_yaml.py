@@ -292,6 +292,8 @@ def _flip_lines(found: Mapping[str, Found]) -> list[str]:
     """Return the key that says which classes change places in mirrored images, or that lets no image be mirrored,
     where keypoints have no partners to change places with."""
     if "keypoints" in found:
+        if not found["keypoints"].can_mirror:
+            return ["  flip: false   # it is not known which keypoints are left and right, and change places"]
         try:
             mirror_order(found["keypoints"].classes)
         except InputError:
