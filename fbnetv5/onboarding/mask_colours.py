@@ -67,11 +67,12 @@ def colours_of(listing: Listing, folder: str, files: Sequence[str]) -> Colours |
     why = MISSING
     for name in sorted(tables, key=lambda name: -len(PurePosixPath(common_folder([name, f"{folder}/x"])).parts)):
         colours = parse_table((listing.root / name).read_text(encoding="utf-8-sig", errors="replace"), name)
-        unknown = seen - set(colours.ids) if colours else set()
-        if colours and not unknown:
-            return colours
-        if unknown:
-            why = f"{len(unknown)} colours, such as {colour_text(min(unknown))}, are not in {name}"
+        if colours is None:
+            continue
+        unknown = sorted(seen - set(colours.ids))
+        if len(unknown) <= len(seen & set(colours.ids)):
+            return _with_ignored(colours, unknown, name)
+        why = f"{len(unknown)} colours, such as {colour_text(unknown[0])}, are not in {name}"
     if len(seen & set(CITYSCAPES.values())) > 2 and seen <= {*CITYSCAPES.values(), *CITYSCAPES_IGNORED}:
         ids = {colour: number for number, colour in enumerate(CITYSCAPES.values())}
         ids |= dict.fromkeys(CITYSCAPES_IGNORED, IGNORE)
@@ -106,6 +107,14 @@ def parse_table(text: str, name: str) -> Colours | None:
     ignored = sorted({label for label in named.values() if label not in numbers})
     note = f"colours are those of {name}" + (f"; {', '.join(ignored)} is ignored" if ignored else "")
     return Colours(ids, classes, note)
+
+
+def _with_ignored(colours: Colours, unknown: Sequence[int], name: str) -> Colours:
+    """Return colours of which some more, that the table ``name`` lacks, are ignored."""
+    if not unknown:
+        return colours
+    note = f"{colours.note}; {len(unknown)} others, such as {colour_text(unknown[0])}, are ignored"
+    return Colours({**colours.ids, **dict.fromkeys(unknown, IGNORE)}, colours.classes, note)
 
 
 def _seen(root: Path, files: Sequence[str]) -> set[int]:

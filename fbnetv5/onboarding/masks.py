@@ -116,10 +116,12 @@ def _coloured_masks(
     coloured: Mapping[str, Colours],
     box_classes: Sequence[str],
 ) -> Found | None:
-    """Return masks in colours; of several tables, that of the first folder."""
+    """Return masks in colours; the classes are those of the first folder."""
     colours = next(iter(coloured.values()))
     places = tuple(sorted({str(PurePosixPath(mask).parent) for mask in owners.values()}))
-    classes, ids, notes = colours.classes, dict(colours.ids), [colours.note]
+    same = [other for other in coloured.values() if other.classes == colours.classes]
+    classes, notes = colours.classes, list(dict.fromkeys(other.note for other in same))
+    ids = {colour: number for other in same for colour, number in other.ids.items()}
     if colours.values:
         count, table, said = _meaning(set().union(*(other.values for other in coloured.values())))
         classes, how = _names(listing, count, places, box_classes)

@@ -259,6 +259,9 @@ def test_masks_in_colours(root, init, table, content, ending):
         photos(root / split, ["a.png", "b.png"], seed=len(split))
         for name in ("a", "b"):
             mask(root / f"{split}_labels" / f"{name}{ending}.png", pixels)
+    if table and not ending:  # a stray colour, which is ignored
+        pixels[-1, 0] = 1, 2, 3
+        mask(root / "val_labels" / "b.png", pixels)
     if table:
         text(root / table, content)
     read, said = init(root)
@@ -269,6 +272,8 @@ def test_masks_in_colours(root, init, table, content, ending):
     ids = read.train.load(0).target["segmentation"][0, :: WIDTH // 3].tolist()
     assert ids == ([0, 1, 255] if table else [1, 13, 2])
     assert (f"colours are those of {table or 'Cityscapes'}") in said
+    assert ("1 others, such as #010203, are ignored" in said) == bool(table and not ending)
+    assert table is None or ending or read.samples()["b.png"].target["segmentation"][-1, 0] == 255
 
 
 def test_class_folders_with_and_without_splits(root, init, tmp_path):
