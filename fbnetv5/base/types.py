@@ -15,6 +15,10 @@ KEYPOINTS  float32 [K, 3] of one person (or thing): x, y in pixels,    ``keypoin
            the target's classes are the names of the K points
 =========  ==========================================================  ===========================
 
+An image that is judged may also have crowds of BOXES: regions in which detections are neither right nor wrong, by
+COCO's protocol. They stand as boxes do, under ``Target.crowds_key`` and ``Target.crowd_labels_key``, and are not
+learnt from.
+
 A missing key means "not labelled for this". Empty ``boxes`` mean "labelled, and nothing is there". Coordinates are
 distances from the image's left and upper border: the centre of the first pixel is at (0.5, 0.5).
 """
@@ -61,9 +65,25 @@ class Target:
         return "box_labels" if self.name == "boxes" else f"{self.name}_labels"
 
     @property
+    def crowds_key(self) -> str:
+        """Where the crowds of BOXES stand: ``box_crowds`` for ``boxes``, ``<name>_crowds`` for others."""
+        return "box_crowds" if self.name == "boxes" else f"{self.name}_crowds"
+
+    @property
+    def crowd_labels_key(self) -> str:
+        """Where the class ids of crowds stand: ``box_crowd_labels``, or ``<name>_crowd_labels``."""
+        return "box_crowd_labels" if self.name == "boxes" else f"{self.name}_crowd_labels"
+
+    @property
     def keys(self) -> tuple[str, ...]:
-        """All keys of the target dictionary that belong to it."""
+        """All keys of the target dictionary that are learnt from."""
         return (self.name, self.labels_key) if self.kind is TargetKind.BOXES else (self.name,)
+
+    @property
+    def judged_keys(self) -> tuple[str, ...]:
+        """All keys of the target dictionary that predictions are judged by."""
+        crowds = (self.crowds_key, self.crowd_labels_key) if self.kind is TargetKind.BOXES else ()
+        return (*self.keys, *crowds)
 
 
 LABEL = Target("label", TargetKind.SCALAR)

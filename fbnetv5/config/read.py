@@ -28,6 +28,7 @@ CONFIG = "config.yaml"  # of a run's folder: its resolved configuration
 SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
 OPEN_ENDED = (  # mappings without fixed keys
     "tasks.",
+    "data.mask_values",
     "search.task_weights",
     "search.algorithm",
     "model.head",

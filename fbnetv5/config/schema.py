@@ -93,7 +93,13 @@ class DataConfig:
     )
     train: FilesConfig = option(FilesConfig, "the training split")
     val: FilesConfig = option(FilesConfig, "the validation split, for train and evaluate; class ids are train's")
-    mask_classes: list[str] = option(list, "names of the mask values 0, 1, ...")
+    mask_classes: list[str] = option(list, "names of the class ids 0, 1, ... of masks")
+    mask_values: dict[Any, int] = option(
+        dict,
+        "class id of each value that masks hold, {7: 0, 8: 1}, or of each colour, {'#804080': 0}; 255: ignored. Empty: "
+        "values are class ids",
+    )
+    mask_ignore: list[Any] = option(list, "values or colours of masks that are ignored beside 255")
     depth_scale: float | None = option(
         None, "value in the depth maps that is one metre: 256 as KITTI has it, 1000 for millimetres"
     )
@@ -139,6 +145,9 @@ class DataConfig:
         minimum=0,
     )
     flip: bool = option(True, "flip half of the images horizontally")
+    flip_pairs: list[list[str]] = option(
+        list, "classes that change places in a flipped image: [[left_hand, right_hand]]; keypoints do so by their names"
+    )
     color: str = option(
         "none",
         "change colours in training: none, photometric (for any task) or randaugment",

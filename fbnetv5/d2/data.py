@@ -102,9 +102,9 @@ def register_datasets(cfg: Any) -> None:
 def source_from_catalog(*names: str) -> IndexSource:
     """Return the images of registered data sets as a source for our own jobs.
 
-    Boxes of COCO files, masks of sem_seg folders and labels as above are read; crowd regions and boxes without area are
-    left out, as everywhere in our data. ``.index.write(file)`` of the result makes an index that ``data.train.index``
-    takes.
+    Boxes of COCO files, masks of sem_seg folders and labels as above are read; crowd regions count in evaluation alone,
+    and boxes without area are left out, as everywhere in our data. ``.index.write(file)`` of the result makes an index
+    that ``data.train.index`` takes.
 
     Raises:
         InputError: a name is not registered, an image is listed twice, the data sets' class names differ or are
@@ -149,8 +149,14 @@ def _dictionary(source: IndexSource, number: int, row: Mapping[str, Any]) -> dic
         result |= {"width": row["width"], "height": row["height"]}
     if row.get(BOXES.name) is not None:
         result["annotations"] = [
-            {"bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS, "category_id": label, "iscrowd": 0}
-            for box, label in zip(row[BOXES.name], row[BOXES.labels_key], strict=True)
+            {
+                "bbox": list(box),
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "category_id": label,
+                "iscrowd": int(boxes != BOXES.name),
+            }
+            for boxes, labels in ((BOXES.name, BOXES.labels_key), (BOXES.crowds_key, BOXES.crowd_labels_key))
+            for box, label in zip(row[boxes] or (), row[labels] or (), strict=True)
         ]
     if row.get(SEGMENTATION.name) is not None:
         result["sem_seg_file_name"] = str(source.root / row[SEGMENTATION.name])
@@ -161,7 +167,7 @@ def _dictionary(source: IndexSource, number: int, row: Mapping[str, Any]) -> dic
 
 def _row(dictionary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of the index that one of Detectron2's dictionaries describes; paths become absolute."""
-    row = {
+    row: dict[str, Any] = {
         "path": str(Path(dictionary["file_name"]).absolute()),
         "width": dictionary.get("width"),
         "height": dictionary.get("height"),
@@ -170,13 +176,14 @@ def _row(dictionary: Mapping[str, Any]) -> dict[str, Any]:
     if dictionary.get("sem_seg_file_name") is not None:
         row[SEGMENTATION.name] = str(Path(dictionary["sem_seg_file_name"]).absolute())
     if dictionary.get("annotations") is not None:
-        boxes = [
-            (BoxMode.convert(entry["bbox"], entry["bbox_mode"], BoxMode.XYXY_ABS), entry["category_id"])
-            for entry in dictionary["annotations"]
-            if not entry.get("iscrowd", 0)
-        ]
-        kept = [(box, label) for box, label in boxes if box[2] > box[0] and box[3] > box[1]]
-        row |= {BOXES.name: [list(box) for box, _ in kept], BOXES.labels_key: [label for _, label in kept]}
+        row |= {BOXES.name: [], BOXES.labels_key: []}
+        for entry in dictionary["annotations"]:
+            box = BoxMode.convert(entry["bbox"], entry["bbox_mode"], BoxMode.XYXY_ABS)
+            is_crowd = bool(entry.get("iscrowd", 0))
+            if box[2] > box[0] and box[3] > box[1]:
+                row.setdefault(BOXES.crowds_key if is_crowd else BOXES.name, []).append(list(box))
+                labels = BOXES.crowd_labels_key if is_crowd else BOXES.labels_key
+                row.setdefault(labels, []).append(entry["category_id"])
     return row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.config.schema import DataConfig
@@ -26,14 +26,18 @@ def build_augmentation(
     Args:
         config: the ``data`` node.
         targets: what is augmented with the image.
-        classes: the class names of each target; those of keypoints say which is left and which is right.
+        classes: the class names of each target that the data have; those of keypoints say which is left and which is
+            right.
         keep_unknown, normalisation: see :class:`~fbnetv5.data.transforms.JointTransform`.
 
     Raises:
         InputError: two keys contradict each other, or do not suit the targets.
     """
     check_augmentation(config, targets)
-    names = {t.name: (classes or {})[t.name] for t in targets if t.kind is TargetKind.KEYPOINTS and config.flip}
+    known = classes or {}
+    pose = [t.name for t in targets if t.kind is TargetKind.KEYPOINTS]
+    swapped = mirrored_classes(config, {name: names for name, names in known.items() if name not in pose})
+    swapped |= {name: mirror_order(known[name]) for name in pose if config.flip}
     return train_transform(
         config.short_side,
         config.crop,
@@ -46,9 +50,41 @@ def build_augmentation(
         flip=config.flip,
         color=config.color,  # type: ignore[arg-type]  # one of the three, checked with the configuration
         keep_unknown=keep_unknown,
-        mirrored={name: mirror_order(points) for name, points in names.items()},
+        mirrored=swapped,
         normalisation=normalisation,
     )
+
+
+def mirrored_classes(config: DataConfig, classes: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """Return what each class id becomes in a mirrored image, of the targets that ``data.flip_pairs`` has classes of.
+
+    Args:
+        config: the ``data`` node.
+        classes: the class names of each target.
+
+    Raises:
+        InputError: a pair is none, a class is in two pairs, no target has it, or a target has one of a pair alone.
+    """
+    if config.flip_pairs and not config.flip:
+        raise InputError("data.flip_pairs has no effect with data.flip=false; remove one of the two")
+    paired = [name for pair in config.flip_pairs for name in pair]
+    if any(len(pair) != 2 for pair in config.flip_pairs) or len(set(paired)) < len(paired):
+        raise InputError(f"data.flip_pairs={config.flip_pairs} should be pairs of classes, each class in one of them")
+    swapped: dict[str, list[int]] = {}
+    for first, second in config.flip_pairs:
+        owners = [target for target, names in classes.items() if first in names or second in names]
+        for target in owners:
+            names = list(classes[target])
+            if first not in names or second not in names:
+                lacking = second if first in names else first
+                raise InputError(f"data.flip_pairs: '{target}' has no class '{lacking}'{nearest(lacking, names)}")
+            one, other = names.index(first), names.index(second)
+            order = swapped.setdefault(target, list(range(len(names))))
+            order[one], order[other] = other, one
+        if not owners:
+            every = [name for names in classes.values() for name in names]
+            raise InputError(f"data.flip_pairs: no target has a class '{first}'{nearest(first, every)}")
+    return swapped
 
 
 def check_augmentation(config: DataConfig, targets: Sequence[Target]) -> None:

@@ -105,6 +105,8 @@ def _add_boxes(rows: dict[str, dict[str, Any]], annotated: Mapping[str, CocoImag
         if None in size:
             size = _size_for(image.boxes or (), top / rows[name]["path"])
         rows[name].update(width=size[0], height=size[1], boxes=image.boxes, box_labels=image.labels)
+        if image.crowds:
+            rows[name].update(box_crowds=image.crowds, box_crowd_labels=image.crowd_labels)
 
 
 def _size_for(boxes: Sequence[Sequence[float]], path: Path) -> tuple[int | None, int | None]:

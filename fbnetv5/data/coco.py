@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,18 +16,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class CocoImage:
-    """One image of the file: its size, boxes x1 y1 x2 y2 and their class ids; None where it says nothing."""
+    """One image of the file: size, boxes x1 y1 x2 y2 and their class ids, None where it says nothing; and crowds."""
 
     width: int | None
     height: int | None
     boxes: list[list[float]] | None
     labels: list[int] | None
+    crowds: list[list[float]] = field(default_factory=list)
+    crowd_labels: list[int] = field(default_factory=list)
 
     def add(self, box: Sequence[float], label: int) -> None:
         """Add a box, x y width height."""
-        x, y, width, height = box
-        self.boxes = [*(self.boxes or []), [x, y, x + width, y + height]]
+        self.boxes = [*(self.boxes or []), _corners(box)]
         self.labels = [*(self.labels or []), label]
+
+    def add_crowd(self, box: Sequence[float], label: int) -> None:
+        """Add a crowd, x y width height; the image is labelled then."""
+        self.boxes, self.labels = self.boxes or [], self.labels or []
+        if min(box[2:]) > 0:
+            self.crowds.append(_corners(box))
+            self.crowd_labels.append(label)
 
 
 def read_coco(
@@ -35,8 +43,9 @@ def read_coco(
 ) -> tuple[tuple[str, ...], dict[str, CocoImage]]:
     """Read the class names and the images of a file, by file name.
 
-    Crowd regions (``iscrowd``) and boxes without area are left out; an image that has nothing else is labelled, with
-    no box. Class ids are positions in the category names, sorted by their id in the file, or in ``classes``.
+    Crowd regions (``iscrowd``) stand apart and boxes without area are left out; an image that has nothing else is
+    labelled, with no box. Class ids are positions in the category names, sorted by their id in the file, or in
+    ``classes``.
 
     Args:
         path: of the json file.
@@ -51,20 +60,28 @@ def read_coco(
     file = read_coco_file(path)
     names, label_of = file.labels(classes)
     images = {key: _image(file, entry, unannotated) for key, entry in file.images.items()}
-    num_dropped = 0
+    num_crowds = num_dropped = 0
     for where, annotation in file.annotations():
         image, category = images[file.image_id(annotation, where)], annotation.get("category_id")
         if not isinstance(category, int) or category not in label_of:
             raise InputError(f"{where} has category id {category}, which 'categories' does not list")
         box = box_of(annotation, where)
-        if annotation.get("iscrowd") or 0 in box[2:]:
+        if annotation.get("iscrowd"):
+            num_crowds += 1
+            image.add_crowd(box, label_of[category])
+        elif 0 in box[2:]:
             num_dropped += 1
             image.boxes, image.labels = image.boxes or [], image.labels or []
         else:
             image.add(box, label_of[category])
-    if num_dropped:
-        logger.warning("%s: left out %d crowd regions or boxes without area", path, num_dropped)
+    if num_crowds or num_dropped:
+        logger.warning("%s: not learnt from: %d crowd regions, %d boxes without area", path, num_crowds, num_dropped)
     return names, {file.images[key]["file_name"]: image for key, image in images.items()}
+
+
+def _corners(box: Sequence[float]) -> list[float]:
+    x, y, width, height = box
+    return [x, y, x + width, y + height]
 
 
 def _image(file: CocoFile, entry: Mapping[str, Any], unannotated: str) -> CocoImage:

@@ -102,7 +102,7 @@ class PreparedDataset(Dataset):
         self.source = source
         self.spec = spec
         self.undecodable = undecodable
-        self._keys = () if target is None else target.keys
+        self._keys = () if target is None else target.judged_keys
 
     def __len__(self) -> int:
         return len(self.source)

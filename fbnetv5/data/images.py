@@ -19,6 +19,7 @@ from torch import Tensor
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import require_regular
 from fbnetv5.base.types import IGNORE, Size, UndecodableImageError
+from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.data.orientation import TURNS, Extent, turn_pixels
 
 # what damaged bytes lead PIL's decoders to; a lack of memory or a fault of ours is neither
@@ -74,25 +75,32 @@ def read_stored(path: Path) -> tuple[Tensor, int]:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), orientation
 
 
-def read_mask(path: Path, num_classes: int, size: Size) -> Tensor:
-    """Decode a file of class ids, one channel (grey or palette), to uint8 [H, W].
+AS_IT_STANDS = MaskCode()  # of masks whose values are class ids
+
+
+def read_mask(path: Path, num_classes: int, size: Size, code: MaskCode = AS_IT_STANDS) -> Tensor:
+    """Decode a mask to class ids, uint8 [H, W].
 
     Args:
         path: of the mask.
         num_classes: pixels are 0 to ``num_classes - 1``, or 255 to be ignored.
         size: (width, height) that the mask must have: the image's.
+        code: what its pixels mean; by default they are class ids in one channel, grey or palette.
 
     Raises:
-        InputError: it cannot be read, has several channels or fractions, another size or other values.
+        InputError: it cannot be read, has several channels or fractions, another size or other values or colours.
     """
     try:
         require_regular(path)
         with Image.open(path) as image:
-            mode, pixels = image.mode, np.array(image)
+            image.load()
+            decoded = image.copy()
     except DECODER_ERRORS as error:
         raise InputError(f"{path}: cannot read this mask: {_reason(path, error)}") from error
-    if pixels.ndim != 2 or pixels.dtype.kind not in "biu":
-        raise InputError(f"{path}: a mask has one channel of class ids, whole numbers; this one is {mode}")
+    try:
+        pixels = code.decode(decoded)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
     if (pixels.shape[1], pixels.shape[0]) != size:
         raise InputError(
             f"{path}: the mask has {pixels.shape[1]}x{pixels.shape[0]} pixels, its image {size[0]}x{size[1]}"
@@ -103,12 +111,12 @@ def read_mask(path: Path, num_classes: int, size: Size) -> Tensor:
     return torch.from_numpy(pixels.astype(np.uint8))
 
 
-def mask_values(path: Path) -> set[int] | None:
+def mask_values(path: Path, code: MaskCode = AS_IT_STANDS) -> set[int] | None:
     """Return the class ids that a mask file holds, without 255; None if it cannot be read, as loading it says why."""
     try:
         require_regular(path)
         with Image.open(path) as image:
-            return {int(value) for value in np.unique(np.array(image))} - {IGNORE}
+            return {int(value) for value in np.unique(code.decode(image))} - {IGNORE}
     except DECODER_ERRORS:
         return None
 

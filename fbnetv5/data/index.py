@@ -8,6 +8,9 @@ width, height   int32 or null                 its size where it is known
 <scalar>        int32 or null                 class id
 <boxes>         list of float[4], or null     x1 y1 x2 y2 in pixels
 <boxes labels>  list of int32, or null        their class ids
+<crowds>        list of float[4], or null     boxes of groups and difficult objects: not learnt from, and what is
+                                              detected in them is neither right nor wrong; the column may be missing
+<crowd labels>  list of int32, or null        their class ids; likewise
 <mask>          string or null                the mask, relative to the root
 <dense>         string or null                the map, a 16-bit PNG, relative to the root; 0 = unknown
 <keypoints>     list of float[3], or null     x, y in pixels from the image's corner, and 0, 1 or 2: unlabelled, hidden,
@@ -38,7 +41,8 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, require_regular
 from fbnetv5.base.types import Sample, Target, TargetKind
 from fbnetv5.data import index_checks
-from fbnetv5.data.images import image_header, read_depth, read_mask, read_stored
+from fbnetv5.data.images import AS_IT_STANDS, image_header, read_depth, read_mask, read_stored
+from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.data.orientation import Extent, Frames, told_by_size, turn_pixels
 
 FORMAT_VERSION = 1
@@ -105,7 +109,7 @@ class Index:
             targets = tuple(Target(name, TargetKind(entry["kind"])) for name, entry in described["targets"].items())
             classes = {name: class_names(entry["classes"]) for name, entry in described["targets"].items()}
             scales = {name: entry["scale"] for name, entry in described["targets"].items() if "scale" in entry}
-            table = table.select(_schema(targets).names).cast(_schema(targets))
+            table = _with_crowds(table, targets).select(_schema(targets).names).cast(_schema(targets))
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
             raise InputError(f"{path}: cannot read this as a multitask index: {reason}") from error
@@ -174,15 +178,23 @@ class IndexSource:
         root: the folder that its paths are relative to.
         images: the folder that the paths of its images are relative to, where that is another one.
         frames: which images are turned upright, as their labels are in that frame.
+        code: what the pixels of masks mean.
 
     Raises:
         InputError: there is no such folder.
     """
 
     def __init__(
-        self, index: Index, root: str | Path, *, images: str | Path | None = None, frames: Frames | None = None
+        self,
+        index: Index,
+        root: str | Path,
+        *,
+        images: str | Path | None = None,
+        frames: Frames | None = None,
+        code: MaskCode = AS_IT_STANDS,
     ) -> None:
         self.index = index
+        self.code = code
         self.frames = Frames() if frames is None else frames
         self.root = Path(root)
         self.images = self.root if images is None else Path(images)
@@ -222,8 +234,11 @@ class IndexSource:
             if value is not None and item.kind is TargetKind.BOXES:
                 target[item.name] = _boxes(value, width, height)
                 target[item.labels_key] = torch.tensor(self._value(item.labels_key, index), dtype=torch.int64)
+                if names is None or item.crowds_key in names:
+                    target |= self._crowds(item, index, (width, height))
             elif value is not None and item.kind is TargetKind.MASK:
-                target[item.name] = read_mask(self.root / value, len(self.classes[item.name]), (width, height))
+                classes = len(self.classes[item.name])
+                target[item.name] = read_mask(self.root / value, classes, (width, height), self.code)
             elif value is not None and item.kind is TargetKind.DENSE:
                 target[item.name] = read_depth(self.root / value, self.index.scales[item.name], (width, height))
             elif value is not None and item.kind is TargetKind.KEYPOINTS:
@@ -231,6 +246,14 @@ class IndexSource:
             elif value is not None:
                 target[item.name] = value
         return Sample(image, target, path)
+
+    def _crowds(self, target: Target, index: int, size: Extent) -> dict[str, Tensor]:
+        """Return the crowds of an image of ``size`` (width, height), clipped at its border, where it has some."""
+        crowds = self._value(target.crowds_key, index)
+        if not crowds:
+            return {}
+        labels = torch.tensor(self._value(target.crowd_labels_key, index), dtype=torch.int64)
+        return {target.crowds_key: _boxes(crowds, *size), target.crowd_labels_key: labels}
 
     def _read(self, path: Path, index: int) -> Tensor:
         """Read an image in the frame of its labels."""
@@ -291,12 +314,22 @@ def _boxes(value: list[list[float]], width: int, height: int) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height]))
 
 
+def _with_crowds(table: pa.Table, targets: tuple[Target, ...]) -> pa.Table:
+    """Return a table with the columns of crowds, empty where an older file has none."""
+    schema = _schema(targets)
+    for target in targets:
+        for key in target.judged_keys[len(target.keys) :]:
+            if key not in table.column_names:
+                table = table.append_column(schema.field(key), pa.nulls(table.num_rows, schema.field(key).type))
+    return table
+
+
 def _schema(targets: tuple[Target, ...]) -> pa.Schema:
     fields = [("path", pa.string()), ("width", pa.int32()), ("height", pa.int32())]
     for target in targets:
         if target.kind is TargetKind.BOXES:
-            fields.append((target.name, pa.list_(pa.list_(pa.float32(), 4))))
-            fields.append((target.labels_key, pa.list_(pa.int32())))
+            for boxes, labels in ((target.name, target.labels_key), (target.crowds_key, target.crowd_labels_key)):
+                fields += [(boxes, pa.list_(pa.list_(pa.float32(), 4))), (labels, pa.list_(pa.int32()))]
         elif target.kind is TargetKind.KEYPOINTS:
             fields.append((target.name, pa.list_(pa.list_(pa.float32(), 3))))
         else:

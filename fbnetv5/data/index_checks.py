@@ -36,7 +36,8 @@ def check(table: pa.Table, targets: Sequence[Target], classes: Mapping[str, tupl
             rows = np.flatnonzero(table[target.name].is_valid().to_numpy())
             _check_ids(table, rows, table[target.name].drop_null().to_numpy(), target.name, num_classes, origin)
         elif target.kind is TargetKind.BOXES:
-            _check_boxes(table, target, num_classes, origin)
+            _check_boxes(table, target.name, target.labels_key, num_classes, origin)
+            _check_boxes(table, target.crowds_key, target.crowd_labels_key, num_classes, origin, may_leave=True)
         elif target.kind is TargetKind.KEYPOINTS:
             _check_keypoints(table, target, num_classes, origin)
 
@@ -102,19 +103,19 @@ def _check_paths(table: pa.Table, origin: str) -> None:
         raise InputError(f"{origin}: image '{first}' is listed more than once")
 
 
-def _check_boxes(table: pa.Table, target: Target, num_classes: int, origin: str) -> None:
-    lengths, label_lengths = (
-        pc.list_value_length(table[key]).fill_null(-1).to_numpy() for key in (target.name, target.labels_key)
-    )
+def _check_boxes(
+    table: pa.Table, name: str, labels_key: str, num_classes: int, origin: str, *, may_leave: bool = False
+) -> None:
+    lengths, label_lengths = (pc.list_value_length(table[key]).fill_null(-1).to_numpy() for key in (name, labels_key))
     for row in np.flatnonzero(lengths != label_lengths)[:1]:
-        raise InputError(f"{_where(table, row, origin)}: {target.name} and {target.labels_key} differ in length")
-    if pc.list_flatten(table[target.name]).null_count:
-        raise InputError(f"{origin}: a box in the column {target.name} is null")
-    rows = pc.list_parent_indices(table[target.name]).to_numpy()
-    ids = pc.list_flatten(table[target.labels_key]).fill_null(-1).to_numpy()
-    _check_ids(table, rows, ids, target.labels_key, num_classes, origin)
+        raise InputError(f"{_where(table, row, origin)}: {name} and {labels_key} differ in length")
+    if pc.list_flatten(table[name]).null_count:
+        raise InputError(f"{origin}: a box in the column {name} is null")
+    rows = pc.list_parent_indices(table[name]).to_numpy()
+    ids = pc.list_flatten(table[labels_key]).fill_null(-1).to_numpy()
+    _check_ids(table, rows, ids, labels_key, num_classes, origin)
 
-    corners = pc.list_flatten(pc.list_flatten(table[target.name])).fill_null(float("nan"))
+    corners = pc.list_flatten(pc.list_flatten(table[name])).fill_null(float("nan"))
     boxes = corners.to_numpy().reshape(-1, 4)
     unknown = float("inf")
     sizes = np.stack([table[key].cast(pa.float64()).fill_null(unknown).to_numpy()[rows] for key in ("width", "height")])
@@ -122,7 +123,7 @@ def _check_boxes(table: pa.Table, target: Target, num_classes: int, origin: str)
     inside = (boxes[:, :2] >= -BORDER_TOLERANCE).all(1) & (boxes[:, 2:] <= sizes.T + BORDER_TOLERANCE).all(1)
     for box in np.flatnonzero(~upright)[:1]:
         raise InputError(f"{_where(table, rows[box], origin)}: box {_text(boxes[box])} is inverted or empty")
-    for box in np.flatnonzero(~inside)[:1]:
+    for box in np.flatnonzero(~inside & (not may_leave))[:1]:
         width, height = sizes[:, box]
         raise InputError(
             f"{_where(table, rows[box], origin)}: box {_text(boxes[box])} lies outside of the image of "

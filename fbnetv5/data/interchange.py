@@ -74,7 +74,7 @@ def write_annotations(index: Index, folder: Path) -> None:
 def import_index(folder: Path) -> Index:
     """Read what :func:`export_index` has written, edited or not; its masks and maps are relative to the folder.
 
-    Crowd regions are left out. An image that was given a box or a class since is labelled for it.
+    An image that was given a box or a class since is labelled for it.
 
     Raises:
         InputError: a file is missing or wrong; the message names it.
@@ -97,9 +97,10 @@ def _coco(index: Index, rows: Sequence[Row]) -> dict[str, Any]:
     annotations: list[Row] = []
     for image_id, row in enumerate(rows, start=1):
         for target in boxed:
-            for box, label in zip(row[target.name] or (), row[target.labels_key] or (), strict=True):
-                annotation = _annotation(len(annotations) + 1, image_id, category_of[target.name, label], box)
-                annotations.append(annotation)
+            for boxes, labels in ((target.name, target.labels_key), (target.crowds_key, target.crowd_labels_key)):
+                for box, label in zip(row[boxes] or (), row[labels] or (), strict=True):
+                    entry = _annotation(len(annotations) + 1, image_id, category_of[target.name, label], box)
+                    annotations.append(entry | {"iscrowd": int(boxes == target.crowds_key)})
     for target in (target for target in index.targets if target.kind is TargetKind.KEYPOINTS):
         category_of[target.name, KEYPOINTS_LABEL] = number = len(category_of) + 1
         for image_id, row in enumerate(rows, start=1):
@@ -142,7 +143,6 @@ def _annotation(number: int, image_id: int, category_id: int, box: Sequence[floa
         "category_id": category_id,
         "bbox": [box[0], box[1], width, height],
         "area": width * height,
-        "iscrowd": 0,
     }
 
 
@@ -234,10 +234,11 @@ def _add_annotations(
             row[target.name] = parse_points(annotation.get("keypoints"), len(classes[target.name]), where)
             continue
         x, y, width, height = box_of(annotation, where)
-        if annotation.get("iscrowd"):
-            continue
-        row.setdefault(target.name, []).append([x, y, x + width, y + height])
-        row.setdefault(target.labels_key, []).append(label)
+        row.setdefault(target.name, [])
+        row.setdefault(target.labels_key, [])
+        is_crowd = bool(annotation.get("iscrowd"))
+        row.setdefault(target.crowds_key if is_crowd else target.name, []).append([x, y, x + width, y + height])
+        row.setdefault(target.crowd_labels_key if is_crowd else target.labels_key, []).append(label)
 
 
 def _labels_of_categories(

@@ -8,20 +8,22 @@ import numpy as np
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import TargetKind
-from fbnetv5.data.images import mask_values
+from fbnetv5.data.images import AS_IT_STANDS, mask_values
 from fbnetv5.data.index import Index
+from fbnetv5.data.mask_codes import MaskCode
 
 MAX_OPENED = 256  # masks, spread over the split
 FEWEST = 8  # masks: so few may show one class by chance
 
 
-def check_masks(index: Index, root: Path, *, num_classes: int = 2) -> None:
+def check_masks(index: Index, root: Path, *, num_classes: int = 2, code: MaskCode = AS_IT_STANDS) -> None:
     """Check that the masks of an index show several classes; where they are few, one. As a rule the first one does.
 
     Args:
         index: with the masks, or none.
         root: the folder that they are relative to.
         num_classes: that there should be at least: 2 to train on, 1 to evaluate on.
+        code: what their pixels mean.
 
     Raises:
         InputError: the masks that were opened show fewer.
@@ -32,7 +34,7 @@ def check_masks(index: Index, root: Path, *, num_classes: int = 2) -> None:
         seen: set[int] = set()
         num_read = 0
         for row in picked:
-            values = mask_values(root / index.value(target.name, row))
+            values = mask_values(root / index.value(target.name, row), code)
             num_read += values is not None
             seen |= values or set()
             if len(seen) >= num_classes:

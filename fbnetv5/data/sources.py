@@ -14,6 +14,7 @@ from fbnetv5.data.build import build_index
 from fbnetv5.data.frames import choose_frames
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.mask_checks import check_masks
+from fbnetv5.data.mask_codes import mask_code
 from fbnetv5.data.shapes import ShapesSource
 
 FIRST_VAL_SHAPE = 10**9  # number of the shapes data set's first validation image, whatever its training split holds
@@ -106,8 +107,9 @@ def _with_local_copies(files: FilesConfig) -> FilesConfig:
 
 def _in_frames(config: DataConfig, split: str, index: Index, root: Path, images: Path) -> IndexSource:
     """Open the images of a split with their labels, each in the frame that its labels are in."""
-    check_masks(index, root, num_classes=2 if split == "train" else 1)
-    return IndexSource(index, root, images=images, frames=choose_frames(config.exif, index, root, images))
+    code = mask_code(config.mask_values, config.mask_ignore, len(index.classes.get("segmentation", ())))
+    check_masks(index, root, num_classes=2 if split == "train" else 1, code=code)
+    return IndexSource(index, root, images=images, frames=choose_frames(config.exif, index, root, images), code=code)
 
 
 def _require_no_files(split: str, files: FilesConfig) -> None:

@@ -2,7 +2,8 @@
 
 Geometry moves everything together, as ``data.geometry`` says: boxes follow in closed form, are clipped to the crop, and
 dropped with their labels where too little of them is left; keypoints follow, those that leave the image become
-unlabelled, and in a mirrored image left and right change places. Colours change in the image alone.
+unlabelled, and in a mirrored image left and right change places, of keypoints and of such classes. Colours change in
+the image alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fbnetv5.data.geometry import CropTo, DenseMap, Mirror, PadTo, Resize, Turn,
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
 MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image
 FRAME = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))  # a corner, what is right of it, what is below
+FRAME_KEY = "<frame>"  # of these three points beside the targets, which tell afterwards whether an image was mirrored
 
 ColorChange = Literal["none", "photometric", "randaugment"]
 
@@ -116,8 +118,8 @@ class JointTransform:
         min_box_side: pixels; a box with a shorter side is dropped, with its label, afterwards.
         keep_unknown: a map without a known pixel, or keypoints none of which is labelled, stay, instead of leaving the
             image unlabelled.
-        mirrored: for each KEYPOINTS target by name, which row stands for which point in a mirrored image, as
-            ``data.keypoints.mirror_order`` says; by default the rows stay.
+        mirrored: for each target by name, what its class ids become in a mirrored image; of KEYPOINTS, which row stands
+            for which point there, as ``data.keypoints.mirror_order`` says. By default they stay.
         normalisation: of the network's weights.
     """
 
@@ -154,7 +156,9 @@ class JointTransform:
         canvas = (image.shape[-2], image.shape[-1])
         moving = [item for item in targets if item.name in target and item.kind is not TargetKind.SCALAR]
         inputs = {item.name: _wrap(target[item.name], item.kind, canvas) for item in moving}
-        moved = self.pipeline({"image": tv_tensors.Image(image), **inputs})
+        frame = {FRAME_KEY: tv_tensors.KeyPoints(torch.tensor(FRAME), canvas_size=canvas)} if self.mirrored else {}
+        moved = self.pipeline({"image": tv_tensors.Image(image), **inputs, **frame})
+        swapped = self.mirrored if frame and _is_mirrored(moved[FRAME_KEY]) else {}
         result = dict(target)
         for item in moving:
             value = moved[item.name]
@@ -162,40 +166,59 @@ class JointTransform:
                 value, kept = functional.sanitize_bounding_boxes(value, min_size=self.min_box_side, min_area=0.0)
                 result[item.labels_key] = target[item.labels_key][kept.as_subclass(Tensor)]
             elif item.kind is TargetKind.KEYPOINTS:
-                value = moved_keypoints(value, target[item.name][:, 2], self.mirrored.get(item.name))
+                value = moved_keypoints(value, target[item.name][:, 2])
             result[item.name] = value.as_subclass(Tensor).contiguous()
             if not self.keep_unknown and _is_unknown(result[item.name], item.kind):
                 del result[item.name]
+        for item in targets:
+            if item.name in swapped and item.name in result:
+                _swap_sides(result, item, swapped[item.name])
         return normalised(moved["image"].as_subclass(Tensor), self.normalisation), result
 
 
-def moved_keypoints(moved: tv_tensors.KeyPoints, visibility: Tensor, mirrored: Sequence[int] | None) -> Tensor:
-    """Return keypoints [K, 3] of their moved positions [K + 3, 2], the last three of which are those of ``FRAME``.
+def moved_keypoints(moved: tv_tensors.KeyPoints, visibility: Tensor) -> Tensor:
+    """Return keypoints [K, 3] of their moved positions [K, 2].
 
     Points that were unlabelled, or lie outside of the image now, are 0, 0, 0.
 
     Args:
         moved: positions in the new image.
         visibility: of the points before, [K].
-        mirrored: the row that each point's values come from in a mirrored image; None: its own.
     """
     height, width = moved.canvas_size
     points = moved.as_subclass(Tensor)
-    corner, right, below = points[-len(FRAME) :]
-    right, below = right - corner, below - corner
-    inside = (points[:-3] >= 0).all(1) & (points[:-3] <= points.new_tensor([width, height])).all(1)
+    inside = (points >= 0).all(1) & (points <= points.new_tensor([width, height])).all(1)
     kept = (inside & (visibility > 0))[:, None]
-    keypoints = torch.cat([points[:-3], visibility[:, None]], dim=1)
-    keypoints = torch.where(kept, keypoints, torch.zeros_like(keypoints))
-    was_mirrored = right[0] * below[1] - right[1] * below[0] < 0
-    return keypoints[list(mirrored)] if mirrored is not None and was_mirrored else keypoints
+    keypoints = torch.cat([points, visibility[:, None]], dim=1)
+    return torch.where(kept, keypoints, torch.zeros_like(keypoints))
+
+
+def _is_mirrored(frame: tv_tensors.KeyPoints) -> bool:
+    """Whether an image was mirrored, by where the points of ``FRAME`` lie in it now, [3, 2]."""
+    corner, right, below = frame.as_subclass(Tensor)
+    right, below = right - corner, below - corner
+    return bool(right[0] * below[1] - right[1] * below[0] < 0)
+
+
+def _swap_sides(result: dict[str, Any], item: Target, order: Sequence[int]) -> None:
+    """Let the left and the right of a target change places."""
+    if item.kind is TargetKind.KEYPOINTS:
+        result[item.name] = result[item.name][list(order)]
+    elif item.kind is TargetKind.SCALAR:
+        result[item.name] = order[result[item.name]]
+    elif item.kind is TargetKind.BOXES:
+        result[item.labels_key] = torch.tensor(order)[result[item.labels_key]]
+    elif item.kind is TargetKind.MASK:
+        table = torch.arange(IGNORE + 1, dtype=torch.uint8)
+        table[: len(order)] = torch.tensor(order, dtype=torch.uint8)
+        result[item.name] = table[result[item.name].long()]
 
 
 def _wrap(value: Tensor, kind: TargetKind, canvas: Size) -> tv_tensors.TVTensor:
     if kind is TargetKind.BOXES:
         return tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=canvas)
-    if kind is TargetKind.KEYPOINTS:  # and three points that tell afterwards whether the image was mirrored
-        return tv_tensors.KeyPoints(torch.cat([value[:, :2], value.new_tensor(FRAME)]), canvas_size=canvas)
+    if kind is TargetKind.KEYPOINTS:
+        return tv_tensors.KeyPoints(value[:, :2], canvas_size=canvas)
     return DenseMap(value) if kind is TargetKind.DENSE else tv_tensors.Mask(value)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from fbnetv5.base.distributed import World
 from fbnetv5.base.types import Size, Source
 from fbnetv5.export.inputs import fitted
+from fbnetv5.export.progress import ExportProgress
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.model.task_net import TaskNet
 
@@ -49,20 +50,21 @@ class FixedSizeModel:
 
 
 @torch.no_grad()
-def rate(model: TaskNet, source: Source, predict: Predict) -> dict[str, float]:
+def rate(model: TaskNet, source: Source, predict: Predict, progress: ExportProgress | None = None) -> dict[str, float]:
     """Return the metrics of predictions on the images of ``source`` that are labelled; empty where there are none.
 
     Args:
         model: the trained model, which says what is predicted.
         source: the images.
         predict: its own prediction, or that of its exported form.
+        progress: is told of each image.
     """
     target = model.head.target
     rows = source.labelled(target.name)
     if not len(rows):
         return {}
     evaluator = build_evaluator(target, model.spec.classes)
-    for row in rows:
+    for row in rows if progress is None else progress.over("rating image", rows, len(rows)):
         sample = source.load(row)
         evaluator.update([predict(sample.image)], [sample.target], [sample.name])
     return evaluator.compute(World(0, 1, torch.device("cpu")))

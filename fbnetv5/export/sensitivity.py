@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from fbnetv5.export.deployed import DeployedModel
 from fbnetv5.export.executorch import quantised_pt2e
 from fbnetv5.export.parts import candidate_parts
+from fbnetv5.export.progress import ExportProgress
 
 
 @torch.no_grad()
-def rank_parts(model: DeployedModel, images: Sequence[Tensor]) -> list[tuple[str, float]]:
+def rank_parts(model: DeployedModel, images: Sequence[Tensor], progress: ExportProgress) -> list[tuple[str, float]]:
     """Return the parts of a model with the error that int8 brings to each alone, the worst first.
 
     The error is that of the outputs that are real numbers, such as scores, boxes and confidence: noise over signal, the
@@ -22,12 +23,14 @@ def rank_parts(model: DeployedModel, images: Sequence[Tensor]) -> list[tuple[str
     Args:
         model: for one image.
         images: to calibrate and compare with, each [1, 3, H, W].
+        progress: is told of each part.
 
     Raises:
         InputError: executorch or torchao is not installed.
     """
     parts = candidate_parts(model)
-    return sorted(((part, _error(model, part, parts, images)) for part in parts), key=lambda row: -row[1])
+    counted = progress.over("measuring part", parts, len(parts))
+    return sorted(((part, _error(model, part, parts, images)) for part in counted), key=lambda row: -row[1])
 
 
 def _error(model: DeployedModel, part: str, parts: Sequence[str], images: Sequence[Tensor]) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.errors import InputError, nearest
@@ -27,6 +27,7 @@ from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_support, convert
 from fbnetv5.export.inputs import check_padding, fitted, input_size
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
+from fbnetv5.export.progress import ExportProgress
 from fbnetv5.export.rating import FixedSizeModel, Predict, main_metric, rate
 from fbnetv5.export.runtime import ExportedModel, load_exported
 from fbnetv5.export.sensitivity import rank_parts
@@ -38,6 +39,8 @@ from fbnetv5.model.task_net import TaskNet
 
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
+NEAR_ZERO = 5  # points of a metric beside which a drop tells nothing
+LAYERS = (nn.Conv2d, nn.Linear)  # that the time of an export is estimated by
 LARGE_DROP = 2  # points that the fixed size may cost before the export says so
 
 
@@ -52,11 +55,13 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world("cpu", config.runtime.threads) as world:
         if world.size > 1:
             raise InputError("export runs in one process")
-        export = build_export(config)
-        write_text(folder / "config.yaml", saved_yaml(config, f"fbnetv5 {__version__}, export"))
-        for runtime in config.export.formats:
-            for precision in config.export.precisions:
+        with ExportProgress() as progress:
+            export = build_export(config, progress)
+            write_text(folder / "config.yaml", saved_yaml(config, f"fbnetv5 {__version__}, export"))
+            for runtime, precision in _files(config):
+                print(progress.start_file((runtime, precision)), flush=True)
                 export_one(export, runtime, precision, folder)
+                progress.end_file()
         trained = export.model.folder
         if trained is not None and folder.resolve() == (trained / EXPORTS).resolve():
             write_card(export.model, trained)  # which shows what was exported
@@ -73,6 +78,7 @@ class Export:
         size: (height, width) of the input.
         val_source: labelled images to rate files on, if there are any.
         calibration: images [1, 3, H, W] for int8.
+        progress: is told what is done.
         metrics: of the trained model, on images as it prepares them (``trained``) and at the fixed size (``fitted``).
     """
 
@@ -82,10 +88,11 @@ class Export:
     size: Size
     val_source: Source | None
     calibration: list[Tensor]
+    progress: ExportProgress
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def build_export(config: RunConfig) -> Export:
+def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     """Load the model, put it into a form for one image, and prepare the images that it is calibrated and compared with.
 
     Raises:
@@ -96,9 +103,8 @@ def build_export(config: RunConfig) -> Export:
         raise InputError("export.model is missing: the folder of a trained model")
     _check_choices("export.formats", options.formats, tuple(SUFFIXES))
     _check_choices("export.precisions", options.precisions, PRECISIONS)
-    for runtime in options.formats:
-        for precision in options.precisions:
-            check_support(runtime, precision)
+    for runtime, precision in _files(config):
+        check_support(runtime, precision)
     model = load(options.model)
     spec, target = model.spec.input, model.head.target
     if target.kind is TargetKind.BOXES:
@@ -108,6 +114,7 @@ def build_export(config: RunConfig) -> Export:
     size = input_size(spec, options.size, _sizes(config, train_source) if needs_sizes and train_source else ())
     deployed = deploy(model, size, options.map_stride)
     _check_parts(deployed, options.float_parts)
+    progress.plan(_files(config), sum(isinstance(module, LAYERS) for module in deployed.modules()))
     calibration = []
     if "int8" in options.precisions and train_source is not None:
         calibration = [fitted(image, spec, size)[0] for image in _images(config, train_source)]
@@ -115,12 +122,12 @@ def build_export(config: RunConfig) -> Export:
     rows = [] if val_source is None else list(val_source.labelled(target.name))
     if val_source is None or not rows:
         print("no image of data.val is labelled: files are written without being rated beside the trained model")
-        return Export(config, model, deployed, size, None, calibration)
+        return Export(config, model, deployed, size, None, calibration, progress)
     source = Subset(val_source, _spread(rows, options.num_evaluated))
     print(f"rating the trained model on {len(source)} images ...", flush=True)
     predictions = {"trained": model.predict_tensors, "fitted": FixedSizeModel(model, size).predict}
-    metrics = {name: rate(model, source, predict) for name, predict in predictions.items()}
-    return Export(config, model, deployed, size, source, calibration, metrics)
+    metrics = {name: rate(model, source, predict, progress) for name, predict in predictions.items()}
+    return Export(config, model, deployed, size, source, calibration, progress, metrics)
 
 
 def export_one(export: Export, runtime: str, precision: str, folder: Path) -> None:
@@ -148,7 +155,7 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
     float_parts = list(options.float_parts) if precision == "int8" else []
     ranked: list[str] | None = None
     while True:
-        print(f"{runtime} {precision}: exporting ...", flush=True)
+        export.progress.step("exporting")
         lowered = convert(export.deployed, runtime, export.size, calibration, float_parts)
         sidecar = _write(export, runtime, precision, file, lowered, float_parts)
         _say(sidecar, lowered)
@@ -157,7 +164,8 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
             return
         if ranked is None:
             print(f"  the drop is above export.max_drop={options.max_drop:g}: measuring which parts int8 hurts ...")
-            ranked = [part for part, _ in rank_parts(export.deployed, export.calibration[:NUM_RANKED])]
+            images = export.calibration[:NUM_RANKED]
+            ranked = [part for part, _ in rank_parts(export.deployed, images, export.progress)]
         left = [part for part in ranked if part not in float_parts]
         if len(left) <= 1:
             print("  but one part is left in int8; the drop stays")
@@ -185,6 +193,7 @@ def _write(
     write_sidecar(file, sidecar)
     exported = load_exported(file)
     if export.val_source is not None:
+        export.progress.step("comparing predictions")
         sidecar.agreement = _agreement(export, export.val_source, exported)
         sidecar.metrics = _metrics(export, export.val_source, exported.predict)
         write_sidecar(file, sidecar)
@@ -204,7 +213,7 @@ def _agreement(export: Export, source: Source, exported: ExportedModel) -> dict[
 def _metrics(export: Export, source: Source, predict: Predict) -> dict[str, Any]:
     """Rate the file beside the trained model: what the fixed size costs, and what the file costs beyond that."""
     name = main_metric(export.model)
-    found = rate(export.model, source, predict)
+    found = rate(export.model, source, predict, export.progress)
     trained, at_size = export.metrics["trained"][name], export.metrics["fitted"][name]
     return {
         "num_images": len(source),
@@ -270,6 +279,11 @@ def _spread(rows: Sequence[int], count: int) -> list[int]:
     return [rows[len(rows) * i // count] for i in range(count)]
 
 
+def _files(config: RunConfig) -> list[tuple[str, str]]:
+    """Return the runtime and the precision of each file."""
+    return [(runtime, precision) for runtime in config.export.formats for precision in config.export.precisions]
+
+
 def _check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> None:
     for value in values:
         if value not in choices:
@@ -283,8 +297,9 @@ def _say(sidecar: Sidecar, lowered: Lowered) -> None:
     print(f"  {sidecar.num_bytes / 1e6:.2f} MB, input {sidecar.size[0]}x{sidecar.size[1]}")
     if lowered.macs:
         print(f"  {XNNPACK} computes {lowered.share(XNNPACK):.1%} of the multiply-adds")
-    for backend, operators in lowered.operators.items():
-        print(f"  {backend}: {', '.join(f'{count} {name}' for name, count in operators.items())}")
+    if lowered.operators:
+        counts = ", ".join(f"{sum(operators.values())} on {name}" for name, operators in lowered.operators.items())
+        print(f"  operators: {counts}; the JSON file beside it lists them")
     if sidecar.agreement:
         differences = ", ".join(f"{name} {value:.3g}" for name, value in sidecar.agreement.items())
         print(f"  against the trained model: {differences}")
@@ -295,6 +310,8 @@ def _say(sidecar: Sidecar, lowered: Lowered) -> None:
             f"  {name} on {metrics['num_images']} images: {trained:.2f} trained, {at_size:.2f} at this size, "
             f"{found:.2f} in this file: a drop of {metrics['drop_in_points']:.2f} points"
         )
+        if max(trained, at_size) < NEAR_ZERO:
+            print(f"  the trained model's {name} is near zero, beside which a drop tells nothing")
         if metrics["drop_by_size_in_points"] > LARGE_DROP:
             print(
                 "  the fixed size costs much of the metric: export.size=[height,width] sets one that suits your images"

@@ -57,7 +57,7 @@ class CocoAP(Evaluator):
         target: of kind BOXES.
         classes: their names.
         coco_json: the split's own file; what it says of the evaluated images is then the truth, with crowd regions and
-            areas. Without it the targets are, and the area of an object is that of its box.
+            areas. Without it the targets are, with the crowds there, and the area of an object is that of its box.
 
     Raises:
         InputError: the file is malformed.
@@ -75,9 +75,7 @@ class CocoAP(Evaluator):
         labels = prediction["box_labels"].cpu().numpy()
         if boxes.shape != (len(scores), 4) or len(labels) != len(scores):
             raise ValueError(f"image '{name}': {boxes.shape} boxes, {len(labels)} labels, {len(scores)} scores")
-        true_boxes = _xywh(target[self.target.name].cpu().numpy()).tolist() if self._file is None else []
-        true_labels = target[self.target.labels_key].tolist() if self._file is None else []
-        truth = [TrueBox(tuple(b), k, b[2] * b[3]) for b, k in zip(true_boxes, true_labels, strict=True)]
+        truth = _truth(target, self.target) if self._file is None else []
         self._images.append(Detected(name, _xywh(boxes), labels, scores, truth))
 
     def compute(self, world: World) -> dict[str, float]:
@@ -138,6 +136,17 @@ def _with_truth(images: Sequence[Detected], file: CocoTruth) -> list[Detected]:
     if by_name:
         raise InputError(f"{file.path}: does not list image '{next(iter(by_name))}', which was evaluated")
     return found
+
+
+def _truth(target: TargetDict, kind: Target) -> list[TrueBox]:
+    """Return the boxes and the crowds of an image."""
+    truth = []
+    for boxes_key, labels_key in ((kind.name, kind.labels_key), (kind.crowds_key, kind.crowd_labels_key)):
+        if boxes_key in target:
+            boxes, labels = _xywh(target[boxes_key].cpu().numpy()).tolist(), target[labels_key].tolist()
+            is_crowd = boxes_key == kind.crowds_key
+            truth += [TrueBox(tuple(b), k, b[2] * b[3], is_crowd) for b, k in zip(boxes, labels, strict=True)]
+    return truth
 
 
 def _xywh(boxes: np.ndarray) -> np.ndarray:

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import numpy as np
-from faster_coco_eval.core import mask as coco_mask
-from PIL import Image
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import csv_lines
 from fbnetv5.base.types import BOXES, IGNORE, KEYPOINTS, LABEL, SEGMENTATION
-from fbnetv5.data.images import DECODER_ERRORS
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import coco_points
 from fbnetv5.onboarding.found import Found, MaskFile, Painting
 from fbnetv5.onboarding.listing import Listing, below, common_folder
+from fbnetv5.onboarding.painting import Tell, write_masks
 from fbnetv5.onboarding.survey import Survey
-from fbnetv5.report.colours import class_colours, palette
 
 INDEX_TARGETS = {"labels": LABEL, "boxes": BOXES, "masks": SEGMENTATION, "keypoints": KEYPOINTS}
 PREFIXES = {"labels": "labels_", "boxes": "instances_", "masks": "masks_", "keypoints": "person_keypoints_"}
-THREADS = 2  # that write masks
 MOST_MASK_CLASSES = IGNORE  # class ids are below it
 Files = dict[str, str]  # keys and values of a split in a config
-Tell = Callable[[str, int, int], None]  # what, done, of
 
 
 def image_folders(survey: Survey) -> dict[str, str] | None:
@@ -165,8 +157,11 @@ def _row(survey: Survey, image: str, masks: Mapping[str, str]) -> dict[str, Any]
             row["keypoints"] = [list(point) for point in value]
         else:
             size = found.sizes.get(image) or survey.listing.size(image)
-            boxes = [box for box in value if not box.crowd]
-            row |= {"boxes": [list(box[:4]) for box in boxes], "box_labels": [ids[box.label] for box in boxes]}
+            row |= {"boxes": [], "box_labels": []}
+            for box in value:
+                boxes, labels = ("box_crowds", "box_crowd_labels") if box.crowd else ("boxes", "box_labels")
+                row.setdefault(boxes, []).append(list(box[:4]))
+                row.setdefault(labels, []).append(ids[box.label])
             row |= {} if size is None else {"width": size[0], "height": size[1]}
     return row
 
@@ -184,72 +179,7 @@ def _index_masks(survey: Survey, folder: Path, link: str, tell: Tell) -> dict[st
 
 
 def _is_made(value: MaskFile | Painting) -> bool:
-    return isinstance(value, Painting) or value.table is not None
-
-
-def write_masks(listing: Listing, found: Found, names: Mapping[str, str], folder: Path, tell: Tell) -> None:
-    """Write masks of class ids, with a palette to look at them, under ``names`` below a folder.
-
-    Raises:
-        InputError: a mask cannot be read.
-    """
-    ids = {label: number for number, label in enumerate(found.classes)}
-    colours = palette(class_colours(len(found.classes)))
-
-    def write(image: str) -> None:
-        picture = Image.fromarray(mask_of(listing.root, found.values[image], ids))
-        picture.putpalette(colours)
-        place = folder / names[image]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(place, compress_level=1)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        for number, _ in enumerate(pool.map(write, names), 1):
-            tell("masks", number, len(names))
-
-
-def mask_of(root: Path, value: MaskFile | Painting, ids: Mapping[str, int]) -> np.ndarray:
-    """Return a mask of class ids, uint8 [H, W]: of a file, its values changed, or drawn on background.
-
-    Raises:
-        InputError: the file cannot be read or has several channels, or an outline is none.
-    """
-    if isinstance(value, Painting):
-        return _painted(value, ids)
-    try:
-        with Image.open(root / value.path) as image:
-            pixels = np.asarray(image).astype(np.uint8)
-    except DECODER_ERRORS as error:
-        raise InputError(f"{root / value.path}: cannot read this mask: {error}") from error
-    if pixels.ndim != 2:
-        raise InputError(f"{root / value.path}: a mask has one channel of class ids")
-    return pixels if value.table is None else np.array(value.table, np.uint8)[pixels]
-
-
-def _painted(painting: Painting, ids: Mapping[str, int]) -> np.ndarray:
-    width, height = painting.size
-    pixels = np.zeros((height, width), np.uint8)
-    for region in painting.regions:
-        try:
-            left, top, inside = _inside(region.outline, width, height)
-            pixels[top : top + inside.shape[0], left : left + inside.shape[1]][inside] = ids[region.label]
-        except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
-            raise InputError(f"an outline of '{region.label}' cannot be drawn: {error}") from error
-    return pixels
-
-
-def _inside(outline: Any, width: int, height: int) -> tuple[int, int, np.ndarray]:
-    """Return the left and upper border of an outline, and which pixels from there on it holds [h, w]."""
-    if isinstance(outline, dict):
-        if list(outline["size"]) != [height, width]:
-            raise ValueError(f"it is for {outline['size']} pixels")
-        return 0, 0, coco_mask.decode(coco_mask.segmToRle(outline, width, height)) > 0
-    xs, ys = (np.concatenate([np.asarray(part[k::2], np.float64) for part in outline]) for k in (0, 1))
-    left, top = (int(np.clip(np.floor(axis.min()), 0, side - 1)) for axis, side in ((xs, width), (ys, height)))
-    right, bottom = (int(np.clip(np.ceil(axis.max()) + 1, 1, side)) for axis, side in ((xs, width), (ys, height)))
-    moved = [(np.asarray(part, np.float64).reshape(-1, 2) - (left, top)).ravel().tolist() for part in outline]
-    runs = coco_mask.segmToRle(moved, right - left, bottom - top)  # a part of the image, as that is faster
-    return left, top, coco_mask.decode(runs) > 0
+    return isinstance(value, Painting) or value.table is not None or value.colours is not None
 
 
 def link_to(folder: Path, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""Csv files with a class for each image, as this program reads them or nearly so."""
+"""Csv files with a class for each image, as this program reads them or nearly so; or with boxes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fbnetv5.data.folders import class_order
+from fbnetv5.onboarding.csv_boxes import ReadBoxes, box_columns, boxes_found, read_boxes
 from fbnetv5.onboarding.found import Found, Ready
 from fbnetv5.onboarding.listing import Listing, common_start, split_of
 
 FORMAT = "csv"
-IMAGE_COLUMNS = ("file_name", "filename", "file", "image", "image_name", "image_path", "img", "path", "id", "image_id")
-LABEL_COLUMNS = ("label", "class", "class_name", "category", "label_name", "target", "species", "breed", "tag")
+IMAGE_COLUMNS = (
+    "file_name",
+    "filename",
+    "file",
+    "image",
+    "image_name",
+    "image_path",
+    "img",
+    "path",
+    "id",
+    "image_id",
+    "imageid",
+)
+LABEL_COLUMNS = (
+    "label",
+    "class",
+    "class_name",
+    "category",
+    "label_name",
+    "target",
+    "species",
+    "breed",
+    "tag",
+    "labelname",
+)
 SPLIT_COLUMNS = ("split", "subset", "set", "data set")
-BOX_COLUMNS = {"xmin", "x1", "bbox", "bbox_x"}
+BOX_COLUMNS = {"xmin", "x1", "bbox", "bbox_x"}  # of files of boxes that are not known
 FOUND_SHARE = 0.5  # of the rows must name an image
 
 
@@ -28,18 +52,21 @@ class Read:
     ready: dict[str, Ready] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    boxes: ReadBoxes = field(default_factory=ReadBoxes)
 
 
 def find_csv(listing: Listing) -> tuple[list[Found], list[str]]:
-    """Return the classes that csv files say, and notes."""
+    """Return the classes and the boxes that csv files say, and notes."""
     read = Read()
     for name in listing.with_suffix(".csv", ".tsv"):
         _read_file(listing, name, read)
+    boxes = boxes_found(listing, read.boxes)
     if not read.values:
-        return [], read.notes
+        return boxes, read.notes
     classes = class_order(read.values.values())
     ready = read.ready if len(read.ready) == len(read.used) else {}
-    return [Found("labels", FORMAT, tuple(read.used), read.values, classes, read.splits, ready)], read.notes
+    labels = Found("labels", FORMAT, tuple(read.used), read.values, classes, read.splits, ready)
+    return [labels, *boxes], read.notes
 
 
 def _read_file(listing: Listing, name: str, read: Read) -> None:
@@ -52,8 +79,15 @@ def _read_file(listing: Listing, name: str, read: Read) -> None:
     if len(rows) < 2:
         return
     header = [cell.strip().lower() for cell in rows[0]]
+    boxes = box_columns(listing, name, rows, IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS)
+    if boxes is not None:
+        read_boxes(listing, name, rows, boxes, read.boxes)
+        return
     if BOX_COLUMNS & set(header):
-        read.notes.append(f"{name}: left out, as boxes are not read from csv files; give them as COCO json")
+        read.notes.append(
+            f"{name}: left out: boxes need columns such as image, xmin, ymin, xmax, ymax, class; it has "
+            f"{', '.join(rows[0])}"
+        )
         return
     columns = _columns(listing, name, rows, header)
     if columns is None:

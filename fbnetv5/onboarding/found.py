@@ -42,10 +42,12 @@ class MaskFile:
     Attributes:
         path: below the folder.
         table: what the values 0 to 255 become, where they are not class ids.
+        colours: the class id, or 255, of each colour 0xRRGGBB, where it is in colours.
     """
 
     path: str
     table: tuple[int, ...] | None = None
+    colours: Mapping[int, int] | None = None
 
 
 class Ready(NamedTuple):
@@ -70,6 +72,8 @@ class Found:
         ready: by split, where this program reads the files as they are.
         sizes: (width, height) of images that the labels say they are for.
         notes: what a person should know, a line each.
+        mask_values: what a config says of the masks that are ready, as ``data.mask_values``.
+        can_mirror: whether it is known which keypoints change places in a mirrored image.
     """
 
     target: str
@@ -81,6 +85,8 @@ class Found:
     ready: Mapping[str, Ready] = field(default_factory=dict)
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    mask_values: Mapping[str, int] = field(default_factory=dict)
+    can_mirror: bool = True
 
     @property
     def num_things(self) -> int:

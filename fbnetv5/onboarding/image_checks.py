@@ -146,7 +146,7 @@ def _look_at_mask(name: str, read: SplitLabels, size: Extent) -> tuple[str | Non
     if path is None:
         return None, ()
     try:
-        pixels = read_mask(path, len(read.classes["segmentation"]), size)
+        pixels = read_mask(path, len(read.classes["segmentation"]), size, read.code)
     except InputError as error:
         return str(error), ()
     return None, tuple(value for value in np.unique(pixels.numpy()).tolist() if value != IGNORE)

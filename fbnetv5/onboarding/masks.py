@@ -1,4 +1,4 @@
-"""Folders of PNG masks, grey or with a palette: which they are, whose they are, and which values they hold."""
+"""Folders of PNG masks, grey, with a palette or in known colours: which they are, whose, and which values they hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from PIL import Image
 from fbnetv5.base.types import IGNORE
 from fbnetv5.data.folders import MASK_SUFFIX
 from fbnetv5.data.images import DECODER_ERRORS
+from fbnetv5.data.mask_codes import colour_text
 from fbnetv5.onboarding.found import Found, MaskFile, Ready
 from fbnetv5.onboarding.listing import Listing, common_folder, split_of
+from fbnetv5.onboarding.mask_colours import MODES, ONE_GREY, Colours, colours_of
 from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
 
 FORMAT = "mask folder"
@@ -23,7 +25,7 @@ WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "segmentationc
 WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"}
 IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
 OTHER = re.compile(r"segmentationobject|instance|depth|panoptic")  # PNG files of one channel that are no class masks
-ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids)$", re.IGNORECASE)
+ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids|l)$", re.IGNORECASE)
 NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names.txt", "labels.txt", "labelmap.txt")
 GREY = ("1", "L", "P")
 PROBED = 8  # masks of a folder whose header is looked at
@@ -32,12 +34,17 @@ MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each
 DENSE = 2  # ids are as they stand while the largest is below this many times their number
 
 
-def mask_files(listing: Listing) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the masks of each folder that holds class masks, and notes on those that are none."""
+def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colours], list[str]]:
+    """Return the masks of each folder that holds class masks, what their colours mean, and notes on those left out.
+
+    A folder of PNG files that are neither images nor masks that can be read has ``!`` before its name.
+    """
     folders = defaultdict(list)
     for name in listing.with_suffix(MASK_SUFFIX):
         folders[str(PurePosixPath(name).parent)].append(name)
-    found, notes = {}, []
+    found: dict[str, list[str]] = {}
+    coloured: dict[str, Colours] = {}
+    notes = []
     for folder, files in folders.items():
         named, is_other = _is_named(folder), bool(OTHER.search(folder.lower()))
         if is_other or not (named or _mirror(listing, folder, files)):
@@ -50,23 +57,43 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], list[str]]:
         modes = {_mode(listing.root / name) for name in files[:: max(1, len(files) // PROBED)]}
         if modes <= {*GREY, None}:
             found[folder] = files
-        elif named and modes - {"RGB"}.union(GREY):
+        elif named and modes - {*MODES, *GREY, None}:
             notes.append(f"{folder}: {len(files):,} PNG files left out: {', '.join(sorted(map(str, modes)))}, not grey")
             found[f"!{folder}"] = files
         elif named:
-            notes.append(f"{folder}: {len(files):,} PNG files left out: masks need one channel of class ids, not RGB")
-            found[f"!{folder}"] = files
-    return found, notes
+            colours = colours_of(listing, folder, files)
+            if isinstance(colours, Colours):
+                found[folder], coloured[folder] = files, colours
+            else:
+                notes.append(f"{folder}: {len(files):,} masks in colours (RGB) left out: {colours}")
+                found[f"!{folder}"] = files
+    return found, coloured, notes
 
 
-def find_masks_of(listing: Listing, folders: Mapping[str, Sequence[str]], box_classes: Sequence[str]) -> Found | None:
-    """Return the masks of images.
+def find_masks_of(
+    listing: Listing,
+    folders: Mapping[str, Sequence[str]],
+    coloured: Mapping[str, Colours],
+    box_classes: Sequence[str],
+) -> tuple[Found | None, list[str]]:
+    """Return the masks of images, in colours where there are no others; and notes.
 
     Args:
         listing: without the masks among its images.
         folders: the masks of each folder.
+        coloured: what the colours of folders mean.
         box_classes: names of other labels, by which VOC's are known.
     """
+    owners, orphans = _owners(listing, {name: files for name, files in folders.items() if name not in coloured})
+    extra, other_orphans = _owners(listing, {name: folders[name] for name in coloured})
+    if owners:
+        notes = [f"{name}: masks in colours left out, as there are others" for name in coloured if extra]
+        return _grey_masks(listing, owners, orphans, box_classes), notes
+    return (_coloured_masks(listing, extra, other_orphans, coloured, box_classes) if extra else None), []
+
+
+def _owners(listing: Listing, folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
+    """Return the mask of each image, and the masks that are no image's."""
     owners: dict[str, str] = {}
     orphans = []
     for folder, files in folders.items():
@@ -79,8 +106,37 @@ def find_masks_of(listing: Listing, folders: Mapping[str, Sequence[str]], box_cl
                 orphans.append(name)
             else:
                 owners[image] = name
-    if not owners:
-        return None
+    return owners, orphans
+
+
+def _coloured_masks(
+    listing: Listing,
+    owners: Mapping[str, str],
+    orphans: Sequence[str],
+    coloured: Mapping[str, Colours],
+    box_classes: Sequence[str],
+) -> Found | None:
+    """Return masks in colours; the classes are those of the first folder."""
+    colours = next(iter(coloured.values()))
+    places = tuple(sorted({str(PurePosixPath(mask).parent) for mask in owners.values()}))
+    same = [other for other in coloured.values() if other.classes == colours.classes]
+    classes, notes = colours.classes, list(dict.fromkeys(other.note for other in same))
+    ids = {colour: number for other in same for colour, number in other.ids.items()}
+    if colours.values:
+        count, table, said = _meaning(set().union(*(other.values for other in coloured.values())))
+        classes, how = _names(listing, count, places, box_classes)
+        greys = range(256) if table is None else colours.values
+        ids = {value * ONE_GREY: value if table is None else table[value] for value in greys}
+        notes += [*said, f"class names: {how}"]
+    notes += _orphan_note(orphans)
+    masks = {image: MaskFile(mask, colours=ids) for image, mask in sorted(owners.items())}
+    shown = {colour_text(colour): number for colour, number in ids.items() if number < len(classes) or number == IGNORE}
+    return Found("masks", FORMAT, places, masks, classes, ready=_ready(owners), mask_values=shown, notes=tuple(notes))
+
+
+def _grey_masks(
+    listing: Listing, owners: Mapping[str, str], orphans: Sequence[str], box_classes: Sequence[str]
+) -> Found:
     values, num_read = _values(listing.root, list(owners.values()))
     ids, table, notes = _meaning(values)
     places = tuple(sorted({str(PurePosixPath(mask).parent) for mask in owners.values()}))
@@ -88,11 +144,14 @@ def find_masks_of(listing: Listing, folders: Mapping[str, Sequence[str]], box_cl
     if num_read < len(owners):
         notes.append(f"values seen in {num_read} of {len(owners):,} masks: fbnetv5 check reads all")
     notes.append(f"class names: {how}")
-    if orphans:
-        notes.append(f"{len(orphans):,} masks without an image of their own, such as {orphans[0]}")
+    notes += _orphan_note(orphans)
     masks = {image: MaskFile(mask, table) for image, mask in sorted(owners.items())}
     ready = {} if table else _ready(owners)
     return Found("masks", FORMAT, places, masks, classes, ready=ready, notes=tuple(notes))
+
+
+def _orphan_note(orphans: Sequence[str]) -> list[str]:
+    return [f"{len(orphans):,} masks without an image of their own, such as {orphans[0]}"] if orphans else []
 
 
 def _ready(owners: Mapping[str, str]) -> dict[str, Ready]:

@@ -14,6 +14,7 @@ from fbnetv5.data.coco_file import box_of, read_coco_file
 from fbnetv5.data.folders import MASK_SUFFIX, class_folders, class_order, list_files, list_images, read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import read_people
+from fbnetv5.data.mask_codes import MaskCode, mask_code
 from fbnetv5.onboarding.findings import Findings
 from fbnetv5.onboarding.found import Box
 
@@ -28,6 +29,7 @@ class SplitLabels:
         labels, boxes, masks, people: what images are labelled with: a class; boxes; a file; keypoints of each person.
         sizes: (width, height) that labels say they are for.
         classes: by target: label, boxes, segmentation, keypoints.
+        code: what the pixels of masks mean.
     """
 
     split: str
@@ -38,6 +40,7 @@ class SplitLabels:
     people: dict[str, list[Any]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    code: MaskCode = field(default_factory=MaskCode)
 
     def labelled(self) -> dict[str, Mapping[str, Any]]:
         """Return what is there by the name of its target, of the targets that the split has labels for."""
@@ -53,7 +56,7 @@ class SplitLabels:
 def read_split(data: DataConfig, split: str, files: FilesConfig, findings: Findings) -> SplitLabels:
     """Read the labels of a split; what cannot be read is a finding, and left out."""
     root = Path(str(data.root)).expanduser().absolute()
-    read = SplitLabels(split)
+    read = SplitLabels(split, code=mask_code(data.mask_values, data.mask_ignore, len(data.mask_classes)))
     if files.index is not None:
         _attempt(findings, split, lambda: _read_index(read, root, files))
         return read
@@ -102,14 +105,12 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
         elif target.kind is TargetKind.KEYPOINTS:
             read.people = {name: [value] for name, value in given.items()}
         elif target.kind is TargetKind.BOXES:
-            ids = dict(zip(names, columns[target.labels_key], strict=True))
-            read.boxes = {
-                name: [
-                    Box(box[0], box[1], box[2], box[3], classes[number])
-                    for box, number in zip(value, ids[name], strict=True)
-                ]
-                for name, value in given.items()
-            }
+            read.boxes = {name: [] for name in given}
+            for boxes, labels in ((target.name, target.labels_key), (target.crowds_key, target.crowd_labels_key)):
+                for name, value, ids in zip(names, columns[boxes], columns[labels], strict=True):
+                    for (x1, y1, x2, y2), number in zip(value or (), ids or (), strict=True):
+                        crowd = boxes == target.crowds_key
+                        read.boxes.setdefault(name, []).append(Box(x1, y1, x2, y2, classes[number], crowd))
         if target.kind is not TargetKind.DENSE:
             read.classes[target.name] = tuple(classes)
 

@@ -21,7 +21,7 @@ from fbnetv5.onboarding.yolo import find_yolo
 
 LOOKED_FOR = (
     "COCO json, YOLO txt, Pascal VOC xml, folders of PNG masks named as the images, class folders, csv files with "
-    "file_name and label"
+    "file_name and label, or with image, xmin, ymin, xmax, ymax, class"
 )
 VAL_PARTS = 5  # one in so many images is split off for validation, where there is no validation split
 READ_SUFFIXES = (*IMAGE_SUFFIXES, ".json", ".xml", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".names")
@@ -55,7 +55,7 @@ def survey(root: Path) -> Survey:
         InputError: there is no such folder, or no image in it.
     """
     listing = list_folder(root)
-    folders, notes = mask_files(listing)
+    folders, coloured, notes = mask_files(listing)
     masks = frozenset(name for files in folders.values() for name in files)
     listing = replace(listing, masks=masks)
     if not listing.images:
@@ -68,8 +68,9 @@ def survey(root: Path) -> Survey:
         everything += found
         notes += said
     names = next((found.classes for found in everything if found.target == "boxes"), ())
-    if drawn := find_masks_of(listing, folders, names):
-        everything.insert(0, drawn)
+    masks_found, said = find_masks_of(listing, folders, coloured, names)
+    everything = [*([masks_found] if masks_found else []), *everything]
+    notes += said
     if folder_classes := find_class_folders(listing):
         if everything:
             notes.append("folders of images are not taken as classes, as there are other labels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fbnetv5.base.errors import InputError
@@ -32,6 +32,7 @@ NAMED_IN_COMMENT = 12  # classes
 LEAST_FOR_LAST_LOOK = 32  # labelled images
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")  # needs no quotes in YAML
 RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "."}
+LEFT = re.compile(r"(?<![a-zA-Z])left(?![a-zA-Z])")  # in names of classes that have a partner of the right
 WIDTH = 110
 
 Files = Mapping[str, str]
@@ -105,7 +106,7 @@ def search_text(facts: Facts) -> str:
             f"  short_side: {seen.short_side}   # pixels; images have {shape.width}x{shape.height} in the middle",
             f"  long_side: {seen.long_side}",
             f"  crop: {seen.crop}",
-            *_flip_lines(survey),
+            *_flip_lines(survey.found),
             "tasks:",
             *tasks,
             "search:",
@@ -148,7 +149,7 @@ def train_text(facts: Facts, target: str) -> str:
             "data:",
             *_data_lines(facts, [target], with_val=True),
             *_input_lines(target, seen),
-            *(_flip_lines(survey) if target == "keypoints" else []),
+            *_flip_lines({target: found}),
             f"train: {{steps: {steps}, batch_size: {batch}, eval_every: {every}}}   "
             f"# {steps * batch / max(1, count):.0f} passes over the images",
             *([f"optimizer: {facts.origin.optimizer}"] if facts.origin.optimizer else []),
@@ -211,17 +212,21 @@ def _data_lines(facts: Facts, targets: Sequence[str], *, with_val: bool) -> list
             lines.append(f"  {split}: {{{', '.join(f'{key}: {scalar(value)}' for key, value in kept.items())}}}")
     is_indexed = "index" in facts.splits["train"]
     if "masks" in targets and not is_indexed:
-        lines += _listed("mask_classes", found["masks"].classes)
+        lines += _listed("mask_classes", "[]", map(scalar, found["masks"].classes))
+        if facts.splits["train"].get("masks") in {ready.place for ready in found["masks"].ready.values()}:
+            values = [f"{scalar(key)}: {number}" for key, number in found["masks"].mask_values.items()]
+            lines += _listed("mask_values", "{}", values) if values else []
     if "boxes" in targets and not is_indexed and all(found["boxes"].values.values()):
         lines.append("  unannotated: unlabelled   # an image without boxes; or empty: nothing is there")
     return lines
 
 
-def _listed(key: str, names: Sequence[str]) -> list[str]:
-    """Return a list of names, on several lines where one would be long."""
-    lines, line = [], f"  {key}: ["
-    for place, name in enumerate(names):
-        entry = scalar(name) + ("]" if place == len(names) - 1 else ", ")
+def _listed(key: str, brackets: str, entries: Iterable[str]) -> list[str]:
+    """Return a list or mapping of entries, on several lines where one would be long."""
+    shown = list(entries)
+    lines, line = [], f"  {key}: {brackets[0]}"
+    for place, name in enumerate(shown):
+        entry = name + (brackets[1] if place == len(shown) - 1 else ", ")
         if len(line) + len(entry) > WIDTH:
             lines.append(line.rstrip())
             line = "    "
@@ -283,12 +288,20 @@ def _input_lines(target: str, seen: Input) -> list[str]:
     return [*whole, "  crop: null   # whole images", "  scale: [0.8, 1.0]"]
 
 
-def _flip_lines(survey: Survey) -> list[str]:
-    """Return the key that keeps images from being mirrored, where keypoints have no partners to change places with."""
-    if "keypoints" not in survey.found:
-        return []
-    try:
-        mirror_order(survey.found["keypoints"].classes)
-    except InputError:
-        return ["  flip: false   # a keypoint of the left has no partner of the right to change places with"]
-    return []
+def _flip_lines(found: Mapping[str, Found]) -> list[str]:
+    """Return the key that says which classes change places in mirrored images, or that lets no image be mirrored,
+    where keypoints have no partners to change places with."""
+    if "keypoints" in found:
+        if not found["keypoints"].can_mirror:
+            return ["  flip: false   # it is not known which keypoints are left and right, and change places"]
+        try:
+            mirror_order(found["keypoints"].classes)
+        except InputError:
+            return ["  flip: false   # a keypoint of the left has no partner of the right to change places with"]
+    pairs = {}
+    for target, entry in found.items():
+        for name in entry.classes if target != "keypoints" else ():
+            partner = LEFT.sub("right", name)
+            if partner != name and partner in entry.classes:
+                pairs[name] = f"[{scalar(name)}, {scalar(partner)}]"
+    return _listed("flip_pairs", "[]", pairs.values()) if pairs else []

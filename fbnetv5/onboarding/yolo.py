@@ -1,4 +1,4 @@
-"""YOLO's txt files: a line an object, its class and its box or polygon as shares of the image's sides."""
+"""YOLO's txt files: a line an object, its class and its box, polygon or keypoints as shares of the image's sides."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any
 
 import yaml
 
+from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.found import Box, Found, Painting, Region
 from fbnetv5.onboarding.listing import Listing, split_of
 
 FORMAT = "YOLO txt"
+COCO_POINTS = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
+    *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+)
 NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 PROBED = 30  # files that are looked at before all are read
 Row = tuple[int, list[float]]
@@ -24,28 +30,27 @@ class Read:
 
     boxes: dict[str, list[tuple[int, Box]]] = field(default_factory=dict)
     polygons: dict[str, list[tuple[int, list[float]]]] = field(default_factory=dict)
+    people: dict[str, list[list[tuple[float, float, int]]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
     num_wrong: int = 0
 
 
 def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
-    """Return boxes, and masks where there are polygons, of txt files; and notes."""
+    """Return boxes, and masks or keypoints where there are some, of txt files; and notes."""
     files = [name for name in listing.with_suffix(".txt") if PurePosixPath(name).name not in NAME_FILES]
     if not files or not _looks_right(listing, files):
         return [], []
     settings, where = _settings(listing)
     read = Read()
     for name in files:
-        _read_file(listing, name, read, bool(settings.get("kpt_shape")))
+        _read_file(listing, name, read, _point_shape(settings))
     if not any(read.boxes.values()):
         return [], []
     names = _names(listing, settings)
     most = max(number for boxes in read.boxes.values() for number, _ in boxes)
     notes = _notes(read, len(names), most)
     classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
-    if settings.get("kpt_shape"):
-        notes.append("keypoints of YOLO files are not read; give them as COCO json")
     values = {
         image: [box._replace(label=classes[number]) for number, box in boxes] for image, boxes in read.boxes.items()
     }
@@ -57,7 +62,7 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
         shown = ("background", *(name for name in classes if name != "background"))
         note = "drawn of the polygons; where they overlap, the smaller one is above"
         found.append(Found("masks", f"{FORMAT}, polygons", places, painted, shown, sizes=read.sizes, notes=(note,)))
-    return found, []
+    return [*found, *_posed(read, settings, places)], []
 
 
 def parse_rows(text: str) -> list[Row]:
@@ -93,7 +98,7 @@ def _looks_right(listing: Listing, files: list[str]) -> bool:
     return good > len(probed) / 2
 
 
-def _read_file(listing: Listing, name: str, read: Read, has_points: bool) -> None:
+def _read_file(listing: Listing, name: str, read: Read, shape: tuple[int, int] | None) -> None:
     image = listing.image_of(name, name, is_stem=True)
     try:
         rows = parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
@@ -111,7 +116,9 @@ def _read_file(listing: Listing, name: str, read: Read, has_points: bool) -> Non
     read.boxes.setdefault(image, [])
     for number, values in rows:
         polygon = [value * size[k % 2] for k, value in enumerate(values)] if len(values) >= 6 else []
-        if polygon and not has_points and len(values) % 2 == 0:
+        if shape is not None and len(values) == 4 + shape[0] * shape[1]:
+            read.people.setdefault(image, []).append(_points(values[4:], shape[1], size))
+        if polygon and shape is None and len(values) % 2 == 0:
             read.polygons.setdefault(image, []).append((number, polygon))
             xs, ys = polygon[::2], polygon[1::2]
             corners = (min(xs), min(ys), max(xs), max(ys))
@@ -121,6 +128,55 @@ def _read_file(listing: Listing, name: str, read: Read, has_points: bool) -> Non
         box = Box(max(0, corners[0]), max(0, corners[1]), min(size[0], corners[2]), min(size[1], corners[3]), "")
         if box.x2 > box.x1 and box.y2 > box.y1:
             read.boxes[image].append((number, box))
+
+
+def _point_shape(settings: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return how many keypoints an object has, and whether 2 or 3 numbers each; None where it has none."""
+    shape = settings.get("kpt_shape")
+    is_sound = isinstance(shape, list) and len(shape) == 2 and all(type(entry) is int for entry in shape)
+    return (shape[0], shape[1]) if shape and is_sound and shape[0] > 0 and shape[1] in (2, 3) else None
+
+
+def _points(values: list[float], width: int, size: tuple[int, int]) -> list[tuple[float, float, int]]:
+    """Return points x, y in pixels and visibility; without the last, those at 0, 0 are unlabelled."""
+    points = []
+    for x, y, *visibility in (values[k : k + width] for k in range(0, len(values), width)):
+        seen = int(visibility[0]) if visibility else 2 * int((x, y) != (0, 0))
+        points.append((x * size[0], y * size[1], seen) if seen in (1, 2) else (0.0, 0.0, 0))
+    return points
+
+
+def _posed(read: Read, settings: Mapping[str, Any], places: tuple[str, ...]) -> list[Found]:
+    """Return the keypoints of images that show one object with some."""
+    seen = {image: [p for p in people if any(v for _, _, v in p)] for image, people in read.people.items()}
+    values = {image: people[0] for image, people in seen.items() if len(people) == 1}
+    if not values:
+        return []
+    several = sum(len(people) > 1 for people in seen.values())
+    count = len(next(iter(values.values())))
+    names, order, note = _point_names(settings, count)
+    notes = [note, *([f"{several:,} images show several objects with keypoints and are left out"] if several else [])]
+    return [
+        Found(
+            *("keypoints", f"{FORMAT}, pose", places, values, names),
+            sizes=read.sizes,
+            notes=tuple(notes),
+            can_mirror=order is not None,
+        )
+    ]
+
+
+def _point_names(settings: Mapping[str, Any], count: int) -> tuple[tuple[str, ...], list[int] | None, str]:
+    """Return names of keypoints by which partners of the left and the right are known, flip_idx, and a note."""
+    order = settings.get("flip_idx")
+    is_order = isinstance(order, list) and sorted(map(str, order)) == sorted(map(str, range(count)))
+    if not isinstance(order, list) or not is_order or any(order[other] != k for k, other in enumerate(order)):
+        return tuple(f"point_{k}" for k in range(count)), None, "no flip_idx: images are not mirrored in training"
+    if count == len(COCO_POINTS) and order == mirror_order(COCO_POINTS):
+        return COCO_POINTS, order, "names of keypoints: those of COCO"
+    sides = ("", "left_", "right_")
+    names = tuple(f"{sides[(other > k) + 2 * (other < k)]}point_{min(k, other)}" for k, other in enumerate(order))
+    return names, order, "names of keypoints are made up; partners of the left and the right are those of flip_idx"
 
 
 def _painted(read: Read, classes: tuple[str, ...]) -> dict[str, Painting]:

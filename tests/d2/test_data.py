@@ -144,7 +144,7 @@ def test_coco_files_that_detectron2_registers_are_read_as_our_own_reader_reads_t
         assert torch.equal(found["box_labels"], expected["box_labels"])
 
 
-def test_crowds_and_empty_boxes_are_left_out() -> None:
+def test_crowds_are_apart_and_empty_boxes_are_left_out() -> None:
     entries = [
         {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0},
         {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "iscrowd": 1},
@@ -153,7 +153,7 @@ def test_crowds_and_empty_boxes_are_left_out() -> None:
     DatasetCatalog.register("crowd", lambda: [{"file_name": "a.jpg", "annotations": entries}, {"file_name": "b.jpg"}])
     MetadataCatalog.get("crowd").set(thing_classes=["a"])
     table = source_from_catalog("crowd").index.table
-    assert table["boxes"].to_pylist() == [[[1, 2, 4, 6]], None]
+    assert table["boxes"].to_pylist() == table["box_crowds"].to_pylist() == [[[1, 2, 4, 6]], None]
 
 
 def test_sem_seg_folders_are_read(folder: Folder) -> None:

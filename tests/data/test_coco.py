@@ -33,15 +33,16 @@ def test_what_no_annotation_means_is_a_choice(folder: Folder) -> None:
     assert read_coco(path, unannotated="unlabelled")[1]["b.jpg"].boxes is None
 
 
-@pytest.mark.parametrize("change", [{"iscrowd": 1}, {"bbox": [2, 3, 0, 4]}])
-def test_crowds_and_empty_boxes_are_left_out_but_their_image_is_labelled(
-    folder: Folder, change: dict[str, Any]
+@pytest.mark.parametrize(("change", "crowds"), [({"iscrowd": 1}, [[2, 3, 12, 7]]), ({"bbox": [2, 3, 0, 4]}, [])])
+def test_crowds_and_empty_boxes_are_no_boxes_but_their_image_is_labelled(
+    folder: Folder, change: dict[str, Any], crowds: list[list[float]]
 ) -> None:
     folder.coco["annotations"][0].update(change)
     folder.write_coco()
     _, images = read_coco(folder.root / "boxes.json", unannotated="unlabelled")
     assert images["a.jpg"].boxes == []
     assert images["a.jpg"].labels == []
+    assert (images["a.jpg"].crowds, len(images["a.jpg"].crowd_labels)) == (crowds, len(crowds))
     assert images["b.jpg"].boxes is None
 
 

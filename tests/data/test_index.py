@@ -55,6 +55,8 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"box_labels": [-1]}, "box_labels -1"),
         ({"box_labels": []}, "boxes and box_labels"),
         ({"box_labels": None}, "boxes and box_labels"),
+        ({"box_crowds": [[9, 3, 2, 7]], "box_crowd_labels": [0]}, "inverted or empty"),
+        ({"box_crowds": [[2, 3, 99, 7]], "box_crowd_labels": [1]}, "image 'x.jpg': box_crowd_labels 1"),
         ({"label": 2}, "image 'x.jpg': label 2"),
         ({"path": "first.jpg"}, "image 'first.jpg'"),
         ({"path": None}, "row 1 has no path"),
@@ -78,6 +80,14 @@ def test_a_written_index_is_checked_again_when_it_is_read(tmp_path: Path) -> Non
     pq.write_table(table.set_column(position, "label", pa.array([7], pa.int32())), path)
     with pytest.raises(InputError, match=r"index.parquet: image 'x.jpg': label 7"):
         Index.read(path)
+
+
+def test_an_index_of_before_there_were_crowds_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "index.parquet"
+    written = index_of(ROW)
+    written.write(path)
+    pq.write_table(pq.read_table(path).drop_columns(["box_crowds", "box_crowd_labels"]), path)
+    assert Index.read(path).table.equals(written.table)
 
 
 def metadata(**changes: Any) -> dict[bytes, bytes]:

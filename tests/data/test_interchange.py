@@ -56,6 +56,9 @@ def random_index(seed, root):
             if target.kind is TargetKind.BOXES:
                 boxes = random_boxes(random, (width, height), len(CLASSES[target.name]))
                 row[target.name], row[target.labels_key] = boxes
+                crowds = random_boxes(random, (width, height), len(CLASSES[target.name]))
+                if boxes[0] is not None and crowds[0]:
+                    row[target.crowds_key], row[target.crowd_labels_key] = crowds
             elif random.random() < 0.7 and target.kind is TargetKind.SCALAR:
                 row[target.name] = int(random.integers(len(CLASSES[target.name])))
             elif random.random() < 0.7 and target.kind is not TargetKind.SCALAR:
@@ -116,7 +119,9 @@ def test_edits_are_imported(tmp_path):
     content["annotations"] += [{"image_id": 3, "category_id": 1, "bbox": [0, 0, 5, 5]}]
     content["annotations"] += [{"image_id": 2, "category_id": 1, "bbox": [0, 0, 5, 5], "iscrowd": 1}]
     path.write_text(json.dumps(content))
-    assert [row["boxes"] for row in import_index(path.parent).table.to_pylist()][1:] == [[], [[0, 0, 5, 5]]]
+    rows = import_index(path.parent).table.to_pylist()
+    assert [row["boxes"] for row in rows][1:] == [[], [[0, 0, 5, 5]]]
+    assert [row["box_crowds"] for row in rows] == [None, [[0, 0, 5, 5]], None]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import CONFIGS, load_config
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.progress import ExportProgress
 from fbnetv5.jobs import export
 from fbnetv5.model.folder import save_model
 from scripts import run_exported
@@ -78,6 +79,9 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
     assert found["agreement"]["unmatched_boxes"] == 0
     assert [output["name"] for output in found["outputs"]] == ["boxes", "box_labels", "scores", "count"]
     assert found["thresholds"]["overlap_of_detections"] == 0.5
+    said = capsys.readouterr().out
+    assert "torchscript fp32, file 1 of 1: about 0:00:" in said
+    assert "AP is near zero, beside which a drop tells nothing" in said
 
     images = tmp_path / "images"
     images.mkdir()
@@ -129,6 +133,8 @@ def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.Monke
     monkeypatch.setattr(export, "_say", lambda *arguments: None)
     monkeypatch.setattr(export, "rank_parts", lambda *arguments: ranked)
     options = SimpleNamespace(float_parts=["given"], max_drop=1.0)
-    made = SimpleNamespace(config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1])
+    made = SimpleNamespace(
+        config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1], progress=ExportProgress()
+    )
     export._export_partial(made, "onnx", "int8", tmp_path / "model")  # type: ignore[arg-type]
     assert tried == [["given"], ["given", "worst"], ["given", "worst", "third"]]  # one part stays in int8

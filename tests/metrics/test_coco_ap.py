@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from pycocotools.coco import COCO
@@ -17,6 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import BOXES, LABEL
+from fbnetv5.data.build import build_index
+from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.metrics.coco_ap import NUMBERS, CocoAP
 from fbnetv5.metrics.coco_truth import common_prefix, read_coco_truth
@@ -133,6 +136,28 @@ def test_a_file_counts_crowds_and_areas_that_the_targets_do_not_hold(tmp_path):
     images = random_images(1)
     with_file = evaluate(images, write(tmp_path / "instances.json", coco_file(images)))
     assert with_file["AP"] != pytest.approx(evaluate(images)["AP"], abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_index_counts_crowds_as_the_file_that_it_was_made_of(seed, tmp_path):
+    images = random_images(seed)
+    for truth in (truth for image in images for truth in image["truth"]):
+        truth["area"] = truth["bbox"][2] * truth["bbox"][3]  # an index has no others
+    content = coco_file(images)
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    for entry in content["images"]:
+        entry.update(width=310, height=310)
+        PIL.Image.new("L", (310, 310)).save(tmp_path / "images" / entry["file_name"])
+    file = write(tmp_path / "instances.json", content)
+    build_index(tmp_path, "images", boxes=file.name, box_classes=CLASSES).write(tmp_path / "val.parquet")
+    source = IndexSource(Index.read(tmp_path / "val.parquet"), tmp_path)
+    evaluator = build_evaluator(BOXES, CLASSES)
+    for number, image in enumerate(images):
+        sample = source.load(number, BOXES.judged_keys)
+        assert sample.name == f"images/{image['name']}"
+        evaluator.update([image["prediction"]], [sample.target], [sample.name])
+        assert set(source.load(number, BOXES.keys).target) == set(BOXES.keys)  # what a training sees
+    assert evaluator.compute(ALONE) == pytest.approx(evaluate(images, file), abs=1e-6)
 
 
 def test_only_the_evaluated_images_of_a_file_count(tmp_path):

@@ -3,71 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fbnetv5.base.types import Sample, Source
 from fbnetv5.config.read import load_config
-from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.onboarding.initialise import initialise
 from fbnetv5.onboarding.survey import held_out
 from tests.onboarding.folders import HEIGHT, WIDTH, mask, photo, photos, text, voc, write_coco
+from tests.onboarding.reading import Read, boxes_of
 
 SQUARE = {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 20, 30]]}  # a triangle in a square
-
-
-class Read:
-    """What the configs that were written read."""
-
-    def __init__(self, output: Path) -> None:
-        self.output = output
-        configs = {file.stem: load_config(file) for file in sorted(output.parent.glob("*.yaml"))}
-        self.search = configs.pop("my")
-        self.tasks = {name.removeprefix("my_"): config for name, config in configs.items()}
-        for config in self.tasks.values():
-            assert build_val_source(config.data, build_source(config.data).classes) is not None
-        config = next(iter(self.tasks.values()))
-        config.data.train = self.search.data.train
-        self.train: Source = build_source(self.search.data)
-        self.val = self._val()
-
-    def _val(self) -> Source:
-        data = self.search.data
-        for config in self.tasks.values():
-            for key, value in vars(config.data.val).items():
-                if value is not None:
-                    setattr(data.val, key, value)
-        source = build_val_source(data, self.train.classes)
-        assert source is not None
-        return source
-
-    def samples(self) -> dict[str, Sample]:
-        """All images of both splits, by the last part of their name."""
-        loaded = [source.load(row) for source in (self.train, self.val) for row in range(len(source))]
-        return {sample.name.rsplit("/", 1)[-1]: sample for sample in loaded}
-
-
-@pytest.fixture
-def init(tmp_path, capsys):
-    def run(root: Path) -> tuple[Read, str]:
-        before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        initialise(root, tmp_path / "out" / "my.yaml")
-        assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        return Read(tmp_path / "out" / "my.yaml"), capsys.readouterr().out
-
-    return run
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    return tmp_path / "my data ü"
-
-
-def boxes_of(sample: Sample) -> list[tuple[float, ...]]:
-    return [tuple(box) for box in sample.target["boxes"].tolist()]
 
 
 def test_coco_in_the_layout_that_runs_read_is_named_as_it_is(root, init):
@@ -154,6 +101,16 @@ def test_keypoints_without_partners_are_not_mirrored(root, init):
     assert not init(root)[0].search.data.flip
 
 
+def test_classes_of_left_and_right_change_places(root, init):
+    photos(root, [f"{k}.jpg" for k in range(4)])
+    text(root / "data.yaml", "names: [left hand, right hand, bright, right]\n")
+    for k in range(4):
+        text(root / f"{k}.txt", f"{k} 0.5 0.5 0.5 0.25\n")
+    read, _ = init(root)
+    for config in (read.search, load_config(read.output.with_name("my_det.yaml"))):
+        assert (config.data.flip, config.data.flip_pairs) == (True, [["left hand", "right hand"]])
+
+
 @pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
 def test_yolo_boxes(root, init, layout):
     for split in ("train", "val"):
@@ -213,6 +170,7 @@ def test_voc_boxes_masks_and_splits(root, init):
     assert (len(read.train), len(read.val)) == (4, 1)
     sample = read.val.load(0)
     assert boxes_of(sample) == [(10, 10, 30, 30)]
+    assert sample.target["box_crowds"].tolist() == [[0, 0, 60, 40]]  # the difficult one
     assert read.train.classes["boxes"] == ("cat", "dog")
     assert read.train.classes["segmentation"][12] == "dog"
     assert sorted(set(sample.target["segmentation"].flatten().tolist())) == [0, 12, 255]
@@ -281,7 +239,41 @@ def test_grey_images_are_no_masks_and_their_masks_are(root, init):
     assert len(read.train) + len(read.val) == 5
     assert read.samples()["3.png"].target["segmentation"].unique().tolist() == [1]
     assert "depth: 5 PNG files left out" in said
-    assert "labels rgb: 5 PNG files left out: masks need one channel of class ids" in said
+    assert "labels rgb: 5 masks in colours (RGB) left out: no table of colours: give class_dict.csv" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "content"),
+    [
+        ("class_dict.csv", "name,r,g,b\nRoad, 128,64,128\nClass 1,0,0,192\nVoid,0,0,0\n"),
+        ("label_colors.txt", "128 64 128\t\tRoad\n0 0 192\tClass 1\n0 0 0\tVoid\n"),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nRoad:128,64,128::\nClass 1:0,0,192::\nvoid:0,0,0::\n"),
+        (None, ""),  # Cityscapes' colours: sidewalk, car, and static, which is ignored
+    ],
+)
+@pytest.mark.parametrize("ending", ["", "_L"])
+def test_masks_in_colours(root, init, table, content, ending):
+    colours = [(128, 64, 128), (0, 0, 192), (0, 0, 0)] if table else [(244, 35, 232), (0, 0, 142), (70, 70, 70)]
+    pixels = np.repeat(np.array(colours), WIDTH // 3, axis=0)[None].repeat(HEIGHT, 0)
+    for split in ("train", "val"):
+        photos(root / split, ["a.png", "b.png"], seed=len(split))
+        for name in ("a", "b"):
+            mask(root / f"{split}_labels" / f"{name}{ending}.png", pixels)
+    if table and not ending:  # a stray colour, which is ignored
+        pixels[-1, 0] = 1, 2, 3
+        mask(root / "val_labels" / "b.png", pixels)
+    if table:
+        text(root / table, content)
+    read, said = init(root)
+    names = read.train.classes["segmentation"]
+    assert (names == ("Road", "Class 1")) if table else (names[1:3] == ("sidewalk", "building"))
+    assert read.search.data.train.masks.endswith("masks_train" if ending else "train_labels")
+    assert bool(read.search.data.mask_values) == (not ending)
+    ids = read.train.load(0).target["segmentation"][0, :: WIDTH // 3].tolist()
+    assert ids == ([0, 1, 255] if table else [1, 13, 2])
+    assert (f"colours are those of {table or 'Cityscapes'}") in said
+    assert ("1 others, such as #010203, are ignored" in said) == bool(table and not ending)
+    assert table is None or ending or read.samples()["b.png"].target["segmentation"][-1, 0] == 255
 
 
 def test_class_folders_with_and_without_splits(root, init, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from pycocotools import mask as oracle
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.onboarding.convert import mask_of
 from fbnetv5.onboarding.found import Painting, Region
+from fbnetv5.onboarding.painting import mask_of
 
 
 def drawn(outline: object, width: int, height: int) -> np.ndarray:

@@ -1,0 +1,165 @@
+"""Csv files of boxes, a row a box: with a header of corners, or without one as RetinaNet's readers have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fbnetv5.data.folders import class_order
+from fbnetv5.onboarding.found import Box, Found
+from fbnetv5.onboarding.listing import Listing, split_of
+
+FORMAT = "csv of boxes"
+CORNERS = (  # left, top, right, bottom
+    *(("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2")),
+    *(("left", "top", "right", "bottom"), ("bbox_xmin", "bbox_ymin", "bbox_xmax", "bbox_ymax")),
+)
+SIDES = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"))  # left, top, width, height
+SIZES = (("width", "height"), ("image_width", "image_height"), ("img_width", "img_height"))
+HEADERLESS = 6  # columns: image, four corners, class
+ONE_CLASS = "object"  # where there is no column of classes
+Row = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of what a row holds.
+
+    Attributes:
+        image, label, split: None where there is no such column.
+        corners: left, top, right, bottom; with ``has_sides``, left, top, width, height.
+        size: width and height of the image.
+        start: the first row.
+    """
+
+    image: int
+    corners: tuple[int, ...]
+    label: int | None
+    split: int | None = None
+    size: tuple[int, ...] = ()
+    has_sides: bool = False
+    start: int = 1
+
+
+@dataclass
+class ReadBoxes:
+    """What the files say, by image, as it stands there."""
+
+    boxes: dict[str, list[tuple[str, tuple[float, ...]]]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
+    num_missing: int = 0
+    num_wrong: int = 0
+
+
+def box_columns(
+    listing: Listing,
+    name: str,
+    rows: Sequence[Row],
+    images: Sequence[str],
+    labels: Sequence[str],
+    splits: Sequence[str],
+) -> Columns | None:
+    """Return the columns of a file of boxes; None if it is none.
+
+    Args:
+        listing: the files, which tell images.
+        name: of the file.
+        rows: of the file, the first of which may be a header.
+        images, labels, splits: names that these columns may have.
+    """
+    header = [cell.strip().lower() for cell in rows[0]]
+
+    def place(names: Sequence[str]) -> int | None:
+        return next((header.index(one) for one in names if one in header), None)
+
+    image = place(images)
+    for kinds, has_sides in ((CORNERS, False), (SIDES, True)):
+        for kind in kinds:
+            if image is not None and set(kind) <= set(header):
+                sizes = [tuple(map(header.index, pair)) for pair in SIZES if set(pair) <= set(header)]
+                corners = tuple(map(header.index, kind))
+                return Columns(image, corners, place(labels), place(splits), (*sizes, ())[0], has_sides)
+    first = rows[0]
+    has_corners = len(first) == HEADERLESS and all(_number(cell) is not None or not cell.strip() for cell in first[1:5])
+    is_image = has_corners and listing.image_of(first[0], name, is_stem="." not in first[0]) is not None
+    return Columns(0, (1, 2, 3, 4), 5, start=0) if is_image else None
+
+
+def read_boxes(listing: Listing, name: str, rows: Sequence[Row], columns: Columns, read: ReadBoxes) -> None:
+    """Add the boxes of a file; a row without corners says that its image has none."""
+    told = split_of(name, is_file=True)
+    needed = max(columns.image, *columns.corners, columns.label or 0)
+    read.used.append(name)
+    for row in rows[columns.start :]:
+        if len(row) <= columns.image:
+            continue
+        image = listing.image_of(row[columns.image], name, is_stem="." not in row[columns.image])
+        if image is None:
+            read.num_missing += 1
+            continue
+        boxes = read.boxes.setdefault(image, [])
+        split = split_of(f"{row[columns.split].strip()}/x") if columns.split is not None else ""
+        if split or told:
+            read.splits.setdefault(image, split or told)
+        cells = [row[place] for place in columns.corners] if len(row) > needed else []
+        if cells and not any(cell.strip() for cell in cells):
+            continue
+        numbers = [number for cell in cells if (number := _number(cell)) is not None]
+        if len(numbers) < len(columns.corners):
+            read.num_wrong += 1
+            continue
+        if columns.has_sides:
+            numbers[2:] = [numbers[0] + numbers[2], numbers[1] + numbers[3]]
+        label = row[columns.label].strip() if columns.label is not None else ""
+        boxes.append((label or ONE_CLASS, tuple(numbers)))
+        size = [_number(row[place]) for place in columns.size if place < len(row)]
+        if len(size) == 2 and None not in size:
+            read.sizes[image] = (int(size[0] or 0), int(size[1] or 0))
+
+
+def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
+    """Return the boxes, cut at the border of their images; of classes in order, the frame that they are for."""
+    if not any(read.boxes.values()):
+        return []
+    corners = [corner for boxes in read.boxes.values() for _, box in boxes for corner in box]
+    is_share = max(corners) <= 1
+    values, sizes = {}, {}
+    num_outside = 0
+    for image, boxes in read.boxes.items():
+        size = _size(listing, image, read.sizes)
+        if size is None:
+            continue
+        sizes[image] = size
+        scale = (*size, *size) if is_share else (1, 1, 1, 1)
+        values[image] = [box for label, given in boxes if (box := _box(label, given, scale, size)) is not None]
+        num_outside += len(boxes) - len(values[image])
+    classes = class_order(box.label for boxes in values.values() for box in boxes)
+    notes = [
+        *(["corners are shares of the image's sides"] if is_share else []),
+        *([f"{read.num_missing:,} rows name images that are not here"] if read.num_missing else []),
+        *([f"{read.num_wrong:,} rows without four numbers are left out"] if read.num_wrong else []),
+        *([f"{num_outside:,} boxes that are inverted or outside of their image are left out"] if num_outside else []),
+    ]
+    return [Found("boxes", FORMAT, tuple(read.used), values, classes, read.splits, sizes=sizes, notes=tuple(notes))]
+
+
+def _size(listing: Listing, image: str, told: Mapping[str, tuple[int, int]]) -> tuple[int, int] | None:
+    """Return the size that boxes are for: upright, unless the file says the stored one."""
+    size = listing.size(image)
+    return size[::-1] if size is not None and told.get(image) == size[::-1] else size
+
+
+def _box(label: str, given: tuple[float, ...], scale: tuple[int, ...], size: tuple[int, int]) -> Box | None:
+    x1, y1, x2, y2 = (value * factor for value, factor in zip(given, scale, strict=True))
+    box = Box(max(0.0, x1), max(0.0, y1), min(float(size[0]), x2), min(float(size[1]), y2), label)
+    return box if box.x2 > box.x1 and box.y2 > box.y1 else None
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if abs(value) < 1e9 else None
