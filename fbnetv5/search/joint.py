@@ -113,7 +113,7 @@ class _Task:
 
 
 def _least_price(tasks: Sequence[_Task], limit: float) -> tuple[float, list[Choices]]:
-    """Return about the least price at which the tasks' own best keep to the limit, and these; 0 where they do anyway."""
+    """Return about the least price at which the tasks' own best keep to the limit, and these; 0 if they do anyway."""
 
     def best(price: float) -> tuple[list[Choices], bool]:
         chosen = [task.best(price)[0] for task in tasks]
