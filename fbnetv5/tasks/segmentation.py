@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
+from fbnetv5.heads.pieces import summed
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,14 @@ class SegmentationSearchHead(nn.Module):
         Features are [n, C, h, w].
         """
         scores = self.scores(self.norm(features[self.task.path]))
-        scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
-        masks = torch.stack([target[self.task.target.name] for target in targets]).long()  # [n, H, W]
-        losses = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
-        return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()
+        masks = torch.stack([target[self.task.target.name] for target in targets])  # [n, H, W]
+        errors = functools.partial(_image_errors, image_size)
+        (total,) = summed(errors, scores, masks, row_size=scores.shape[1] * image_size[0] * image_size[1])
+        return total / len(masks)
+
+
+def _image_errors(image_size: Size, scores: Tensor, masks: Tensor) -> Tensor:
+    """Return the sum over images of the mean error of each, [1], from scores [n, K, h, w] and masks [n, H, W]."""
+    scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
+    losses = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
+    return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).sum(dim=0, keepdim=True)
