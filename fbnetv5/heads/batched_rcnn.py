@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 
 from fbnetv5.base.types import Size
-from fbnetv5.heads.box_matching import BETWEEN, Truth, encoded, match, sample
+from fbnetv5.heads.box_matching import BETWEEN, Truth, decoded, encoded, match, sample
 from fbnetv5.heads.fixed_boxes import are_large, clipped
 from fbnetv5.heads.suppression import kept
 
@@ -52,11 +52,10 @@ class BatchedProposals(RegionProposalNetwork):
         return anchors, objectness.view(len(feature), -1), deltas.view(len(feature), -1, 4)
 
     def _propose(self, anchors: Tensor, objectness: Tensor, deltas: Tensor, sizes: Sequence[Size]) -> Proposals:
-        num_images = len(objectness)
         logits, best = objectness.topk(min(self.pre_nms_top_n(), len(anchors)), dim=1)
-        bases = anchors.index_select(0, best.flatten())
-        chosen = deltas.gather(1, best[:, :, None].expand(-1, -1, 4)).flatten(0, 1)
-        boxes = self.box_coder.decode_single(chosen, bases).view(num_images, -1, 4)
+        bases = anchors.index_select(0, best.flatten()).view(*best.shape, 4)
+        coder, chosen = self.box_coder, deltas.gather(1, best[:, :, None].expand(-1, -1, 4))
+        boxes = decoded(chosen, bases, coder.weights, coder.bbox_xform_clip)
         boxes = clipped(boxes, _bounds(sizes, boxes)[:, None])
         valid = (are_large(boxes, self.min_size) > 0) & (logits.sigmoid() >= self.score_thresh)
         found = kept(boxes, valid, self.nms_thresh)

@@ -86,6 +86,19 @@ def encoded(boxes: Tensor, bases: Tensor, weights: Sequence[float]) -> Tensor:
     return torch.stack([*moves, *(weight * one for weight, one in zip(weights[2:], scaled, strict=True))], dim=-1)
 
 
+def decoded(deltas: Tensor, bases: Tensor, weights: Sequence[float], largest: float) -> Tensor:
+    """Return the boxes [..., 4] (xyxy) that deltas [..., 4] lead to from the bases, as :func:`encoded` has them.
+
+    Sides grow by ``exp(largest)`` at most.
+    """
+    sizes = bases[..., 2:] - bases[..., :2]
+    centres, scale = bases[..., :2] + 0.5 * sizes, deltas.unbind(-1)
+    (dx, dy, dw, dh), (widths, heights) = (d / w for d, w in zip(scale, weights, strict=True)), sizes.unbind(-1)
+    x, y = dx * widths + centres[..., 0], dy * heights + centres[..., 1]
+    half_width, half_height = (0.5 * (d.clamp(max=largest).exp() * side) for d, side in ((dw, widths), (dh, heights)))
+    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
+
+
 class Sampled(NamedTuple):
     """Which of [n, A] are sampled: ``objects`` and ``background``, bool [n, A], and how many of each image."""
 

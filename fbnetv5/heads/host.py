@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 
-def to_host(tensor: Tensor) -> Tensor:
-    """Return a tensor on the CPU, without its graph, once all that it depends on has been computed."""
-    return tensor.detach().cpu()
+def to_host(tensor: Tensor) -> np.ndarray:
+    """Return the numbers of a tensor, once all that it depends on has been computed."""
+    numbers: np.ndarray = tensor.detach().cpu().numpy()
+    return numbers

@@ -12,7 +12,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import box_iou
 
 from fbnetv5.base.seeding import forked
-from fbnetv5.heads.box_matching import encoded, match, padded_truth, sample
+from fbnetv5.heads.box_matching import decoded, encoded, match, padded_truth, sample
 from fbnetv5.heads.suppression import kept, kept_together
 from fbnetv5.tasks.detection import Detection, DetectionSearchHead
 
@@ -43,6 +43,8 @@ def test_matches_and_deltas_are_torchvisions(keep_best):
         wanted = truth[row]["boxes"][expected.clamp(min=0)]
         deltas = BoxCoder((10.0, 10.0, 5.0, 5.0)).encode_single(wanted, boxes[row])
         assert torch.equal(encoded(wanted, boxes[row], (10.0, 10.0, 5.0, 5.0)), deltas)
+        found = decoded(deltas, boxes[row], (10.0, 10.0, 5.0, 5.0), 0.1)
+        assert torch.equal(found, BoxCoder((10.0, 10.0, 5.0, 5.0), 0.1).decode_single(deltas, boxes[row]))
 
 
 @pytest.mark.parametrize("labels", ["many", "few objects", "few of all", "none"])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
 from fbnetv5.heads.lite_maskformer.losses import (
@@ -100,7 +99,7 @@ def test_matching_is_the_cheapest_of_all_assignments(seed, num_queries, num_clas
     matched = match(
         *(torch.stack([one] * 2) for one in (class_logits, mask_logits)), torch.stack([nothing, segmentation]), WEIGHTS
     )
-    assert [sorted(zip(*map(Tensor.tolist, pair), strict=True)) for pair in matched] == [[], expected]
+    assert [sorted(zip(*(array.tolist() for array in pair), strict=True)) for pair in matched] == [[], expected]
 
 
 def test_losses_of_a_batch_written_out():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from scipy.optimize import linear_sum_assignment
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fbnetv5.base.types import IGNORE
+from fbnetv5.heads.host import to_host
 from fbnetv5.heads.pieces import summed
 
 ALPHA = 0.25  # weight of the pixels inside a mask in the focal loss; 1 - ALPHA is that of those outside
@@ -76,7 +78,7 @@ def pairwise_dice_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
 @torch.no_grad()
 def match(
     class_logits: Tensor, mask_logits: Tensor, segmentations: Tensor, weights: MaskLossWeights
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Assign queries to the classes of each of n images at the least total cost.
 
     The masks are compared at the size of the predicted ones. The costs of all images and classes reach the CPU at once:
@@ -89,7 +91,7 @@ def match(
         weights: of the terms.
 
     Returns:
-        an image each, on the CPU, two int64 [min(Q, M)] of its M classes: queries, and the classes that they are
+        an image each, two int64 [min(Q, M)] of its M classes: queries, and the classes that they are
         assigned to; without any class both are empty.
     """
     num_classes = class_logits.shape[-1] - 1
@@ -101,12 +103,12 @@ def match(
     cost = cost + weights.focal * pairwise_focal_loss(logits, masks, valid)
     cost = cost + weights.dice * pairwise_dice_loss(logits, masks, valid)
     # A run that diverges should stop over its loss, not over scipy's refusal.
-    table = torch.cat([cost.nan_to_num(), _are_present(segmentations, num_classes)[:, None].to(cost)], dim=1).cpu()
+    present = _are_present(segmentations, num_classes)[:, None].to(cost)
     matched = []
-    for *queries, present in table.unbind():
-        classes = present.nonzero()[:, 0]
-        rows, columns = linear_sum_assignment(torch.stack(queries)[:, classes].numpy())
-        matched.append((torch.as_tensor(rows), classes[torch.as_tensor(columns)]))
+    for *costs, is_present in to_host(torch.cat([cost.nan_to_num(), present], dim=1)):
+        (classes,) = is_present.nonzero()
+        queries, columns = linear_sum_assignment(np.stack(costs)[:, classes])
+        matched.append((queries, classes[columns]))
     return matched
 
 
@@ -134,14 +136,15 @@ def _mask_losses(
 ) -> dict[str, Tensor]:
     num_queries, device = class_logits.shape[1], class_logits.device
     matched = match(class_logits, mask_logits, segmentations, weights)
-    query_classes = torch.full(class_logits.shape[:2], class_logits.shape[2] - 1)
+    to_learn = np.full(class_logits.shape[:2], class_logits.shape[2] - 1)
     pairs = []  # of image, query and class
     for index, (queries, classes) in enumerate(matched):
         if len(queries) == 0:
-            query_classes[index] = _SKIPPED
-        query_classes[index, queries] = classes
-        pairs.append(torch.stack([torch.full_like(queries, index), queries, classes]))
-    images, queries, classes = torch.cat(pairs, dim=1).to(device, non_blocking=True)
+            to_learn[index] = _SKIPPED
+        to_learn[index, queries] = classes
+        pairs.append(np.stack([np.full_like(queries, index), queries, classes]))
+    query_classes = torch.as_tensor(to_learn).to(device, non_blocking=True)
+    images, queries, classes = torch.as_tensor(np.concatenate(pairs, axis=1)).to(device, non_blocking=True)
     sums = mask_logits.new_zeros(2)
     if len(images):
         chosen = mask_logits.flatten(0, 1).index_select(0, images * num_queries + queries)  # [M, h, w]
@@ -152,9 +155,8 @@ def _mask_losses(
         sums = summed(sums_of, chosen, images, classes, row_size=segmentations[0].numel())
     sums = sums + 0 * mask_logits.sum()  # so that every parameter has a gradient, if there is nothing to match
     focal, dice = sums / _mean_over_ranks(len(images), device).clamp(min=1.0)
-    to_learn = query_classes.to(device, non_blocking=True)
     return {
-        "loss_class": weights.classification * _class_loss(class_logits, to_learn, weights.no_object),
+        "loss_class": weights.classification * _class_loss(class_logits, query_classes, weights.no_object),
         "loss_focal": weights.focal * focal,
         "loss_dice": weights.dice * dice,
     }
