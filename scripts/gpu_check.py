@@ -112,9 +112,9 @@ def _text(results: dict[str, Any]) -> str:
         for part in results["parts"].values()
         for row in part.get("rows", ())
     ]
-    return "\n".join(
-        [*lines, "", aligned(("what", "images/s", "G MACs an image", "peak GB"), timed)] if timed else lines
-    )
+    if timed:
+        lines += ["", aligned(("what", "images/s", "G MACs an image", "peak GB"), timed)]
+    return "\n".join(lines)
 
 
 def _gigabytes(count: int | None) -> str:

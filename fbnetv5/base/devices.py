@@ -16,7 +16,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
     Of several CUDA devices that torch sees, a process takes the one of its rank on this machine. It takes the only one
     where the scheduler has given each of its tasks one and hides the others, as Slurm does (``--gpus-per-task=1``). A
-    Mac's MPS is no device here: it has neither float64 nor all of torchvision's operators.
+    Mac's MPS is no device here: it has no float64, and nothing has been tried on it.
 
     Raises:
         InputError: CUDA was asked for and there is none, or there are fewer devices than processes.

@@ -38,9 +38,7 @@ def build_loader(
     keep_unknown: bool = False,
     normalisation: Normalisation = IMAGENET,
 ) -> Iterator[Batch]:
-    """Yield this rank's augmented batches of ``steps``, of any images of a source, as a search takes them.
-
-    They lie on the rank's device.
+    """Yield this rank's augmented batches of ``steps`` on its device, of any images, as a search takes them.
 
     Args:
         data: how images are augmented, and what becomes of those that cannot be read.
