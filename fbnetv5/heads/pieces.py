@@ -5,11 +5,15 @@ At 48 images of 171 classes and 224 x 224 pixels one such map takes 1.65 GB, and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from fbnetv5.base.types import IGNORE, Size
 
 PIECE_BYTES = 2**27  # of the map at full size that a piece computes
 Piece = Callable[..., Tensor]
@@ -35,6 +39,26 @@ def summed(piece: Piece, maps: Tensor, *others: Tensor, row_size: int) -> Tensor
         return piece(maps, *others)
     total: Tensor = _Summed.apply(piece, rows, maps, *others)
     return total
+
+
+def pixel_cross_entropy(scores: Tensor, masks: Tensor, image_size: Size) -> Tensor:
+    """Return the mean over n images of each one's mean cross-entropy over its pixels that are not 255.
+
+    Args:
+        scores: of the classes, [n, K, h, w]; resized bilinearly to the images.
+        masks: uint8 [n, H, W], class ids, 255 = ignore.
+        image_size: (H, W).
+    """
+    errors = functools.partial(_image_errors, image_size)
+    (total,) = summed(errors, scores, masks, row_size=scores.shape[1] * image_size[0] * image_size[1])
+    return total / len(masks)
+
+
+def _image_errors(image_size: Size, scores: Tensor, masks: Tensor) -> Tensor:
+    """Return the sum over images of the mean error of each, [1]."""
+    scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
+    losses = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
+    return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).sum(dim=0, keepdim=True)
 
 
 class _Summed(torch.autograd.Function):

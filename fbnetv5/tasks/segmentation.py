@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
-from fbnetv5.heads.pieces import summed
+from fbnetv5.base.types import SEGMENTATION, Features, Size, Target, TargetDict
+from fbnetv5.heads.pieces import pixel_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,4 @@ class SegmentationSearchHead(nn.Module):
         """
         scores = self.scores(self.norm(features[self.task.path]))
         masks = torch.stack([target[self.task.target.name] for target in targets])  # [n, H, W]
-        errors = functools.partial(_image_errors, image_size)
-        (total,) = summed(errors, scores, masks, row_size=scores.shape[1] * image_size[0] * image_size[1])
-        return total / len(masks)
-
-
-def _image_errors(image_size: Size, scores: Tensor, masks: Tensor) -> Tensor:
-    """Return the sum over images of the mean error of each, [1], from scores [n, K, h, w] and masks [n, H, W]."""
-    scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
-    losses = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
-    return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).sum(dim=0, keepdim=True)
+        return pixel_cross_entropy(scores, masks, image_size)
