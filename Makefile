@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-all unit test-d2 lint clean
+.PHONY: help demo test test-all unit test-d2 gpu-check lint clean
 
 help:
 	@echo "make demo     install into .venv and search topologies for three tasks (minutes, no data needed)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-all the same with tests that have others like them (half as long again)"
 	@echo "make unit     the same without the slow tests"
 	@echo "make test-d2 PYTHON=...  tests/d2 by a Python that has Detectron2, D2Go and pytest; installs nothing"
+	@echo "make gpu-check  on a machine with a GPU: parity, speed and memory, in 8 minutes at most"
 	@echo "make lint     ruff and mypy alone"
 	@echo "make clean    remove .venv, the demo's run, and what tests and builds leave"
 
@@ -53,6 +54,9 @@ unit: lint
 
 test-d2:
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest tests/d2 --none-skipped
+
+gpu-check: $(VENV)/.installed
+	$(BIN)/python scripts/gpu_check.py --json runs/gpu_check.json
 
 clean:
 	rm -rf $(VENV) runs/quickstart build *.egg-info .pytest_cache .mypy_cache .ruff_cache

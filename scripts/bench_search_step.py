@@ -58,7 +58,7 @@ def measure(config: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
         print(f"\n{title}\n{text}", flush=True)
 
     memory = measure_memory(config, options.tasks, options.threads)  # first, while this process is small
-    with start_world(config.runtime.device, options.threads) as world:
+    with start_world(config.runtime.device, options.threads, config.runtime.tf32) as world:
         results["device"] = _describe(world, options.threads)
         print(f"{config.name}: {_sizes(config)}; {results['device']}, torch {torch.__version__}")
         counts = measure_task_counts(config, world, options.tasks, options.repeats)

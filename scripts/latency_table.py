@@ -26,7 +26,7 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import Family, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.base.distributed import pick_device
+from fbnetv5.base.devices import pick_device
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import cache_folder

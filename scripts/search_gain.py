@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a table that the gains are written into")
     given = parser.parse_args(arguments)
     config = load_config(given.run / "config.yaml", ["search.compare=score"])
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         run = build_run(config, world)
         weights = given.run / WEIGHTS
         load_by_name(run.model, read_weights(weights), optional=None, origin=weights)

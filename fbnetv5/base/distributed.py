@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.devices import environment_number, pick_device, tf32_products
 
 BUCKET_BYTES = 25 * 2**20  # DDP's own default
 
@@ -91,32 +90,20 @@ def _sum_flat(gradients: list[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """Return the device that ``runtime.device`` asks for: ``auto`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        InputError: CUDA was asked for and there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("runtime.device=cuda, but this machine has no CUDA device that torch can use")
-    return torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
-
-
 @contextlib.contextmanager
-def start_world(device: str, threads: int | None = None) -> Iterator[World]:
+def start_world(device: str, threads: int | None = None, tf32: bool = True) -> Iterator[World]:
     """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs), or run alone; leave at the end.
 
     Args:
         device: as :func:`pick_device` takes it.
         threads: torch's CPU threads of this process until the end; its own choice if None.
+        tf32: whether float32 products on GPUs may be rounded to TF32.
     """
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with _joined(device) as world:
+        with tf32_products(tf32), _joined(device) as world:
             yield world
     finally:
         torch.set_num_threads(before)
@@ -125,8 +112,8 @@ def start_world(device: str, threads: int | None = None) -> Iterator[World]:
 @contextlib.contextmanager
 def _joined(device: str) -> Iterator[World]:
     """Join the processes of the run, or run alone; leave at the end."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    where = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    size = environment_number("WORLD_SIZE", 1)
+    where = pick_device(device, environment_number("LOCAL_RANK", 0))
     if where.type == "cuda":
         torch.cuda.set_device(where)
     if size == 1:

@@ -25,7 +25,7 @@ distances from the image's left and upper border: the centre of the first pixel 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -236,20 +236,14 @@ class Batch:
             for (height, width), rows in groups.items()
         ]
 
-    def pin_memory(self) -> Batch:
-        """Move every tensor to page-locked memory; the data loader calls this when it is told to pin."""
-        return self._map(Tensor.pin_memory)
-
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Move every tensor to ``device``."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        def convert(value: Any) -> Any:
-            return function(value) if isinstance(value, Tensor) else value
+        def moved(value: Any) -> Any:
+            return value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
 
-        targets = [{name: convert(value) for name, value in target.items()} for target in self.targets]
-        return replace(self, images=convert(self.images), targets=targets)
+        targets = [{name: moved(value) for name, value in target.items()} for target in self.targets]
+        return replace(self, images=moved(self.images), targets=targets)
 
 
 def checked(batch: Batch) -> Batch:

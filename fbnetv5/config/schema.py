@@ -331,9 +331,12 @@ class LabelConfig:
 class RuntimeConfig:
     """How it runs; but for the precision a resumed run may change it."""
 
-    device: str = option("auto", "auto, cpu or cuda", choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "auto (cuda where there is one), cpu or cuda", choices=("auto", "cpu", "cuda"))
     precision: str = option(
         "float32", "float32, bfloat16 (autocast) or float64", choices=("float32", "bfloat16", "float64")
+    )
+    tf32: bool = option(
+        True, "round the factors of float32 products on GPUs to TF32's 10 bits: faster; false: full float32"
     )
     workers: int = option(2, "data loader processes per process", minimum=0, maximum=1024)
     threads: int | None = option(None, "torch's CPU threads per process; null: its own choice", minimum=1, maximum=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,12 +14,13 @@ from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
-from fbnetv5.base.types import Batch, Source, Target, checked
+from fbnetv5.base.types import Batch, Item, LeftOut, LoadFailure, Source, Target, checked
 from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.collate import collate
 from fbnetv5.data.dataset import MultitaskDataset, PreparedDataset
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.data.packing import PackedBatch, pack
 from fbnetv5.data.sampler import StepSampler
 from fbnetv5.data.subset import Subset
 
@@ -37,7 +38,7 @@ def build_loader(
     keep_unknown: bool = False,
     normalisation: Normalisation = IMAGENET,
 ) -> Iterator[Batch]:
-    """Yield this rank's augmented batches of ``steps``, of any images of a source, as a search takes them.
+    """Yield this rank's augmented batches of ``steps`` on its device, of any images, as a search takes them.
 
     Args:
         data: how images are augmented, and what becomes of those that cannot be read.
@@ -78,14 +79,20 @@ def build_loader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=functools.partial(collate, multiple=multiple, targets=wanted),
+        collate_fn=functools.partial(_packed, multiple=multiple, targets=wanted),
         pin_memory=world.device.type == "cuda",
         worker_init_fn=_outlive_sigterm,
     )
-    return _batches(loader)
+    return (packed.to(world.device).unpack() for packed in _batches(loader))
 
 
-def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
+def _packed(
+    items: Iterable[Item | LeftOut | LoadFailure], *, multiple: int, targets: Sequence[Target] = ()
+) -> PackedBatch:
+    return pack(collate(items, multiple=multiple, targets=targets))
+
+
+def _batches(loader: DataLoader[Any]) -> Iterator[PackedBatch]:
     """Yield the batches of a loader. Raises InputError for one that could not be loaded, or where a worker has died."""
     batches = iter(loader)
     while True:
@@ -100,7 +107,8 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Batch]:
                 f"a process that loads images has died ({str(error).splitlines()[0]}): it was killed, or this machine "
                 "has too little memory or shared memory; try runtime.workers=0, or fewer"
             ) from error
-        yield checked(batch)
+        checked(batch.batch)
+        yield batch
 
 
 def _outlive_sigterm(_: int) -> None:
@@ -156,6 +164,8 @@ def build_eval_loader(
 ) -> Iterator[Batch]:
     """Yield this rank's share of a source, every ``world.size``-th image in order, as a trained model takes them.
 
+    They lie on the CPU, where the labels are read.
+
     Args:
         source: of the images, each of which comes once.
         target: what is read beside the image, in pixels of the stored image; None reads nothing.
@@ -174,8 +184,8 @@ def build_eval_loader(
         batch_size=batch_size,
         sampler=range(world.rank, len(source), world.size),
         num_workers=workers,
-        collate_fn=functools.partial(collate, multiple=spec.multiple),
+        collate_fn=functools.partial(_packed, multiple=spec.multiple),
         pin_memory=world.device.type == "cuda",
         generator=torch.Generator(),  # else each evaluation would draw from the global one
     )
-    return _batches(loader)
+    return (packed.unpack() for packed in _batches(loader))

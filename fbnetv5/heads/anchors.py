@@ -36,7 +36,7 @@ class NominalStrideAnchors(AnchorGenerator):
         (feature,) = feature_maps
         # half precision cannot tell neighbouring pixels apart
         self.set_cell_anchors(torch.promote_types(feature.dtype, torch.float32), feature.device)
-        stride = torch.tensor(self.stride, device=feature.device)
+        stride = torch.full((), self.stride, device=feature.device)
         (anchors,) = self.grid_anchors([list(feature.shape[-2:])], [[stride, stride]])
         return [anchors] * len(image_list.image_sizes)
 

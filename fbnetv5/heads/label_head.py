@@ -57,10 +57,11 @@ class LabelHead(nn.Module, ABC):
             return list(logits.softmax(dim=1))
         if targets is None:
             raise ValueError("training needs targets")
-        loss = F.cross_entropy(logits, _classes(targets, LABEL.name, logits), label_smoothing=self.label_smoothing)
+        labels = class_ids(targets, LABEL.name, logits.device)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         if TEACHER_LABEL not in targets[0]:
             return {"loss_label": loss}
-        teacher = F.cross_entropy(logits, _classes(targets, TEACHER_LABEL, logits))
+        teacher = F.cross_entropy(logits, class_ids(targets, TEACHER_LABEL, logits.device))
         return {"loss_label": 0.5 * loss, "loss_teacher": 0.5 * teacher}
 
     @abstractmethod
@@ -72,5 +73,6 @@ class LabelHead(nn.Module, ABC):
         return set()
 
 
-def _classes(targets: list[TargetDict], name: str, logits: Tensor) -> Tensor:
-    return torch.tensor([target[name] for target in targets], device=logits.device)
+def class_ids(targets: list[TargetDict], name: str, device: torch.device) -> Tensor:
+    """Return what stands under ``name`` in n targets, int64 [n], on a device that is not waited for."""
+    return torch.tensor([target[name] for target in targets]).to(device, non_blocking=True)

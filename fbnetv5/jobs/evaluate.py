@@ -44,7 +44,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the model, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         if config.evaluate.model is None:
             raise InputError("evaluate.model is missing: the folder of a trained model")
         model = load(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)

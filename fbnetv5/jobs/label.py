@@ -49,7 +49,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, a teacher, the images or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         options = config.label
         images = _images_folder(options, folder)
         box_teacher = _build_teacher("label.boxes", options.boxes, world)

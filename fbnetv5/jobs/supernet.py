@@ -281,7 +281,7 @@ def share(run: SupernetRun, name: str, loss: Tensor, weights: Tensor) -> Tensor:
 
 def by_task(run: SupernetRun, losses: Mapping[str, Tensor]) -> Tensor:
     """Return the losses or scores of a sample as [T], without their graph; NaN where nothing is labelled."""
-    nothing = torch.tensor(torch.nan, dtype=WEIGHT_DTYPES[run.config.runtime.precision], device=run.world.device)
+    nothing = torch.full((), torch.nan, dtype=WEIGHT_DTYPES[run.config.runtime.precision], device=run.world.device)
     return torch.stack([losses[name].detach() if name in losses else nothing for name in run.model.tasks])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import UndecodableImageError
 from fbnetv5.data.images import read_stored
 from fbnetv5.data.orientation import turn_pixels
+from fbnetv5.data.packing import Column, pack_column
 from fbnetv5.labeling.plan import Entry, Plan
 
 MAX_ASPECT = 50  # long side / short side; of what is beyond that, teachers make images without a pixel, or gigabytes
@@ -98,12 +99,19 @@ def load_batches(
         InputError: the folder is gone, or the machine cannot read.
     """
     batches = ShardBatches(plan, shards, batch_size)
-    return _checked(DataLoader(ImageFiles(images), batch_sampler=batches, num_workers=workers, collate_fn=list))
+    return _checked(DataLoader(ImageFiles(images), batch_sampler=batches, num_workers=workers, collate_fn=_packed))
 
 
-def _checked(batches: Iterable[list[Loaded]]) -> Iterator[list[Loaded]]:
-    for batch in batches:
+def _packed(batch: list[Loaded]) -> tuple[list[Loaded], list[Column]]:
+    """Return a batch without its images, and these as one tensor: each that travels is an open file."""
+    images = {row: loaded.image for row, loaded in enumerate(batch) if loaded.image is not None}
+    return [replace(loaded, image=None) for loaded in batch], [pack_column("image", images)] if images else []
+
+
+def _checked(batches: Iterable[tuple[list[Loaded], list[Column]]]) -> Iterator[list[Loaded]]:
+    for batch, columns in batches:
         for loaded in batch:
             if loaded.failure:
                 raise InputError(loaded.failure)
-        yield batch
+        images = {row: image for column in columns for row, image in column.unpack().items()}
+        yield [replace(loaded, image=images.get(row)) for row, loaded in enumerate(batch)]

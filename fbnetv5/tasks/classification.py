@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fbnetv5.base.types import LABEL, Features, Size, Target, TargetDict
 from fbnetv5.heads.classifier import MBPoolClassifier
+from fbnetv5.heads.label_head import class_ids
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,4 @@ class ClassificationSearchHead(nn.Module):
     def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
         """Return the mean cross-entropy of the n images, for features [n, C, h, w]."""
         logits = self.classifier(features[self.task.path])  # [n, K]
-        labels = torch.tensor([target[self.task.target.name] for target in targets], device=logits.device)
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, class_ids(targets, self.task.target.name, logits.device))

@@ -47,22 +47,21 @@ class DepthSearchHead(nn.Module):
         """Return the mean over the n images of each one's error over its known pixels, for features [n, C, h, w]."""
         maps = self.depth(self.norm(features[self.task.path]))
         maps = F.interpolate(maps, size=image_size, mode="bilinear", align_corners=False)[:, 0]  # [n, H, W]
-        truths = [target[self.task.target.name].to(maps.dtype) for target in targets]
-        return torch.stack([relative_error(*pair) for pair in zip(maps, truths, strict=True)]).mean()
+        truths = torch.stack([target[self.task.target.name].to(maps.dtype) for target in targets])
+        return relative_error(maps, truths).mean()
 
 
-def relative_error(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean absolute error of a map [H, W] against ``truth`` [H, W] brought to mean 0 and deviation 1.
+def relative_error(predictions: Tensor, truths: Tensor) -> Tensor:
+    """Return the mean absolute error of maps [..., H, W] against ``truths`` brought to mean 0 and deviation 1, [...].
 
-    Pixels that are NaN in ``truth`` do not count; without any other the error is 0.
+    Pixels that are NaN in a map of ``truths`` [..., H, W] do not count; without any other the error is 0.
     """
-    known = truth.isfinite()
-    if not known.any():
-        return prediction.sum() * 0  # keeps every parameter in the graph
-    return (prediction[known] - _normalised(truth[known])).abs().mean()
+    known = truths.isfinite()
+    count = known.sum(dim=(-2, -1), keepdim=True).clamp(min=1)
 
+    def mean(values: Tensor) -> Tensor:
+        return values.where(known, 0.0).sum(dim=(-2, -1), keepdim=True) / count
 
-def _normalised(depths: Tensor) -> Tensor:
-    """Subtract the mean of depths [m], and divide by their standard deviation."""
-    centred = depths - depths.mean()
-    return centred / centred.square().mean().sqrt().clamp(min=LEAST_DEVIATION)
+    centred = truths - mean(truths)
+    deviation = mean(centred.square()).sqrt().clamp(min=LEAST_DEVIATION)
+    return mean((predictions - centred / deviation).abs())[..., 0, 0]

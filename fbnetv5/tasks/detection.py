@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.boxes import clip_boxes_to_image
 
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.types import BOXES, Features, Size, Target, TargetDict
 from fbnetv5.heads.anchors import NominalStrideAnchors
+from fbnetv5.heads.batched_rcnn import BatchedProposals, BatchedRoIHeads, Chosen, Proposals
+from fbnetv5.heads.box_matching import Truth, encoded, padded_truth
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DetectionSearchHead(nn.Module):
         self.task = task
         anchors = NominalStrideAnchors(task.anchor_sizes, task.aspect_ratios, STRIDES[task.path])
         self.norm = nn.BatchNorm2d(in_channels)
-        self.rpn = RegionProposalNetwork(
+        self.rpn = BatchedProposals(
             anchors,
             RPNHead(in_channels, anchors.num_anchors),
             fg_iou_thresh=0.7,
@@ -69,7 +69,7 @@ class DetectionSearchHead(nn.Module):
             post_nms_top_n={"training": task.num_proposals, "testing": task.num_proposals},
             nms_thresh=0.7,
         )
-        self.roi = RoIHeads(
+        self.roi = BatchedRoIHeads(
             MultiScaleRoIAlign(["0"], output_size=task.roi_size, sampling_ratio=2),
             TwoMLPHead(in_channels * task.roi_size**2, task.hidden_channels),
             FastRCNNPredictor(task.hidden_channels, num_classes + 1),
@@ -86,10 +86,10 @@ class DetectionSearchHead(nn.Module):
     def forward(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
         """Return the sum of the four losses, for features [n, C, h, w]; the head is in training mode."""
         feature = self.norm(features[self.task.path])  # [n, C, h, w]
-        images = ImageList(feature.new_empty(len(feature), 3, *image_size), [image_size] * len(feature))
-        truth = [self._truth(target, feature.dtype) for target in targets]
-        proposals, rpn_losses = self.rpn(images, {"0": feature}, truth)
-        _, roi_losses = self.roi({"0": feature}, proposals, images.image_sizes, truth)
+        sizes = [image_size] * len(feature)
+        truth = self._truth(targets, feature.dtype)
+        proposals, rpn_losses = self.rpn.learn(feature, sizes, truth)
+        roi_losses = self.roi.learn(feature, proposals, sizes, truth)
         return torch.stack([*rpn_losses.values(), *roi_losses.values()]).sum()
 
     def score(self, features: Features, image_size: Size, targets: list[TargetDict]) -> Tensor:
@@ -103,33 +103,24 @@ class DetectionSearchHead(nn.Module):
         feature = F.batch_norm(
             features[self.task.path], None, None, norm.weight, norm.bias, training=True, eps=norm.eps
         )
-        truth = [self._truth(target, feature.dtype) for target in targets]
-        boxes = [common_proposals(one["boxes"], image_size, self.task.num_sampled) for one in truth]
-        return self._rpn_loss(feature, image_size, truth) + self._box_loss(feature, image_size, boxes, truth)
+        truth, sizes = self._truth(targets, feature.dtype), [image_size] * len(feature)
+        true_boxes = [target["boxes"].to(feature.dtype) for target in targets]
+        boxes = torch.stack([common_proposals(one, image_size, self.task.num_sampled) for one in true_boxes])
+        losses = {**self.rpn.losses(feature, sizes, truth), **self._box_losses(feature, sizes, boxes, truth)}
+        return torch.stack(list(losses.values())).sum()
 
-    def _rpn_loss(self, feature: Tensor, image_size: Size, truth: list[dict[str, Tensor]]) -> Tensor:
-        objectness, deltas = self.rpn.head([feature])
-        images = ImageList(feature.new_empty(len(feature), 3, *image_size), [image_size] * len(feature))
-        anchors = self.rpn.anchor_generator(images, [feature])
-        labels, matched = self.rpn.assign_targets_to_anchors(anchors, truth)
-        wanted = self.rpn.box_coder.encode(matched, anchors)
-        objectness, deltas = concat_box_prediction_layers(objectness, deltas)
-        return torch.stack(self.rpn.compute_loss(objectness, deltas, labels, wanted)).sum()
+    def _box_losses(self, feature: Tensor, sizes: list[Size], boxes: Tensor, truth: Truth) -> dict[str, Tensor]:
+        """Return the box head's losses on boxes [n, m, 4], all of them."""
+        every = Proposals(boxes, torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device))
+        labels, true_boxes = self.roi.label(every, truth)
+        wanted = encoded(true_boxes, boxes, self.roi.box_coder.weights).flatten(0, 1)
+        return self.roi.losses(feature, Chosen(list(boxes), labels.flatten(), wanted), sizes)
 
-    def _box_loss(
-        self, feature: Tensor, image_size: Size, boxes: list[Tensor], truth: list[dict[str, Tensor]]
-    ) -> Tensor:
-        true_boxes, true_labels = [one["boxes"] for one in truth], [one["labels"] for one in truth]
-        matched, labels = self.roi.assign_targets_to_proposals(boxes, true_boxes, true_labels)
-        found = [true if len(true) else true.new_zeros(1, 4) for true in true_boxes]
-        wanted = self.roi.box_coder.encode([true[rows] for true, rows in zip(found, matched, strict=True)], boxes)
-        pooled = self.roi.box_roi_pool({"0": feature}, boxes, [image_size] * len(boxes))
-        logits, deltas = self.roi.box_predictor(self.roi.box_head(pooled))
-        return torch.stack(fastrcnn_loss(logits, deltas, labels, wanted)).sum()
-
-    def _truth(self, target: TargetDict, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Our target in torchvision's terms: class 0 is the background."""
-        return {"boxes": target["boxes"].to(dtype), "labels": target["box_labels"] + 1}
+    def _truth(self, targets: list[TargetDict], dtype: torch.dtype) -> Truth:
+        """Our targets in torchvision's terms: class 0 is the background."""
+        return padded_truth(
+            [{"boxes": target["boxes"].to(dtype), "labels": target["box_labels"] + 1} for target in targets]
+        )
 
 
 def common_proposals(boxes: Tensor, image_size: Size, count: int) -> Tensor:
@@ -144,14 +135,15 @@ def common_proposals(boxes: Tensor, image_size: Size, count: int) -> Tensor:
         image_size: (height, width) in pixels, to which all are clipped.
         count: how many.
     """
-    size = boxes.new_tensor([image_size[1], image_size[0]])
     num_near = min(count // 2, 4 * len(boxes))
-    near = boxes[torch.arange(num_near) % max(1, len(boxes))]
+    near = boxes[torch.arange(num_near, device=boxes.device) % max(1, len(boxes))]
     sides = near[:, 2:] - near[:, :2]
-    noise = torch.randn(num_near, 4).to(boxes)
+    noise = torch.randn(num_near, 4).to(boxes.device, boxes.dtype, non_blocking=True)
     centres = near[:, :2] + sides / 2 + 0.1 * sides * noise[:, :2]
     sides = sides * (0.2 * noise[:, 2:]).exp()
-    far = torch.rand(count - num_near, 4).to(boxes)
-    centres = torch.cat([centres, far[:, :2] * size])
-    sides = torch.cat([sides, (0.05 + 0.95 * far[:, 2:].square()) * size])
+    size = torch.tensor([image_size[1], image_size[0]], dtype=boxes.dtype)
+    far = torch.rand(count - num_near, 4).to(boxes.dtype)
+    anywhere = torch.cat([far[:, :2] * size, (0.05 + 0.95 * far[:, 2:].square()) * size], dim=1)
+    far_centres, far_sides = anywhere.to(boxes.device, non_blocking=True).split(2, dim=1)
+    centres, sides = torch.cat([centres, far_centres]), torch.cat([sides, far_sides])
     return clip_boxes_to_image(torch.cat([centres - sides / 2, centres + sides / 2], dim=1), image_size)

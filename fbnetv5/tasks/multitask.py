@@ -100,7 +100,9 @@ class MultitaskNet(nn.Module):
         for name, rows in self.labelled(targets).items():
             if rows:
                 path = self.tasks[name].path
-                feature = features[path] if len(rows) == len(images) else features[path][rows]
+                feature = features[path]
+                if len(rows) < len(images):
+                    feature = feature.index_select(0, torch.tensor(rows).to(feature.device, non_blocking=True))
                 yield name, ({path: feature.to(images.dtype)}, image_size, [targets[i] for i in rows])
 
 

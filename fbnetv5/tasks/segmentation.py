@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fbnetv5.base.types import IGNORE, SEGMENTATION, Features, Size, Target, TargetDict
+from fbnetv5.base.types import SEGMENTATION, Features, Size, Target, TargetDict
+from fbnetv5.heads.pieces import pixel_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,5 @@ class SegmentationSearchHead(nn.Module):
         Features are [n, C, h, w].
         """
         scores = self.scores(self.norm(features[self.task.path]))
-        scores = F.interpolate(scores, size=image_size, mode="bilinear", align_corners=False)  # [n, K, H, W]
-        masks = torch.stack([target[self.task.target.name] for target in targets]).long()  # [n, H, W]
-        losses = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
-        return (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()
+        masks = torch.stack([target[self.task.target.name] for target in targets])  # [n, H, W]
+        return pixel_cross_entropy(scores, masks, image_size)

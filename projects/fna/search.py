@@ -24,7 +24,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         problem = build_problem(config, world)
         method: Method = build_target("project.method", problem.options.method)
         require_members("project.method", problem.options.method, method, ("find",), "search method")

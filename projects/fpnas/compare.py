@@ -214,7 +214,7 @@ def do_training(work: Work) -> None:
     train, test = load_split(work.folder / IMAGES)
     problem = build_problem(search_config(config, work.folder, 0), work.classes)
     key = (training.seed, training.number)  # all methods see the images in the same order
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         with forked(config.seed, Purpose.INITIALISATION, *key):
             model: TaskNet = build_model(model_spec(training.network, problem))
         macs = model_macs(model, config.data.crop or 0)

@@ -167,7 +167,7 @@ def do_training(work: Work) -> None:
         ),
     )
     key = (int(network_id), training.repeat)
-    with start_world(config.runtime.device, config.runtime.threads or 1) as world:
+    with start_world(config.runtime.device, config.runtime.threads or 1, config.runtime.tf32) as world:
         with forked(config.seed, Purpose.INITIALISATION, *key):
             model = build_model(spec)
         model.to(world.device, WEIGHT_DTYPES[config.runtime.precision])

@@ -45,7 +45,8 @@ def do_training(work: Work) -> None:
     begin = time.perf_counter()
     training, folder = work.training, work.folder
     train, val = load_split(folder / IMAGES)
-    with start_world(work.config.runtime.device, work.config.runtime.threads) as world:
+    runtime = work.config.runtime
+    with start_world(runtime.device, runtime.threads, runtime.tf32) as world:
         problem = build_problem(work.config, work.classes)
         if isinstance(training, Shared):
             outcome = _train_shared(work, training, problem, (train, val), world.device)

@@ -72,7 +72,7 @@ def predict(prediction: Prediction) -> dict[str, float]:
     """
     folder, task = prediction.search, prediction.task
     config = load_config(prediction.config, (*prediction.overrides, path_override("output", folder)))
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         run = build_run(config, world)
         load_by_name(run.model, read_weights(folder / WEIGHTS), optional=None, origin=folder / WEIGHTS)
         net = MultitaskNet(run.model.network, {task: run.model.tasks[task]}, {task: run.model.heads[task]})

@@ -77,7 +77,7 @@ def train_and_evaluate(config: RunConfig) -> dict[str, float]:
     Raises:
         InputError: the configuration or the data are at fault, the training diverged, or there is no validation split.
     """
-    with start_world(config.runtime.device, config.runtime.threads) as world:
+    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         return _train(config, world)
 
 

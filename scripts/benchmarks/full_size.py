@@ -57,7 +57,7 @@ def measure_full_size(world: World, *, micro_batch: int, num_samples: int | None
         micro_batch: images an architecture.
         num_samples: architectures an iteration; the config's own if None.
     """
-    run = _build(world, micro_batch, num_samples)
+    run = build_full_size(world, micro_batch, num_samples)
     (batch,) = load_batches(run.config, run.source, run.model, world, 1)
     network = run.model.network
     drawn = architectures(run, 0)
@@ -77,9 +77,18 @@ def measure_full_size(world: World, *, micro_batch: int, num_samples: int | None
     return [Throughput(name, len(batch) / seconds[name], count) for name, count in zip(trials, macs, strict=True)]
 
 
-def _build(world: World, micro_batch: int, num_samples: int | None) -> SupernetRun:
-    """Build fbnetv5_a's search on the procedural data set, with heads for the classes of the paper's data sets."""
-    config = still_config(CONFIG, ["data.root=null"])
+def build_full_size(
+    world: World, micro_batch: int, num_samples: int | None, overrides: Sequence[str] = ()
+) -> SupernetRun:
+    """Build fbnetv5_a's search on the procedural data set, with heads for the classes of the paper's data sets.
+
+    Args:
+        world: this process.
+        micro_batch: images an architecture.
+        num_samples: architectures an iteration; the config's own if None.
+        overrides: of the config.
+    """
+    config = still_config(CONFIG, ["data.root=null", *overrides])
     num_samples = num_samples or config.search.num_samples
     search = replace(config.search, num_samples=num_samples, batch_size=num_samples * micro_batch)
     config = replace(config, search=search)

@@ -46,7 +46,7 @@ def measure_memory(config: RunConfig, counts: Sequence[int], threads: int) -> li
 
 
 def _measure(config: RunConfig, num_tasks: int, threads: int) -> PeakMemory:
-    with start_world(config.runtime.device, threads) as world:
+    with start_world(config.runtime.device, threads, config.runtime.tf32) as world:
         run = build(config, world)
         (batch,) = load_batches(config, run.source, run.model, world, 1)
         before = _peak_bytes(world.device)

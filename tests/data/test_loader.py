@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,17 @@ from PIL import Image
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch, Source, Target
+from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch, Sample, Source, Target
 from fbnetv5.config.schema import DataConfig, RunConfig, RuntimeConfig, SearchConfig, ShapesConfig, TrainConfig
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader
+from fbnetv5.data.packing import pack
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.sources import build_folder_source, build_source
 from tests.data.conftest import HEIGHT, WIDTH, Folder
+from tests.processes import FORKS
 
 WHOLE = InputSpec(short_side=32, long_side=96, multiple=32)
 CROP = InputSpec(short_side=32, crop=32)
@@ -275,3 +279,62 @@ class Deadly:
 def test_a_killed_loader_process_is_one_line() -> None:
     with pytest.raises(InputError, match=r"a process that loads images has died .*; try runtime\.workers=0"):
         train_batches(run_config(workers=1), Deadly(), steps=5)
+
+
+class InMemory:
+    """Images that are drawn once."""
+
+    def __init__(self, num_images: int) -> None:
+        self.source = ShapesSource(num_images, 32, seed=0)
+        self.classes = self.source.classes
+        self.samples = [self.source.load(index) for index in range(num_images)]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def load(self, index: int, names: Any = None) -> Sample:
+        return self.samples[index]
+
+
+def in_few_files(counts: Queue[Any]) -> None:
+    """Hold the paper's batch of 8 processes, 48 images each, with masks, boxes and labels, in 1,024 open files."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    source: Any = InMemory(48)
+    data = run_config(short_side=16, crop=16).data
+    given: dict[str, Any] = {"steps": range(8), "batch_size": 48, "seed": 0}
+    held, alone = (
+        list(build_loader(data, source, [LABEL, BOXES, SEGMENTATION], ALONE, workers=workers, **given))
+        for workers in (8, 0)
+    )
+    counts.put(sum(same_values(*pair) for pair in zip(held, alone, strict=True)))
+
+
+def same_values(found: Batch, expected: Batch) -> bool:
+    """Whether two batches have the same images and targets, of the same types."""
+    assert found.names == expected.names
+    torch.testing.assert_close(found.images, expected.images, rtol=0, atol=0)
+    torch.testing.assert_close(found.targets, expected.targets, rtol=0, atol=0)
+    return True
+
+
+def test_the_papers_batches_take_few_open_files() -> None:
+    counts = FORKS.Queue()
+    process = FORKS.Process(target=in_few_files, args=(counts,))
+    process.start()
+    try:
+        assert counts.get(timeout=120) == 8
+    finally:
+        process.kill()  # it would wait for ever for tensors that it could not take
+
+
+def test_a_packed_batch_is_the_batch(odd: IndexSource) -> None:
+    """Masks of many sizes, images without boxes, without any target, and what is no tensor."""
+    (batch,) = eval_batches(odd, SEGMENTATION, batch_size=8)
+    for row, target in enumerate(batch.targets[:6]):
+        target |= {"boxes": torch.rand(row, 4), "box_labels": torch.arange(row), "label": row, "ids": [row]}
+    batch.targets[7] = {}
+    packed = pack(batch)
+    assert [column.name for column in packed.columns] == ["segmentation", "boxes", "box_labels"]
+    assert same_values(packed.to(torch.device("cpu")).unpack(), batch)
+    empty = Batch(torch.empty(0, 3, 1, 1), skipped=["why"])
+    assert pack(empty).unpack() == empty

@@ -94,8 +94,12 @@ def test_matching_is_the_cheapest_of_all_assignments(seed, num_queries, num_clas
     else:
         candidates = [list(enumerate(chosen)) for chosen in permutations(range(len(classes)), num_queries)]
     best = min(candidates, key=lambda pairs: sum(table[q][m] for q, m in pairs))
-    queries, positions = match(class_logits, mask_logits, segmentation, classes, WEIGHTS)
-    assert sorted(zip(queries.tolist(), positions.tolist(), strict=True)) == sorted(best)
+    expected = sorted((query, int(classes[position])) for query, position in best)
+    nothing = torch.full_like(segmentation, 255)
+    matched = match(
+        *(torch.stack([one] * 2) for one in (class_logits, mask_logits)), torch.stack([nothing, segmentation]), WEIGHTS
+    )
+    assert [sorted(zip(*(array.tolist() for array in pair), strict=True)) for pair in matched] == [[], expected]
 
 
 def test_losses_of_a_batch_written_out():

@@ -42,7 +42,7 @@ def test_unknown_pixels_do_not_count() -> None:
     known = truth.isfinite()
     error = relative_error(prediction, truth)
     error.backward()
-    torch.testing.assert_close(error, relative_error(prediction[known], truth[known]))
+    torch.testing.assert_close(error, relative_error(prediction[known][None], truth[known][None]))
     assert prediction.grad is not None
     assert prediction.grad[~known].eq(0).all()
     assert prediction.grad[known].isfinite().all()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from scipy.optimize import linear_sum_assignment
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fbnetv5.base.types import IGNORE
+from fbnetv5.heads.host import to_host
+from fbnetv5.heads.pieces import summed
 
 ALPHA = 0.25  # weight of the pixels inside a mask in the focal loss; 1 - ALPHA is that of those outside
 _SKIPPED = -100  # a query that learns no class
@@ -36,63 +39,77 @@ def focal_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
     Args:
         logits: [m, P].
         masks: [m, P], 0 or 1.
-        valid: [P], 0 or 1.
+        valid: [m, P] or [P], 0 or 1.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     wrong = masks + (1 - 2 * masks) * logits.sigmoid()  # 1 - the probability of the truth
     weights = masks * ALPHA + (1 - masks) * (1 - ALPHA)
-    return (weights * wrong**2 * cross_entropy) @ valid / valid.sum().clamp(min=1)
+    return (weights * wrong**2 * cross_entropy * valid).sum(dim=-1) / valid.sum(dim=-1).clamp(min=1)
 
 
 def dice_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
     """Return 1 - (2 |p m| + 1) / (|p| + |m| + 1) over the valid pixels for each mask: [m]; arguments as above."""
     probabilities = logits.sigmoid()
-    overlap = (probabilities * masks) @ valid
-    return 1 - (2 * overlap + 1) / ((probabilities + masks) @ valid + 1)
+    overlap = (probabilities * masks * valid).sum(dim=-1)
+    return 1 - (2 * overlap + 1) / (((probabilities + masks) * valid).sum(dim=-1) + 1)
 
 
 def pairwise_focal_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
-    """Return the focal loss of each of Q predictions against each of M masks: [Q, M], from [Q, P], [M, P], [P]."""
-    probabilities = logits.sigmoid()
+    """Return the focal loss of each of Q predictions against each of M masks: [..., Q, M].
+
+    Args:
+        logits: [..., Q, P].
+        masks: [..., M, P], 0 or 1.
+        valid: [..., P], 0 or 1.
+    """
+    probabilities, valid = logits.sigmoid(), valid[..., None, :]
     inside = ALPHA * (1 - probabilities) ** 2 * F.softplus(-logits) * valid
     outside = (1 - ALPHA) * probabilities**2 * F.softplus(logits) * valid
-    return (inside @ masks.T + outside @ (1 - masks).T) / valid.sum().clamp(min=1)
+    return (inside @ masks.mT + outside @ (1 - masks).mT) / valid.sum(dim=-1, keepdim=True).clamp(min=1)
 
 
 def pairwise_dice_loss(logits: Tensor, masks: Tensor, valid: Tensor) -> Tensor:
-    """Return the dice loss of each of Q predictions against each of M masks: [Q, M], from [Q, P], [M, P], [P]."""
-    probabilities = logits.sigmoid() * valid
-    masks = masks * valid
-    return 1 - (2 * probabilities @ masks.T + 1) / (probabilities.sum(1)[:, None] + masks.sum(1)[None] + 1)
+    """Return the dice loss of each of Q predictions against each of M masks: [..., Q, M]; arguments as above."""
+    probabilities, masks = logits.sigmoid() * valid[..., None, :], masks * valid[..., None, :]
+    sums = probabilities.sum(dim=-1)[..., :, None] + masks.sum(dim=-1)[..., None, :]
+    return 1 - (2 * probabilities @ masks.mT + 1) / (sums + 1)
 
 
 @torch.no_grad()
 def match(
-    class_logits: Tensor, mask_logits: Tensor, segmentation: Tensor, classes: Tensor, weights: MaskLossWeights
-) -> tuple[Tensor, Tensor]:
-    """Assign queries to the classes of one image at the least total cost.
+    class_logits: Tensor, mask_logits: Tensor, segmentations: Tensor, weights: MaskLossWeights
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Assign queries to the classes of each of n images at the least total cost.
 
-    The masks are compared at the size of the predicted ones.
+    The masks are compared at the size of the predicted ones. The costs of all images and classes reach the CPU at once:
+    it is the only time that a GPU is waited for.
 
     Args:
-        class_logits: [Q, K + 1], the last for no object.
-        mask_logits: [Q, h, w].
-        segmentation: uint8 [H, W].
-        classes: int64 [M], those in the segmentation.
+        class_logits: [n, Q, K + 1], the last for no object.
+        mask_logits: [n, Q, h, w].
+        segmentations: uint8 [n, H, W], class ids below K, 255 = ignore.
         weights: of the terms.
 
     Returns:
-        two int64 [min(Q, M)]: queries, and the positions in ``classes`` that they are assigned to.
+        an image each, two int64 [min(Q, M)] of its M classes: queries, and the classes that they are
+        assigned to; without any class both are empty.
     """
-    small = F.interpolate(segmentation[None, None].float(), size=mask_logits.shape[-2:], mode="nearest")[0, 0]
-    masks, valid = _masks(small, classes)
-    logits = mask_logits.flatten(1)
-    cost = -weights.classification * class_logits.softmax(dim=-1)[:, classes]
+    num_classes = class_logits.shape[-1] - 1
+    ids = torch.arange(num_classes, device=segmentations.device, dtype=torch.uint8)
+    small = F.interpolate(segmentations[:, None].float(), size=mask_logits.shape[-2:], mode="nearest").flatten(1)
+    masks, valid = (small[:, None] == ids[:, None]).float(), (small != IGNORE).float()  # [n, K, P] and [n, P]
+    logits = mask_logits.flatten(2)
+    cost = -weights.classification * class_logits.softmax(dim=-1)[..., :-1]
     cost = cost + weights.focal * pairwise_focal_loss(logits, masks, valid)
     cost = cost + weights.dice * pairwise_dice_loss(logits, masks, valid)
     # A run that diverges should stop over its loss, not over scipy's refusal.
-    queries, positions = linear_sum_assignment(cost.nan_to_num().cpu().numpy())
-    return torch.as_tensor(queries, device=cost.device), torch.as_tensor(positions, device=cost.device)
+    present = _are_present(segmentations, num_classes)[:, None].to(cost)
+    matched = []
+    for *costs, is_present in to_host(torch.cat([cost.nan_to_num(), present], dim=1)):
+        (classes,) = is_present.nonzero()
+        queries, columns = linear_sum_assignment(np.stack(costs)[:, classes])
+        matched.append((queries, classes[columns]))
+    return matched
 
 
 def mask_losses(
@@ -117,50 +134,63 @@ def mask_losses(
 def _mask_losses(
     class_logits: Tensor, mask_logits: Tensor, segmentations: Tensor, weights: MaskLossWeights
 ) -> dict[str, Tensor]:
-    no_object = class_logits.shape[2] - 1
-    query_classes = torch.full(class_logits.shape[:2], no_object, device=class_logits.device)
-    focal = dice = 0 * mask_logits.sum()  # so that every parameter has a gradient, if there is nothing to match
-    num_masks = 0
-    for index, segmentation in enumerate(segmentations):
-        classes = segmentation[segmentation != IGNORE].unique().long()
-        if len(classes) == 0:
-            query_classes[index] = _SKIPPED
-            continue
-        queries, positions = match(class_logits[index], mask_logits[index], segmentation, classes, weights)
-        query_classes[index, queries] = classes[positions]
-        masks, valid = _masks(segmentation, classes[positions])
-        logits = F.interpolate(
-            mask_logits[index, queries][None], size=segmentation.shape, mode="bilinear", align_corners=False
-        )[0].flatten(1)
-        focal = focal + focal_loss(logits, masks, valid).sum()
-        dice = dice + dice_loss(logits, masks, valid).sum()
-        num_masks += len(queries)
-    divisor = max(_mean_over_ranks(num_masks, class_logits.device), 1.0)
+    num_queries, device = class_logits.shape[1], class_logits.device
+    matched = match(class_logits, mask_logits, segmentations, weights)
+    to_learn = np.full(class_logits.shape[:2], class_logits.shape[2] - 1)
+    pairs = []  # of image, query and class
+    for index, (queries, classes) in enumerate(matched):
+        if len(queries) == 0:
+            to_learn[index] = _SKIPPED
+        to_learn[index, queries] = classes
+        pairs.append(np.stack([np.full_like(queries, index), queries, classes]))
+    query_classes = torch.as_tensor(to_learn).to(device, non_blocking=True)
+    images, queries, classes = torch.as_tensor(np.concatenate(pairs, axis=1)).to(device, non_blocking=True)
+    sums = mask_logits.new_zeros(2)
+    if len(images):
+        chosen = mask_logits.flatten(0, 1).index_select(0, images * num_queries + queries)  # [M, h, w]
+
+        def sums_of(maps: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+            return _mask_sums(maps, segmentations.index_select(0, images), classes)
+
+        sums = summed(sums_of, chosen, images, classes, row_size=segmentations[0].numel())
+    sums = sums + 0 * mask_logits.sum()  # so that every parameter has a gradient, if there is nothing to match
+    focal, dice = sums / _mean_over_ranks(len(images), device).clamp(min=1.0)
     return {
         "loss_class": weights.classification * _class_loss(class_logits, query_classes, weights.no_object),
-        "loss_focal": weights.focal * focal / divisor,
-        "loss_dice": weights.dice * dice / divisor,
+        "loss_focal": weights.focal * focal,
+        "loss_dice": weights.dice * dice,
     }
 
 
-def _mean_over_ranks(count: int, device: torch.device) -> float:
+def _mask_sums(maps: Tensor, segmentations: Tensor, classes: Tensor) -> Tensor:
+    """Return the sums of focal and dice loss, [2], of maps [m, h, w] for classes [m] of segmentations [m, H, W]."""
+    size = segmentations.shape[-2:]
+    logits = F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0].flatten(1)
+    pixels = segmentations.flatten(1)
+    masks, valid = (pixels == classes[:, None]).to(logits), (pixels != IGNORE).to(logits)
+    return torch.stack([focal_loss(logits, masks, valid).sum(), dice_loss(logits, masks, valid).sum()])
+
+
+def _are_present(segmentations: Tensor, num_classes: int) -> Tensor:
+    """Return whether each of the classes stands in each segmentation [n, H, W], bool [n, K]."""
+    pixels = segmentations.flatten(1).long()
+    found = torch.zeros(len(pixels), IGNORE + 1, dtype=torch.bool, device=pixels.device)
+    return found.scatter(1, pixels, True)[:, :num_classes]
+
+
+def _mean_over_ranks(count: int, device: torch.device) -> Tensor:
+    total = torch.full((), float(count), device=device)
     if not (dist.is_available() and dist.is_initialized()):
-        return float(count)
-    total = torch.tensor(float(count), device=device)
+        return total
     dist.all_reduce(total)
-    return total.item() / dist.get_world_size()
-
-
-def _masks(segmentation: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a mask for each class, float [M, H * W], and which pixels are valid, float [H * W]."""
-    pixels = segmentation.flatten()
-    return (pixels == classes[:, None]).float(), (pixels != IGNORE).float()
+    return total / dist.get_world_size()
 
 
 def _class_loss(logits: Tensor, classes: Tensor, no_object_weight: float) -> Tensor:
     """Cross-entropy of [n, Q, K + 1] against [n, Q]: the weighted mean over the queries that are not skipped."""
     class_weights = logits.new_ones(logits.shape[2])
-    class_weights[-1] = no_object_weight
+    class_weights[-1].fill_(no_object_weight)
     flat = classes.flatten()
     total = F.cross_entropy(logits.flatten(0, 1), flat, class_weights, ignore_index=_SKIPPED, reduction="sum")
-    return total / class_weights[flat[flat != _SKIPPED]].sum().clamp(min=no_object_weight)
+    counted = class_weights[flat.clamp(min=0)] * (flat != _SKIPPED)
+    return total / counted.sum().clamp(min=no_object_weight)

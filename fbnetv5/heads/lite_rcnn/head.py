@@ -17,6 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.types import Features, Size
 from fbnetv5.heads.anchors import ExactAnchors
+from fbnetv5.heads.box_matching import padded_truth
 from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.lite_rcnn.cost import roi_macs, rpn_macs
@@ -88,22 +89,17 @@ class LiteRCNN(DetectionHead):
         self, features: Features, image_size: Size, sizes: list[Size], truth: list[dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Return four losses. Anchors and proposals are sampled from torch's global generator: the caller seeds it."""
-        _, losses = self._detect(features, sizes, truth)
-        return losses
+        (path,) = self.paths
+        true_boxes = padded_truth(truth)
+        proposals, rpn_losses = self.rpn.learn(features[path], sizes, true_boxes)
+        return {**rpn_losses, **self.roi.learn(features[path], proposals, sizes, true_boxes)}
 
     def detections(self, features: Features, image_size: Size, sizes: list[Size]) -> list[dict[str, Tensor]]:
-        found, _ = self._detect(features, sizes, None)
-        return found
-
-    def _detect(
-        self, features: Features, sizes: list[Size], truth: list[dict[str, Tensor]] | None
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         (path,) = self.paths
-        feature = features[path]
-        images = ImageList(feature, sizes)  # of the images only the sizes are read
-        proposals, rpn_losses = self.rpn(images, {"0": feature}, truth)
-        found, roi_losses = self.roi({"0": feature}, proposals, sizes, truth)
-        return found, {**rpn_losses, **roi_losses}
+        feature = {"0": features[path]}
+        proposals, _ = self.rpn(ImageList(features[path], sizes), feature)  # of the images only the sizes are read
+        found: list[dict[str, Tensor]] = self.roi(feature, proposals, sizes)[0]
+        return found
 
     def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
         """Return what detects in one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""

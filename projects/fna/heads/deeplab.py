@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.ops import Conv2dNormActivation
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import IGNORE, Features, Size
+from fbnetv5.base.types import Features, Size
+from fbnetv5.heads.pieces import pixel_cross_entropy
 from fbnetv5.heads.pixel_classes import likeliest_of_logits, likeliest_on_device
 from fbnetv5.heads.segmentation_head import SegmentationHead
 from fbnetv5.projects.fna.heads.checks import at_least_float32, check_batch, consecutive_paths
@@ -63,9 +63,7 @@ class DeepLabV3(SegmentationHead):
         Raises:
             InputError: a batch of one image.
         """
-        scores = F.interpolate(self.logits(features), size=image_size, mode="bilinear", align_corners=False)
-        losses = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none").sum(dim=(1, 2))
-        return {"loss_pixel": (losses / (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)).mean()}
+        return {"loss_pixel": pixel_cross_entropy(self.logits(features), masks, image_size)}
 
     def pixel_classes(
         self, features: Features, image_size: Size, sizes: list[Size], output_sizes: list[Size]

@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-from fbnetv5.base.distributed import World, pick_device
+from fbnetv5.base.devices import pick_device
+from fbnetv5.base.distributed import World
 from fbnetv5.base.weights import save_weights
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
