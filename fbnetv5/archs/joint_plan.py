@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from fbnetv5.archs.family import NUM_PATHS
 from fbnetv5.archs.topology import Block, Topology
 
 Share = Literal["trunk", "blocks"]
 """What tasks have in common: the trunk alone, or the weights of blocks of the same place as well."""
+
+
+SHARES: tuple[Share, ...] = get_args(Share)
 
 
 class Fusion(NamedTuple):

@@ -48,6 +48,19 @@ class ModelConfig:
         dict, "train: {_target_: class, its options}, a network of a project; instead of family and topology"
     )
     head: dict[str, Any] = option(dict, "train: {_target_: class, its options}, the head of the final model")
+    tasks: dict[str, Any] = option(
+        dict,
+        "train: {name: {topology, head, weight, weights}}, one network for several tasks, in the place of topology and "
+        "head; see docs/JOINT.md",
+    )
+    share: str = option(
+        "trunk",
+        "with tasks: what they have in common, the trunk, or weights of blocks of the same place as well (blocks)",
+        choices=("trunk", "blocks"),
+    )
+    joint: str | None = option(
+        None, "with tasks: folder of a finished joint network that they are added to; its tasks stay as they are"
+    )
 
 
 @dataclass
@@ -274,6 +287,12 @@ class TrainConfig:
         None, "share BN's statistics between GPUs; null: where a GPU sees fewer than 16 images at a time"
     )
     eval_every: int | None = option(None, "iterations between two evaluations; null: at the end only", minimum=1)
+    task_weights: str = option(
+        "fixed",
+        "with model.tasks, how their losses are weighed: by each one's weight alone (fixed), or also by an uncertainty "
+        "that is learnt",
+        choices=("fixed", "uncertainty"),
+    )
     teacher: TeacherConfig = option(TeacherConfig, "hard distillation, for classification")
 
 

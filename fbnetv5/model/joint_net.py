@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,15 +88,17 @@ class JointModel(PhotoModel[dict[str, Prediction]]):
     def __init__(self, network: JointNet, heads: Mapping[str, Head], spec: JointSpec) -> None:
         super().__init__()
         self.network = network
-        self.heads = nn.ModuleDict(heads)  # type: ignore[arg-type]  # heads are modules
+        self.heads = nn.ModuleDict(heads)  # type: ignore[arg-type]  # each is a module
         self.spec = spec
+        for head in heads.values():
+            if hasattr(head, "across_ranks"):
+                head.across_ranks = False  # a rank whose images are not labelled for the task does not call it
         self.learned = tuple(spec.tasks)
         self._still: tuple[str, ...] = ()
 
     def head(self, task: str) -> Head:
         """Return the head of a task."""
-        head: Any = self.heads[task]
-        return head  # type: ignore[no-any-return]
+        return cast(Head, self.heads[task])
 
     @property
     def targets(self) -> dict[str, Target]:

@@ -116,7 +116,8 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
         """Upload the model to Hugging Face's hub, as :func:`fbnetv5.model.hub.save_to_hub` says."""
         from fbnetv5.model.hub import save_to_hub  # here, as it writes folders of models of this class
 
-        return save_to_hub(self, name, license=license, private=private, exports=exports)
+        model: Any = self  # of one task or of several: there are no others
+        return save_to_hub(model, name, license=license, private=private, exports=exports)
 
     @property
     def normalisation(self) -> Normalisation:

@@ -10,9 +10,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import ModelConfig
 
 
-def start_from_trunk(
-    network: MultiPathNet | JointNet, config: ModelConfig, *, is_main: bool
-) -> TrunkWeights | None:
+def start_from_trunk(network: MultiPathNet | JointNet, config: ModelConfig, *, is_main: bool) -> TrunkWeights | None:
     """Load what ``model.trunk_weights`` names, and start the blocks from it as ``model.block_start`` says.
 
     Args:

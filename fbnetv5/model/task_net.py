@@ -215,9 +215,7 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
     return network, head
 
 
-def build_head(
-    entry: dict[str, Any], channels: tuple[int, ...], num_classes: int, *, key: str = "model.head"
-) -> Head:
+def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int, *, key: str = "model.head") -> Head:
     """Build the head that an entry, of ``key`` in the config, chooses, for features of ``channels``, one number a path.
 
     Raises:
