@@ -34,7 +34,8 @@ def task_entries(model: ModelConfig) -> dict[str, TaskEntry]:
     if model.topology is not None or model.head or model.network:
         key = next(key for key in ("topology", "head", "network") if getattr(model, key))
         raise InputError(
-            f"model.{key} is for a network of one task, and model.tasks is for several; remove one of the two"
+            f"model.{key} is for a network of one task, and model.tasks is for several; leave out one of the two, as "
+            f"with model.{key}=null"
         )
     entries = {}
     for name, node in model.tasks.items():

@@ -49,7 +49,7 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
-        build = build_joint_training if config.model.tasks else build_training
+        build = build_joint_training if config.model.tasks or config.model.joint else build_training
         training: Training | JointTraining = build(config, world)
         train(training, folder)
         if world.is_main:
