@@ -7,7 +7,11 @@ from fbnetv5.metrics.names import MetricName, overall, split_names
 from fbnetv5.report.tables import class_table, main_names
 
 ONE = {"mIoU": 0.5, "IoU/cat": 0.25, "IoU/a/b": 0.75, "num_images": 3.0}
-SEVERAL = {f"seg/{name}": value for name, value in ONE.items()} | {"cls/top1": 0.9, "cls/top5": 1.0, "cls/num_images": 4.0}
+SEVERAL = {f"seg/{name}": value for name, value in ONE.items()} | {
+    "cls/top1": 0.9,
+    "cls/top5": 1.0,
+    "cls/num_images": 4.0,
+}
 
 
 def test_a_task_is_known_by_its_number_of_images():
