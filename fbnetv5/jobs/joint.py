@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
-from torch import Tensor
+from torch import Tensor, nn
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
@@ -70,6 +70,9 @@ class JointTraining(ModelTraining[JointModel]):
             normalisation=self.model.normalisation,
         )
 
+    def statistics(self, model: JointModel) -> nn.Module:
+        return model.learning_parts()  # the mean of equal numbers may differ from them by a rounding
+
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         return joint_step(self, step, batch)
 
@@ -91,7 +94,14 @@ def build_joint_training(config: RunConfig, world: World) -> JointTraining:
         raise InputError("train.teacher is for a model of one task; remove it, or train without model.tasks")
     check_train_sizes(config, world, partial=True)
     source = build_source(config.data)
-    model = build_final_joint_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)
+    model = build_final_joint_model(
+        config.model,
+        config.data,
+        source,
+        seed=config.seed,
+        is_main=world.is_main,
+        trust_code=config.evaluate.trust_code,
+    )
     classes = {
         target.name: model.classes[task] for task, target in model.targets.items() if target.name in source.classes
     }

@@ -56,14 +56,18 @@ class ModelTraining(Trainable[Batch], Generic[Model]):
         """Steps between two evaluations before the end."""
         return self.config.train.eval_every
 
+    def statistics(self, model: Model) -> nn.Module:
+        """Return what of the model, or of its average, has statistics of BN that ranks keep for themselves."""
+        return model
+
     def average_statistics(self) -> None:
         for model in dict.fromkeys((self.model, self.averaged)):
-            self.world.average_buffers(model)
+            self.world.average_buffers(self.statistics(model))
 
     def evaluate(self) -> dict[str, float]:
         if self.val_source is None:
             return {}
-        self.world.average_buffers(self.averaged)
+        self.world.average_buffers(self.statistics(self.averaged))
         return evaluate_on(self.config, self.averaged, self.val_source, self.world)
 
     def state_dict(self) -> dict[str, Any]:

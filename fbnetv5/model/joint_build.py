@@ -20,7 +20,13 @@ from fbnetv5.model.joint_start import start_joint
 
 
 def build_final_joint_model(
-    config: ModelConfig, data: DataConfig, source: Source, *, seed: int = 0, is_main: bool = True
+    config: ModelConfig,
+    data: DataConfig,
+    source: Source,
+    *,
+    seed: int = 0,
+    is_main: bool = True,
+    trust_code: bool = False,
 ) -> JointModel:
     """Build the model of ``model.tasks`` with its first weights; of ``model.joint`` new tasks learn alone.
 
@@ -30,12 +36,13 @@ def build_final_joint_model(
         source: the training split, whose classes are those of the tasks that learn.
         seed: of the first weights.
         is_main: whether to say where weights come from.
+        trust_code: as :func:`fbnetv5.model.folder.load` takes it, for the finished model.
 
     Raises:
         InputError: tasks, data and weights do not fit together; the message says which.
     """
     entries = task_entries(config)
-    finished = None if config.joint is None else _finished(config, entries)
+    finished = None if config.joint is None else _finished(config, entries, trust_code)
     targets = {name: head_target(entry.head, f"model.tasks.{name}.head") for name, entry in entries.items()}
     check_augmentation(data, list(targets.values()))
     for name, target in targets.items():
@@ -61,10 +68,10 @@ def build_final_joint_model(
     return model
 
 
-def _finished(config: ModelConfig, entries: Mapping[str, TaskEntry]) -> JointModel:
+def _finished(config: ModelConfig, entries: Mapping[str, TaskEntry], trust_code: bool) -> JointModel:
     """Read the joint model that tasks are added to. Raises InputError where they cannot be."""
     start = f"model.joint={config.joint}"
-    finished = load(str(config.joint))
+    finished = load(str(config.joint), trust_code=trust_code)
     if not isinstance(finished, JointModel):
         raise InputError(f"{start} is a model of one task; give one that was trained with model.tasks")
     if config.trunk_weights is not None:

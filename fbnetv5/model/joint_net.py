@@ -129,6 +129,12 @@ class JointModel(PhotoModel[dict[str, Prediction]]):
             self.get_submodule(name).eval()
         return self
 
+    def learning_parts(self) -> nn.ModuleList:
+        """Return the trunk partitions, blocks and heads that learn, without their names."""
+        names = [f"network.{name}" for name in self.network.modules_of(list(self.spec.tasks))]
+        names += [f"{HEADS}{task}" for task in self.spec.tasks]
+        return nn.ModuleList(self.get_submodule(name) for name in names if name not in self._still)
+
     def labelled(self, targets: Sequence[TargetDict]) -> dict[str, list[int]]:
         """Return, for each task that learns, the positions of the images that are labelled for it."""
         names = {task: self.head(task).target.name for task in self.learned}
