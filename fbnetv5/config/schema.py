@@ -14,6 +14,7 @@ from omegaconf import MISSING
 
 from fbnetv5.base.limits import MAX_IMAGES, MAX_SHAPES, MAX_SIDE, MAX_STAGES
 from fbnetv5.config.export import ExportConfig
+from fbnetv5.config.label import LabelConfig
 from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
 
@@ -37,8 +38,8 @@ class ModelConfig:
     )
     block_start: str = option(
         "zeroed",
-        "with trunk_weights, how blocks start: copied from the trunk's last layers; zeroed, the same, but changing "
-        "nothing at first; or random",
+        "with trunk_weights or joint, how blocks start: copied from the trunk's last layers; zeroed, the same, but "
+        "changing nothing at first; or random",
         choices=("copied", "zeroed", "random"),
     )
     topology: str | None = option(
@@ -317,33 +318,6 @@ class EvaluateConfig:
     trust_code: bool = option(
         False, "run code outside of this project that the model names, its head's or network's; only if you trust it"
     )
-
-
-@dataclass
-class LabelConfig:
-    """Labelling images with pretrained models."""
-
-    images: str | None = option(None, "folder of images, searched with its subfolders; nothing is written to it")
-    labels: str | None = option(
-        None, "csv with the columns file_name,label; or label.images again where each class has a folder"
-    )
-    boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
-    masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
-    frame: str = option(
-        "upright",
-        "pixels that labels are in: of images as a person sees them, or as they are stored, their EXIF orientation "
-        "ignored",
-        choices=("upright", "stored"),
-    )
-    box_threshold: float = option(0.5, "boxes of a lower score are dropped", minimum=0, maximum=1)
-    pixel_threshold: float = option(
-        0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
-    )
-    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1, maximum=MAX_IMAGES)
-    shard_size: int = option(
-        1000, "images whose labels are written at once; what a killed run does again at most", minimum=1
-    )
-    num_drawn: int = option(16, "images that are drawn with their labels", minimum=0)
 
 
 @dataclass
