@@ -27,6 +27,7 @@ from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.task_weights import TaskWeights
+from fbnetv5.jobs.evaluate import classes_of
 from fbnetv5.jobs.model_training import ModelTraining, build_average, check_train_sizes, placed, synchronises_bn
 from fbnetv5.model.joint_build import build_final_joint_model
 from fbnetv5.model.joint_net import HEADS, JointModel
@@ -102,10 +103,7 @@ def build_joint_training(config: RunConfig, world: World) -> JointTraining:
         is_main=world.is_main,
         trust_code=config.evaluate.trust_code,
     )
-    classes = {
-        target.name: model.classes[task] for task, target in model.targets.items() if target.name in source.classes
-    }
-    val_source = build_val_source(config.data, {**classes, **source.classes})
+    val_source = build_val_source(config.data, {**source.classes, **classes_of(model)})
     placed(model, config, world)
     if synchronises_bn(config, world):  # of the network, which all ranks compute; not of heads
         model.network = convert_sync_batchnorm(model.network)

@@ -25,11 +25,12 @@ from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.jobs.joint import JointTraining, build_joint_training, joint_step
 from fbnetv5.model.folder import save_model
-from fbnetv5.model.joint_net import JointModel
+from fbnetv5.model.joint_net import JointModel, build_joint_model
 from fbnetv5.model.task_net import build_model
 from tests.jobs.cases import take
 from tests.jobs.partial import joint_training
 from tests.jobs.runs import arguments
+from tests.on_request import some_on_request
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 BRIEF = ("train.steps=2", "train.eval_every=null", "train.ema=null", "evaluate.num_drawn=1")
@@ -52,7 +53,7 @@ def built(given: list[str], *overrides: str) -> JointTraining:
     return run
 
 
-@pytest.fixture(scope="module", params=["trunk", "blocks"])
+@pytest.fixture(scope="module", params=some_on_request(["trunk", "blocks"], {"trunk"}))
 def finished(given: list[str], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of two of the tasks that has come to its end."""
     folder = tmp_path_factory.mktemp("finished") / "run"
@@ -202,8 +203,6 @@ def test_classes_of_one_target_are_one_list(given, untrained):
     spec = replace(model.spec, tasks={"species": other})
     folder = untrained / "other"
     with forked(0):
-        from fbnetv5.model.joint_net import build_joint_model
-
         save_model(folder, build_joint_model(spec), spec)
     with pytest.raises(InputError, match="species and cls both learn from 'label'"):
         built(given, f"model.joint={folder}", "model.tasks.det=null", "model.tasks.seg=null")
@@ -216,3 +215,12 @@ def test_weights_of_other_images_share_no_trunk(given, untrained, tmp_path):
     places = (f"model.weights={tmp_path / 'grey.safetensors'}", f"model.tasks.cls.weights={untrained}")
     with pytest.raises(InputError, match="different normalisation"):
         built(given, "model.tasks.det=null", *places)
+
+
+def test_a_finished_task_is_not_judged_by_other_classes(given, untrained, tmp_path):
+    """The data of an added task may have labels too, which are then those that the finished one knows."""
+    names = (Path(given[1].removeprefix("data.root=")) / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(names.replace(names.splitlines()[1].split(",")[1], "elsewhere"))
+    only = ("model.tasks.cls=null", "model.tasks.seg=null", f"model.joint={untrained}")
+    with pytest.raises(InputError, match="elsewhere"):
+        built(given, *only, f"data.train.labels={tmp_path}/labels.csv", f"data.val.labels={tmp_path}/labels.csv")
