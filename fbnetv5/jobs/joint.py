@@ -146,7 +146,7 @@ def joint_step(run: JointTraining, step: int, batch: Batch) -> dict[str, float]:
     ]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     run.world.sum_gradients([*learning, *run.task_weights.parameters()])
-    whole, *losses = run.world.gather(torch.stack(found, dim=1)).sum(dim=1).tolist()
+    whole, *losses = run.world.gather(torch.stack(found, dim=1).cpu().double()).sum(dim=1).tolist()
     seen = {f"loss/{task}": loss for task, loss, count in zip(tasks, losses, num_labelled, strict=True) if count}
     sigmas = {f"sigma/{task}": sigma for task, sigma in run.task_weights.sigmas().items()}
     return run.update(step, whole, seen) | sigmas
@@ -162,21 +162,17 @@ def _forward_backward(run: JointTraining, step: int, key: int, part: Batch, shar
         shares: of the images that are labelled for each task, those in it, [T].
 
     Returns:
-        float64 [1 + T]: what it adds to the whole loss, and to each task's; 0 for tasks that nothing is labelled for.
+        [1 + T]: what it adds to the whole loss, and to each task's; 0 for tasks that nothing is labelled for.
     """
     device, precision = run.world.device, run.config.runtime.precision
     images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
     with forked(run.config.seed, Purpose.HEADS, step, key, device=device), autocast(device, precision):
-        losses = run.model.losses(images, part.targets, part.sizes)
-    added = torch.zeros(1 + len(shares), dtype=torch.float64)
-    weighed = []
-    for number, (task, share) in enumerate(zip(run.model.learned, shares, strict=True), start=1):
-        if task in losses:
-            loss = torch.stack(list(losses[task].values())).sum()
-            weighed.append(run.task_weights(task, loss) * share)
-            added[number] = float(loss.detach()) * share
-    if weighed:
-        whole = torch.stack(weighed).sum()
+        found = run.model.losses(images, part.targets, part.sizes)
+    losses = {task: torch.stack(list(of_task.values())).sum() for task, of_task in found.items()}
+    learned = dict(zip(run.model.learned, shares, strict=True))
+    nothing = images.new_zeros(())
+    whole = sum((run.task_weights(task, loss) * learned[task] for task, loss in losses.items()), nothing)
+    if losses:
         whole.backward()
-        added[0] = float(whole.detach())
-    return added
+    added = [losses[task].detach() * share if task in losses else nothing for task, share in learned.items()]
+    return torch.stack([whole.detach(), *added])
