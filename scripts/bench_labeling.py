@@ -30,7 +30,8 @@ from torch import Tensor
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.cli.launch import run_job
-from fbnetv5.config.schema import LabelConfig, RunConfig, RuntimeConfig
+from fbnetv5.config.label import LabelConfig
+from fbnetv5.config.schema import RunConfig, RuntimeConfig
 from fbnetv5.labeling.shards import SHARDS, TALLY
 from fbnetv5.labeling.tally import Tally
 from fbnetv5.labeling.teacher import Boxes, Pixels

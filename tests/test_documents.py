@@ -30,7 +30,7 @@ def test_links_lead_somewhere(page):
 def test_keys_and_configs_are_there(page):
     keys, text = {key for key, _, _ in describe()}, documents.read(page)
     named = re.findall(r"\b((?:runtime|model|data|train|search|evaluate)\.[a-z_.]+)=", text)
-    open_ended = ("search.algorithm.", "model.head.")
+    open_ended = ("search.algorithm.", "model.head.", "model.tasks.")
     assert {key for key in named if key != "search.stepz" and not key.startswith(open_ended)} <= keys
     for config in re.findall(r"--config[ =](configs/\S+\.yaml)", text):
         assert (documents.ROOT / config).is_file(), config

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.blocks import last_parts
-from fbnetv5.archs.family import Layer
-from fbnetv5.archs.network import MultiPathNet
+from fbnetv5.archs.family import Family, Layer
 from fbnetv5.archs.remap import first_channels, remap_outputs, remap_width
 
 BlockStart = Literal["copied", "zeroed", "random"]
 
 
-def start_blocks(network: MultiPathNet, start: BlockStart) -> None:
+class HasBlocks(Protocol):
+    """A trunk and blocks after it: ``MultiPathNet``, or a branch of a joint network."""
+
+    @property
+    def family(self) -> Family:
+        """Tables of the layers."""
+
+    @property
+    def trunk(self) -> nn.ModuleList:
+        """The partitions."""
+
+    @property
+    def blocks(self) -> nn.ModuleDict:
+        """The blocks, by names such as ``s1_p3``."""
+
+
+def start_blocks(network: HasBlocks, start: BlockStart) -> None:
     """Give the layers of each block the values of the trunk's layers that they are made after (eq. 1).
 
     Where a layer is wider than the trunk's, the first channels are the trunk's, and what reads and writes the others

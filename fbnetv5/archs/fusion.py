@@ -54,6 +54,11 @@ def to_higher_resolution(x: Tensor, channels: int, size: Size) -> Tensor:
     return F.interpolate(x, size=size, mode="nearest")
 
 
+def to_path(x: Tensor, source: int, target: int, channels: int, size: Size) -> Tensor:
+    """Bring ``x`` [N, C, H, W] of path ``source`` to another, ``target``, of these ``channels`` and this ``size``."""
+    return (to_lower_resolution if source < target else to_higher_resolution)(x, channels, size)
+
+
 def _num_channels(x: Tensor) -> int:
     # While torch.jit traces, shapes are tensors.
     return int(x.shape[1])

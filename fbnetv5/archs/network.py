@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fbnetv5.archs.blocks import build_layers
 from fbnetv5.archs.families import NUM_PATHS, Family, Layer
-from fbnetv5.archs.fusion import to_higher_resolution, to_lower_resolution
+from fbnetv5.archs.fusion import to_path
 from fbnetv5.archs.topology import Block, Topology
 from fbnetv5.base.seeding import draw_base, named
 from fbnetv5.base.types import Size
@@ -39,12 +39,12 @@ class MultiPathNet(nn.Module):
         self.channels = family.channels
         base = draw_base()
         self.trunk = nn.ModuleList(
-            _build_part(layers, base, f"trunk.{index}")
+            build_part(layers, base, f"trunk.{index}")
             for index, layers in enumerate(family.partitions[: topology.num_partitions])
         )
         self.blocks = nn.ModuleDict(
             {
-                _block_name(block): _build_part(family.block(block[1]), base, f"blocks.{_block_name(block)}")
+                block_name(block): build_part(family.block(block[1]), base, f"blocks.{block_name(block)}")
                 for block in sorted(topology.blocks)
             }
         )
@@ -103,7 +103,7 @@ class MultiPathNet(nn.Module):
             previous = list(carried)
             for path in range(NUM_PATHS):
                 if topology.active(stage, path):
-                    x = self.blocks[_block_name((stage, path))](self.fuse(previous, (stage, path), topology, gates))
+                    x = self.blocks[block_name((stage, path))](self.fuse(previous, (stage, path), topology, gates))
                     if gates is not None:
                         gate = gates[stage - 1, path]
                         x = gate * x + (1 - gate) * previous[path]
@@ -125,8 +125,7 @@ class MultiPathNet(nn.Module):
 
     def resample(self, x: Tensor, source: int, target: int, size: Size) -> Tensor:
         """Bring a feature [N, C, H, W] of path ``source`` to path ``target``, of ``size`` (height, width)."""
-        resampled = to_lower_resolution if source < target else to_higher_resolution
-        return resampled(x, self.channels[target], size)
+        return to_path(x, source, target, self.channels[target], size)
 
     def _check_built(self, topology: Topology) -> None:
         missing = sorted(topology.blocks - self.topology.blocks)
@@ -135,7 +134,7 @@ class MultiPathNet(nn.Module):
             raise ValueError(f"the block of stage {stage}, path {path} was not built, and the topology selects it")
 
 
-def _build_part(layers: Sequence[Layer], base: int, name: str) -> nn.Sequential:
+def build_part(layers: Sequence[Layer], base: int, name: str) -> nn.Sequential:
     """Build a trunk partition or a block, whose first values depend on ``base`` and its name."""
     with named(base, name):
         part = build_layers(layers)
@@ -143,6 +142,7 @@ def _build_part(layers: Sequence[Layer], base: int, name: str) -> nn.Sequential:
     return part
 
 
-def _block_name(block: Block) -> str:
+def block_name(block: Block) -> str:
+    """Return what a block is called among a network's blocks, such as ``s1_p3``."""
     stage, path = block
     return f"s{stage}_p{path}"

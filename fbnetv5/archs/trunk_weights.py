@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.archs.family import Family
+from fbnetv5.archs.joint import JointNet
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.timm_networks import STEM, TimmNetwork, read_network
 from fbnetv5.base.errors import InputError
@@ -85,7 +86,7 @@ class TrunkWeights(NamedTuple):
     license: str | None = None
 
 
-def load_trunk_weights(network: MultiPathNet, source: str) -> TrunkWeights:
+def load_trunk_weights(network: MultiPathNet | JointNet, source: str) -> TrunkWeights:
     """Load the weights and BN statistics of the trunk; blocks of later stages keep theirs.
 
     Args:

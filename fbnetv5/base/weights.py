@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -143,11 +143,16 @@ def load_by_name(module: nn.Module, weights: dict[str, Tensor], *, optional: str
     left = [name for name in own if name not in fitting]
     surplus = [name for name in weights if name not in own]
     wrong = [name for name in (*left, *surplus) if optional is None or not name.startswith(optional)]
+    refuse(wrong, own, weights, origin)
+    module.load_state_dict(fitting, strict=False)
+    return left
+
+
+def refuse(wrong: Sequence[str], own: Mapping[str, Tensor], weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Raise InputError if any entry is ``wrong``; the message says of the first few how those of a file differ."""
     if wrong:
         described = ", ".join(_difference(name, own.get(name), weights.get(name)) for name in wrong[:3])
         raise InputError(f"{origin} does not fit the model: {described}{' and more' if len(wrong) > 3 else ''}")
-    module.load_state_dict(fitting, strict=False)
-    return left
 
 
 def _difference(name: str, own: Tensor | None, given: Tensor | None) -> str:

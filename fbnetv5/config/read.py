@@ -33,6 +33,7 @@ OPEN_ENDED = (  # mappings without fixed keys
     "search.algorithm",
     "model.head",
     "model.network",
+    "model.tasks",
     "label.boxes",
     "label.masks",
     "project",
@@ -138,14 +139,28 @@ def read_project(node: Mapping[str, Any], schema: type[Schema]) -> Schema:
     Raises:
         InputError: a key is unknown, or a value is missing or of another type.
     """
+    return read_entry("project", node, schema)
+
+
+def read_entry(key: str, node: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """Read an entry of a mapping without fixed keys as an instance of a dataclass; as :func:`read_project`.
+
+    Args:
+        key: of the entry, dotted, for messages.
+        node: the keys below it, nested, as plain data.
+        schema: a dataclass, whose fields :func:`fbnetv5.config.option.option` declares.
+    """
     try:
-        declared = OmegaConf.create({"project": OmegaConf.structured(schema)})  # below the key that messages shall name
-        project = OmegaConf.to_object(OmegaConf.merge(declared, {"project": dict(node)}).project)
+        declared: Any = OmegaConf.structured(schema)
+        given: Any = dict(node)
+        for part in reversed(key.split(".")):  # below the key that messages shall name
+            declared, given = {part: declared}, {part: given}
+        read: Any = OmegaConf.to_object(OmegaConf.select(OmegaConf.merge(OmegaConf.create(declared), given), key))
     except OmegaConfBaseException as error:
-        raise InputError(_explain(error, [key for key, _, _ in describe(schema, "project.")])) from error
-    assert isinstance(project, schema)
-    check_options(project, "project.")
-    return project
+        raise InputError(_explain(error, [known for known, _, _ in describe(schema, f"{key}.")])) from error
+    assert isinstance(read, schema)
+    check_options(read, f"{key}.")
+    return read
 
 
 def path_override(key: str, path: str | Path) -> str:

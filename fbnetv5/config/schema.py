@@ -14,6 +14,7 @@ from omegaconf import MISSING
 
 from fbnetv5.base.limits import MAX_IMAGES, MAX_SHAPES, MAX_SIDE, MAX_STAGES
 from fbnetv5.config.export import ExportConfig
+from fbnetv5.config.label import LabelConfig
 from fbnetv5.config.optimizer import OptimizerConfig
 from fbnetv5.config.option import option
 
@@ -37,8 +38,8 @@ class ModelConfig:
     )
     block_start: str = option(
         "zeroed",
-        "with trunk_weights, how blocks start: copied from the trunk's last layers; zeroed, the same, but changing "
-        "nothing at first; or random",
+        "with trunk_weights or joint, how blocks start: copied from the trunk's last layers; zeroed, the same, but "
+        "changing nothing at first; or random",
         choices=("copied", "zeroed", "random"),
     )
     topology: str | None = option(
@@ -48,6 +49,19 @@ class ModelConfig:
         dict, "train: {_target_: class, its options}, a network of a project; instead of family and topology"
     )
     head: dict[str, Any] = option(dict, "train: {_target_: class, its options}, the head of the final model")
+    tasks: dict[str, Any] = option(
+        dict,
+        "train: {name: {topology, head, weight, weights}}, one network for several tasks, in the place of topology and "
+        "head; see docs/JOINT.md",
+    )
+    share: str = option(
+        "trunk",
+        "with tasks: what they have in common, the trunk, or weights of blocks of the same place as well (blocks)",
+        choices=("trunk", "blocks"),
+    )
+    joint: str | None = option(
+        None, "with tasks: folder of a finished joint network that they are added to; its tasks stay as they are"
+    )
 
 
 @dataclass
@@ -274,6 +288,12 @@ class TrainConfig:
         None, "share BN's statistics between GPUs; null: where a GPU sees fewer than 16 images at a time"
     )
     eval_every: int | None = option(None, "iterations between two evaluations; null: at the end only", minimum=1)
+    task_weights: str = option(
+        "fixed",
+        "with model.tasks, how their losses are weighed: by each one's weight alone (fixed), or also by an uncertainty "
+        "that is learnt",
+        choices=("fixed", "uncertainty"),
+    )
     teacher: TeacherConfig = option(TeacherConfig, "hard distillation, for classification")
 
 
@@ -298,33 +318,6 @@ class EvaluateConfig:
     trust_code: bool = option(
         False, "run code outside of this project that the model names, its head's or network's; only if you trust it"
     )
-
-
-@dataclass
-class LabelConfig:
-    """Labelling images with pretrained models."""
-
-    images: str | None = option(None, "folder of images, searched with its subfolders; nothing is written to it")
-    labels: str | None = option(
-        None, "csv with the columns file_name,label; or label.images again where each class has a folder"
-    )
-    boxes: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that finds objects")
-    masks: dict[str, Any] | None = option(None, "{_target_: class, its options}, the teacher that classifies pixels")
-    frame: str = option(
-        "upright",
-        "pixels that labels are in: of images as a person sees them, or as they are stored, their EXIF orientation "
-        "ignored",
-        choices=("upright", "stored"),
-    )
-    box_threshold: float = option(0.5, "boxes of a lower score are dropped", minimum=0, maximum=1)
-    pixel_threshold: float = option(
-        0.5, "pixels whose likeliest class has a lower probability are ignored (255)", minimum=0, maximum=1
-    )
-    batch_size: int = option(8, "images that a teacher sees at a time, a process", minimum=1, maximum=MAX_IMAGES)
-    shard_size: int = option(
-        1000, "images whose labels are written at once; what a killed run does again at most", minimum=1
-    )
-    num_drawn: int = option(16, "images that are drawn with their labels", minimum=0)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from fbnetv5.cli.arguments import parser_of
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.rcnn_config import to_config, to_spec
-from fbnetv5.model.folder import CONFIG, load, save_model
+from fbnetv5.model.folder import CONFIG, load_task_model, save_model
 from fbnetv5.model.task_net import build_model
 
 PREFIXES = {  # ours: Detectron2's
@@ -80,7 +80,7 @@ def write_detectron2(folder: Path, output: Path) -> None:
             raise InputError(f"{folder / WEIGHTS} holds no network of fbnetv5")
         _save(output / CHECKPOINT, to_detectron2(network))
         return
-    model = load(folder)
+    model = load_task_model(folder)
     topology = output.resolve() / TOPOLOGY
     config = to_config(model.spec, topology=str(topology), weights=str(output.resolve() / CHECKPOINT))
     _save(output / CHECKPOINT, to_detectron2(model.state_dict()))

@@ -18,7 +18,7 @@ import fbnetv5.d2
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_runner import SearchRunner
-from fbnetv5.jobs.train import SYNC_BN_BELOW
+from fbnetv5.jobs.model_training import SYNC_BN_BELOW
 
 try:
     from d2go.runner import GeneralizedRCNNRunner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -91,18 +91,18 @@ class PreparedDataset(Dataset):
 
     Args:
         source: where images and targets come from.
-        target: what is read beside the image, in pixels of the stored image; None reads nothing.
+        targets: what is read beside the image, in pixels of the stored image.
         spec: how an image becomes the model's input.
         undecodable: what to do with an image that cannot be read: report it ("error") or leave it out ("skip").
     """
 
     def __init__(
-        self, source: Source, target: Target | None, spec: InputSpec, *, undecodable: Undecodable = "error"
+        self, source: Source, targets: Collection[Target], spec: InputSpec, *, undecodable: Undecodable = "error"
     ) -> None:
         self.source = source
         self.spec = spec
         self.undecodable = undecodable
-        self._keys = () if target is None else target.judged_keys
+        self._keys = {key for target in targets for key in target.judged_keys}
 
     def __len__(self) -> int:
         return len(self.source)

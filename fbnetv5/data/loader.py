@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -154,7 +154,7 @@ def build_train_loader(
 
 def build_eval_loader(
     source: Source,
-    target: Target | None,
+    targets: Collection[Target],
     spec: InputSpec,
     world: World,
     *,
@@ -168,7 +168,7 @@ def build_eval_loader(
 
     Args:
         source: of the images, each of which comes once.
-        target: what is read beside the image, in pixels of the stored image; None reads nothing.
+        targets: what is read beside the image, in pixels of the stored image.
         spec: how an image becomes the model's input.
         world: this process among those that share the images.
         batch_size: images at a time; the last batch may be smaller.
@@ -180,7 +180,7 @@ def build_eval_loader(
         InputError: an image cannot be read or its target is wrong; the message names it.
     """
     loader = DataLoader(
-        PreparedDataset(source, target, spec, undecodable=undecodable),  # type: ignore[arg-type]  # a config's value
+        PreparedDataset(source, targets, spec, undecodable=undecodable),  # type: ignore[arg-type]  # a config's value
         batch_size=batch_size,
         sampler=range(world.rank, len(source), world.size),
         num_workers=workers,

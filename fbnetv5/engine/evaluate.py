@@ -14,6 +14,8 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Size
 from fbnetv5.metrics.evaluator import Evaluator
+from fbnetv5.metrics.joint import JointEvaluator
+from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
 
@@ -29,12 +31,12 @@ class Writer(Protocol):
 
 @torch.no_grad()
 def evaluate(
-    model: TaskNet,
+    model: TaskNet | JointModel,
     batches: Iterable[Batch],
     world: World,
     *,
     num_images: int,
-    evaluator: Evaluator | None = None,
+    evaluator: Evaluator | JointEvaluator | None = None,
     writer: Writer | None = None,
 ) -> dict[str, float]:
     """Predict every image of this rank's batches; compare with the labels, write predictions, or both.

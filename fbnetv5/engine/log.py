@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import append_line, keep_lines
 from fbnetv5.engine.loggers.logger import Logger
+from fbnetv5.metrics.names import split_names
 
 METRICS = "metrics.jsonl"
 PROBABILITIES = "probabilities.csv"
@@ -156,7 +157,8 @@ class RunLog:
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Return the metrics over all classes in one line."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name)
+    named = split_names(metrics)
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if not named[name].of_class)
 
 
 def clock(seconds: float) -> str:

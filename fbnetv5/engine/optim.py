@@ -15,7 +15,7 @@ BACKBONE = "network."  # what the names of the backbone's parameters start with;
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig, undecayed: Collection[str] = ()) -> optim.Optimizer:
-    """Build SGD or AdamW over all parameters.
+    """Build SGD or AdamW over all parameters that learn.
 
     Biases and the weights of normalisation (the one-dimensional ones) are not decayed, nor are those named in
     ``undecayed``. The backbone learns at ``config.backbone_factor`` times the rate of the heads. A step is one fused
@@ -26,7 +26,9 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, undecayed: Collec
         chosen = [
             parameter
             for name, parameter in model.named_parameters()
-            if name.startswith(BACKBONE) == backbone and (parameter.ndim > 1 and name not in undecayed) == decayed
+            if parameter.requires_grad
+            and name.startswith(BACKBONE) == backbone
+            and (parameter.ndim > 1 and name not in undecayed) == decayed
         ]
         if chosen:
             factor = config.backbone_factor if backbone else 1.0

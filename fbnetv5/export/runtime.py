@@ -18,7 +18,7 @@ from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.inputs import fitted
 from fbnetv5.export.onnx import INPUT
 from fbnetv5.export.sidecar import Sidecar, read_sidecar
-from fbnetv5.model.task_net import as_pixels
+from fbnetv5.model.photos import as_pixels
 
 IDENTIFIER = b"ET"  # at byte 4 of a .pte file, before the version of its format
 Runner = Callable[[Tensor], Sequence[Tensor]]

@@ -10,8 +10,8 @@ from typing import Any
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.model.folder import load
-from fbnetv5.model.task_net import TaskNet
+from fbnetv5.metrics.names import split_names
+from fbnetv5.model.folder import FinalModel, load
 from fbnetv5.report.history import History
 from fbnetv5.report.html import REPORT
 from fbnetv5.report.run_folder import RunFolder, read_run
@@ -173,7 +173,7 @@ class TrainResult(RunResult):
         return self.run.metrics
 
     @cached_property
-    def model(self) -> TaskNet:
+    def model(self) -> FinalModel:
         """The trained model, in evaluation mode on the CPU; read when it is first asked for.
 
         Raises:
@@ -192,6 +192,6 @@ class TrainResult(RunResult):
         return int(self.run.model.get("params") or self.model.cost().params)
 
     def __repr__(self) -> str:
-        overall = {name: value for name, value in self.metrics.items() if "/" not in name}
-        shown = "".join(f"\n  {name} {value:.4g}" for name, value in overall.items())
+        named = split_names(self.metrics)
+        shown = "".join(f"\n  {name} {value:.4g}" for name, value in self.metrics.items() if not named[name].of_class)
         return f"TrainResult of {self.folder}{shown}"

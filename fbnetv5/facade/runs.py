@@ -15,7 +15,7 @@ from fbnetv5.config.read import path_override
 
 if TYPE_CHECKING:
     from fbnetv5.facade.results import SearchResult, TrainResult
-    from fbnetv5.model.task_net import TaskNet
+    from fbnetv5.model.folder import FinalModel
 
 StrPath = str | os.PathLike[str]
 
@@ -66,8 +66,10 @@ def read_training(folder: StrPath) -> TrainResult:
     return TrainResult.read(Path(folder))
 
 
-def load(path: StrPath, device: str = "cpu", *, trust_code: bool = False) -> TaskNet:
+def load(path: StrPath, device: str = "cpu", *, trust_code: bool = False) -> FinalModel:
     """Rebuild a trained model, in evaluation mode; ``load(folder).predict("image.jpg")`` predicts.
+
+    A model of several tasks predicts all of them at once: a prediction a task, by name.
 
     Args:
         path: the folder of a trained model, or the config.json in it.

@@ -39,7 +39,8 @@ class Head(Protocol):
         """Return the losses, by name (training), or one prediction an image (evaluation).
 
         Every loss is a mean, so that losses of equal batches may be averaged, and gives every parameter that it
-        depends on a gradient, whatever the targets are.
+        depends on a gradient, whatever the targets are. Where it is a mean over all processes, the head says so by an
+        attribute ``across_ranks``, and a joint model, whose processes may lack labels, sets it to False.
 
         Args:
             features: ``features[path]`` is float32 [n, channels[path], h, w], for all of ``paths``.
@@ -101,16 +102,16 @@ class DeployableHead(Protocol):
         """
 
 
-def head_target(entry: Mapping[str, Any]) -> Target:
-    """Return what the head that ``model.head`` chooses learns from.
+def head_target(entry: Mapping[str, Any], key: str = "model.head") -> Target:
+    """Return what the head that an entry, of ``key`` in the config, chooses learns from.
 
     Raises:
         InputError: its class cannot be found or is no head.
     """
-    chosen = find_class("model.head", entry)
-    require_members("model.head", entry, chosen, HEAD_MEMBERS, "head")
+    chosen = find_class(key, entry)
+    require_members(key, entry, chosen, HEAD_MEMBERS, "head")
     if not isinstance(chosen.target, Target):
-        raise InputError(f"model.head._target_={entry['_target_']} is no head: its 'target' is no Target")
+        raise InputError(f"{key}._target_={entry['_target_']} is no head: its 'target' is no Target")
     return chosen.target
 
 

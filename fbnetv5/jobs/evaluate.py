@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from PIL import Image
 
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.paths import is_uri, local_path
-from fbnetv5.base.types import Source, Target, TargetKind
+from fbnetv5.base.types import Sample, Source, Target, TargetKind
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.index import IndexSource
 from fbnetv5.data.loader import build_eval_loader
@@ -25,10 +27,14 @@ from fbnetv5.engine.evaluate import Writer, evaluate
 from fbnetv5.engine.log import format_metrics
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.metrics.build import build_evaluator
-from fbnetv5.model.folder import load
+from fbnetv5.metrics.evaluator import Evaluator
+from fbnetv5.metrics.joint import JointEvaluator
+from fbnetv5.model.folder import FinalModel, load
+from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
-from fbnetv5.report.pictures import contact_sheet, draw_prediction
+from fbnetv5.report.joint_predictions import JointWriter
+from fbnetv5.report.pictures import contact_sheet, draw_prediction, draw_predictions
 from fbnetv5.report.predictions import PredictionWriter
 from fbnetv5.report.stored_frame import StoredFrameWriter
 
@@ -51,7 +57,7 @@ def run(config: RunConfig, folder: Path) -> None:
         if config.evaluate.images is not None:
             source: Source | None = build_folder_source(local_path(config.evaluate.images))
         else:
-            source = build_val_source(config.data, {model.head.target.name: model.spec.classes})
+            source = build_val_source(config.data, classes_of(model))
         if source is None:
             raise InputError(
                 "nothing to evaluate on: give evaluate.images, a folder or an image, or the files of data.val"
@@ -62,18 +68,16 @@ def run(config: RunConfig, folder: Path) -> None:
             try_report(folder)
 
 
-def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folder: Path, world: World) -> None:
+def evaluate_and_report(config: RunConfig, model: FinalModel, source: Source, folder: Path, world: World) -> None:
     """Evaluate, then write and print the metrics; write and draw predictions as ``config.evaluate`` says."""
-    target, classes = model.head.target, model.spec.classes
     options = config.evaluate
     predictions = folder / PREDICTIONS
-    truth = ground_truth_file(config, target)
     writer: Writer | None = None
     if options.write_predictions:
-        plain = PredictionWriter(predictions, target, classes, world, coco_json=truth)
+        plain = _writer(config, model, predictions, world)
         writer = plain
         if options.frame == STORED and options.images is not None and isinstance(source, IndexSource):
-            writer = StoredFrameWriter(plain, source.images, target.kind)
+            writer = StoredFrameWriter(plain, source.images, model.in_stored_frame)
     metrics = evaluate_on(config, model, source, world, writer)
     if not world.is_main:
         return
@@ -88,23 +92,61 @@ def evaluate_and_report(config: RunConfig, model: TaskNet, source: Source, folde
 
 
 def evaluate_on(
-    config: RunConfig, model: TaskNet, source: Source, world: World, writer: Writer | None = None
+    config: RunConfig, model: FinalModel, source: Source, world: World, writer: Writer | None = None
 ) -> dict[str, float]:
-    """Return the metrics of a model on the labelled images of ``source``; predict all, where none is labelled."""
-    target = model.head.target
-    rows = source.labelled(target.name)
-    judged = Subset(source, rows) if len(rows) else source
+    """Return the metrics of a model on the labelled images of ``source``; predict all, where none is labelled.
+
+    Each of several tasks is judged on the images that are labelled for it, in one pass over all of them.
+    """
+    targets = targets_of(model)
+    rows = sorted(set[int]().union(*(source.labelled(target.name) for target in targets)))
+    judged = Subset(source, rows) if rows else source
     batches = build_eval_loader(
         judged,
-        target if len(rows) else None,
+        targets if rows else (),
         model.spec.input,
         world,
         batch_size=config.evaluate.batch_size,
         workers=config.runtime.workers,
         undecodable=config.data.undecodable if config.evaluate.images is None else "skip",
     )
-    evaluator = build_evaluator(target, model.spec.classes, ground_truth_file(config, target)) if len(rows) else None
+    evaluator = _evaluator(config, model, source) if rows else None
     return evaluate(model, batches, world, num_images=len(judged), evaluator=evaluator, writer=writer)
+
+
+def targets_of(model: FinalModel) -> tuple[Target, ...]:
+    """Return what a model predicts, each once."""
+    found = model.targets.values() if isinstance(model, JointModel) else (model.head.target,)
+    return tuple(dict.fromkeys(found))
+
+
+def classes_of(model: FinalModel) -> dict[str, tuple[str, ...]]:
+    """Return the names of a model's classes, by the name of the target."""
+    if isinstance(model, JointModel):
+        return {target.name: model.classes[task] for task, target in model.targets.items()}
+    return {model.head.target.name: model.spec.classes}
+
+
+def _evaluator(config: RunConfig, model: FinalModel, source: Source) -> Evaluator | JointEvaluator:
+    """Build the evaluator of a model; of several tasks, of those that an image is labelled for."""
+
+    def of(target: Target, classes: tuple[str, ...]) -> Evaluator:
+        return build_evaluator(target, classes, ground_truth_file(config, target))
+
+    if not isinstance(model, JointModel):
+        return of(model.head.target, model.spec.classes)
+    judged = {task: target for task, target in model.targets.items() if source.num_labelled(target.name)}
+    return JointEvaluator({task: of(target, model.classes[task]) for task, target in judged.items()})
+
+
+def _writer(config: RunConfig, model: FinalModel, folder: Path, world: World) -> PredictionWriter | JointWriter:
+    def of(target: Target, classes: tuple[str, ...], place: Path) -> PredictionWriter:
+        return PredictionWriter(place, target, classes, world, coco_json=ground_truth_file(config, target))
+
+    if not isinstance(model, JointModel):
+        return of(model.head.target, model.spec.classes, folder)
+    writers = {task: of(target, model.classes[task], folder / task) for task, target in model.targets.items()}
+    return JointWriter(folder, writers, world)
 
 
 def ground_truth_file(config: RunConfig, target: Target) -> Path | None:
@@ -116,41 +158,65 @@ def ground_truth_file(config: RunConfig, target: Target) -> Path | None:
     return local_path(data.root).absolute() / (local_path(file) if is_uri(file) else file)
 
 
-def draw_some(model: TaskNet, source: Source, path: Path, count: int) -> None:
+def draw_some(model: FinalModel, source: Source, path: Path, count: int) -> None:
     """Draw the predictions of ``count`` images, evenly spaced over the source, as one picture."""
     count = min(count, len(source))
     chosen = [len(source) * i // count for i in range(count)]
-    kind = model.head.target.kind
     panels = []
     for row in chosen:
         try:
             sample = source.load(row)
         except InputError:  # counted where it was evaluated
             continue
-        truth = sample.target if model.head.target.name in sample.target else None
-        prediction = model.predict_tensors(sample.image)
-        panels.append(draw_prediction(sample.image, prediction, kind, model.spec.classes, truth))
+        panels.append(_drawn(model, sample))
     if panels:
-        columns = 4 if kind is TargetKind.SCALAR else 2
+        columns = 4 if not isinstance(model, JointModel) and model.head.target.kind is TargetKind.SCALAR else 2
         with atomic_path(path) as temporary:
             contact_sheet(panels, columns).save(temporary)
 
 
-def _report(config: RunConfig, model: TaskNet, metrics: Mapping[str, float]) -> dict[str, Any]:
+def _drawn(model: FinalModel, sample: Sample) -> Image.Image:
+    """Draw what a model predicts for an image, with the truth where it is known."""
+    prediction = model.predict_tensors(sample.image)
+    known = any(target.name in sample.target for target in targets_of(model))
+    truth = sample.target if known else None
+    if isinstance(model, JointModel):
+        return draw_predictions(sample.image, prediction, model.targets, model.classes, truth)
+    return draw_prediction(sample.image, prediction, model.head.target.kind, model.spec.classes, truth)
+
+
+def _report(config: RunConfig, model: FinalModel, metrics: Mapping[str, float]) -> dict[str, Any]:
     """Return what metrics.json holds: the metrics, what was measured, and under which configuration."""
-    cost, network = model.cost(), model.network
-    if isinstance(network, MultiPathNet):
-        described = {"family": network.family.name, "blocks": len(network.topology.blocks)}
-    else:
-        described = {"network": f"{type(network).__module__}.{type(network).__qualname__}"}
+    cost = model.cost()
     return {
         "metrics": dict(metrics),
         "model": {
-            **described,
-            "head": model.spec.head["_target_"],
+            **(_described_joint(model) if isinstance(model, JointModel) else _described(model)),
             "input_size": list(model.nominal_size),
             "macs": cost.macs,
             "params": cost.params,
         },
         "config": OmegaConf.to_container(OmegaConf.structured(config), resolve=True),
+    }
+
+
+def _described(model: TaskNet) -> dict[str, Any]:
+    network, head = model.network, model.spec.head["_target_"]
+    if isinstance(network, MultiPathNet):
+        return {"family": network.family.name, "blocks": len(network.topology.blocks), "head": head}
+    return {"network": f"{type(network).__module__}.{type(network).__qualname__}", "head": head}
+
+
+def _described_joint(model: JointModel) -> dict[str, Any]:
+    """Return what a joint model is, what each part costs, and what each task would cost alone."""
+    tasks = {
+        task: {"head": chosen.head["_target_"], "blocks": len(model.network.topologies[task].blocks)}
+        for task, chosen in model.spec.tasks.items()
+    }
+    return {
+        "family": model.spec.family,
+        "share": model.spec.share,
+        "tasks": tasks,
+        "parts": {name: asdict(cost) for name, cost in model.costs().items()},
+        "separate": {name: asdict(cost) for name, cost in model.separate_costs().items()},
     }

@@ -34,7 +34,7 @@ from fbnetv5.export.sensitivity import rank_parts
 from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
 from fbnetv5.heads.head import PixelHead
 from fbnetv5.model.card import EXPORTS, write_card
-from fbnetv5.model.folder import load
+from fbnetv5.model.folder import load_task_model
 from fbnetv5.model.task_net import TaskNet
 
 NUM_COMPARED = 16  # images that predictions are compared on
@@ -105,7 +105,7 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     _check_choices("export.precisions", options.precisions, PRECISIONS)
     for runtime, precision in _files(config):
         check_support(runtime, precision)
-    model = load(options.model)
+    model = load_task_model(options.model)
     spec, target = model.spec.input, model.head.target
     if target.kind is TargetKind.BOXES:
         check_padding(spec)

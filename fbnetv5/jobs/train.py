@@ -6,29 +6,30 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.distributed import World, start_world
-from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
-from fbnetv5.base.types import Batch, Source
-from fbnetv5.config.schema import RunConfig, TrainConfig
-from fbnetv5.data.augmentation import check_crop
+from fbnetv5.base.types import Batch
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
 from fbnetv5.data.sources import build_source, build_val_source
-from fbnetv5.engine.checkpoint import Checkpoint
-from fbnetv5.engine.divergence import clip_gradient, require_finite
-from fbnetv5.engine.optim import build_optimizer, check_optimizer, set_lr
+from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.engine.trainer import Trainable, check_duration, train
-from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on
+from fbnetv5.engine.trainer import train
+from fbnetv5.jobs.evaluate import evaluate_and_report
+from fbnetv5.jobs.joint import JointTraining, build_joint_training
+from fbnetv5.jobs.model_training import (
+    ModelTraining,
+    build_average,
+    check_train_sizes,
+    placed,
+    synchronises_bn,
+)
 from fbnetv5.model.build import build_final_model
 from fbnetv5.model.card import write_card
 from fbnetv5.model.distill import Teacher, build_teacher
@@ -36,11 +37,9 @@ from fbnetv5.model.folder import save_model
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
 
-SYNC_BN_BELOW = 16  # images at a time on a GPU, which BN's statistics are too noisy for
-
 
 def run(config: RunConfig, folder: Path) -> None:
-    """Train the final model of one task (FBNetV5, Appendix F.2) and evaluate it.
+    """Train the final model of one task (FBNetV5, Appendix F.2), or of several with ``model.tasks``, and evaluate it.
 
     Writes to ``folder``: config.yaml, metrics.jsonl, tensorboard/ and checkpoints/; then model.safetensors and
     config.json, which ``fbnetv5.load(folder)`` reads, and, with a validation split, metrics.json and predictions/;
@@ -50,7 +49,8 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
-        training = build_training(config, world)
+        build = build_joint_training if config.model.tasks or config.model.joint else build_training
+        training: Training | JointTraining = build(config, world)
         train(training, folder)
         if world.is_main:
             save_model(folder, training.averaged, training.model.spec)
@@ -63,38 +63,19 @@ def run(config: RunConfig, folder: Path) -> None:
 
 
 @dataclass
-class Training(Trainable[Batch]):
-    """The parts of a training, and its iteration."""
+class Training(ModelTraining[TaskNet]):
+    """The parts of a training of one task, and its iteration.
 
-    config: RunConfig
-    world: World
-    source: Source
-    val_source: Source | None
-    model: TaskNet
+    ``parallel`` is the model as several processes share it.
+    """
+
     parallel: nn.Module
-    optimizer: optim.Optimizer
-    ema: ModelEmaV3 | None
     teacher: Teacher | None
-
-    @property
-    def duration(self) -> TrainConfig:
-        """The node ``train``."""
-        return self.config.train
 
     @property
     def num_images(self) -> int:
         """Training images that are labelled for the task."""
         return self.source.num_labelled(self.model.head.target.name)
-
-    @property
-    def averaged(self) -> TaskNet:
-        """The model that is evaluated and saved: the moving average, where there is one."""
-        return self.model if self.ema is None else self.ema.module
-
-    @property
-    def evaluate_every(self) -> int | None:
-        """Steps between two evaluations before the end."""
-        return self.config.train.eval_every
 
     def summary(self) -> str:
         cost, spec = self.model.cost(), self.model.spec
@@ -124,24 +105,6 @@ class Training(Trainable[Batch]):
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         return train_step(self, step, batch)
 
-    def average_statistics(self) -> None:
-        for model in dict.fromkeys((self.model, self.averaged)):
-            self.world.average_buffers(model)
-
-    def evaluate(self) -> dict[str, float]:
-        if self.val_source is None:
-            return {}
-        self.world.average_buffers(self.averaged)
-        return evaluate_on(self.config, self.averaged, self.val_source, self.world)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"ema": None if self.ema is None else self.ema.module.state_dict()}
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        super().restore(checkpoint)
-        if self.ema is not None:
-            self.ema.module.load_state_dict(checkpoint.state["ema"])
-
 
 def build_training(config: RunConfig, world: World) -> Training:
     """Build data, model, optimiser, moving average and teacher of a training; all ranks build the same.
@@ -154,21 +117,19 @@ def build_training(config: RunConfig, world: World) -> Training:
     model = build_final_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)
     val_source = build_val_source(config.data, source.classes)
     teacher = build_teacher(config.train.teacher, model.spec.classes, model.normalisation)
-    model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
-    model.to(memory_format=torch.channels_last)
-    if _synchronises_bn(config, world):
+    placed(model, config, world)
+    if synchronises_bn(config, world):
         model = convert_sync_batchnorm(model)
     undecayed = {f"head.{name}" for name in model.head.no_weight_decay()}
     optimizer = build_optimizer(model, config.optimizer, undecayed)
-    average = config.train.ema
-    ema = None if average is None else ModelEmaV3(model, average, use_warmup=config.train.ema_warmup)
+    ema = build_average(model, config.train)
     parallel: nn.Module = model
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
         parallel = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
     if teacher is not None:
         teacher.to(world.device)
-    return Training(config, world, source, val_source, model, parallel, optimizer, ema, teacher)
+    return Training(config, world, source, val_source, model, optimizer, ema, parallel, teacher)
 
 
 def train_step(run: Training, step: int, batch: Batch) -> dict[str, float]:
@@ -193,14 +154,7 @@ def train_step(run: Training, step: int, batch: Batch) -> dict[str, float]:
     names = list(losses[0])
     local = torch.stack([torch.stack([part[name] for name in names]) for part in losses], dim=1)  # [L, parts]
     means = dict(zip(names, world.gather(local.cpu()).mean(dim=1).tolist(), strict=True))
-    require_finite(means, step)
-    clip_gradient(run.model, config.optimizer.clip_norm, step)
-    lr = config.optimizer.lr * run.rate_factor(step)
-    set_lr(run.optimizer, lr)
-    run.optimizer.step()
-    if run.ema is not None:
-        run.ema.update(run.model, step=step + 1)
-    return {"loss": sum(means.values()), **means, "lr": lr}
+    return run.update(step, sum(means.values()), means)
 
 
 def _forward_backward(run: Training, step: int, key: int, part: Batch, scale: float) -> dict[str, Tensor]:
@@ -212,37 +166,3 @@ def _forward_backward(run: Training, step: int, key: int, part: Batch, scale: fl
         losses: dict[str, Tensor] = run.parallel(images, targets, part.sizes)
     (torch.stack(list(losses.values())).sum() * scale).backward()
     return {name: loss.detach() for name, loss in losses.items()}
-
-
-def _synchronises_bn(config: RunConfig, world: World) -> bool:
-    wanted = config.train.sync_bn
-    if wanted is None:
-        wanted = config.train.batch_size // (world.size * config.train.accumulate) < SYNC_BN_BELOW
-    return wanted and world.size > 1 and world.device.type == "cuda"  # torch has it on GPUs alone
-
-
-def check_train_sizes(config: RunConfig, world: World) -> None:
-    """Raise InputError unless steps, batch, accumulation and processes of a training fit together."""
-    train = config.train
-    check_duration("train", train)
-    if train.batch_size % (world.size * train.accumulate):
-        raise InputError(
-            f"train.batch_size={train.batch_size} must be a multiple of {world.size} process(es) x "
-            f"train.accumulate={train.accumulate}"
-        )
-    if train.ema is not None and train.ema >= 1:
-        raise InputError(f"train.ema={train.ema} would never move: it is a decay below 1, such as 0.9998")
-    check_optimizer(config.optimizer)
-    check_crop(config.data)
-    images = train.batch_size // (world.size * train.accumulate)
-    if config.data.crop is not None and images * (config.data.crop // STRIDES[-1]) ** 2 < 2:
-        raise InputError(
-            f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
-            "raise train.batch_size or data.crop, or lower train.accumulate"
-        )
-    shortest = config.data.short_side * (config.data.scale or [1.0])[0]
-    if config.data.crop is None and images == 1 and shortest <= STRIDES[-1]:
-        raise InputError(
-            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; raise "
-            "train.batch_size or data.short_side, or lower train.accumulate"
-        )

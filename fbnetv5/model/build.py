@@ -12,7 +12,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
-from fbnetv5.base.types import Source, TargetKind
+from fbnetv5.base.types import Source, Target, TargetKind
 from fbnetv5.base.weights import read_normalisation, read_origin
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.config.schema import DataConfig, ModelConfig
@@ -44,12 +44,7 @@ def build_final_model(
         raise InputError("model.head has no _target_: give the head to train, such as fbnetv5.heads.lite_rcnn.LiteRCNN")
     target = head_target(config.head)
     check_augmentation(data, [target])
-    if source.num_labelled(target.name) == 0:
-        raise InputError(
-            f"the head learns from '{target.name}', and no image of the training split is labelled with it; give its "
-            "labels under data.train"
-        )
-    require_several(target, source.classes.get(target.name, ()))
+    check_labelled(target, source, "the head")
     spec = ModelSpec(
         family=None if config.network else config.family,
         topology=None if config.network else find_topology(config),
@@ -78,6 +73,16 @@ def build_final_model(
     return model
 
 
+def check_labelled(target: Target, source: Source, head: str) -> None:
+    """Raise InputError where no image is labelled for ``head``, as messages call it, or all with one class."""
+    if source.num_labelled(target.name) == 0:
+        raise InputError(
+            f"{head} learns from '{target.name}', and no image of the training split is labelled with it; give its "
+            "labels under data.train"
+        )
+    require_several(target, source.classes.get(target.name, ()))
+
+
 def _check_network(model: ModelConfig) -> None:
     """Raise InputError where beside ``model.network`` there is what belongs to a family's network."""
     for key in ("topology", "trunk_weights"):
@@ -95,14 +100,22 @@ def find_topology(model: ModelConfig) -> Topology:
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    name = model.topology
-    if name is None:
+    if model.topology is None:
         raise InputError(
             "model.topology is missing: a file that a search wrote, or configs/topologies/det.yaml; or give "
             "model.network, the network of a project"
         )
+    return read_topology(model.topology, model.num_stages)
+
+
+def read_topology(name: str, num_stages: int) -> Topology:
+    """Return a topology by its name: hand-made, of ``num_stages``, or a file, also one of the project's own.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
     if name in NAMED_BLOCKS:
-        return named_topology(name, model.num_stages)
+        return named_topology(name, num_stages)
     own, file = CONFIGS.parent / name, local_path(name)
     return Topology.load(own if own.is_file() and not file.is_file() else file)
 
@@ -111,6 +124,11 @@ def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:
     """Return how a trained model sees images: the central crop for a class of the image, else the whole, padded."""
     if kind is TargetKind.SCALAR and data.crop is not None:
         return InputSpec(short_side=data.short_side, crop=data.crop)
+    return whole_input(data)
+
+
+def whole_input(data: DataConfig) -> InputSpec:
+    """Return how a trained model sees whole images, padded."""
     if data.crop is not None and data.crop_width is not None and data.long_side is None:
         long_side = max(data.short_side, data.crop, data.crop_width)  # the whole picture has the shape of the crop
         return InputSpec(short_side=data.short_side, long_side=long_side, multiple=STRIDES[-1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,6 +19,8 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.version import __version__
+from fbnetv5.metrics.names import NUM_IMAGES, split_names
+from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
 CARD = "README.md"
@@ -38,7 +40,7 @@ PIPELINES = {
 """Of each kind of target, the hub's name of the task, what a model does, and what a prediction holds."""
 
 
-def write_card(model: TaskNet, folder: Path) -> None:
+def write_card(model: TaskNet | JointModel, folder: Path) -> None:
     """Write the card of a trained model into its folder, unless a person has made it theirs.
 
     Raises:
@@ -54,7 +56,7 @@ def is_ours(folder: Path) -> bool:
     return not file.is_file() or MARKER in file.read_text(encoding="utf-8", errors="replace")
 
 
-def card(model: TaskNet, folder: Path | None, *, place: str, license: str | None = None) -> str:
+def card(model: TaskNet | JointModel, folder: Path | None, *, place: str, license: str | None = None) -> str:
     """Return the text of a model's card.
 
     Args:
@@ -64,24 +66,25 @@ def card(model: TaskNet, folder: Path | None, *, place: str, license: str | None
         license: of the model; by default that of the weights it started from, if that is known.
     """
     found = {} if folder is None else read_json(folder / METRICS)
-    metrics = {name: value for name, value in _mapping(found, "metrics").items() if "/" not in name}
+    stated = _mapping(found, "metrics")
+    named = split_names(stated)
+    metrics = {name: value for name, value in stated.items() if not named[name].of_class}
     config, (height, width), cost = _mapping(found, "config"), model.nominal_size, model.cost()
-    topology, origin = model.spec.topology, model.origin
+    origin = model.origin
     title, data = PurePath(place).name, _data(config)
-    blocks = "" if topology is None else f", {len(topology.blocks)} blocks of {topology.num_stages} stages"
+    about = _about(model)
     license = license or (None if origin is None else origin.license)
-    _, does, returns = PIPELINES[model.head.target.kind]
     loader = PackageLoader("fbnetv5.model")
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.get_template("card.md.jinja").render(
-        front=_front(model, title, data, metrics, license),
+        front=_front(about.pipelines, title, data, metrics, license),
         title=title,
-        summary=f"This model {does}. It was trained with fbnetv5.",
+        summary=f"This model {about.does}. It was trained with fbnetv5.",
         place=place,
-        returns=returns,
-        classes=_cell(_classes(model.classes)),
-        network=_cell(f"{model.spec.network_name}{blocks}"),
-        head=type(model.head).__name__,
+        returns=about.returns,
+        classes=_cell(about.classes),
+        network=_cell(about.network),
+        head=about.head,
         macs=f"{cost.macs / 1e6:,.1f} M at {height}x{width}",
         params=f"{cost.params / 1e6:,.2f} M",
         input=f"RGB, short side {model.spec.input.short_side} pixels",
@@ -96,19 +99,55 @@ def card(model: TaskNet, folder: Path | None, *, place: str, license: str | None
     )
 
 
-def _front(model: TaskNet, title: str, data: str, metrics: Mapping[str, float], license: str | None) -> str:
-    """Return the front matter as YAML."""
-    pipeline, _, _ = PIPELINES[model.head.target.kind]
+class _About(NamedTuple):
+    """What a card says of a model; ``pipelines`` are the hub's names of its tasks."""
+
+    pipelines: list[str]
+    does: str
+    returns: str
+    classes: str
+    network: str
+    head: str
+
+
+def _about(model: TaskNet | JointModel) -> _About:
+    if isinstance(model, JointModel):
+        return _about_joint(model)
+    pipeline, does, returns = PIPELINES[model.head.target.kind]
+    topology = model.spec.topology
+    blocks = "" if topology is None else f", {len(topology.blocks)} blocks of {topology.num_stages} stages"
+    network = f"{model.spec.network_name}{blocks}"
+    return _About([pipeline], does, returns, _classes(model.classes), network, type(model.head).__name__)
+
+
+def _about_joint(model: JointModel) -> _About:
+    kinds = {task: PIPELINES[target.kind] for task, target in model.targets.items()}
+    does = " and ".join(dict.fromkeys(does for _, does, _ in kinds.values()))
+    returns = "; ".join(f"{task}: {returns}" for task, (_, _, returns) in kinds.items())
+    apart = sum(cost.macs for cost in model.separate_costs().values()) / 1e6
+    return _About(
+        list(dict.fromkeys(pipeline for pipeline, _, _ in kinds.values())),
+        f"{does}, in one pass",
+        f"one entry a task, of which {returns}",
+        "; ".join(f"{task}: {_classes(classes)}" for task, classes in model.classes.items()),
+        f"{model.spec.network_name}, whose {model.spec.share} the tasks share ({apart:,.1f} M multiply-adds apart)",
+        ", ".join(f"{task}: {type(model.head(task)).__name__}" for task in model.spec.tasks),
+    )
+
+
+def _front(pipelines: list[str], title: str, data: str, metrics: Mapping[str, float], license: str | None) -> str:
+    """Return the front matter as YAML; the hub files a model under one of its tasks."""
+    pipeline, *others = pipelines
     scores = [
-        {"type": HUB_METRICS.get(name, name), "name": name, "value": value}
-        for name, value in metrics.items()
-        if name != "num_images"
+        {"type": HUB_METRICS.get(part.metric, name), "name": name, "value": metrics[name]}
+        for name, part in split_names(metrics).items()
+        if part.metric != NUM_IMAGES
     ]
     document: dict[str, Any] = {
         **({"license": license} if license else {}),
         "library_name": "fbnetv5",
         "pipeline_tag": pipeline,
-        "tags": ["fbnetv5", "neural-architecture-search", "safetensors"],
+        "tags": ["fbnetv5", "neural-architecture-search", "safetensors", *others],
     }
     if scores:
         dataset = {"name": data or NOT_STATED, "type": data or NOT_STATED}
@@ -146,7 +185,7 @@ def _milliseconds(stated: Any) -> str:
     return f"{stated:.2f}" if isinstance(stated, (int, float)) else json.dumps(stated, ensure_ascii=False).strip('{}"')
 
 
-def _origin(model: TaskNet, config: Mapping[str, Any]) -> str:
+def _origin(model: TaskNet | JointModel, config: Mapping[str, Any]) -> str:
     if model.origin is not None:
         return model.origin.weights
     return "random" if config else f"random, or {NOT_STATED}"

@@ -20,7 +20,7 @@ from fbnetv5.base.types import LABEL, TargetDict
 from fbnetv5.base.weights import UNREADABLE, load_by_name
 from fbnetv5.config.schema import TeacherConfig
 from fbnetv5.heads.label_head import TEACHER_LABEL
-from fbnetv5.model.folder import CONFIG, load
+from fbnetv5.model.folder import CONFIG, load_task_model
 
 
 class Teacher(nn.Module):
@@ -105,7 +105,7 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str], given: Normalis
 def _own_teacher(config: TeacherConfig, folder: str, classes: tuple[str, ...], given: Normalisation) -> Teacher:
     if config.weights is not None:
         raise InputError(f"train.teacher.weights: the model in {folder} has its own weights; leave this out")
-    model = load(folder)
+    model = load_task_model(folder)
     if model.head.target != LABEL:
         raise InputError(f"train.teacher.model: {folder} predicts {model.head.target.name}, not a class of the image")
     if model.spec.classes != classes:

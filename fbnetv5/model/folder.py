@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fbnetv5.archs.joint_plan import SHARES
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
@@ -26,37 +27,38 @@ from fbnetv5.base.weights import WEIGHTS, load_by_name, read_origin, read_weight
 from fbnetv5.config.targets import find_class, present_name
 from fbnetv5.data.index_checks import check_names
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 CONFIG = "config.json"
 MODEL_FILES = (CONFIG, WEIGHTS)
-FORMAT = 1  # of config.json; raised when older versions cannot read it any more
+FORMAT, JOINT_FORMAT = 1, 2  # of config.json; raised when older versions cannot read it any more
 PACKAGE = "fbnetv5"
-_SEARCHED = {"family": str, "topology": dict}
-_CHOSEN = {"network": dict}
-_COMMON = {"head": dict, "classes": list, "input": dict}
+_SEARCHED: dict[str, type] = {"family": str, "topology": dict}
+_CHOSEN: dict[str, type] = {"network": dict}
+_OF_TASK: dict[str, type] = {"head": dict, "classes": list}
+_COMMON: dict[str, type] = {**_OF_TASK, "input": dict}
+_JOINT: dict[str, type] = {"family": str, "share": str, "tasks": dict, "input": dict}
+FinalModel = TaskNet | JointModel
 
 
-def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, Tensor], spec: ModelSpec) -> None:
+def save_model(
+    folder: str | os.PathLike[str], model: nn.Module | Mapping[str, Tensor], spec: ModelSpec | JointSpec
+) -> None:
     """Write model.safetensors and config.json, each atomically.
 
     Args:
         folder: is made if need be.
-        model: a :class:`TaskNet`, or the state dict of one.
+        model: a :class:`TaskNet` or a :class:`JointModel`, or the state dict of one.
         spec: what it was built from.
 
     Raises:
         InputError: a file cannot be written.
     """
     weights = model.state_dict() if isinstance(model, nn.Module) else model
-    document = {
-        "format": FORMAT,
-        "fbnetv5": __version__,
-        **_network_keys(spec),
-        "head": spec.head,
-        "classes": list(spec.classes),
-        "input": spec.input.to_dict(),
-    }
+    kind = JOINT_FORMAT if isinstance(spec, JointSpec) else FORMAT
+    described = _joint_keys(spec) if isinstance(spec, JointSpec) else {**_network_keys(spec), **_task_keys(spec)}
+    document = {"format": kind, "fbnetv5": __version__, **described, "input": spec.input.to_dict()}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"  # before anything is written: it may fail
     origin = getattr(model, "origin", None)
     save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation, origin)
@@ -66,16 +68,37 @@ def save_model(folder: str | os.PathLike[str], model: nn.Module | Mapping[str, T
 def _network_keys(spec: ModelSpec) -> dict[str, Any]:
     if spec.topology is None:
         return {"network": spec.network}
-    topology = {
-        "num_stages": spec.topology.num_stages,
-        "blocks": [list(block) for block in sorted(spec.topology.blocks)],
-        "outputs": list(spec.topology.outputs),
+    return {"family": spec.family, "topology": _topology_keys(spec.topology)}
+
+
+def _task_keys(spec: ModelSpec | TaskSpec) -> dict[str, Any]:
+    return {"head": spec.head, "classes": list(spec.classes)}
+
+
+def _joint_keys(spec: JointSpec) -> dict[str, Any]:
+    tasks = {name: {"topology": _topology_keys(task.topology), **_task_keys(task)} for name, task in spec.tasks.items()}
+    return {"family": spec.family, "share": spec.share, "tasks": tasks}
+
+
+def _topology_keys(topology: Topology) -> dict[str, Any]:
+    return {
+        "num_stages": topology.num_stages,
+        "blocks": [list(block) for block in sorted(topology.blocks)],
+        "outputs": list(topology.outputs),
     }
-    return {"family": spec.family, "topology": topology}
 
 
-def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool = False) -> TaskNet:
-    """Rebuild a trained model, in evaluation mode.
+def load_task_model(path: str | os.PathLike[str], *, trust_code: bool = False) -> TaskNet:
+    """Rebuild a trained model of one task, as :func:`load`. Raises InputError for one of several tasks as well."""
+    model = load(path, trust_code=trust_code)
+    if isinstance(model, JointModel):
+        tasks = ", ".join(model.spec.tasks)
+        raise InputError(f"{path} is a joint model, of {tasks}; this takes a model of one task")
+    return model
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool = False) -> FinalModel:
+    """Rebuild a trained model, of one task or several, in evaluation mode.
 
     Args:
         path: its folder, or the config.json in it; also a URI, such as ``hf://owner/name`` (``fbnetv5.base.paths``).
@@ -88,12 +111,8 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
     """
     config = _config_of(path)
     try:
-        spec = _parse(_read(config))
-        if not trust_code:
-            _check_own("head", spec.head)
-            if spec.network is not None:
-                _check_own("network", spec.network)
-        model = build_model(spec)
+        document = _read(config)
+        model = (_built_joint if "tasks" in document else _built)(document, trust_code)
     except InputError as error:
         raise InputError(f"{config}: {' '.join(str(error).split())}") from error
     except (TypeError, ValueError, LookupError, RuntimeError) as error:  # options or sizes that no layer can have
@@ -102,6 +121,23 @@ def load(path: str | os.PathLike[str], device: str = "cpu", *, trust_code: bool 
     load_by_name(model, read_weights(weights), optional=None, origin=weights)
     model.origin, model.folder = read_origin(weights), config.parent
     return model.to(device).eval()
+
+
+def _built(document: dict[str, Any], trust_code: bool) -> FinalModel:
+    spec = _parse(document)
+    if not trust_code:
+        _check_own("head", spec.head)
+        if spec.network is not None:
+            _check_own("network", spec.network)
+    return build_model(spec)
+
+
+def _built_joint(document: dict[str, Any], trust_code: bool) -> FinalModel:
+    spec = _parse_joint(document)
+    for task in spec.tasks.values():
+        if not trust_code:
+            _check_own("head", task.head)
+    return build_joint_model(spec)
 
 
 def _config_of(path: str | os.PathLike[str]) -> Path:
@@ -122,21 +158,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot be read: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise InputError("does not describe a trained model: it has no 'format'")
-    if document["format"] > FORMAT:
+    if document["format"] > JOINT_FORMAT:
         raise InputError(
             f"is of format {document['format']}, written by fbnetv5 {document.get('fbnetv5')}; this is {__version__}, "
-            f"which reads formats up to {FORMAT}"
+            f"which reads formats up to {JOINT_FORMAT}"
         )
     return document
 
 
 def _parse(document: dict[str, Any]) -> ModelSpec:
-    for key, expected in ((_CHOSEN if "network" in document else _SEARCHED) | _COMMON).items():
-        if not isinstance(document.get(key), expected):
-            raise InputError(f"'{key}' is missing or no {expected.__name__}")
-    if not all(isinstance(name, str) for name in document["classes"]):
-        raise InputError("'classes' should be a list of names")
-    check_names(document["classes"], "'classes'")
+    _check_keys(document, (_CHOSEN if "network" in document else _SEARCHED) | _COMMON)
+    _check_classes(document["classes"])
     return ModelSpec(
         family=document.get("family"),
         topology=_parse_topology(document["topology"]) if "topology" in document else None,
@@ -145,6 +177,32 @@ def _parse(document: dict[str, Any]) -> ModelSpec:
         input=InputSpec.from_dict(document["input"]),
         network=document.get("network"),
     )
+
+
+def _parse_joint(document: dict[str, Any]) -> JointSpec:
+    _check_keys(document, _JOINT)
+    if document["share"] not in SHARES:
+        raise InputError(f"'share' is {document['share']}, none of {', '.join(SHARES)}")
+    tasks = {}
+    for name, entry in document["tasks"].items():
+        if not isinstance(entry, dict):
+            raise InputError(f"task '{name}' is no dict")
+        _check_keys(entry, {"topology": dict, **_OF_TASK})
+        _check_classes(entry["classes"])
+        tasks[name] = TaskSpec(_parse_topology(entry["topology"]), entry["head"], tuple(entry["classes"]))
+    return JointSpec(document["family"], document["share"], tasks, InputSpec.from_dict(document["input"]))
+
+
+def _check_keys(document: dict[str, Any], expected: dict[str, type]) -> None:
+    for key, kind in expected.items():
+        if not isinstance(document.get(key), kind):
+            raise InputError(f"'{key}' is missing or no {kind.__name__}")
+
+
+def _check_classes(classes: list[Any]) -> None:
+    if not all(isinstance(name, str) for name in classes):
+        raise InputError("'classes' should be a list of names")
+    check_names(classes, "'classes'")
 
 
 def _parse_topology(document: dict[str, Any]) -> Topology:

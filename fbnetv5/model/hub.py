@@ -11,13 +11,14 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import HUB, hugging_face
 from fbnetv5.model.card import CARD, EXPORTS, METRICS, card, is_ours
 from fbnetv5.model.folder import save_model
+from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def save_to_hub(
-    model: TaskNet, name: str, *, license: str | None = None, private: bool = False, exports: bool = False
+    model: TaskNet | JointModel, name: str, *, license: str | None = None, private: bool = False, exports: bool = False
 ) -> str:
     """Upload a model: model.safetensors, config.json and its card, as a new version of a repository.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from fbnetv5.archs.block_start import start_blocks
+from fbnetv5.archs.joint import JointNet
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.trunk_weights import TrunkWeights, load_trunk_weights
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import ModelConfig
 
 
-def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: bool) -> TrunkWeights | None:
+def start_from_trunk(network: MultiPathNet | JointNet, config: ModelConfig, *, is_main: bool) -> TrunkWeights | None:
     """Load what ``model.trunk_weights`` names, and start the blocks from it as ``model.block_start`` says.
 
     Args:
-        network: of a search or a final model.
+        network: of a search, or of a final model for one task or several.
         config: the node ``model``.
         is_main: whether to say where the weights come from.
 
@@ -29,9 +30,11 @@ def start_from_trunk(network: MultiPathNet, config: ModelConfig, *, is_main: boo
     if source == "timm":
         raise InputError("model.trunk_weights=timm is now model.trunk_weights=pretrained")
     found = load_trunk_weights(network, source)
-    start_blocks(network, config.block_start)  # type: ignore[arg-type]  # checked with the configuration
+    parts = list(network.parts()) if isinstance(network, JointNet) else [network]
+    for part in parts:
+        start_blocks(part, config.block_start)  # type: ignore[arg-type]  # checked with the configuration
     if is_main:
-        blocks = f", blocks {_STARTS[config.block_start]}" if len(network.blocks) else ""
+        blocks = f", blocks {_STARTS[config.block_start]}" if any(len(part.blocks) for part in parts) else ""
         print(f"the trunk starts from {found.origin}{blocks}", flush=True)
     return found
 

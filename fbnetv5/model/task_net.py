@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from fbnetv5.archs.contract import CountedNetwork, Network, build_network, resolved_entry
 from fbnetv5.archs.cost import Cost, feature_sizes, measured_macs, network_cost
@@ -19,19 +16,14 @@ from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.normalisation import Normalisation
-from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import Size, TargetDict, TargetKind
 from fbnetv5.base.weights import load_by_name, read_weights
 from fbnetv5.config.targets import build_target, require_members
-from fbnetv5.data.images import orientation_of, read_stored, to_rgb
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.orientation import STORED, to_stored, turn_pixels
+from fbnetv5.data.orientation import to_stored
 from fbnetv5.heads.head import CountedHead, Head, head_target
+from fbnetv5.model.photos import PhotoModel
 from fbnetv5.model.predictions import Prediction, as_prediction
-
-ImageLike = str | Path | Image.Image | Tensor
-Frame = Literal["upright", "stored"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ class ModelSpec:
         return self.family or str((self.network or {}).get("_target_")).rsplit(".", 1)[-1]
 
 
-class TaskNet(nn.Module):
+class TaskNet(PhotoModel[Prediction]):
     """A network and the head of one task; :func:`build_model` makes one.
 
     The parameters of the network are called ``network....``, as in a supernet; those of the head ``head....``.
@@ -79,22 +71,17 @@ class TaskNet(nn.Module):
         network: computes the paths that the head reads.
         head: of the task.
         spec: what the model was built from.
-
-    Attributes:
-        origin: where the first weights come from; None where they are random.
-        folder: that the model was read from; None where it was not.
     """
 
     network: Network
     head: Head
+    spec: ModelSpec
 
     def __init__(self, network: Network, head: Head, spec: ModelSpec) -> None:
         super().__init__()
         self.network = network
         self.head = head
         self.spec = spec
-        self.origin: Origin | None = None
-        self.folder: Path | None = None
 
     def forward(
         self,
@@ -120,72 +107,11 @@ class TaskNet(nn.Module):
             features = {path: feature.to(images.dtype) for path, feature in features.items()}
             return self.head(features, image_size, targets, true_sizes, output_sizes)
 
-    @overload
-    def predict(self, image: ImageLike, *, frame: Frame = "upright") -> Prediction: ...
-
-    @overload
-    def predict(self, image: list[Any] | tuple[Any, ...], *, frame: Frame = "upright") -> list[Prediction]: ...
-
-    def predict(
-        self, image: ImageLike | list[Any] | tuple[Any, ...], *, frame: Frame = "upright"
-    ) -> Prediction | list[Prediction]:
-        """Return the prediction for an image, or a list of them for several, of a type that fits the task.
-
-        Args:
-            image: a file, a PIL image, or RGB as uint8 [3, H, W]; or a list or tuple of such, of any sizes.
-            frame: as for :meth:`predict_tensors`.
-
-        Raises:
-            InputError, ValueError: as :meth:`predict_tensors`.
-        """
-        if isinstance(image, (list, tuple)):
-            return [self.predict(one, frame=frame) for one in image]
-        tensors = self.predict_tensors(image, frame=frame)
+    def typed(self, tensors: Any) -> Prediction:
         return as_prediction(tensors, self.head.target.kind, self.spec.classes)
 
-    @torch.no_grad()
-    def predict_tensors(self, image: ImageLike, *, frame: Frame = "upright") -> Any:
-        """Return what the head predicts for one image, in its own pixels; the model's mode is restored.
-
-        Args:
-            image: a file, a PIL image, or RGB as uint8 [3, H, W].
-            frame: the pixels that boxes, masks and points are in: of the image as a person sees it, or as it is stored,
-                where it has an EXIF orientation.
-
-        Raises:
-            InputError: the file cannot be read as an image.
-            ValueError: the tensor is no uint8 [3, H, W].
-        """
-        pixels, orientation = upright_pixels(image)
-        parameter = next(self.parameters())
-        prepared = self.spec.input.prepare(pixels)
-        height, width = prepared.shape[-2:]
-        multiple = self.spec.input.multiple
-        padded = F.pad(prepared, (0, -width % multiple, 0, -height % multiple)).to(parameter.device, parameter.dtype)
-        was_training = self.training
-        self.eval()
-        try:
-            (prediction,) = self(
-                padded[None], true_sizes=[(height, width)], output_sizes=[(pixels.shape[1], pixels.shape[2])]
-            )
-        finally:
-            self.train(was_training)
-        if frame == STORED:
-            return to_stored(prediction, self.head.target.kind, (pixels.shape[2], pixels.shape[1]), orientation)
-        return prediction
-
-    def save_to_hub(
-        self, name: str, *, license: str | None = None, private: bool = False, exports: bool = False
-    ) -> str:
-        """Upload the model to Hugging Face's hub, as :func:`fbnetv5.model.hub.save_to_hub` says."""
-        from fbnetv5.model.hub import save_to_hub  # here, as it writes folders of models of this class
-
-        return save_to_hub(self, name, license=license, private=private, exports=exports)
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """What images are normalised with."""
-        return self.spec.input.normalisation
+    def in_stored_frame(self, tensors: Any, size: tuple[int, int], orientation: int) -> Any:
+        return to_stored(tensors, self.head.target.kind, size, orientation)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -244,13 +170,27 @@ def _build_searched(spec: ModelSpec, topology_name: str) -> tuple[Network, Head]
     assert spec.topology is not None
     family = get_family(spec.family)
     head = build_head(spec.head, family.channels, len(spec.classes))
-    if any(path not in spec.topology.outputs for path in head.paths):
+    return MultiPathNet(family, pruned(spec.topology, head, topology_name)), head
+
+
+def pruned(topology: Topology, head: Head, topology_name: str = "") -> Topology:
+    """Return what a head sees of a topology.
+
+    Args:
+        topology: as searched.
+        head: which reads some of its outputs.
+        topology_name: of its file, for messages.
+
+    Raises:
+        InputError: the topology does not return a path that the head reads.
+    """
+    if any(path not in topology.outputs for path in head.paths):
         raise InputError(
-            f"topology{' ' if topology_name else ''}{topology_name} returns {_paths(spec.topology.outputs)}, the head "
+            f"topology{' ' if topology_name else ''}{topology_name} returns {_paths(topology.outputs)}, the head "
             f"{type(head).__name__} reads {_paths(head.paths)}; choose a topology with that output, or another path "
             "for the head"
         )
-    return MultiPathNet(family, spec.topology.prune(head.paths)), head
+    return topology.prune(head.paths)
 
 
 def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
@@ -275,15 +215,15 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
     return network, head
 
 
-def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int) -> Head:
-    """Build the head that ``model.head`` chooses, for features of ``channels``, one number a path.
+def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: int, *, key: str = "model.head") -> Head:
+    """Build the head that an entry, of ``key`` in the config, chooses, for features of ``channels``, one number a path.
 
     Raises:
         InputError: its class cannot be found or is no head, or an option is wrong.
     """
-    head_target(entry)
-    head: Head = build_target("model.head", entry, channels, num_classes)
-    require_members("model.head", entry, head, ("paths",), "head")
+    head_target(entry, key)
+    head: Head = build_target(key, entry, channels, num_classes)
+    require_members(key, entry, head, ("paths",), "head")
     return head
 
 
@@ -306,29 +246,3 @@ def load_initial(model: TaskNet, weights_file: str | Path) -> list[str]:
 
 def _paths(paths: Sequence[int]) -> str:
     return f"path{'s' if len(paths) > 1 else ''} {', '.join(map(str, paths))}"
-
-
-def as_pixels(image: ImageLike) -> Tensor:
-    """Return an image as uint8 [3, H, W], upright; as :func:`upright_pixels`, without its orientation."""
-    return upright_pixels(image)[0]
-
-
-def upright_pixels(image: ImageLike) -> tuple[Tensor, int]:
-    """Return an image as uint8 [3, H, W], as a person sees it, and the EXIF orientation that it is stored in.
-
-    Args:
-        image: a file, a PIL image, or RGB as uint8 [3, H, W].
-
-    Raises:
-        InputError: the file cannot be read as an image.
-        ValueError: the tensor is no uint8 [3, H, W].
-    """
-    if isinstance(image, Image.Image):
-        pixels, orientation = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1), orientation_of(image)
-        return turn_pixels(pixels, orientation).contiguous(), orientation
-    if not isinstance(image, Tensor):
-        stored, orientation = read_stored(Path(image))
-        return turn_pixels(stored, orientation), orientation
-    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
-        raise ValueError(f"expected an image of uint8 [3, H, W], got {image.dtype} {list(image.shape)}")
-    return image, 1

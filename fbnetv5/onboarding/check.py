@@ -11,11 +11,12 @@ from typing import Any
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.types import Source
+from fbnetv5.config.joint import task_entries
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import find_class
 from fbnetv5.data.index import IndexSource
 from fbnetv5.data.orientation import Frames
 from fbnetv5.data.sources import build_source, build_val_source
+from fbnetv5.heads.head import head_target
 from fbnetv5.onboarding.findings import Findings
 from fbnetv5.onboarding.image_checks import Look, check_across, check_images, look_at_all, mask_counts
 from fbnetv5.onboarding.label_checks import check_classes, check_labels, class_counts
@@ -105,7 +106,10 @@ def _count(read: SplitLabels, looks: Sequence[Look], findings: Findings) -> dict
 def _check_tasks(config: RunConfig, splits: Sequence[SplitLabels], findings: Findings) -> None:
     """Add the targets that the config learns, and no training image is labelled with."""
     if config.job == "train" and config.model.head:
-        wanted = {"model.head": find_class("model.head", config.model.head).target.name}
+        wanted = {"model.head": head_target(config.model.head).name}
+    elif config.job == "train" and config.model.tasks:
+        heads = {f"model.tasks.{name}.head": entry.head for name, entry in task_entries(config.model).items()}
+        wanted = {key: head_target(head, key).name for key, head in heads.items()}
     elif config.job in ("search", "pretrain") and config.tasks:
         wanted = {f"tasks.{name}": task.target.name for name, task in build_tasks(config.tasks).items()}
     else:

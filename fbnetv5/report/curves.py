@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fbnetv5.engine.log import UNTOLD
+from fbnetv5.metrics.names import overall
 from fbnetv5.report.line_chart import Chart, Points, line_chart
 from fbnetv5.report.run_folder import RunFolder
 
@@ -53,11 +54,6 @@ def chart_groups(run: RunFolder) -> list[Group]:
         Group("Rates and speed", "", [line_chart(_named(key), series(run.records, key), low=0) for key in others]),
     ]
     return [group for group in groups if group.charts]
-
-
-def overall(names: Sequence[str]) -> list[str]:
-    """Return the names of metrics over all classes."""
-    return [name for name in names if "/" not in name and name != "num_images"]
 
 
 def validations(run: RunFolder) -> dict[str, Points]:

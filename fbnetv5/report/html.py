@@ -19,7 +19,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from fbnetv5.base.files import write_text
-from fbnetv5.report.curves import SETTLING, chart_groups, overall, series
+from fbnetv5.metrics.names import overall
+from fbnetv5.report.curves import SETTLING, chart_groups, series
 from fbnetv5.report.family_chart import TRAINING, family_chart
 from fbnetv5.report.numbers import counted
 from fbnetv5.report.run_folder import RunFolder, read_run

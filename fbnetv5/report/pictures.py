@@ -77,6 +77,40 @@ def draw_prediction(
     raise ValueError(f"predictions of kind '{target_kind.value}' cannot be drawn")
 
 
+def draw_predictions(
+    image: Tensor,
+    predictions: Mapping[str, Any],
+    targets: Mapping[str, Target],
+    classes: Mapping[str, Sequence[str]],
+    truth: Mapping[str, Any] | None = None,
+    *,
+    min_score: float = MIN_SCORE,
+) -> Image.Image:
+    """Draw the predictions of several tasks on one image, the classes of the image above; the truth at their right.
+
+    Args:
+        image: uint8 [3, H, W].
+        predictions: by task, in the image's pixels; ``metrics.evaluator`` describes them.
+        targets, classes: of the tasks.
+        truth: a target dictionary of some of the targets; None where there is none.
+        min_score: boxes of lower score are not drawn.
+    """
+    photo, scale = _scaled(image)
+    panels = [_overlaid(photo, scale, predictions, targets, classes, "prediction", min_score)]
+    shown = [predictions]
+    if truth is not None:
+        known = {task: target for task, target in targets.items() if target.name in truth}
+        true = {task: truth if each.kind is TargetKind.BOXES else truth[each.name] for task, each in known.items()}
+        panels.append(_overlaid(photo, scale, true, targets, classes, "truth", min_score))
+        shown.append(true)
+    picture = _side_by_side(panels)
+    for task in [task for task, target in targets.items() if target.kind is TargetKind.MASK]:
+        ids = {label for side in shown if task in side for label in side[task].unique().tolist()} - {IGNORE}
+        named = [label for label in sorted(ids) if classes[task][label].lower() != BACKGROUND]
+        picture = _with_legend(picture, named, classes[task])
+    return picture
+
+
 def draw_labels(
     image: Tensor, target: Mapping[str, Any], classes: Mapping[str, Sequence[str]], title: str
 ) -> Image.Image:
@@ -242,6 +276,41 @@ def _with_mask(photo: Image.Image, ids: np.ndarray, classes: Sequence[str]) -> I
     border[:, 1:] |= large[:, 1:] != large[:, :-1]
     pixels[border] = 255
     return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _overlaid(
+    photo: Image.Image,
+    scale: float,
+    values: Mapping[str, Any],
+    targets: Mapping[str, Target],
+    classes: Mapping[str, Sequence[str]],
+    title: str,
+    min_score: float,
+) -> Image.Image:
+    """Predictions or truths of several tasks, masks below boxes below keypoints; classes stand in the title."""
+    words = [title]
+    for kind in (TargetKind.SCALAR, TargetKind.MASK, TargetKind.BOXES, TargetKind.KEYPOINTS):
+        for task in [task for task in values if targets[task].kind is kind]:
+            value, names = values[task], classes[task]
+            if kind is TargetKind.SCALAR:
+                words.append(_in_words(value, names))
+            elif kind is TargetKind.MASK:
+                photo = _with_mask(photo, value.cpu().numpy().astype(np.uint8), names)
+            elif kind is TargetKind.BOXES:
+                scores = value["scores"].tolist() if "scores" in value else None
+                found = _boxes(value[targets[task].name], value[targets[task].labels_key], scale, scores)
+                photo = _with_boxes(photo, [b for b in found if b.score is None or b.score >= min_score][::-1], names)
+            else:
+                photo = with_keypoints(photo, value, scale, names, least=MIN_POINT_SCORE)
+    return _titled(photo, ": ".join([title, ", ".join(words[1:])]) if words[1:] else title)
+
+
+def _in_words(value: Tensor | int, names: Sequence[str]) -> str:
+    """A class of an image, likely or true."""
+    if not isinstance(value, Tensor):
+        return names[value]
+    best = value.detach().float().cpu().max(dim=0)
+    return f"{names[int(best.indices)]} {100 * float(best.values):.0f} %"
 
 
 def _with_legend(picture: Image.Image, labels: Sequence[int], classes: Sequence[str]) -> Image.Image:

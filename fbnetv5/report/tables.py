@@ -11,7 +11,8 @@ from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import ALL_PATHS, Topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.report.curves import VALIDATION, overall, series, validations
+from fbnetv5.metrics.names import overall, split_names
+from fbnetv5.report.curves import VALIDATION, series, validations
 from fbnetv5.report.history import History
 from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.run_folder import RunFolder
@@ -109,11 +110,24 @@ def model_costs(run: RunFolder) -> list[tuple[str, Cost]]:
     if not isinstance(macs, int) or not isinstance(params, int):
         return []
     whole = [("whole model", Cost(macs, params))]
+    if isinstance(run.model.get("tasks"), dict):
+        return [*_listed_costs(run, "parts"), *whole, *_listed_costs(run, "separate", "{} alone")]
     network = None if run.trained is None else run.trained.prune(run.trained.outputs)
     backbone = None if network is None else _cost(run, network, run.model.get("input_size"))
     if backbone is None or backbone.macs > macs or backbone.params > params:
         return whole
     return [("backbone", backbone), ("head", Cost(macs - backbone.macs, params - backbone.params)), *whole]
+
+
+def _listed_costs(run: RunFolder, key: str, name: str = "{}") -> list[tuple[str, Cost]]:
+    """Return costs that metrics.json lists under a key of the model, as far as they are."""
+    listed = run.model.get(key)
+    found = []
+    for part, cost in listed.items() if isinstance(listed, dict) else ():
+        macs, params = (cost.get(unit) if isinstance(cost, dict) else None for unit in ("macs", "params"))
+        if isinstance(macs, int) and isinstance(params, int):
+            found.append((name.format(part), Cost(macs, params)))
+    return found
 
 
 def latest_metrics(run: RunFolder) -> tuple[Mapping[str, float], str]:
@@ -129,9 +143,9 @@ def latest_metrics(run: RunFolder) -> tuple[Mapping[str, float], str]:
 
 def class_table(metrics: Mapping[str, float]) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
     """Return the columns and, best first by the first column, the rows of ``metric/class`` entries."""
-    pairs = [name.split("/", 1) for name in metrics if "/" in name]
-    columns = list(dict.fromkeys(metric for metric, _ in pairs))
-    classes = dict.fromkeys(name for _, name in pairs)
+    parts = [part for part in split_names(metrics).values() if part.of_class]
+    columns = list(dict.fromkeys(part.column for part in parts))
+    classes = dict.fromkeys(part.of_class for part in parts)
     rows = [(name, [metrics.get(f"{column}/{name}") for column in columns]) for name in classes]
     return columns, sorted(rows, key=lambda row: -1.0 if row[1][0] is None else row[1][0], reverse=True)
 
@@ -143,25 +157,42 @@ def tiles(run: RunFolder, found: Sequence[Found]) -> list[Tile]:
     if run.get("job") == "pretrain":
         return [Tile(f"loss of {task}", *_loss_span(run, task)) for task in run.tasks if _loss_span(run, task)]
     metrics, which = latest_metrics(run)
-    name = next(iter(overall(list(metrics))), None)
-    main = [] if name is None else [Tile(name, f"{100 * metrics[name]:.1f} %", which)]
-    best = max((value for _, value in validations(run).get(name or "", [])), default=None)
-    if main and best is not None and best > metrics[str(name)]:
-        main = [Tile(main[0].name, main[0].value, f"{which}; best on the way {100 * best:.1f} %")]
+    main = [_metric_tile(run, metrics, name, which) for name in main_names(metrics)]
     size = run.model.get("input_size")
     costs = dict(model_costs(run)).get("whole model")
     if costs is None:
         return main
-    head = str(run.model.get("head", "")).rsplit(".", 1)[-1]
+    tasks = run.model.get("tasks")
+    head = f"{len(tasks)} tasks" if isinstance(tasks, dict) else str(run.model.get("head", "")).rsplit(".", 1)[-1]
     sign = None if run.trained is None else fingerprint_svg(run.trained)
     network = str(run.model.get("network", "")).rsplit(".", 1)[-1]
-    blocks = Tile("blocks", str(run.model.get("blocks", "")), f"{run.model.get('family', '')}, {head}", sign)
+    blocks = Tile("blocks", _num_blocks(run), f"{run.model.get('family', '')}, {head}", sign)
     return [
         *main,
         Tile("MACs", counted(costs.macs), f"at {' x '.join(map(str, size))}" if isinstance(size, list) else ""),
         Tile("parameters", counted(costs.params)),
         Tile("network", network, head) if network else blocks,
     ]
+
+
+def main_names(metrics: Mapping[str, float]) -> list[str]:
+    """Return the name of the first metric over all classes, of each task."""
+    names = split_names(metrics)
+    return list({names[name].task: name for name in reversed(overall(metrics))}.values())[::-1]
+
+
+def _metric_tile(run: RunFolder, metrics: Mapping[str, float], name: str, which: str) -> Tile:
+    best = max((value for _, value in validations(run).get(name, [])), default=metrics[name])
+    way = f"{which}; best on the way {100 * best:.1f} %" if best > metrics[name] else which
+    return Tile(name, f"{100 * metrics[name]:.1f} %", way)
+
+
+def _num_blocks(run: RunFolder) -> str:
+    """Return the number of a network's blocks; of several tasks, each one's."""
+    tasks = run.model.get("tasks")
+    if isinstance(tasks, dict):
+        return ", ".join(str(task.get("blocks", "")) for task in tasks.values() if isinstance(task, dict))
+    return str(run.model.get("blocks", ""))
 
 
 def _found_tile(found: Found) -> Tile:

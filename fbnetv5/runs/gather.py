@@ -11,6 +11,7 @@ from typing import Any
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.config.read import CONFIG, flatten
+from fbnetv5.metrics.names import split_names
 from fbnetv5.report.run_folder import RunFolder, finite, read_folder
 from fbnetv5.runs.record import RECORD, read_record
 
@@ -92,6 +93,7 @@ def _searched(run: RunFolder, task: str, last: Mapping[str, float]) -> Row:
 
 
 def _trained(run: RunFolder) -> Row:
-    overall = {name: value for name, value in run.metrics.items() if "/" not in name}
+    named = split_names(run.metrics)
+    overall = {name: value for name, value in run.metrics.items() if not named[name].of_class}
     head = str(run.model.get("head", "")).rsplit(".", 1)[-1]
     return Row(run.path, head, values=finite({**run.model, **overall}))

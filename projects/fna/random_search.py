@@ -180,7 +180,7 @@ def rate_model(training: Training, problem: SearchProblem) -> tuple[str, float]:
     judged = problem.splits.architecture
     batches = build_eval_loader(
         judged,
-        problem.target,
+        [problem.target],
         model.spec.input,
         world,
         batch_size=config.evaluate.batch_size,

@@ -30,7 +30,7 @@ from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.heads.pixel_classes import likeliest_of_probabilities
 from fbnetv5.heads.sizes import stored_sizes, unpadded_sizes
 from fbnetv5.jobs.evaluate import evaluate_and_report
-from fbnetv5.model.folder import load
+from fbnetv5.model.folder import load_task_model
 from fbnetv5.model.task_net import TaskNet
 from fbnetv5.report.html import try_report
 
@@ -63,7 +63,7 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         if config.evaluate.model is None:
             raise InputError("evaluate.model is missing: the folder of a trained model")
-        model = load(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)
+        model = load_task_model(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)
         model = MultiScaleNet(model, options.short_sides, options.long_side)
         if config.evaluate.images is not None:
             source: Source = build_folder_source(local_path(config.evaluate.images))

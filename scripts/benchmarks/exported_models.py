@@ -28,7 +28,7 @@ from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.export.deployed import DeployedModel, deploy, folded
-from fbnetv5.model.folder import CONFIG, load
+from fbnetv5.model.folder import CONFIG, load_task_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def _ours(kind: tuple[str, str, int]) -> Candidate:
 
 
 def _trained(folder: Path) -> Candidate:
-    model = load(folder)
+    model = load_task_model(folder)
     digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
     task = TASK_OF[model.head.target.kind]
     return Candidate(folder.resolve().name, task, False, digest, lambda: _built(model))

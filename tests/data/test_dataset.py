@@ -146,17 +146,17 @@ def test_an_item_knows_its_size_and_that_of_the_stored_image() -> None:
 
 def test_prepared_targets_stay_as_they_are_stored() -> None:
     source = ShapesSource(2, 48, seed=1)
-    item = PreparedDataset(source, MASK, InputSpec(short_side=96))[1]
+    item = PreparedDataset(source, [MASK], InputSpec(short_side=96))[1]
     assert isinstance(item, Item)
     assert (item.size, item.original_size) == ((96, 96), (48, 48))
     assert item.target.keys() == {"segmentation"}
     assert torch.equal(item.target["segmentation"], source.load(1).target["segmentation"])
-    assert PreparedDataset(source, None, InputSpec(short_side=96))[1].target == {}  # type: ignore[union-attr]
+    assert PreparedDataset(source, [], InputSpec(short_side=96))[1].target == {}  # type: ignore[union-attr]
 
 
 def test_a_damaged_image_is_reported_or_left_out_when_prepared_and_a_wrong_annotation_is_reported() -> None:
     source, spec = Damaged({2}, wrong=3), InputSpec(short_side=8)
-    lenient = PreparedDataset(source, LABEL, spec, undecodable="skip")
-    assert PreparedDataset(source, LABEL, spec)[2] == LoadFailure("image 2 is damaged")
+    lenient = PreparedDataset(source, [LABEL], spec, undecodable="skip")
+    assert PreparedDataset(source, [LABEL], spec)[2] == LoadFailure("image 2 is damaged")
     assert lenient[2] == LeftOut("image 2 is damaged")
     assert lenient[3] == LoadFailure("mask of image 3 is wrong")

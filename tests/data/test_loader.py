@@ -68,7 +68,11 @@ def eval_batches(source: Source, target: Target | None = None, spec: InputSpec =
     at = options.pop("world", world())
     return list(
         build_eval_loader(
-            source, target, spec, at, **{"batch_size": 4, "workers": 0, "undecodable": "error", **options}
+            source,
+            [target] if target else [],
+            spec,
+            at,
+            **{"batch_size": 4, "workers": 0, "undecodable": "error", **options},
         )
     )
 

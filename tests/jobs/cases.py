@@ -19,6 +19,7 @@ from fbnetv5.config.read import load_config
 from fbnetv5.projects.fna import spaces
 from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, search_config
 from fbnetv5.projects.fpnas.tests import searches
+from tests.jobs.partial import joint_training
 from tests.jobs.people import pose_training
 from tests.jobs.runs import ROOT, arguments
 from tests.labeling.photos import label_config, write_photos
@@ -74,6 +75,11 @@ def training_pose(folder: Path) -> list[str]:
     """A training on people of three dots."""
     given = ("train.steps=8", "train.eval_every=4", "runtime.log_every=2", "runtime.checkpoint_every=3")
     return [*pose_training(folder / "data"), *given]
+
+
+def training_jointly(folder: Path) -> list[str]:
+    """A training of three tasks, whose losses are weighed by uncertainty, on images that are labelled for some."""
+    return [*joint_training(folder / "data"), "train.task_weights=uncertainty"]
 
 
 def labelling(folder: Path) -> list[str]:

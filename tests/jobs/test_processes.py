@@ -43,6 +43,7 @@ RUNS = {  # the run, what both add to it, what one process alone adds, the relat
     "train det": (cases.training("det"), TRAIN, (HALVES,), 1e-4),
     "train seg": (cases.training("seg"), TRAIN, (HALVES,), 1e-4),
     "train pose": (cases.training_pose, TRAIN, (HALVES,), 1e-7),
+    "train jointly": (cases.training_jointly, TRAIN, (HALVES,), 1e-7),
     "FNA++ search": (cases.fna_search, ("runtime.precision=float64", "train.batch_size=8"), (HALVES,), 1e-6),
     "FNA++ adaptation": (cases.fna_adaptation, TRAIN, (HALVES,), 1e-6),
 }

@@ -29,6 +29,7 @@ RUNS = {  # the run, and the file at whose opening it dies for the n-th time: so
     "train det": (cases.training("det"), METRICS, 4),
     "train seg": (cases.training("seg"), METRICS, 4),
     "train pose": (cases.training_pose, METRICS, 4),
+    "train jointly": (cases.training_jointly, METRICS, 4),
     "label": (cases.labelling, r"/masks/.*\.png$", 8),
     "FNA++ search": (cases.fna_search, METRICS, 3),
     "FNA++ adaptation": (cases.fna_adaptation, METRICS, 4),

@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from fbnetv5.archs.cost import feature_sizes, network_cost
+from fbnetv5.archs.cost import Cost, feature_sizes, network_cost
 from fbnetv5.archs.families import get_family
+from fbnetv5.archs.joint_plan import SHARES
 from fbnetv5.base.types import TargetKind
+from fbnetv5.config.joint import task_entries
 from fbnetv5.config.read import load_config
-from fbnetv5.model.build import find_topology, input_spec
+from fbnetv5.model.build import find_topology, input_spec, read_topology, whole_input
+from fbnetv5.model.joint_net import JointSpec, TaskSpec, build_joint_model
 from fbnetv5.model.task_net import ModelSpec, build_model
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ("small", "pretrained", "imagenet", "coco", "ade20k")  # for others to build on
-CONFIGS = sorted(p for p in (ROOT / "configs" / "train").rglob("*.yaml") if p.stem not in RECIPES)
+TRAIN = ROOT / "configs" / "train"
+JOINT = sorted((TRAIN / "joint").glob("*.yaml"))
+CONFIGS = sorted(p for p in TRAIN.rglob("*.yaml") if p.stem not in RECIPES and p not in JOINT)
 KINDS = {"cls": TargetKind.SCALAR, "det": TargetKind.BOXES, "seg": TargetKind.MASK, "pose": TargetKind.KEYPOINTS}
 NUM_CLASSES = {"cls": 1000, "det": 80, "seg": 150, "pose": 16}
 PRINTED = {  # M MACs of FBNetV5, Tables 2, 6 and 7: the whole model for cls, the backbone for seg and det
@@ -60,6 +65,26 @@ def test_a_config_builds_its_model(path):
         backbone = network_cost(model.network.family, model.network.topology, size).macs
         macs = model.cost(size).macs if task == "cls" else backbone
         assert macs / 1e6 == pytest.approx(printed, rel=tolerance)
+
+
+@pytest.mark.parametrize("path", JOINT, ids=lambda path: path.stem)
+def test_a_config_of_several_tasks_builds_their_model(path):
+    config = load_config(path)
+    tasks = {
+        name: TaskSpec(
+            read_topology(str(entry.topology), config.model.num_stages),
+            entry.head,
+            tuple(map(str, range(NUM_CLASSES[name]))),
+        )
+        for name, entry in task_entries(config.model).items()
+    }
+    assert list(tasks) == ["cls", "det", "seg"]
+    for share in SHARES:
+        with torch.device("meta"):
+            model = build_joint_model(JointSpec(config.model.family, share, tasks, whole_input(config.data)))
+        separate = sum((cost for cost in model.separate_costs().values()), Cost())
+        assert model.cost().macs < separate.macs
+        assert model.cost().params < separate.params
 
 
 def test_people_have_the_shape_of_the_crops_that_are_trained_on():

@@ -106,7 +106,7 @@ def test_code_that_is_trusted_is_used(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2, "fbnetv5": "9.9"}, "is of format 2, written by fbnetv5 9.9"),
+        ({"format": 3, "fbnetv5": "9.9"}, "is of format 3, written by fbnetv5 9.9"),
         ({"format": None}, "no 'format'"),
         ({"family": None}, "'family' is missing or no str"),
         ({"family": "B2"}, "unknown family 'B2'"),

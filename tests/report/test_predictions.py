@@ -19,7 +19,7 @@ from fbnetv5.data.coco import read_coco
 from fbnetv5.data.folders import find_masks, read_labels
 from fbnetv5.data.images import read_mask
 from fbnetv5.report.colours import class_colours, palette
-from fbnetv5.report.pictures import contact_sheet, draw_prediction
+from fbnetv5.report.pictures import contact_sheet, draw_prediction, draw_predictions
 from fbnetv5.report.predictions import PredictionWriter, mask_paths
 from tests.processes import two_ranks
 
@@ -264,3 +264,30 @@ def test_a_sheet_holds_all_pictures():
     assert contact_sheet([Image.new("RGB", (5, 5))], 4).size == (29, 29)
     with pytest.raises(ValueError, match="0 pictures"):
         contact_sheet([], 2)
+
+
+def test_predictions_of_several_tasks_are_drawn_over_each_other():
+    """The truth at the right; boxes over the mask; boxes of low score are left out; a legend for the mask."""
+    image = torch.full((3, 60, 80), 90, dtype=torch.uint8)
+    mask = torch.zeros(60, 80, dtype=torch.uint8)
+    mask[30:] = 1
+    boxes = {
+        "boxes": torch.tensor([[10.0, 10.0, 40.0, 50.0], [50.0, 5.0, 70.0, 20.0]]),
+        "box_labels": torch.tensor([0, 1]),
+    }
+    found = {"det": boxes | {"scores": torch.tensor([0.9, 0.1])}, "seg": mask, "cls": torch.tensor([0.2, 0.8])}
+    targets = {"cls": LABEL, "det": BOXES, "seg": SEGMENTATION}
+    classes = {"cls": ("in", "out"), "det": ("cat", "dog"), "seg": ("background", "grass")}
+    alone = np.asarray(draw_predictions(image, found, targets, classes))
+    both = np.asarray(draw_predictions(image, found, targets, classes, {**boxes, "label": 1}))
+    assert (alone.shape[1], both.shape[1]) == (480, 2 * 480 + 8)
+    assert len(alone) > 26 + 360  # the title, the photo, and a legend
+    bar, scale = 26, 480 / 80
+    photo = alone[bar : bar + 360]
+    assert (photo[10, 470] == 90).all()  # neither painted nor in a box
+    assert (photo[300, 400] != 90).any()  # painted
+    assert (photo[int(30 * scale), 10 * 6 - 1 : 10 * 6 + 2] != 90).any()  # the likely box's left edge
+    assert (photo[int(12 * scale), 50 * 6 - 2 : 50 * 6 + 3] == 90).all()  # the unlikely box's
+    right = both[bar : bar + 360, 488:]
+    assert (right[300, 400] == 90).all()  # the truth has no mask
+    assert (right[int(12 * scale), 50 * 6 - 1 : 50 * 6 + 2] != 90).any()

@@ -32,7 +32,12 @@ class LiteMaskFormer(SegmentationHead):
         num_queries: segments that are looked for.
         hidden_channels: width of the transformer's feed-forward part.
         dropout: of the transformer.
+
+    Attributes:
+        across_ranks: whether losses are means over the masks of all processes, each of which must then compute them.
     """
+
+    across_ranks = True
 
     def __init__(
         self,
@@ -58,7 +63,7 @@ class LiteMaskFormer(SegmentationHead):
     def losses(self, features: Features, image_size: Size, masks: Tensor) -> dict[str, Tensor]:
         """Return MaskFormer's three losses."""
         class_logits, mask_logits = self.segments(features)
-        return mask_losses(class_logits, mask_logits, masks, MaskLossWeights())
+        return mask_losses(class_logits, mask_logits, masks, MaskLossWeights(), across_ranks=self.across_ranks)
 
     def pixel_classes(
         self, features: Features, image_size: Size, sizes: list[Size], output_sizes: list[Size]

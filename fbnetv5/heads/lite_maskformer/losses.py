@@ -113,13 +113,19 @@ def match(
 
 
 def mask_losses(
-    class_logits: Tensor, mask_logits: Tensor, segmentations: Tensor, weights: MaskLossWeights
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    segmentations: Tensor,
+    weights: MaskLossWeights,
+    *,
+    across_ranks: bool = True,
 ) -> dict[str, Tensor]:
     """Return the three weighted losses of a batch.
 
     Focal and dice are means over all matched masks of the batch, at the size of the segmentations; the class loss is
     the weighted mean over all queries. Among several ranks, the masks that focal and dice are divided by are their mean
-    over ranks, so that the ranks' mean is the mean over all masks; every rank must then call this.
+    over ranks, so that the ranks' mean is the mean over all masks; every rank must then call this. Unless
+    ``across_ranks``, each rank has its own masks' mean.
 
     Args:
         class_logits: float32 [n, Q, K + 1], the last for no object.
@@ -128,11 +134,11 @@ def mask_losses(
         weights: of the terms.
     """
     with torch.autocast(class_logits.device.type, enabled=False):  # sums over all pixels need their precision
-        return _mask_losses(class_logits, mask_logits, segmentations, weights)
+        return _mask_losses(class_logits, mask_logits, segmentations, weights, across_ranks)
 
 
 def _mask_losses(
-    class_logits: Tensor, mask_logits: Tensor, segmentations: Tensor, weights: MaskLossWeights
+    class_logits: Tensor, mask_logits: Tensor, segmentations: Tensor, weights: MaskLossWeights, across_ranks: bool
 ) -> dict[str, Tensor]:
     num_queries, device = class_logits.shape[1], class_logits.device
     matched = match(class_logits, mask_logits, segmentations, weights)
@@ -154,7 +160,8 @@ def _mask_losses(
 
         sums = summed(sums_of, chosen, images, classes, row_size=segmentations[0].numel())
     sums = sums + 0 * mask_logits.sum()  # so that every parameter has a gradient, if there is nothing to match
-    focal, dice = sums / _mean_over_ranks(len(images), device).clamp(min=1.0)
+    num_masks = _mean_over_ranks(len(images), device) if across_ranks else sums.new_full((), float(len(images)))
+    focal, dice = sums / num_masks.clamp(min=1.0)
     return {
         "loss_class": weights.classification * _class_loss(class_logits, query_classes, weights.no_object),
         "loss_focal": weights.focal * focal,

@@ -14,7 +14,7 @@ from fbnetv5.data.inputs import InputSpec
 from fbnetv5.heads.head import PixelHead
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, label_by_size
-from fbnetv5.model.folder import load
+from fbnetv5.model.folder import load_task_model
 from fbnetv5.model.task_net import TaskNet
 
 
@@ -41,7 +41,7 @@ class TrainedBoxes(ModelTeacher):
         class_map: Mapping[str, str | None] | None = None,
         others: str = "error",
     ) -> None:
-        network = load(model)
+        network = load_task_model(model)
         _check(network.head.target == BOXES, model, network.head.target, "boxes")
         super().__init__(network, network.classes, precision=precision, class_map=class_map, others=others)
 
@@ -82,7 +82,7 @@ class TrainedPixels(ModelTeacher):
         class_map: Mapping[str, str | None] | None = None,
         others: str = "error",
     ) -> None:
-        network = load(model)
+        network = load_task_model(model)
         _check(isinstance(network.head, PixelHead), model, network.head.target, "probabilities of pixels")
         super().__init__(network, network.classes, precision=precision, class_map=class_map, others=others)
 

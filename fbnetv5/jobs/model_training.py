@@ -1,0 +1,151 @@
+"""What trainings of models of one task and of several have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn, optim
+
+from fbnetv5.archs.families import STRIDES
+from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Batch, Source
+from fbnetv5.config.schema import RunConfig, TrainConfig
+from fbnetv5.data.augmentation import check_crop
+from fbnetv5.engine.checkpoint import Checkpoint
+from fbnetv5.engine.divergence import clip_gradient, require_finite
+from fbnetv5.engine.optim import check_optimizer, set_lr
+from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.engine.trainer import Trainable, check_duration
+from fbnetv5.jobs.evaluate import evaluate_on
+from fbnetv5.model.joint_net import JointModel
+from fbnetv5.model.task_net import TaskNet
+
+SYNC_BN_BELOW = 16  # images at a time on a GPU, which BN's statistics are too noisy for
+Model = TypeVar("Model", TaskNet, JointModel)
+
+
+@dataclass
+class ModelTraining(Trainable[Batch], Generic[Model]):
+    """The parts of a training of a final model, and what follows a step's gradient."""
+
+    config: RunConfig
+    world: World
+    source: Source
+    val_source: Source | None
+    model: Model
+    optimizer: optim.Optimizer
+    ema: ModelEmaV3 | None
+
+    @property
+    def duration(self) -> TrainConfig:
+        """The node ``train``."""
+        return self.config.train
+
+    @property
+    def averaged(self) -> Model:
+        """The model that is evaluated and saved: the moving average, where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    @property
+    def evaluate_every(self) -> int | None:
+        """Steps between two evaluations before the end."""
+        return self.config.train.eval_every
+
+    def statistics(self, model: Model) -> nn.Module:
+        """Return what of the model, or of its average, has statistics of BN that ranks keep for themselves."""
+        return model
+
+    def average_statistics(self) -> None:
+        for model in dict.fromkeys((self.model, self.averaged)):
+            self.world.average_buffers(self.statistics(model))
+
+    def evaluate(self) -> dict[str, float]:
+        if self.val_source is None:
+            return {}
+        self.world.average_buffers(self.statistics(self.averaged))
+        return evaluate_on(self.config, self.averaged, self.val_source, self.world)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"ema": None if self.ema is None else self.ema.module.state_dict()}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        super().restore(checkpoint)
+        if self.ema is not None:
+            self.ema.module.load_state_dict(checkpoint.state["ema"])
+
+    def update(self, step: int, loss: float, losses: Mapping[str, float]) -> dict[str, float]:
+        """Move weights and their average by the gradient that they have.
+
+        Args:
+            step: its number.
+            loss: what the gradient is of.
+            losses: its parts, by name.
+
+        Returns:
+            the step's metrics: the losses, and the rate.
+
+        Raises:
+            InputError: a loss or the gradient is not finite.
+        """
+        require_finite(losses, step)
+        clip_gradient(self.model, self.config.optimizer.clip_norm, step)
+        lr = self.config.optimizer.lr * self.rate_factor(step)
+        set_lr(self.optimizer, lr)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.model, step=step + 1)
+        return {"loss": loss, **losses, "lr": lr}
+
+
+def placed(model: nn.Module, config: RunConfig, world: World) -> None:
+    """Put a model where, and into the precision and memory format that, it is trained in."""
+    model.to(device=world.device, dtype=WEIGHT_DTYPES[config.runtime.precision])
+    model.to(memory_format=torch.channels_last)
+
+
+def build_average(model: nn.Module, train: TrainConfig) -> ModelEmaV3 | None:
+    """Build the moving average of a model's weights, where the config asks for it."""
+    return None if train.ema is None else ModelEmaV3(model, train.ema, use_warmup=train.ema_warmup)
+
+
+def synchronises_bn(config: RunConfig, world: World) -> bool:
+    """Whether GPUs share BN's statistics: as ``train.sync_bn`` says, else where each sees few images."""
+    wanted = config.train.sync_bn
+    if wanted is None:
+        wanted = config.train.batch_size // (world.size * config.train.accumulate) < SYNC_BN_BELOW
+    return wanted and world.size > 1 and world.device.type == "cuda"  # torch has it on GPUs alone
+
+
+def check_train_sizes(config: RunConfig, world: World, *, partial: bool = False) -> None:
+    """Raise InputError unless steps, batch, accumulation and processes of a training fit together.
+
+    Where labels are ``partial``, a head may see one image of a batch alone.
+    """
+    train = config.train
+    check_duration("train", train)
+    if train.batch_size % (world.size * train.accumulate):
+        raise InputError(
+            f"train.batch_size={train.batch_size} must be a multiple of {world.size} process(es) x "
+            f"train.accumulate={train.accumulate}"
+        )
+    if train.ema is not None and train.ema >= 1:
+        raise InputError(f"train.ema={train.ema} would never move: it is a decay below 1, such as 0.9998")
+    check_optimizer(config.optimizer)
+    check_crop(config.data)
+    images = 1 if partial else train.batch_size // (world.size * train.accumulate)
+    if config.data.crop is not None and images * (config.data.crop // STRIDES[-1]) ** 2 < 2:
+        raise InputError(
+            f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
+            "raise train.batch_size or data.crop, or lower train.accumulate"
+        )
+    shortest = config.data.short_side * (config.data.scale or [1.0])[0]
+    if config.data.crop is None and images == 1 and shortest <= STRIDES[-1]:
+        raise InputError(
+            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; raise "
+            "train.batch_size or data.short_side, or lower train.accumulate"
+        )

@@ -1,0 +1,146 @@
+"""The first weights of a joint model: of a supernet, of a joint model, or of separate models of its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from fbnetv5.archs.block_start import start_blocks
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.paths import is_uri, local_folder, local_path
+from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights, refuse
+from fbnetv5.config.joint import TaskEntry
+from fbnetv5.config.schema import ModelConfig
+from fbnetv5.model.joint_net import HEADS, JointModel
+from fbnetv5.model.start import start_from_trunk
+
+NETWORK = "network."
+
+
+def start_joint(
+    model: JointModel,
+    config: ModelConfig,
+    entries: Mapping[str, TaskEntry],
+    finished: JointModel | None,
+    *,
+    is_main: bool,
+) -> None:
+    """Give a joint model its first weights, and the normalisation of images that comes with them.
+
+    What several sources have is that of the first of: a finished joint model; each task's ``weights``, in order;
+    ``model.weights``; ``model.trunk_weights``.
+
+    Args:
+        model: with random weights.
+        config: the node ``model``.
+        entries: of ``model.tasks``.
+        finished: the joint model that tasks are added to, if they are.
+        is_main: whether to say where weights come from.
+
+    Raises:
+        InputError: a file cannot be read or does not fit, or two expect images of different normalisation.
+    """
+    said: list[tuple[str, Normalisation]] = []
+    if finished is not None:
+        said.append((f"model.joint={config.joint}", finished.normalisation))
+        model.origin = finished.origin
+        _start_added(model, finished, config)
+    else:
+        found = start_from_trunk(model.network, config, is_main=is_main)
+        if found is not None and config.weights is None:
+            said.append((found.origin, found.normalisation))
+            model.origin = Origin.of(found.origin, found.license)
+    chosen = {} if finished is None else finished.state_dict()
+    sources = [(entry.weights, f"model.tasks.{task}.weights", task) for task, entry in entries.items() if entry.weights]
+    for place, key, of_task in [*sources, *([(config.weights, "model.weights", None)] if config.weights else [])]:
+        file = weights_file(str(place))
+        taken = _of_task(model, of_task, file) if of_task is not None else _of_all(model, file, kept=chosen)
+        trunk = [name for name in taken if name.startswith(f"{NETWORK}trunk.") and name in chosen]
+        if is_main and any(not bool((taken[name] == chosen[name]).all()) for name in trunk):
+            print(f"{key}={place} has another trunk, which is left out", flush=True)
+        chosen = {**taken, **chosen}
+        said.append((f"{key}={place}", read_normalisation(file)))
+        model.origin = model.origin or read_origin(file) or Origin.of(str(place))
+    model.load_state_dict(chosen, strict=False)
+    fresh = [task for task in entries if not any(name.startswith(f"{HEADS}{task}.") for name in chosen)]
+    if chosen and fresh and is_main:
+        print(f"the heads of {', '.join(fresh)} start afresh", flush=True)
+    for name, normalisation in said[1:]:
+        if normalisation != said[0][1]:
+            raise InputError(f"{said[0][0]} and {name} expect images of different normalisation: they share no trunk")
+    if said:
+        model.spec = replace(model.spec, input=model.spec.input.normalised_with(said[0][1]))
+
+
+def weights_file(place: str) -> Path:
+    """Return the file of weights that a path or URI means: itself, or that in the folder of a trained model."""
+    if is_uri(place) and not place.endswith(".safetensors"):
+        return local_folder(place, (WEIGHTS,)) / WEIGHTS
+    path = local_path(place)
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def _start_added(model: JointModel, finished: JointModel, config: ModelConfig) -> None:
+    """Start the blocks that a finished model does not have from its trunk, as ``model.block_start`` says."""
+    own = finished.state_dict()
+    model.load_state_dict(own, strict=False)
+    for task in model.spec.tasks.keys() - finished.spec.tasks.keys():
+        for part in model.network.parts(task):
+            new = {name: block for name, block in part.blocks.items() if not _is_in(block, model, own)}
+            start_blocks(part._replace(blocks=nn.ModuleDict(new)), config.block_start)  # type: ignore[arg-type]
+
+
+def _is_in(block: nn.Module, model: JointModel, weights: Mapping[str, Tensor]) -> bool:
+    """Whether weights by name hold those of a block."""
+    name = next(name for name, module in model.named_modules() if module is block)
+    return any(entry.startswith(f"{name}.") for entry in weights)
+
+
+def _of_task(model: JointModel, task: str, file: Path) -> dict[str, Tensor]:
+    """Return what a file has for one task, under the model's names: trunk and branch, and of the head what fits."""
+    weights = read_weights(file)
+    modules = tuple(f"{NETWORK}{name}." for name in model.network.modules_of([task]))
+    wanted = [name for name in model.state_dict() if name.startswith(modules)]
+    network = _network(model, wanted, weights, file)
+    head = {f"{HEADS}{task}.{name.removeprefix('head.')}": w for name, w in weights.items() if name.startswith("head.")}
+    head |= {name: w for name, w in weights.items() if name.startswith(f"{HEADS}{task}.")}
+    own = model.state_dict()
+    return network | {name: w for name, w in head.items() if name in own and own[name].shape == w.shape}
+
+
+def _of_all(model: JointModel, file: Path, kept: Iterable[str]) -> dict[str, Tensor]:
+    """Return what a file has for all tasks, under the model's names; a head only as a whole, of a joint model.
+
+    Of the network nothing may be missing but what is ``kept``.
+    """
+    weights, own, known = read_weights(file), model.state_dict(), set(kept)
+    wanted = [name for name in own if name.startswith(NETWORK) and name not in known]
+    chosen = _network(model, wanted, weights, file)
+    for task in model.spec.tasks:
+        head = {name: weights.get(name) for name in own if name.startswith(f"{HEADS}{task}.")}
+        fitting = {name: w for name, w in head.items() if w is not None and own[name].shape == w.shape}
+        chosen |= fitting if len(fitting) == len(head) else {}
+    return chosen
+
+
+def _network(model: JointModel, wanted: list[str], weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Return entries of the network, of a joint model's names or, for a task's branch, of a supernet's."""
+    own = {name: tensor for name, tensor in model.state_dict().items() if name in set(wanted)}
+    found = {name: weights[given] for name in wanted if (given := _given_name(name, weights.__contains__)) is not None}
+    refuse([n for n, tensor in own.items() if n not in found or found[n].shape != tensor.shape], own, found, file)
+    return found
+
+
+def _given_name(name: str, has: Callable[[str], bool]) -> str | None:
+    """Return the name under which a file has an entry of the network; None where it has not."""
+    if has(name):
+        return name
+    if name.startswith(f"{NETWORK}branches."):
+        of_supernet = f"{NETWORK}{name.split('.', 3)[3]}"
+        return of_supernet if has(of_supernet) else None
+    return None
