@@ -114,24 +114,59 @@ class Topology:
         Raises:
             InputError: the file cannot be written.
         """
-        document = {
-            "num_stages": self.num_stages,
-            "paths": {path: sorted(stage for stage, other in self.blocks if other == path) for path in ALL_PATHS},
-            "outputs": list(self.outputs),
-        }
-        if info:
-            document["info"] = dict(info)
-        header = "# Selected stages of each path (0 has the highest resolution), and the paths a network returns.\n"
-        write_text(path, header + yaml.safe_dump(document, sort_keys=False, default_flow_style=None))
+        _write(path, self._document(), info)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Topology:
+    def load(cls, path: str | os.PathLike[str], task: str | None = None) -> Topology:
         """Read a topology that ``save`` or a person wrote; ``info`` is ignored, ``outputs`` may be missing.
+
+        Args:
+            path: the file.
+            task: whose topology it is, where :func:`save_joint` wrote the file; others are the same for any task.
 
         Raises:
             InputError: the file cannot be read or does not describe a topology; the message says what is wrong where.
         """
-        return read_document(path, "topology", _parse)
+        return read_document(path, "topology", lambda document: _parse(_of_task(document, task)))
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "num_stages": self.num_stages,
+            "paths": {path: sorted(stage for stage, other in self.blocks if other == path) for path in ALL_PATHS},
+            "outputs": list(self.outputs),
+        }
+
+
+def save_joint(
+    path: str | os.PathLike[str], topologies: Mapping[str, Topology], info: Mapping[str, Any] | None = None
+) -> None:
+    """Write the topologies of several tasks into one YAML file, atomically, by task; ``info`` as :meth:`Topology.save`.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    _write(path, {"tasks": {task: topology._document() for task, topology in topologies.items()}}, info)
+
+
+def _write(path: str | os.PathLike[str], document: Mapping[str, Any], info: Mapping[str, Any] | None) -> None:
+    whole = {**document, "info": dict(info)} if info else dict(document)
+    header = "# Selected stages of each path (0 has the highest resolution), and the paths a network returns.\n"
+    write_text(path, header + yaml.safe_dump(whole, sort_keys=False, default_flow_style=None))
+
+
+def _of_task(document: object, task: str | None) -> object:
+    """Return a task's part of a file that has several, else the whole. Raises ValueError where there is none."""
+    if not isinstance(document, dict) or "tasks" not in document:
+        return document
+    tasks = check_keys(document, ("tasks",), ("info",))["tasks"]
+    if not isinstance(tasks, dict):
+        raise ValueError(f"tasks: expected a mapping from tasks to topologies, got {tasks!r}")
+    known = ", ".join(map(str, tasks))
+    if task is None:
+        raise ValueError(f"it has the topologies of several tasks ({known}); model.tasks takes it, model.topology not")
+    if task not in tasks:
+        raise ValueError(f"it has no topology of '{task}', but of {known}")
+    return tasks[task]
 
 
 def _parse(document: object) -> Topology:

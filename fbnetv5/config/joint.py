@@ -16,7 +16,7 @@ from fbnetv5.config.schema import ModelConfig
 class TaskEntry:
     """One task of a joint network."""
 
-    topology: str | None = option(None, "a topology file, or linear, unet, fpn, panet or bifpn")
+    topology: str | None = option(None, "a topology file, joint.yaml of a search, or linear, unet, fpn, panet or bifpn")
     head: dict[str, Any] = option(dict, "{_target_: class, its options}, the task's head")
     weight: float = option(1.0, "what the task's loss is multiplied by", minimum=0)
     weights: str | None = option(

@@ -30,6 +30,7 @@ OPEN_ENDED = (  # mappings without fixed keys
     "tasks.",
     "data.mask_values",
     "search.task_weights",
+    "search.last_look.joint_weights",
     "search.algorithm",
     "model.head",
     "model.network",

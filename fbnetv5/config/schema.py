@@ -200,6 +200,13 @@ class LastLookConfig:
         "families",
         minimum=0,
     )
+    joint_budget: float | None = option(
+        None,
+        "what the blocks of all tasks cost together at most in joint.yaml, the topologies of one network for all "
+        "tasks, in the unit of search.cost; null: what the derived topologies cost",
+        minimum=0,
+    )
+    joint_weights: dict[str, float] = option(dict, "how much a task counts in joint.yaml; 1 if not given")
 
 
 @dataclass

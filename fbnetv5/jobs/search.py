@@ -32,6 +32,7 @@ from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import check_duration, train
 from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.family import write_families
+from fbnetv5.jobs.joint_topologies import check_joint, write_joint
 from fbnetv5.jobs.last_look import Looked, held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
@@ -55,7 +56,8 @@ def run(config: RunConfig, folder: Path) -> None:
 
     Writes to ``folder``: config.yaml, metrics.jsonl, probabilities.csv, tensorboard/, checkpoints/, model.safetensors
     (the supernet), and for each task topology_<task>.yaml and .png, and family_<task>/ with topologies of many costs;
-    topologies.png shows the first side by side, report.html the whole run.
+    joint.yaml those of one network for all tasks; topologies.png shows the first side by side, report.html the whole
+    run.
 
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
@@ -105,7 +107,9 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
     algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
-    return SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
+    run = SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
+    check_joint(run)
+    return run
 
 
 def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> tuple[Source, Source | None]:
@@ -181,7 +185,7 @@ def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: b
 def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = None) -> None:
     """Derive each task's topology, from the last look or else its probabilities, and write, draw and print it.
 
-    The families of the tasks are written with them.
+    The families of the tasks are written with them, and the topologies of one network for all tasks.
     """
     panels = []
     look = None if looked is None else looked.look
@@ -212,6 +216,8 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
             costs = " to ".join(f"{member.macs / 1e6:.1f} M" for member in (family.members[0], family.members[-1]))
             where = folder / f"{FOLDER}{family.task}"
             print(f"family of {family.task}: {len(family.members)} topologies of {costs} MACs in {where}")
+        if len(run.model.tasks) > 1:
+            print(write_joint(run, looked.look, folder))
         for line in read_verdicts(folder):
             print(line)
 

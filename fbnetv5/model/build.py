@@ -108,8 +108,10 @@ def find_topology(model: ModelConfig) -> Topology:
     return read_topology(model.topology, model.num_stages)
 
 
-def read_topology(name: str, num_stages: int) -> Topology:
+def read_topology(name: str, num_stages: int, task: str | None = None) -> Topology:
     """Return a topology by its name: hand-made, of ``num_stages``, or a file, also one of the project's own.
+
+    A file may have the topologies of several tasks, of which that of ``task`` is taken.
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -117,7 +119,7 @@ def read_topology(name: str, num_stages: int) -> Topology:
     if name in NAMED_BLOCKS:
         return named_topology(name, num_stages)
     own, file = CONFIGS.parent / name, local_path(name)
-    return Topology.load(own if own.is_file() and not file.is_file() else file)
+    return Topology.load(own if own.is_file() and not file.is_file() else file, task)
 
 
 def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:

@@ -49,7 +49,7 @@ def build_final_joint_model(
         check_labelled(target, source, f"model.tasks.{name}.head")
     new = {
         name: TaskSpec(
-            read_topology(str(entry.topology), config.num_stages),
+            read_topology(str(entry.topology), config.num_stages, name),
             dict(entry.head),
             tuple(source.classes.get(targets[name].name, ())),
         )

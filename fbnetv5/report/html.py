@@ -22,6 +22,7 @@ from fbnetv5.base.files import write_text
 from fbnetv5.metrics.names import overall
 from fbnetv5.report.curves import SETTLING, chart_groups, series
 from fbnetv5.report.family_chart import TRAINING, family_chart
+from fbnetv5.report.joint_file import FoundJoint
 from fbnetv5.report.numbers import counted
 from fbnetv5.report.run_folder import RunFolder, read_run
 from fbnetv5.report.tables import class_table, found_topologies, latest_metrics, model_costs, supernet_cost, tiles
@@ -85,6 +86,7 @@ def content(run: RunFolder) -> dict[str, Any]:
         "found": found,
         "families": [family_chart(family, _shown(run.path)) for family in run.families.values()],
         "training": TRAINING,
+        "joint": None if run.joint is None else joint_pictures(run.joint),
         "supernet": supernet_cost(run) if found else None,
         "groups": chart_groups(run),
         "settling": SETTLING,
@@ -156,6 +158,12 @@ def _commands(run: RunFolder) -> list[tuple[str, str]]:
     output = shlex.quote(f"output={folder}_again")
     run_again = ("repeat", f"{start} {output}") if run.is_finished else ("resume", f"{start} resume=true")
     return [run_again, ("this page", f"python scripts/report.py {shlex.quote(str(folder))}")]
+
+
+def joint_pictures(joint: FoundJoint) -> dict[str, Any]:
+    """Return what the page shows of one network for all tasks."""
+    pictures = [(task, topology_svg(task, topology)) for task, topology in joint.topologies.items()]
+    return {"macs": joint.macs, "separate_macs": joint.separate_macs, "pictures": pictures}
 
 
 def _shown(path: Path) -> Path:

@@ -19,6 +19,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.engine.log import METRICS, PROBABILITIES
 from fbnetv5.report.history import History
+from fbnetv5.report.joint_file import JOINT, FoundJoint, read_joint
 from fbnetv5.report.task_family import TaskFamily, read_families
 from fbnetv5.report.task_look import LAST_LOOK, TaskLook, read_looks
 
@@ -55,6 +56,7 @@ class RunFolder:
         topologies: those of them that hold one, by task.
         looks: what the last look found, by task; none where there was none.
         families: the topologies of many costs that it found, by task.
+        joint: the topologies of one network for all tasks.
         metrics: what metrics.json says was measured; empty where it is missing, as is ``model``.
         model: what metrics.json says of the model: family and blocks, or network; head, input_size, macs, params.
         trained: the topology of a trained model.
@@ -71,6 +73,7 @@ class RunFolder:
     topologies: Mapping[str, FoundTopology]
     looks: Mapping[str, TaskLook]
     families: Mapping[str, TaskFamily]
+    joint: FoundJoint | None
     metrics: Mapping[str, float]
     model: Mapping[str, Any]
     trained: Topology | None
@@ -140,6 +143,7 @@ def read_folder(folder: str | Path) -> RunFolder:
         topologies=_topologies(infos),
         looks=read_looks(_read(path / LAST_LOOK, json.loads, damaged)),
         families=read_families(path),
+        joint=read_joint(path / JOINT, _read(path / JOINT, yaml.safe_load, damaged)),
         metrics=finite(final.get("metrics")),
         model=_mapping(final.get("model")),
         trained=_trained(_read(path / MODEL, json.loads, damaged)),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fbnetv5.archs.topology import Edge, Topology, TopologySpace, named_topology
+from fbnetv5.archs.topology import Edge, Topology, TopologySpace, named_topology, save_joint
 from fbnetv5.base.errors import InputError
 
 # Fig. 5: the drawings' edges, and those that the rule adds (all trunk partitions into a block of stage 1). Stage 0 is
@@ -177,3 +177,15 @@ def test_space_refuses_what_is_not_its_own():
         space.encode(Topology.full(2))
     with pytest.raises(ValueError, match="8 slots"):
         TopologySpace(2, [1, 2, 3, 4])
+
+
+def test_a_file_may_hold_the_topologies_of_several_tasks(tmp_path):
+    topologies = {"cls": named_topology("linear", 4), "det": named_topology("unet", 4)}
+    save_joint(tmp_path / "joint.yaml", topologies, {"run": "mine"})
+    assert {task: Topology.load(tmp_path / "joint.yaml", task) for task in topologies} == topologies
+    with pytest.raises(InputError, match="no topology of 'seg', but of cls, det"):
+        Topology.load(tmp_path / "joint.yaml", "seg")
+    with pytest.raises(InputError, match=r"topologies of several tasks \(cls, det\); model.tasks takes it"):
+        Topology.load(tmp_path / "joint.yaml")
+    topologies["cls"].save(tmp_path / "one.yaml")
+    assert Topology.load(tmp_path / "one.yaml", "det") == topologies["cls"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fbnetv5.archs.cost import network_cost
+from fbnetv5.archs.cost import block_costs, network_cost, partition_costs
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
@@ -27,7 +27,7 @@ from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.last_look import held_out_rows
 from fbnetv5.jobs.search import build_run
 from fbnetv5.jobs.supernet import SupernetRun
-from fbnetv5.report.run_folder import read_run
+from fbnetv5.report.run_folder import RunFolder, read_run
 from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.search.derive import most_likely
 from tests.jobs.runs import ROOT, TINY
@@ -146,6 +146,7 @@ def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path:
     for name, family in found.families.items():
         _check_family(tmp_path / "look", family, int(found.infos[name]["head_path"]))
     assert not list((tmp_path / "paper").glob("family_*"))
+    _check_joint(found)
     assert "What each block is worth" in (tmp_path / "look" / "report.html").read_text()
     assert "What each block is worth" not in (tmp_path / "paper" / "report.html").read_text()
 
@@ -168,3 +169,36 @@ def _scale(family: TaskFamily) -> float:
     """What one deviation is, by the member that gains or loses most."""
     most = max((*family.members, *family.others), key=lambda member: abs(member.gain))
     return (family.members[0].score - most.score) / most.gain
+
+
+def _check_joint(run: RunFolder) -> None:
+    """One network for all tasks costs no more blocks than the derived topologies do, and says what it costs."""
+    assert run.joint is not None
+    seen = {task: topology.prune(topology.outputs) for task, topology in run.joint.topologies.items()}
+    assert {task: topology.outputs for task, topology in seen.items()} == {"cls": (3,), "det": (2,), "seg": (2,)}
+    family = get_family("NANO")
+    of_block = block_costs(family, (64, 64))
+    chosen, derived = (
+        sum(of_block[path].macs for topology in each.values() for _, path in topology.blocks)
+        for each in (run.joint.topologies, {task: one.topology for task, one in run.topologies.items()})
+    )
+    assert 0 < chosen <= derived
+    trunk = network_cost(family, Topology(1, frozenset(), (3,)), (64, 64)).macs
+    own = [network_cost(family, one, (64, 64)).macs for one in seen.values()]
+    depths = [
+        sum(cost.macs for cost in partition_costs(family, (64, 64))[: one.num_partitions]) for one in seen.values()
+    ]
+    assert run.joint.separate_macs == sum(own)
+    assert run.joint.macs == trunk + sum(whole - depth for whole, depth in zip(own, depths, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("search.last_look.joint_weights={pose: 2}", "joint_weights names pose, no task of this run"),
+        ("search.last_look.joint_weights={cls: 0}", "must be above 0"),
+    ],
+)
+def test_options_of_a_joint_network_are_checked_before_the_search(override: str, expected: str):
+    with pytest.raises(InputError, match=expected):
+        build_run(config_of(override), ALONE)
