@@ -71,6 +71,14 @@ class StepSampler(Sampler[list[KeyedIndex]]):
         return int(_epoch_order(self.num_images, self.seed, epoch)[place])
 
 
+def images_of_step(step: int, num_images: int, batch_size: int, seed: int) -> torch.Tensor:
+    """Return the images of all ranks' batches of a step, int64 [batch_size], as :class:`StepSampler` draws them."""
+    positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, places = positions // num_images, positions % num_images
+    parts = [_epoch_order(num_images, seed, int(epoch))[places[epochs == epoch]] for epoch in epochs.unique()]
+    return torch.cat(parts)
+
+
 @functools.lru_cache(maxsize=4)
 def _epoch_order(num_images: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(num_images, generator=generator(seed, Purpose.ORDER, epoch))

@@ -15,7 +15,7 @@ from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
 from fbnetv5.archs.families import STRIDES
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch, Source
@@ -28,6 +28,7 @@ from fbnetv5.engine.divergence import clip_gradient, require_finite
 from fbnetv5.engine.optim import build_optimizer, check_optimizer, set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.trainer import Trainable, check_duration, train
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.evaluate import evaluate_and_report, evaluate_on
 from fbnetv5.model.build import build_final_model
 from fbnetv5.model.card import write_card
@@ -49,7 +50,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         training = build_training(config, world)
         train(training, folder)
         if world.is_main:
