@@ -24,14 +24,13 @@ from torch.distributed import TCPStore
 from fbnetv5.cli import launch as command_line
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(  # only imported there: no thread, no device, no seed
-    [
-        "pytest",
-        "tests.processes",
-        *(f"fbnetv5.{name}" for name in ("jobs.search", "jobs.train", "heads.lite_rcnn", "heads.lite_maskformer")),
-        *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "torch.utils.tensorboard"),
-    ]
+PRELOADED = (  # only imported there: no thread, no device, no seed
+    "pytest",
+    "tests.processes",
+    *(f"fbnetv5.{name}" for name in ("jobs.search", "jobs.train", "heads.lite_rcnn", "heads.lite_maskformer")),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "torch.utils.tensorboard"),
 )
+FORKS.set_forkserver_preload(list(PRELOADED))
 
 
 def start(work: Callable[..., Any], *args: Any, log: Path, env: Mapping[str, str]) -> BaseProcess:
