@@ -148,6 +148,7 @@ def to_run_config(node: DictConfig) -> RunConfig:
         raise InputError("the config builds on nothing: start it with `defaults: [/fbnetv5/schema, _self_]`")
     try:
         plain = OmegaConf.to_container(node)
+        assert isinstance(plain, dict)
         check_references(plain)
         # merged into a fresh schema, as hydra lets +key=value past the one that it composed
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,7 +59,7 @@ def labelled_images(source: Source, targets: Sequence[Target]) -> Tensor:
     """Return which images of a source are labelled for each of T targets, bool [T, images]."""
     labelled = torch.zeros(len(targets), len(source), dtype=torch.bool)
     for row, target in zip(labelled, targets, strict=True):
-        row[torch.as_tensor(list(source.labelled(target.name)), dtype=torch.int64)] = True
+        row[torch.from_numpy(np.asarray(source.labelled(target.name), np.int64))] = True
     return labelled
 
 
