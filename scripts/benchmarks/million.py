@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from benchmarks.tables import aligned
 from fbnetv5.base.types import Target, TargetKind
-from fbnetv5.data.index import Index
+from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.sampler import StepSampler, images_of_step
 from fbnetv5.jobs.exchange import count_labels, labelled_images
 
@@ -88,7 +88,8 @@ def _measure(file: str) -> dict[str, Any]:
     before, began = private_bytes(), time.process_time()
     index = Index.read(file)
     opened = time.process_time() - began
-    labelled, labels = _timed(lambda: labelled_images(_Rows(index), TARGETS))
+    source = IndexSource(index, Path(file).parent)
+    labelled, labels = _timed(lambda: labelled_images(source, TARGETS))
     sampler = StepSampler(len(index), BATCH, num_steps=STEPS, seed=0)
     batches: Iterator[Any] = iter(sampler)
     _, first = _timed(lambda: next(batches))
@@ -117,17 +118,6 @@ def _measure(file: str) -> dict[str, Any]:
         worker_bytes=worker_bytes,
     )
     return asdict(found)
-
-
-class _Rows:
-    """An index as far as counting its labels goes."""
-
-    def __init__(self, index: Index) -> None:
-        self.index = index
-        self.labelled = index.labelled
-
-    def __len__(self) -> int:
-        return len(self.index)
 
 
 def _work(index: Index, told: Any) -> None:
