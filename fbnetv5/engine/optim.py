@@ -14,12 +14,15 @@ from fbnetv5.config.optimizer import OptimizerConfig, ScheduleConfig
 BACKBONE = "network."  # what the names of the backbone's parameters start with; the others are the heads'
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig, undecayed: Collection[str] = ()) -> optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, undecayed: Collection[str] = (), *, fused: bool = True
+) -> optim.Optimizer:
     """Build SGD or AdamW over all parameters.
 
     Biases and the weights of normalisation (the one-dimensional ones) are not decayed, nor are those named in
     ``undecayed``. The backbone learns at ``config.backbone_factor`` times the rate of the heads. A step is one fused
-    operation a group: small parameters cost more in Python than in arithmetic.
+    operation a group, as small parameters cost more in Python than in arithmetic; torch's ``fused`` SGD fails, though,
+    where some parameters have their first gradient later than others.
     """
     groups = []
     for backbone, decayed in itertools.product((True, False), (True, False)):
@@ -33,8 +36,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, undecayed: Collec
             decay = config.weight_decay if decayed else 0.0
             groups.append({"params": chosen, "weight_decay": decay, "factor": factor, "lr": config.lr * factor})
     if config.name == "adamw":
-        return optim.AdamW(groups, lr=config.lr, fused=True)
-    return optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
+        return optim.AdamW(groups, lr=config.lr, fused=fused)
+    return optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
 
 
 def set_lr(optimizer: optim.Optimizer, lr: float) -> None:

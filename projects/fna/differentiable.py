@@ -99,7 +99,7 @@ class Differentiable:
             clip_norm=self.clip_norm,
         )
         undecayed = {f"head.{name}" for name in model.head.no_weight_decay()}
-        optimizer = build_optimizer(model, config.optimizer, undecayed)
+        optimizer = build_optimizer(model, config.optimizer, undecayed, fused=False)  # it trains a path at a time
         num_steps = count_steps(config.train, len(problem.splits.weights))
         schedule = Schedule(num_steps, round(self.weights_first * num_steps), self.weight_steps)
         return SearchRun(problem, schedule, model, optimizer, alpha)
