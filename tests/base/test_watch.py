@@ -14,7 +14,8 @@ import torch
 from fbnetv5.base.distributed import World, start_world
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.files import reported
-from tests.processes import ranks_of, start
+from fbnetv5.engine.stopping import Stopping
+from tests.processes import ranks_of, run, start
 
 TIMEOUT = 1.0
 
@@ -98,3 +99,21 @@ def test_a_process_that_is_done_waits_for_the_others(tmp_path):
     assert [process.exitcode for process in running] == [0, 0]
     assert {path.name for path in tmp_path.glob("done-*")} == {"done-0", "done-1"}
     assert (tmp_path / "0.err").read_text() + (tmp_path / "1.err").read_text() == ""
+
+
+def end_when_told(folder: Path) -> None:
+    """Take steps until one of the processes, the second, is told to end."""
+    with start_world("cpu", timeout=TIMEOUT) as world:
+        stopping = Stopping(world)
+        for done in range(1, 100):
+            world.gather(torch.tensor([done]))
+            stopping.is_asked = world.rank == 1 and done >= 3
+            if stopping.agreed(done):
+                (folder / f"ended-{world.rank}").write_text(str(done))
+                return
+
+
+def test_all_end_after_the_same_step_where_one_is_told_to(tmp_path):
+    result = run(end_when_told, tmp_path, processes=2)
+    assert result.returncode == 0, result.stderr
+    assert [(tmp_path / f"ended-{rank}").read_text() for rank in (0, 1)] == ["4", "4"]
