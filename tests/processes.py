@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,13 @@ from torch.distributed import TCPStore
 from fbnetv5.cli import launch as command_line
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(  # only imported there: no thread, no device, no seed
-    [
-        "pytest",
-        "tests.processes",
-        *(f"fbnetv5.{name}" for name in ("jobs.search", "jobs.train", "heads.lite_rcnn", "heads.lite_maskformer")),
-        *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "torch.utils.tensorboard"),
-    ]
+PRELOADED = (  # only imported there: no thread, no device, no seed
+    "pytest",
+    "tests.processes",
+    *(f"fbnetv5.{name}" for name in ("jobs.search", "jobs.train", "heads.lite_rcnn", "heads.lite_maskformer")),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "torch.utils.tensorboard"),
 )
+FORKS.set_forkserver_preload(list(PRELOADED))
 
 
 def start(work: Callable[..., Any], *args: Any, log: Path, env: Mapping[str, str]) -> BaseProcess:
@@ -79,25 +79,33 @@ def run(
     """Run ``work(*args)`` to its end, in several processes as torchrun does: where one fails, the others are ended."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if processes > 1 else None
-        ranks = [_rank(rank, processes, store.port) if store else {} for rank in range(processes)]
-        running = [start(work, *args, log=log, env={**os.environ, **rank}) for rank in ranks]
-        deadline = time.monotonic() + timeout
-        while any(p.is_alive() for p in running) and not any(p.exitcode for p in running):
-            multiprocessing.connection.wait([p.sentinel for p in running if p.is_alive()], deadline - time.monotonic())
-            assert time.monotonic() < deadline
-        status = next((p.exitcode for p in running if p.exitcode), 0)
-        for process in running:
-            process.kill()
-            process.join()
+        with ranks_of(processes) as ranks:
+            running = [start(work, *args, log=log, env={**os.environ, **rank}) for rank in ranks]
+            deadline = time.monotonic() + timeout
+            while any(p.is_alive() for p in running) and not any(p.exitcode for p in running):
+                alive = [p.sentinel for p in running if p.is_alive()]
+                multiprocessing.connection.wait(alive, deadline - time.monotonic())
+                assert time.monotonic() < deadline
+            status = next((p.exitcode for p in running if p.exitcode), 0)
+            for process in running:
+                process.kill()
+                process.join()
         out, err = (log.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
         return subprocess.CompletedProcess([], status, out, err)
+
+
+@contextlib.contextmanager
+def ranks_of(processes: int) -> Iterator[list[dict[str, str]]]:
+    """Yield what torchrun tells each of several processes; one alone is told nothing."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if processes > 1 else None
+    yield [_rank(rank, processes, store.port) if store else {} for rank in range(processes)]
 
 
 def _rank(rank: int, size: int, port: int) -> dict[str, str]:
     """What torchrun tells a process, which is to find the others through a store that is there already."""
     values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    values |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
+    values |= {"LOCAL_WORLD_SIZE": size, "TORCHELASTIC_USE_AGENT_STORE": True}
+    values |= {"TORCHELASTIC_RESTART_COUNT": 0}
     return {key: str(value) for key, value in values.items()}
 
 

@@ -75,6 +75,31 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder beside ``path``; the folder is removed at the end.
+
+    For what is tried before it is put in its place. What a killed process leaves of it, :func:`clear_partial` removes.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    with reported(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=_partial(path), dir=path.parent))
+    try:
+        yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder such that it is there as a whole or not at all; see :func:`clear_partial`."""
+    hidden = Path(tempfile.mkdtemp(prefix=_partial(path), dir=path.parent))
+    path.replace(hidden)
+    shutil.rmtree(hidden)
+
+
 def _sync(folder: Path) -> None:
     """Bring a folder and all in it to the disk, without which a rename may get there before what it names."""
     places = [Path(parent, file) for parent, _, files in os.walk(folder) for file in (*files, "")]

@@ -21,6 +21,7 @@ from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.limits import MAX_DOCUMENT
 from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
+from fbnetv5.config.references import check_references
 from fbnetv5.config.schema import RENAMED, RunConfig, register
 
 CONFIGS = (Path(__file__).parents[1] / "configs").resolve()  # a link in a clone, a folder where a wheel is installed
@@ -74,11 +75,23 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
 
 
 def check_file(file: Path) -> None:
-    """Check that a file may be read as a config, before hydra reads it.
+    """Check that a file, and all that its ``defaults`` name, may be read as configs, before hydra reads them.
 
     Raises:
-        InputError: it is no YAML file, empty, too large, or has aliases that multiply.
+        InputError: one is no YAML file, empty, too large, or has aliases that multiply.
     """
+    folder, waiting, seen = file.absolute().parent, [file], {file.absolute()}
+    while waiting:
+        one = waiting.pop()
+        for name in _defaults(_checked(one)):
+            places = [place / f"{name.strip('/')}.yaml" for place in (one.parent, folder, CONFIGS)]
+            new = [place for place in places if place.exists() and place.absolute() not in seen]
+            seen |= {place.absolute() for place in new}
+            waiting += new
+
+
+def _checked(file: Path) -> dict[Any, Any]:
+    """Return what a config file says. Raises InputError as :func:`check_file`."""
     try:
         content = parse_yaml(read_text(file, MAX_DOCUMENT))
     except OSError as error:
@@ -89,6 +102,21 @@ def check_file(file: Path) -> None:
         raise InputError(f"{file} is empty: a config starts with `defaults: [/fbnetv5/schema, _self_]`")
     if not isinstance(content, dict):
         raise InputError(f"{file} is {kind_of(content)}, and a config is a mapping of keys to values")
+    return content
+
+
+def _defaults(content: Mapping[Any, Any]) -> list[str]:
+    """Return the names of the configs that one builds on, without what hydra allows around them."""
+    listed = content.get("defaults")
+    names: list[str] = []
+    for entry in listed if isinstance(listed, list) else []:
+        if isinstance(entry, str):
+            names.append(entry)
+        elif isinstance(entry, Mapping):
+            for group, values in entry.items():
+                chosen = values if isinstance(values, list) else [values]
+                names += [f"{group}/{value}" for value in chosen if isinstance(value, str)]
+    return [re.sub(r"^(optional |override )*|@.*$|\.yaml$", "", name) for name in names]
 
 
 def find_config(name: str) -> Path | None:
@@ -121,10 +149,15 @@ def to_run_config(node: DictConfig) -> RunConfig:
     if OmegaConf.get_type(node) is not RunConfig:
         raise InputError("the config builds on nothing: start it with `defaults: [/fbnetv5/schema, _self_]`")
     try:
+        plain = OmegaConf.to_container(node)
+        assert isinstance(plain, dict)
+        check_references(plain)
         # merged into a fresh schema, as hydra lets +key=value past the one that it composed
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.to_container(node)))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
     except OmegaConfBaseException as error:
         raise InputError(_explain(error)) from error
+    except ValueError as error:
+        raise InputError(str(error)) from error
     assert isinstance(config, RunConfig)
     check_options(config)
     return config

@@ -339,6 +339,13 @@ class RuntimeConfig:
         True, "round the factors of float32 products on GPUs to TF32's 10 bits: faster; false: full float32"
     )
     workers: int = option(2, "data loader processes per process", minimum=0, maximum=1024)
+    timeout: float = option(
+        20.0,
+        "seconds without a sign of life after which a process that is stopped ends the others of a run; one that may "
+        "be busy or is on another machine has ten times that, one that is killed ends them at once; work that takes "
+        "long is no silence",
+        minimum=0.1,
+    )
     threads: int | None = option(None, "torch's CPU threads per process; null: its own choice", minimum=1, maximum=4096)
     log_every: int = option(10, "iterations between two records of metrics and probabilities", minimum=1)
     checkpoint_every: int = option(200, "iterations between two checkpoints", minimum=1)

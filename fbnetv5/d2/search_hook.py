@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 import fbnetv5.d2
 from fbnetv5.config.read import identity
 from fbnetv5.d2.supernet import FBNetV5Supernet, Passed
@@ -17,8 +15,9 @@ from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loggers.logger import open_loggers
+from fbnetv5.jobs.exchange import Outcome, gather_outcomes
 from fbnetv5.jobs.extend import require_same_network
-from fbnetv5.jobs.supernet import gather_outcomes, learn
+from fbnetv5.jobs.supernet import learn
 
 try:
     from detectron2.engine import HookBase
@@ -45,7 +44,7 @@ class SearchHook(HookBase):
         self.save_every = save_every
         self.identity = {**identity(self.run.config), "DATASETS.TRAIN": list(datasets)}
         self.skipped = SkippedImages(self.run.world)
-        self._gathered: tuple[Tensor, Tensor] | None = None
+        self._gathered: Outcome | None = None
         self._log: RunLog | None = None
         self._log_state: dict[str, Any] | None = None
 
@@ -71,7 +70,7 @@ class SearchHook(HookBase):
             InputError: a loss or the gradient is not finite.
         """
         passed = self._passed()
-        self._gathered = gather_outcomes(self.run, passed.iteration, passed.outcomes)
+        self._gathered = gather_outcomes(self.run.world, list(self.run.model.tasks), passed.iteration, passed.outcomes)
         clip_gradient(self.run.learner, self.run.config.optimizer.clip_norm, passed.iteration.step)
 
     def after_step(self) -> None:
@@ -83,7 +82,7 @@ class SearchHook(HookBase):
         assert self._gathered is not None
         assert self._log is not None
         passed, run = self._passed(), self.run
-        metrics = learn(run, passed.iteration, *self._gathered)
+        metrics = learn(run, passed.iteration, self._gathered)
         self.trainer.storage.put_scalar("arch_lr", metrics["arch_lr"], smoothing_hint=False)
         if run.config.data.undecodable == "skip":
             metrics["skipped"] = self.skipped.count(passed.batch)

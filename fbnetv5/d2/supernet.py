@@ -26,8 +26,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source
 from fbnetv5.d2.data import source_from_catalog
 from fbnetv5.d2.search_config import read_search_config
+from fbnetv5.jobs.exchange import Iteration, Outcome
 from fbnetv5.jobs.search import build_run
-from fbnetv5.jobs.supernet import Iteration, Outcome, SupernetRun, begin_iteration, by_task, judge_jointly, share
+from fbnetv5.jobs.supernet import SupernetRun, begin_iteration, by_task, judge_jointly, share
 
 try:
     from d2go.registry.builtin import META_ARCH_REGISTRY as D2GO_META_ARCH_REGISTRY

@@ -60,15 +60,21 @@ class StepSampler(Sampler[list[KeyedIndex]]):
 
     def __iter__(self) -> Iterator[list[KeyedIndex]]:
         share = self.batch_size // self.world_size
-        positions = range(self.rank * share, (self.rank + 1) * share)
+        own = range(self.rank * share, (self.rank + 1) * share)
         for step in range(self.start_step, self.num_steps):
+            images = images_of_step(step, self.num_images, self.batch_size, self.seed)
             yield [
-                KeyedIndex(self._image(step * self.batch_size + position), (step, position)) for position in positions
+                KeyedIndex(image, (step, position))
+                for position, image in zip(own, images[own.start : own.stop].tolist(), strict=True)
             ]
 
-    def _image(self, position: int) -> int:
-        epoch, place = divmod(position, self.num_images)
-        return int(_epoch_order(self.num_images, self.seed, epoch)[place])
+
+def images_of_step(step: int, num_images: int, batch_size: int, seed: int) -> torch.Tensor:
+    """Return the images of all ranks' batches of a step, int64 [batch_size], as :class:`StepSampler` draws them."""
+    positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, places = positions // num_images, positions % num_images
+    parts = [_epoch_order(num_images, seed, int(epoch))[places[epochs == epoch]] for epoch in epochs.unique()]
+    return torch.cat(parts)
 
 
 @functools.lru_cache(maxsize=4)

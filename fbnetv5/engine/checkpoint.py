@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from fbnetv5.base.documents import parse_json, shortened
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_folder, atomic_path
+from fbnetv5.base.files import atomic_folder, atomic_path, remove_folder
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
 
 STATE = "state.pt"
@@ -68,8 +67,12 @@ class Checkpointer:
             save_weights(temporary / WEIGHTS, model.state_dict(), getattr(model, "normalisation", None))
             with atomic_path(temporary / STATE) as file:
                 file.write_bytes(buffer.getbuffer())
+        self.drop_old()
+
+    def drop_old(self) -> None:
+        """Drop the oldest checkpoints beyond ``keep``; a process that was killed may not have come to it."""
         for old in self._folders()[: -self.keep]:
-            shutil.rmtree(old)
+            remove_folder(old)
 
     def latest(self) -> Checkpoint | None:
         """Read the latest checkpoint, or return None where there is none.

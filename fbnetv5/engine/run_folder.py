@@ -36,6 +36,7 @@ def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Chec
     checkpoint = checkpointer.latest() if config.resume else None
     world.require_identical(checkpoint.step if checkpoint else 0, "the steps that the run goes on from")
     if world.is_main:
+        checkpointer.drop_old()
         versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
         header = f"fbnetv5 {__version__}, Python {platform.python_version()}, {versions}\n{world.size} process(es)"
         write_text(folder / CONFIG, saved_yaml(config, header))

@@ -32,11 +32,17 @@ class Stopping:
         self._process = os.getpid()
         self._previous: dict[signal.Signals, Any] = {}
 
-    def agreed(self) -> bool:
-        """Whether any process of the run was told to end; all ranks ask at the same points, and hear the same."""
+    def agreed(self, done: int) -> bool:
+        """Whether the run ends after ``done`` steps, as any of its processes was told to; all hear the same.
+
+        Alone, a process ends at once; of several, the one that was told lets the others finish the next step.
+        """
         if self.world.size == 1:
             return self.is_asked
-        return bool(self.world.gather(torch.tensor([int(self.is_asked)])).any())
+        if self.world.watch is None:
+            return bool(self.world.gather(torch.tensor([int(self.is_asked)])).any())
+        last = self.world.watch.last_step(done, asked=self.is_asked)
+        return last is not None and done >= last
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():

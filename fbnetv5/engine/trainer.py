@@ -185,7 +185,7 @@ def train(run: Trainable[Item], folder: Path) -> None:
                 run.record(done, log)
             if done % config.runtime.checkpoint_every == 0 or done == run.num_steps:
                 _save(run, done, checkpointer, log)  # first: an evaluation that fails loses no step
-            if done < run.num_steps and stopping.agreed():
+            if done < run.num_steps and stopping.agreed(done):
                 _save(run, done, checkpointer, log)
                 raise Interrupted(f"resume=true goes on from step {done}, whose checkpoint is written")
             if _evaluates(run, done):

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fbnetv5.archs.network import MultiPathNet
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.paths import is_uri, local_path
@@ -26,6 +26,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.evaluate import Writer, evaluate
 from fbnetv5.engine.log import format_metrics
 from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.engine.world import world_of
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.metrics.joint import JointEvaluator
@@ -50,7 +51,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the model, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime, sums_gradients=False) as world:
         if config.evaluate.model is None:
             raise InputError("evaluate.model is missing: the folder of a trained model")
         model = load(config.evaluate.model, trust_code=config.evaluate.trust_code).to(world.device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.errors import InputError, nearest
-from fbnetv5.base.files import atomic_path, reported, write_text
+from fbnetv5.base.files import atomic_path, reported, write_text, written_beside
 from fbnetv5.base.types import Size, Source, TargetKind, UndecodableImageError
 from fbnetv5.base.version import __version__
 from fbnetv5.config.read import saved_yaml
@@ -137,15 +137,11 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
         InputError: the runtime's packages are missing, or a file cannot be written.
     """
     file = folder / f"model_{precision}{SUFFIXES[runtime]}"
-    partial = file.with_name(f".{file.name}")
-    try:
+    with written_beside(file) as partial:
         _export_partial(export, runtime, precision, partial)
         with reported(file):
             partial.replace(file)
             sidecar_path(partial).replace(sidecar_path(file))
-    finally:
-        partial.unlink(missing_ok=True)
-        sidecar_path(partial).unlink(missing_ok=True)
     print(f"written: {file}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import local_path
@@ -19,6 +19,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.orientation import UPRIGHT, Frames
 from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.engine.world import world_of
 from fbnetv5.labeling.labeler import Labeler, check_teachers
 from fbnetv5.labeling.loading import Loaded, load_batches
 from fbnetv5.labeling.plan import Plan, read_plan, write_plan
@@ -50,7 +51,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, a teacher, the images or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime, sums_gradients=False) as world:
         options = config.label
         images = _images_folder(options, folder)
         box_teacher = _build_teacher("label.boxes", options.boxes, world)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fbnetv5.base.distributed import start_world
 from fbnetv5.base.weights import WEIGHTS, save_weights
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.trainer import train
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.search import build_run
 from fbnetv5.report.html import try_report
 
@@ -24,7 +24,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world, folder)
         train(supernet, folder)
         if world.is_main:

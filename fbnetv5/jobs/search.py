@@ -15,7 +15,7 @@ from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
@@ -30,6 +30,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import check_duration, train
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.family import write_families
 from fbnetv5.jobs.joint_topologies import check_joint, write_joint
@@ -62,7 +63,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         supernet = build_run(config, world, folder)
         train(supernet, folder)
         looked = take_last_look(supernet)

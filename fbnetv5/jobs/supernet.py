@@ -15,10 +15,11 @@ Without gates only the selected blocks are computed. With gates all are, so that
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
@@ -29,12 +30,14 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source
 from fbnetv5.config.schema import RunConfig, SearchConfig
 from fbnetv5.data.loader import build_loader
+from fbnetv5.data.sampler import images_of_step
 from fbnetv5.engine.checkpoint import Checkpoint
-from fbnetv5.engine.divergence import DIVERGED, clip_gradient, require_finite_losses
+from fbnetv5.engine.divergence import DIVERGED, clip_gradient
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.optim import set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.trainer import Trainable
+from fbnetv5.jobs.exchange import Iteration, Outcome, count_labels, gather_outcomes, labelled_images
 from fbnetv5.jobs.extend import require_same_network, task_names
 from fbnetv5.jobs.judge import Judged, judge
 from fbnetv5.latency.block_costs import UNITS, keep_latencies
@@ -43,6 +46,8 @@ from fbnetv5.search.algorithms import Draw, SearchAlgorithm
 from fbnetv5.search.estimators import effective_sample_sizes
 from fbnetv5.tasks.gates import gated
 from fbnetv5.tasks.multitask import MultitaskNet
+
+AGREE_EVERY = 100  # iterations after which all ranks go on from rank 0's probabilities
 
 
 @dataclass
@@ -79,6 +84,11 @@ class SupernetRun(Trainable[Batch]):
     def images_per_step(self) -> int:
         """Distinct images of an iteration: each is seen by the architectures of a group."""
         return self.config.search.batch_size // self.config.search.group
+
+    @functools.cached_property
+    def labelled(self) -> Tensor:
+        """Which images are labelled for each task, bool [T, images]."""
+        return labelled_images(self.source, [task.target for task in self.model.tasks.values()])
 
     @property
     def learner(self) -> nn.Module:
@@ -154,52 +164,19 @@ class SupernetRun(Trainable[Batch]):
         self.algorithm.load_state_dict(checkpoint.state["algorithm"])
 
 
-class Outcome(NamedTuple):
-    """The result of a sample.
-
-    Attributes:
-        losses: [T], NaN where nothing is labelled.
-        scores: [T], what the architecture is compared by.
-        gate_gradients: of the scores for their gates, [T, B, O], if there are gates.
-    """
-
-    losses: Tensor
-    scores: Tensor
-    gate_gradients: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """The work of an iteration, known before any loss is.
-
-    Attributes:
-        step: its number.
-        draw: the architectures of all ranks' samples.
-        samples: this rank's micro-batches by the number of their sample among all N.
-        num_labelled: images of each sample that are labelled for each task, int64 [T, N].
-        weights: how much each task's loss counts on each sample, [T, N].
-    """
-
-    step: int
-    draw: Draw
-    samples: Mapping[int, Batch]
-    num_labelled: Tensor
-    weights: Tensor
-
-
 def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]:
     """Run one iteration of the search method, by default FBNetV5's algorithm 4.
 
     The rank's batch is cut into contiguous micro-batches, one sample each: an architecture, or one for each task. With
-    N samples over all ranks, every rank knows all N; label counts are gathered before the forward pass, losses and
-    the gates' gradients after it.
+    N samples over all ranks, every rank knows all N, and how many images of each are labelled; losses, scores and the
+    gates' gradients are gathered at once.
 
     Returns:
         the step's metrics: each task's loss, estimated for its own distribution, its effective sample size, and the
         rates.
 
     Raises:
-        InputError: a loss or a gradient is not finite. RuntimeError: the ranks' probabilities differ.
+        InputError: a loss or a gradient is not finite. RuntimeError: the ranks have drawn different architectures.
     """
     iteration = begin_iteration(run, step, batch)
     draw = iteration.draw
@@ -210,11 +187,11 @@ def supernet_step(run: SupernetRun, step: int, batch: Batch) -> dict[str, float]
         for sample, part in iteration.samples.items()
     ]
     run.world.sum_gradients(run.learner.parameters())
-    losses, scores = gather_outcomes(run, iteration, outcomes)
+    gathered = gather_outcomes(run.world, list(run.model.tasks), iteration, outcomes)
     clip_gradient(run.learner, run.config.optimizer.clip_norm, step)
     set_lr(run.optimizer, run.config.optimizer.lr * run.rate_factor(step))
     run.optimizer.step()
-    return learn(run, iteration, losses, _with_gradient(scores, draw, outcomes, run.world, step))
+    return learn(run, iteration, gathered)
 
 
 def begin_iteration(run: SupernetRun, step: int, batch: Batch) -> Iteration:
@@ -223,36 +200,27 @@ def begin_iteration(run: SupernetRun, step: int, batch: Batch) -> Iteration:
     on_device = batch.to(run.world.device, non_blocking=True)
     distinct = on_device.split(search.num_samples // run.world.size // search.group)
     parts = [part for part in distinct for _ in range(search.group)]
-    num_labelled = run.world.gather(_label_counts(run.model, parts))  # [T, N]
+    num_labelled = _all_label_counts(run, step, parts)  # [T, N]
     weights = run.algorithm.loss_weights(draw, num_labelled)  # [T, N]
     samples = dict(enumerate(parts, start=run.world.rank * len(parts)))
     return Iteration(step, draw, samples, num_labelled, weights)
 
 
-def gather_outcomes(run: SupernetRun, iteration: Iteration, outcomes: Sequence[Outcome]) -> tuple[Tensor, Tensor]:
-    """Return losses and scores of all ranks' samples, each float64 [T, N], from those of this rank's.
+def learn(run: SupernetRun, iteration: Iteration, outcome: Outcome) -> dict[str, float]:
+    """Update the tasks' distributions with the outcome of all samples; return the metrics of the step.
+
+    Now and then all ranks go on from rank 0's probabilities: their machines may round differently.
 
     Raises:
-        InputError: one is not finite although images are labelled for it.
+        InputError: a gradient is not finite.
     """
-    own = torch.stack([torch.stack([outcome.losses, outcome.scores]) for outcome in outcomes], dim=-1)  # [2, T, n]
-    losses, scores = run.world.gather(own.cpu().double())
-    for gathered in (losses, scores):
-        require_finite_losses(gathered, iteration.num_labelled, list(run.model.tasks), iteration.step)
-    return losses, scores
-
-
-def learn(run: SupernetRun, iteration: Iteration, losses: Tensor, scores: Tensor) -> dict[str, float]:
-    """Update the tasks' distributions with the scores [T, N]; return the metrics of the step, with the losses [T, N].
-
-    Raises:
-        RuntimeError: the ranks' probabilities differ.
-    """
-    arch_lr = run.arch_lr(iteration.step)
+    arch_lr, distribution = run.arch_lr(iteration.step), run.algorithm.distribution
+    scores = _with_gradient(outcome, iteration)
     run.algorithm.update(iteration.draw, scores, iteration.num_labelled, arch_lr)
-    run.world.require_identical(run.algorithm.distribution.fingerprint(), "the architecture probabilities")
+    if run.world.size > 1 and iteration.step % AGREE_EVERY == 0:
+        distribution.logits = run.world.broadcast(distribution.logits)
 
-    estimates = (iteration.weights * losses.detach().nan_to_num()).sum(dim=1).tolist()
+    estimates = (iteration.weights * outcome.losses.nan_to_num()).sum(dim=1).tolist()
     seen = iteration.num_labelled.sum(dim=1) > 0
     sizes = effective_sample_sizes(iteration.weights).tolist()
     metrics = {f"loss/{name}": loss for name, loss, any_ in zip(run.model.tasks, estimates, seen, strict=True) if any_}
@@ -335,22 +303,40 @@ def _backward(loss: Tensor, score: Tensor, factor: float, gates: Tensor, *, keep
     return gradient.cpu().double()
 
 
-def _with_gradient(losses: Tensor, draw: Draw, outcomes: Sequence[Outcome], world: World, step: int) -> Tensor:
-    """Return the losses [T, N], with their gradient with respect to the draw's gates if it has any.
+def _with_gradient(outcome: Outcome, iteration: Iteration) -> Tensor:
+    """Return the scores [T, N], with their gradient with respect to the draw's gates if it has any.
 
     The passes ran with copies of the gates, on this and other processes. Adding (gates - their values) x gradient
-    changes no loss, and hands on the gradients of all of them.
+    changes no score, and hands on the gradients of all of them.
 
     Raises:
         InputError: a gradient is not finite.
     """
-    if draw.gates is None:
-        return losses
-    own = torch.stack([outcome.gate_gradients for outcome in outcomes if outcome.gate_gradients is not None], dim=-1)
-    gradients = world.gather(own).movedim(-1, 1)  # [T, N, B, O]
+    gates = iteration.draw.gates
+    if gates is None or outcome.gate_gradients is None:
+        return outcome.scores
+    gradients = outcome.gate_gradients.movedim(-1, 1)  # [T, N, B, O]
     if not gradients.isfinite().all():
-        raise InputError(f"the gradient of the gates is not finite at step {step}. {DIVERGED}")
-    return losses + ((draw.gates - draw.gates.detach()) * gradients).sum(dim=(-2, -1))
+        raise InputError(f"the gradient of the gates is not finite at step {iteration.step}. {DIVERGED}")
+    return outcome.scores + ((gates - gates.detach()) * gradients).sum(dim=(-2, -1))
+
+
+def _all_label_counts(run: SupernetRun, step: int, parts: Sequence[Batch]) -> Tensor:
+    """Count the images of all ranks' samples that are labelled for each task; int64 [T, N].
+
+    Raises:
+        RuntimeError: this rank's batch has other labels than its source says.
+    """
+    own, search = _label_counts(run.model, parts), run.config.search
+    if run.world.size == 1:
+        return own
+    if run.config.data.undecodable == "skip":  # another image, with other labels, may have taken the place of one
+        return run.world.gather(own)
+    images = images_of_step(step, run.num_images, run.images_per_step, run.config.seed)
+    every = count_labels(run.labelled, images, search.num_samples, search.group)
+    if not torch.equal(every[:, run.world.rank * len(parts) :][:, : len(parts)], own):
+        raise RuntimeError(f"the images of step {step} are labelled for other tasks than their source says")
+    return every
 
 
 def _label_counts(model: MultitaskNet, parts: Sequence[Batch]) -> Tensor:

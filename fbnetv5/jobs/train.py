@@ -12,7 +12,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch
 from fbnetv5.config.schema import RunConfig
@@ -21,6 +21,7 @@ from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.trainer import train
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.evaluate import evaluate_and_report
 from fbnetv5.jobs.joint import JointTraining, build_joint_training
 from fbnetv5.jobs.model_training import (
@@ -48,7 +49,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         build = build_joint_training if config.model.tasks or config.model.joint else build_training
         training: Training | JointTraining = build(config, world)
         train(training, folder)

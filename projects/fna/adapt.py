@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
@@ -21,6 +21,7 @@ from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
 from fbnetv5.engine.trainer import train
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.evaluate import evaluate_and_report
 from fbnetv5.jobs.train import Training, build_training
 from fbnetv5.model.card import write_card
@@ -49,7 +50,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the search, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         training = build_adaptation(config, world, folder)
         train(training, folder)
         if world.is_main:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fbnetv5.base.distributed import start_world
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
+from fbnetv5.engine.world import world_of
 from fbnetv5.projects.fna.methods import Method, write_result
 from fbnetv5.projects.fna.problem import build_problem
 from fbnetv5.report.html import try_report
@@ -24,7 +24,7 @@ def run(config: RunConfig, folder: Path) -> None:
     Raises:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         problem = build_problem(config, world)
         method: Method = build_target("project.method", problem.options.method)
         require_members("project.method", problem.options.method, method, ("find",), "search method")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.base.distributed import start_world
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
@@ -16,6 +15,7 @@ from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
 from fbnetv5.config.read import load_config, path_override
 from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.search import build_run
 from fbnetv5.tasks.multitask import MultitaskNet
@@ -72,7 +72,7 @@ def predict(prediction: Prediction) -> dict[str, float]:
     """
     folder, task = prediction.search, prediction.task
     config = load_config(prediction.config, (*prediction.overrides, path_override("output", folder)))
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         run = build_run(config, world)
         load_by_name(run.model, read_weights(folder / WEIGHTS), optional=None, origin=folder / WEIGHTS)
         net = MultitaskNet(run.model.network, {task: run.model.tasks[task]}, {task: run.model.heads[task]})

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from fbnetv5.base.distributed import World, start_world
+from fbnetv5.base.distributed import World
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
@@ -24,6 +24,7 @@ from fbnetv5.config.schema import DataConfig, RunConfig
 from fbnetv5.data.kept import KeptSource
 from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.data.sources import build_source, build_val_source
+from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.train import build_training
 
 
@@ -77,7 +78,7 @@ def train_and_evaluate(config: RunConfig) -> dict[str, float]:
     Raises:
         InputError: the configuration or the data are at fault, the training diverged, or there is no validation split.
     """
-    with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
+    with world_of(config.runtime) as world:
         return _train(config, world)
 
 

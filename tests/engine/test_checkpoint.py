@@ -30,6 +30,14 @@ def test_checkpoints_come_back_and_the_oldest_go(tmp_path):
     assert latest.state["history"][0].item() == 1.5
 
 
+def test_what_a_killed_run_has_not_dropped_is_dropped(tmp_path):
+    for step in (1, 2, 3):
+        Checkpointer(tmp_path, {}, keep=3).save(step, nn.Linear(1, 1), {})
+    (tmp_path / "step-00000001" / "state.pt").unlink()  # as of one that died as it removed it
+    Checkpointer(tmp_path, {}, keep=2).drop_old()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+
 def test_a_checkpoint_never_unpickles_code(tmp_path):
     Checkpointer(tmp_path, {}).save(1, nn.Linear(1, 1), {})
     torch.save({"step": 1, "state": Path("/")}, tmp_path / "step-00000001" / "state.pt")

@@ -87,3 +87,17 @@ def test_the_backbone_has_a_rate_of_its_own(name):
     assert decays[id(model["head"].weight)] == decays[id(model["head"].bias)] == 0
     set_lr(optimizer, 3.0)
     assert sorted({g["lr"] for g in optimizer.param_groups}) == pytest.approx([0.3, 3.0])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_parameter_may_have_its_first_gradient_later_than_others(name: str):
+    model = nn.ModuleDict({"first": nn.Linear(2, 2), "later": nn.Linear(2, 2)})
+    optimizer = build_optimizer(model, OptimizerConfig(name=name, lr=0.1, momentum=0.9))
+    start = model["later"].weight.detach().clone()
+    for names in (("first",), ("first", "later"), ("later",)):
+        optimizer.zero_grad(set_to_none=True)
+        sum(model[name].weight.square().sum() for name in names).backward()
+        optimizer.step()
+        if names == ("first",):
+            assert torch.equal(model["later"].weight, start)
+    assert not torch.equal(model["later"].weight, start)

@@ -150,7 +150,7 @@ def _content(path: Path, folder: Path) -> Any:
         return [_timeless(json.loads(line), folder) for line in path.read_text().splitlines()]
     if path.suffix == ".json":
         return _timeless(json.loads(path.read_text()), folder)
-    if path.suffix == ".pt":
+    if path.name == "state.pt":
         return _timeless(torch.load(path, weights_only=True), folder)
     return path.read_bytes()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from fbnetv5.base.lock import LOCK, locked
@@ -69,9 +70,26 @@ def test_a_config_that_cannot_be_meant(error_of: Refused, tmp_path: Path, text: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("named", ["pulled", "/group/pulled", {"/group": "pulled"}, "group/pulled@project"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(BOMB, "aliases multiply"), ("#" * 2**18 + "\n", "too many"), ("", "is empty"), ("[1]", "is a list")],
+)
+def test_a_config_that_another_builds_on(
+    error_of: Refused, tmp_path: Path, named: str | dict[str, str], text: str, message: str
+):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"defaults": ["/fbnetv5/schema", named, "_self_"]}))
+    (tmp_path / "group").mkdir()
+    for place in (tmp_path, tmp_path / "group"):
+        (place / "pulled.yaml").write_text(text)
+    assert message in error_of(config=tmp_path / "mine.yaml")
+
+
 def test_a_config_that_is_a_pipe(error_of: Refused, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.yaml")
     assert "there is no such file" in error_of(config=tmp_path / "pipe.yaml")
+    (tmp_path / "mine.yaml").write_text("defaults: [/fbnetv5/schema, pipe, _self_]\n")
+    assert "no regular file" in error_of(config=tmp_path / "mine.yaml")
 
 
 def test_masks_and_classes_that_tell_nothing(error_of: Refused, data: Path):
