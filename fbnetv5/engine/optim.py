@@ -18,9 +18,9 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, undecayed: Collec
     """Build SGD or AdamW over all parameters that learn.
 
     Biases and the weights of normalisation (the one-dimensional ones) are not decayed, nor are those named in
-    ``undecayed``. The backbone learns at ``config.backbone_factor`` times the rate of the heads. A step is few operations
-    a group, as small parameters cost more in Python than in arithmetic; SGD's is not ``fused``, which fails where some
-    parameters have their first gradient later than others, as blocks of a supernet may.
+    ``undecayed``. The backbone learns at ``config.backbone_factor`` times the rate of the heads. A step is a few
+    operations a group, as small parameters cost more in Python than in arithmetic; SGD's is not ``fused``, which fails
+    where some parameters have their first gradient later than others, as blocks of a supernet may.
     """
     groups = []
     for backbone, decayed in itertools.product((True, False), (True, False)):
