@@ -50,7 +50,7 @@ def fit(
         device: of the module.
     """
     crop, batch_size = check_data(config.data), config.search.batch_size
-    optimizer = build_optimizer(module, config.optimizer)  # it may train a path at a time
+    optimizer = build_optimizer(module, config.optimizer)
     num_steps = epochs * num_batches(len(images), batch_size)
     step, num_images = 0, 0
     losses: list[float] = []

@@ -29,7 +29,8 @@ ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 CLIPPING = 1  # whether the gradient is finite
 LOSSES = 1  # those of all tasks or micro-batches, together
 DETECTION = 3  # what anchors and proposals are sampled from, and whether suppression has ended
-COLLECTIVES = ("all_gather", "all_gather_into_tensor", "all_reduce", "broadcast")
+NAMES = ("all_gather", "all_gather_into_tensor", "all_gather_single", "all_reduce", "broadcast")  # in some version
+COLLECTIVES = [name for name in NAMES if hasattr(dist, name)]
 SCORES = 1  # what anchors are sampled from for the score of detection
 MASKS = 1  # what queries are matched by
 
