@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fbnetv5.archs import network as network_module
+from fbnetv5.archs import fusion
 from fbnetv5.archs.families import FAMILIES
 from fbnetv5.archs.fusion import to_higher_resolution, to_lower_resolution
 from fbnetv5.archs.network import MultiPathNet
@@ -131,8 +131,8 @@ def test_a_gate_blends_a_block_and_scales_what_it_sends(random_network, images):
 def test_only_the_edges_of_the_topology_are_computed(supernet, random_topology, images, monkeypatch):
     calls = []
     for name in ("to_lower_resolution", "to_higher_resolution"):
-        resample = getattr(network_module, name)
-        monkeypatch.setattr(network_module, name, lambda *args, f=resample: calls.append(args) or f(*args))
+        resample = getattr(fusion, name)
+        monkeypatch.setattr(fusion, name, lambda *args, f=resample: calls.append(args) or f(*args))
     for seed in range(10):
         topology = random_topology(seed, NUM_STAGES)
         calls.clear()

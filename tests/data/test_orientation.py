@@ -171,6 +171,7 @@ class Finder(nn.Module):
     """A trained model that finds what is red."""
 
     predict, predict_tensors = TaskNet.predict, TaskNet.predict_tensors
+    typed, in_stored_frame = TaskNet.typed, TaskNet.in_stored_frame
 
     def __init__(self) -> None:
         super().__init__()
