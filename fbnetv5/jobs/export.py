@@ -163,7 +163,8 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
         if errors is None:
             print(f"  the drop is above export.max_drop={options.max_drop:g}: measuring which parts int8 hurts ...")
             errors = part_errors(export.deployed, export.calibration[:NUM_RANKED], export.progress)
-        ranked = sorted(errors[worst], key=lambda part: -errors[worst][part])
+        hurting = [part for part, error in errors[worst].items() if error > 0]  # not those of other tasks
+        ranked = sorted(hurting, key=lambda part: -errors[worst][part])
         left = [part for part in ranked if part not in float_parts]
         if len(left) <= 1:
             print("  but one part is left in int8; the drop stays")

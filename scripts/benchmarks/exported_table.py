@@ -11,10 +11,11 @@ TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
 
 
 def latency_text(timings: Sequence[Timing]) -> str:
-    """Return a table a task and runtime, with a row a model."""
+    """Return a table a task and runtime, with a row a model, and a line a file of several tasks."""
     kinds = dict.fromkeys((timing.file.task, timing.file.runtime) for timing in timings)
     tables = [_table(_chosen(timings, task=task, runtime=runtime)) for task, runtime in kinds]
-    return "\n".join([*tables, *joint_lines(timings)])
+    lines = list(joint_lines(timings))
+    return "\n".join([*tables, *([""] if lines else []), *lines])
 
 
 def joint_lines(timings: Sequence[Timing]) -> Iterator[str]:
