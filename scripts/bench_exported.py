@@ -1,13 +1,15 @@
 """Measure latency and size of exported models, side by side with timm's and torchvision's, exported in the same way.
 
     python scripts/bench_exported.py [--models cls_a_c mobilenetv3_large_100 ...] [--run FOLDER ...]
+    python scripts/bench_exported.py --models joint_a_c joint_lite0
 
 exports each model for each runtime in each precision, times one image on one and two CPU threads, and prints a markdown
 table a task: size, milliseconds, milliseconds for 10**9 multiply-adds on one thread, and these over those of the peer
 that needs the fewest. Ours have random weights and the reference topologies of configs/topologies; --run adds trained
-ones. Files are kept in --folder and used again as long as the code and the packages that made them stay the same. With
---profile it says which operators of a model cost what instead. All of it takes about an hour on two cores, most of it
-for exporting.
+ones. A joint model is timed beside its trunk and the separate models of its tasks, with the same weights; ours are left
+out unless they are named. Files are kept in --folder and used again as long as the code and the packages that made them
+stay the same. With --profile it says which operators of a model cost what instead. All of it takes about an hour on two
+cores, most of it for exporting.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 
 import torch
 from benchmarks.exported_files import ExportedFile, exported_files, library_versions
-from benchmarks.exported_models import candidates
+from benchmarks.exported_joint import FAMILIES, all_candidates
 from benchmarks.exported_profile import profile, profile_text
 from benchmarks.exported_table import latency_text
 from benchmarks.exported_timing import measure, on_busy_machine
@@ -52,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _exported(options: argparse.Namespace) -> list[ExportedFile]:
     """Return the files of the chosen models, runtimes and precisions, exporting what is missing."""
-    known = candidates(options.run)
-    names = [options.profile] if options.profile else (options.models or list(known))
-    for name in names:
+    known = all_candidates(options.run)
+    usual = [name for name, each in known.items() if each.joint not in FAMILIES]
+    chosen = [options.profile] if options.profile else (options.models or usual)
+    for name in chosen:
         if name not in known:
             raise InputError(f"there is no model '{name}'{nearest(name, known)} (there are: {', '.join(known)})")
+    parts = [] if options.profile else [name for name, each in known.items() if each.joint in chosen]
+    names = list(dict.fromkeys([*chosen, *parts]))
     # in a process of its own: this one stays small and without threads, as those that time are its forks
     written = yielded_by(_export, names, options.run, options.runtimes, options.precisions, options.folder)
     start, total = time.monotonic(), len(names) * len(options.runtimes) * len(options.precisions)
@@ -74,7 +79,7 @@ def _exported(options: argparse.Namespace) -> list[ExportedFile]:
 def _export(
     names: Sequence[str], runs: Sequence[Path], runtimes: Sequence[str], precisions: Sequence[str], folder: Path
 ) -> Iterator[ExportedFile]:
-    known = candidates(runs)
+    known = all_candidates(runs)
     return exported_files([known[name] for name in names], runtimes, precisions, folder)
 
 
@@ -108,7 +113,7 @@ def say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--models", nargs="+", metavar="NAME", help="of the models, or of a run's folder (default: all)")
+    add("--models", nargs="+", metavar="NAME", help="of the models, or of a run's folder (default: all but joint ones)")
     add("--run", nargs="+", type=Path, default=[], metavar="FOLDER", help="trained models to time too")
     add("--runtimes", nargs="+", choices=tuple(SUFFIXES), default=RUNTIMES, help="(default: executorch onnx)")
     add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="(default: fp32 int8)")

@@ -4,7 +4,8 @@
     python scripts/run_exported.py runs/bccd/export/model_fp32.onnx photos --output runs/predicted
 
 writes to the output folder ``drawn/``, one picture an image, and the predictions: COCO json for boxes, PNG masks, or a
-csv of classes. The sidecar beside the file says how images become its input.
+csv of classes; of a model of several tasks, a folder a task and ``predictions.json``. The sidecar beside the file says
+how images become its input.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError, one_line_errors
@@ -28,8 +31,9 @@ from fbnetv5.base.types import Sample, Target, TargetKind, UndecodableImageError
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.data.images import read_image
 from fbnetv5.data.sources import build_folder_source
-from fbnetv5.export.runtime import ExportedModel, load_exported
-from fbnetv5.report.pictures import draw_prediction
+from fbnetv5.export.runtime import AnyExported, ExportedModel, load_exported
+from fbnetv5.report.joint_predictions import JointWriter
+from fbnetv5.report.pictures import draw_prediction, draw_predictions
 from fbnetv5.report.predictions import PredictionWriter, mask_paths
 
 
@@ -57,14 +61,13 @@ def find_images(path: Path) -> list[Callable[[], Sample]]:
     return [lambda: Sample(read_image(path, upright=True), {}, path.name)]
 
 
-def predict_all(model: ExportedModel, images: Sequence[Callable[[], Sample]], folder: Path, threshold: float) -> None:
+def predict_all(model: AnyExported, images: Sequence[Callable[[], Sample]], folder: Path, threshold: float) -> None:
     """Predict every image, draw it, and write the predictions; images that cannot be read are named and left out.
 
     Raises:
         InputError: no image could be read, or a file cannot be written.
     """
-    target = Target(model.sidecar.target, model.sidecar.target_kind)
-    writer = PredictionWriter(folder / "predictions", target, model.classes, World(0, 1, torch.device("cpu")))
+    writer = _writer(model, folder / "predictions")
     seconds: list[float] = []
     console = Console(stderr=True)
     for read in track(images, "predicting", console=console, disable=not console.is_terminal):
@@ -74,11 +77,11 @@ def predict_all(model: ExportedModel, images: Sequence[Callable[[], Sample]], fo
             print(f"skipped: {error}", file=sys.stderr)
             continue
         started = time.perf_counter()
-        prediction = _above(threshold, model.predict(sample.image), target.kind)
+        prediction = _above(threshold, model, model.predict(sample.image))
         seconds.append(time.perf_counter() - started)
         height, width = sample.image.shape[-2:]
         writer.add([sample.name], [prediction], [(height, width)])
-        drawing = draw_prediction(sample.image, prediction, target.kind, model.classes)
+        drawing = _drawn(model, sample.image, prediction)
         place = folder / "drawn" / mask_paths([sample.name])[sample.name]
         with atomic_path(place) as temporary:
             drawing.save(temporary)
@@ -89,7 +92,32 @@ def predict_all(model: ExportedModel, images: Sequence[Callable[[], Sample]], fo
     print(f"{len(seconds)} images, {median:.1f} ms each with resizing and decoding (median); written to {folder}")
 
 
-def _above(threshold: float, prediction: Any, kind: TargetKind) -> Any:
+def _writer(model: AnyExported, folder: Path) -> PredictionWriter | JointWriter:
+    world = World(0, 1, torch.device("cpu"))
+    if isinstance(model, ExportedModel):
+        target = Target(model.sidecar.target, model.sidecar.target_kind)
+        return PredictionWriter(folder, target, model.classes, world)
+    classes = model.classes
+    writers = {
+        task: PredictionWriter(folder / task, target, classes[task], world) for task, target in model.targets.items()
+    }
+    return JointWriter(folder, writers, world)
+
+
+def _drawn(model: AnyExported, image: Tensor, prediction: Any) -> Image.Image:
+    if isinstance(model, ExportedModel):
+        return draw_prediction(image, prediction, model.sidecar.target_kind, model.classes)
+    return draw_predictions(image, prediction, model.targets, model.classes)
+
+
+def _above(threshold: float, model: AnyExported, prediction: Any) -> Any:
+    """Return a prediction, or those of several tasks, without boxes of a lower score."""
+    if isinstance(model, ExportedModel):
+        return _boxes_above(threshold, prediction, model.sidecar.target_kind)
+    return {task: _boxes_above(threshold, prediction[task], target.kind) for task, target in model.targets.items()}
+
+
+def _boxes_above(threshold: float, prediction: Any, kind: TargetKind) -> Any:
     if kind is not TargetKind.BOXES:
         return prediction
     kept = prediction["scores"] >= threshold

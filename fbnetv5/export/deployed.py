@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -14,10 +15,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Size, TargetKind
+from fbnetv5.base.types import Features, Size, TargetKind
 from fbnetv5.export.network import DeployedNetwork
-from fbnetv5.heads.head import DeployableHead
+from fbnetv5.heads.head import DeployableHead, Head
 from fbnetv5.model.task_net import TaskNet
+
+ALONE = ""
+"""The task of a model that has but one, which goes without a name."""
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -40,8 +44,11 @@ class DeployedModel(nn.Module):
 
         :class:`DeployableHead` says what is returned.
         """
-        outputs: dict[str, Tensor] = self.head(self.network(image), covered_size(image))
-        return outputs
+        return self.by_task(image)[ALONE]
+
+    def by_task(self, image: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Return what :meth:`forward` does, by task."""
+        return {ALONE: self.head(self.network(image), covered_size(image))}
 
 
 class CoarseMaps(nn.Module):
@@ -93,23 +100,37 @@ def deploy(model: TaskNet, size: Size, map_stride: int = 1) -> DeployedModel:
     Raises:
         InputError: the head cannot be exported, or not with this ``map_stride``.
     """
+    check_map_stride(map_stride, [model.head.target.kind], size)
     model = folded(model).cpu().float()
-    if not isinstance(model.head, DeployableHead):
-        raise InputError(f"the head {type(model.head).__name__} cannot be exported: it has no 'deployed'")
-    _check_map_stride(map_stride, model.head.target.kind, size)
     with torch.no_grad():
-        features = model.network(torch.zeros(1, 3, *size))
-        sizes = [_size(features[path]) if path in features else (0, 0) for path in range(NUM_PATHS)]
-        head = model.head.deployed((size[0] // map_stride, size[1] // map_stride), sizes)
-    if map_stride > 1:
-        head = CoarseMaps(head, map_stride)
+        head = deployed_head(model.head, model.network(torch.zeros(1, 3, *size)), size, map_stride)
     network: Any = model.network
     return DeployedModel(DeployedNetwork(network) if isinstance(network, MultiPathNet) else network, head).eval()
 
 
-def _check_map_stride(stride: int, kind: TargetKind, size: Size) -> None:
-    """Raise InputError if the maps of a head cannot have this stride."""
-    if stride > 1 and kind is not TargetKind.MASK:
+def deployed_head(head: Head, features: Features, size: Size, map_stride: int) -> nn.Module:
+    """Return a head's form for one image of ``size``.
+
+    Args:
+        head: in evaluation mode.
+        features: of any such image, by path.
+        size: (height, width) of the image.
+        map_stride: of masks: pixels on a side that share a class.
+
+    Raises:
+        InputError: the head cannot be exported.
+    """
+    if not isinstance(head, DeployableHead):
+        raise InputError(f"the head {type(head).__name__} cannot be exported: it has no 'deployed'")
+    sizes = [_size(features[path]) if path in features else (0, 0) for path in range(NUM_PATHS)]
+    if map_stride == 1 or head.target.kind is not TargetKind.MASK:
+        return head.deployed(size, sizes)
+    return CoarseMaps(head.deployed((size[0] // map_stride, size[1] // map_stride), sizes), map_stride)
+
+
+def check_map_stride(stride: int, kinds: Collection[TargetKind], size: Size) -> None:
+    """Raise InputError if no head predicts maps, or if they cannot have this stride."""
+    if stride > 1 and TargetKind.MASK not in kinds:
         raise InputError(f"export.map_stride={stride} is for maps of classes, and this model gives none: set 1")
     if any(side % stride for side in size):
         raise InputError(f"export.map_stride={stride} does not divide the input of {size[0]} x {size[1]} pixels")

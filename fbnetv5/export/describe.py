@@ -5,15 +5,19 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
+from torch import nn
 
 from fbnetv5.base.types import Size
 from fbnetv5.base.version import __version__
-from fbnetv5.export.deployed import DeployedModel
+from fbnetv5.export.deployed import ALONE, DeployedModel
+from fbnetv5.export.joint import AnyDeployed, output_name
 from fbnetv5.export.lowered import Lowered
-from fbnetv5.export.sidecar import Sidecar
-from fbnetv5.model.task_net import TaskNet
+from fbnetv5.export.sidecar import AnySidecar, FileFacts, JointSidecar, Sidecar, TaskFacts
+from fbnetv5.export.tasks import tasks_of
+from fbnetv5.model.folder import FinalModel
 
 LIBRARIES = ("torch", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
 MEANINGS = {
@@ -29,8 +33,8 @@ MEANINGS = {
 
 @torch.no_grad()
 def describe(
-    model: TaskNet,
-    deployed: DeployedModel,
+    model: FinalModel,
+    deployed: AnyDeployed,
     size: Size,
     lowered: Lowered,
     *,
@@ -38,7 +42,7 @@ def describe(
     precision: str,
     num_calibration: int,
     float_parts: Sequence[str],
-) -> Sidecar:
+) -> AnySidecar:
     """Return the sidecar of a file, without what is known only once it runs.
 
     Args:
@@ -51,14 +55,11 @@ def describe(
         num_calibration: int8: images that it was calibrated on.
         float_parts: int8: modules that stay in float32.
     """
-    target, cost = model.head.target, model.cost(size)
+    cost = model.cost(size)
     quantisation = {"calibration_images": num_calibration, "float_parts": list(float_parts)}
-    return Sidecar(
+    facts = FileFacts(
         runtime=runtime,
         precision=precision,
-        target=target.name,
-        kind=target.kind.value,
-        classes=list(model.spec.classes),
         input={
             "name": "image",
             "shape": [1, 3, *size],
@@ -66,23 +67,45 @@ def describe(
             "colour": "RGB, less mean, over deviation, which are of values in 0..1; padding, right and below, is 0",
             "resize": model.spec.input.to_dict(),
         },
-        outputs=[
-            {
-                "name": name,
-                "shape": list(tensor.shape),
-                "dtype": str(tensor.dtype).removeprefix("torch."),
-                "meaning": MEANINGS.get(name, ""),
-            }
-            for name, tensor in deployed(torch.zeros(1, 3, *size)).items()
-        ],
+        outputs=_outputs(deployed, size),
         macs=cost.macs,
         params=cost.params,
-        thresholds=getattr(deployed.head, "thresholds", {}),
         operators=lowered.operators,
         macs_by_backend=lowered.macs,
         quantisation=quantisation if precision == "int8" else {},
         versions={"fbnetv5": __version__, "python": platform.python_version(), **_versions()},
     )
+    tasks = {
+        task: TaskFacts(
+            target=each.target.name,
+            kind=each.target.kind.value,
+            classes=list(each.classes),
+            thresholds=getattr(_head(deployed, task), "thresholds", {}),
+        )
+        for task, each in tasks_of(model).items()
+    }
+    if ALONE in tasks:
+        return Sidecar(**vars(facts), **vars(tasks[ALONE]))
+    return JointSidecar(**vars(facts), tasks=tasks)
+
+
+def _outputs(deployed: AnyDeployed, size: Size) -> list[dict[str, Any]]:
+    """Return the description of each output, in their order."""
+    return [
+        {
+            "name": output_name(task, name),
+            **({"task": task, "output": name} if task != ALONE else {}),
+            "shape": list(tensor.shape),
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "meaning": MEANINGS.get(name, ""),
+        }
+        for task, found in deployed.by_task(torch.zeros(1, 3, *size)).items()
+        for name, tensor in found.items()
+    ]
+
+
+def _head(deployed: AnyDeployed, task: str) -> nn.Module:
+    return deployed.head if isinstance(deployed, DeployedModel) else deployed.heads[task]
 
 
 def _versions() -> dict[str, str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.infra.partitioner import Partition
 
 from fbnetv5.base.types import Size
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.lowered import Lowered, count_nodes, node_macs, operator_name
+from fbnetv5.export.partitions import is_acyclic, parts_by_depth
 from fbnetv5.export.parts import is_quantised, part_of
 from fbnetv5.export.xnnpack import for_xnnpack
 
@@ -40,10 +42,18 @@ def to_executorch(model: nn.Module, size: Size) -> Lowered:
         from executorch.exir import to_edge_transform_and_lower
 
         class WorthwhilePartitioner(XnnpackPartitioner):
-            """Leaves to ExecuTorch's own kernels what is small and has no products, such as suppression."""
+            """Leaves to ExecuTorch's own kernels what is small and has no products, such as suppression.
+
+            Where the library proposes parts that wait for each other (executorch 1.5, for branches of several tasks),
+            parts are formed by depth.
+            """
 
             def generate_partitions(self, ep: Any) -> list[Any]:
-                return [part for part in super().generate_partitions(ep) if _is_worthwhile(part.nodes)]
+                found = super().generate_partitions(ep)
+                graph = ep.graph_module.graph
+                if not is_acyclic(graph, {node: part.id for part in found for node in part.nodes}):
+                    found = _partitions(parts_by_depth(graph, self.get_matched_nodes_from_configs(ep)))
+                return [part for part in found if _is_worthwhile(part.nodes)]
 
     form = model if isinstance(model, fx.GraphModule) else for_xnnpack(model)
     program = torch.export.export(form, (torch.zeros(1, 3, *size),))
@@ -150,6 +160,14 @@ def _module_of(node: fx.Node) -> str:
 def _is_worthwhile(nodes: Sequence[fx.Node]) -> bool:
     calls = [node for node in nodes if node.op == "call_function"]
     return any(node_macs(n) > 0 or _numbers(n) >= LARGE or _changes_precision(n) for n in calls)
+
+
+def _partitions(owners: Mapping[fx.Node, int]) -> list[Any]:
+    """Return parts as the partitioner of ExecuTorch does."""
+    members: dict[int, list[fx.Node]] = {}
+    for node in sorted(owners):
+        members.setdefault(owners[node], []).append(node)
+    return [Partition(id=number, nodes=nodes) for number, nodes in members.items()]
 
 
 def _changes_precision(node: fx.Node) -> bool:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
-from fbnetv5.export.deployed import DeployedModel
 from fbnetv5.export.executorch import quantised_pt2e, to_executorch
 from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.joint import AnyDeployed
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.onnx import finished_onnx, quantised_onnx, to_onnx
 from fbnetv5.export.torchscript import to_torchscript
@@ -42,7 +42,7 @@ def check_support(runtime: str, precision: str) -> None:
 
 
 def convert(
-    model: DeployedModel, runtime: str, size: Size, calibration: Sequence[Tensor] | None, float_parts: Sequence[str]
+    model: AnyDeployed, runtime: str, size: Size, calibration: Sequence[Tensor] | None, float_parts: Sequence[str]
 ) -> Lowered:
     """Return a model in the format of a runtime.
 
@@ -64,7 +64,7 @@ def convert(
     return to_torchscript(model, size)
 
 
-def output_names(model: DeployedModel, size: Size) -> list[str]:
+def output_names(model: AnyDeployed, size: Size) -> list[str]:
     """Return the names of a model's outputs in their order."""
     with torch.no_grad():
         return list(model(torch.zeros(1, 3, *size)))

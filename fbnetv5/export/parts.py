@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import nn
 
 from fbnetv5.export.deployed import DeployedModel
+from fbnetv5.export.joint import AnyDeployed
+
+INSIDE = re.compile(r"(network|head|heads\.\w+)\.")  # of network and heads, where layers are
 
 
 def part_of(name: str) -> str:
@@ -21,19 +25,19 @@ def is_quantised(module: str, float_parts: Sequence[str]) -> bool:
     stays in float32.
 
     Args:
-        module: its name in the :class:`DeployedModel`.
+        module: its name in the :class:`DeployedModel` or :class:`DeployedJointModel`.
         float_parts: modules that stay in float32, with all that is in them.
     """
     if any(module == part or module.startswith(f"{part}.") for part in float_parts):
         return False
-    return module.startswith(("network.", "head."))
+    return INSIDE.match(module) is not None
 
 
-def candidate_parts(model: DeployedModel) -> list[str]:
-    """Return the parts that may be left in float32 one by one: partitions, blocks, and the layers of the head."""
-    network = [f"network.{name}" for name, child in _children(model.network)]
-    head = [f"head.{name}" for name, child in _children(model.head)]
-    return network + head
+def candidate_parts(model: AnyDeployed) -> list[str]:
+    """Return the parts that may be left in float32 one by one: partitions, blocks, and the layers of heads."""
+    heads = {"head": model.head} if isinstance(model, DeployedModel) else model.heads_by_name()
+    modules = {"network": model.network, **heads}
+    return [f"{start}.{name}" for start, module in modules.items() for name, _ in _children(module)]
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from torchvision.ops.boxes import clip_boxes_to_image
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Size, TargetKind
+from fbnetv5.base.types import Size, Target, TargetKind
+from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.inputs import fitted
 from fbnetv5.export.onnx import INPUT
-from fbnetv5.export.sidecar import Sidecar, read_sidecar
+from fbnetv5.export.sidecar import AnySidecar, JointSidecar, Sidecar, read_sidecar
 from fbnetv5.model.photos import as_pixels
 
 IDENTIFIER = b"ET"  # at byte 4 of a .pte file, before the version of its format
@@ -31,22 +32,17 @@ class Opened(NamedTuple):
     interface: tuple[list[int], int] | None
 
 
-class ExportedModel:
-    """An exported model, ready to run; :func:`load_exported` opens one.
+class RunnableFile:
+    """An exported file in its runtime, from an image of its size to its outputs.
 
     Args:
         sidecar: of the file.
         runner: from an image [1, 3, H, W] to the outputs in their order.
     """
 
-    def __init__(self, sidecar: Sidecar, runner: Runner) -> None:
-        self.sidecar = sidecar
+    def __init__(self, sidecar: AnySidecar, runner: Runner) -> None:
+        self._facts = sidecar
         self._runner = runner
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes; a class id is a position in them."""
-        return tuple(self.sidecar.classes)
 
     def run(self, image: Tensor) -> dict[str, Tensor]:
         """Return the outputs by name for a prepared image.
@@ -57,14 +53,37 @@ class ExportedModel:
         Raises:
             InputError: the image has another shape or type.
         """
-        expected = self.sidecar.input["shape"]
+        expected = self._facts.input["shape"]
         if list(image.shape) != expected or image.dtype != torch.float32:
             raise InputError(f"the model takes float32 {expected}, not {str(image.dtype)[6:]} {list(image.shape)}")
-        names = [output["name"] for output in self.sidecar.outputs]
+        names = [output["name"] for output in self._facts.outputs]
         return dict(zip(names, self._runner(image.contiguous()), strict=True))
 
+    def _run_fitted(self, image: Tensor) -> tuple[dict[str, Tensor], Size]:
+        """Return the outputs for an image uint8 [3, H, W], and the (height, width) that it covers of the input."""
+        prepared, covered = fitted(image, self._facts.input_spec, self._facts.size)
+        return self.run(prepared), covered
+
+
+class ExportedModel(RunnableFile):
+    """An exported model of one task, ready to run; :func:`load_exported` opens one.
+
+    Args:
+        sidecar: of the file.
+        runner: from an image [1, 3, H, W] to the outputs in their order.
+    """
+
+    def __init__(self, sidecar: Sidecar, runner: Runner) -> None:
+        super().__init__(sidecar, runner)
+        self.sidecar = sidecar
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; a class id is a position in them."""
+        return tuple(self.sidecar.classes)
+
     def predict(self, image: Any) -> Any:
-        """Return the prediction for one image, in its own pixels, as the trained model's ``predict`` does.
+        """Return the prediction for one image, in its own pixels, as the trained model's ``predict_tensors`` does.
 
         Args:
             image: a file, a PIL image, or RGB as uint8 [3, H, W].
@@ -74,14 +93,63 @@ class ExportedModel:
             ValueError: the tensor is no uint8 [3, H, W].
         """
         pixels = as_pixels(image)
-        prepared, covered = fitted(pixels, self.sidecar.input_spec, self.sidecar.size)
-        return decoded(self.sidecar.target_kind, self.run(prepared), covered, (pixels.shape[1], pixels.shape[2]))
+        outputs, covered = self._run_fitted(pixels)
+        return decoded(self.sidecar.target_kind, outputs, covered, (pixels.shape[1], pixels.shape[2]))
 
-    def pixels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def pixels(self, image: Tensor, task: str = ALONE) -> tuple[Tensor, Tensor]:
         """Return the class of every pixel of the input, uint8 [H, W], and its probability, for uint8 [3, H', W']."""
-        prepared, (height, width) = fitted(image, self.sidecar.input_spec, self.sidecar.size)
-        outputs = self.run(prepared)
-        return outputs["segmentation"][:height, :width], outputs["confidence"][:height, :width]
+        return covered_pixels(*self._run_fitted(image))
+
+
+class ExportedJointModel(RunnableFile):
+    """An exported model of several tasks, ready to run; :func:`load_exported` opens one.
+
+    Args:
+        sidecar: of the file.
+        runner: from an image [1, 3, H, W] to the outputs in their order.
+    """
+
+    def __init__(self, sidecar: JointSidecar, runner: Runner) -> None:
+        super().__init__(sidecar, runner)
+        self.sidecar = sidecar
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """The names of each task's classes; a class id is a position in them."""
+        return {task: tuple(facts.classes) for task, facts in self.sidecar.tasks.items()}
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """What each task predicts."""
+        return {task: Target(facts.target, facts.target_kind) for task, facts in self.sidecar.tasks.items()}
+
+    def predict(self, image: Any) -> dict[str, Any]:
+        """Return the predictions of all tasks for one image, in one pass; as :meth:`ExportedModel.predict`."""
+        pixels = as_pixels(image)
+        outputs, covered = self._run_fitted(pixels)
+        stored = (pixels.shape[1], pixels.shape[2])
+        return {
+            task: decoded(target.kind, self._of_task(task, outputs), covered, stored)
+            for task, target in self.targets.items()
+        }
+
+    def pixels(self, image: Tensor, task: str) -> tuple[Tensor, Tensor]:
+        """Return what a task of masks finds, as :meth:`ExportedModel.pixels`."""
+        outputs, covered = self._run_fitted(image)
+        return covered_pixels(self._of_task(task, outputs), covered)
+
+    def _of_task(self, task: str, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs of a task, under the names that they have in a file of that task alone."""
+        return {each["output"]: outputs[each["name"]] for each in self.sidecar.outputs if each["task"] == task}
+
+
+AnyExported = ExportedModel | ExportedJointModel
+
+
+def covered_pixels(outputs: dict[str, Tensor], covered: Size) -> tuple[Tensor, Tensor]:
+    """Return the classes and the confidence of the pixels of the input that the image covers."""
+    height, width = covered
+    return outputs["segmentation"][:height, :width], outputs["confidence"][:height, :width]
 
 
 def decoded(kind: TargetKind, outputs: dict[str, Tensor], covered: Size, stored: Size) -> Any:
@@ -107,8 +175,8 @@ def decoded(kind: TargetKind, outputs: dict[str, Tensor], covered: Size, stored:
     return F.interpolate(classes[None, None].float(), size=stored, mode="nearest-exact")[0, 0].to(torch.uint8)
 
 
-def load_exported(path: str | os.PathLike[str], *, threads: int | None = None) -> ExportedModel:
-    """Open an exported model with the runtime of its format.
+def load_exported(path: str | os.PathLike[str], *, threads: int | None = None) -> AnyExported:
+    """Open an exported model, of one task or several, with the runtime of its format.
 
     Args:
         path: of the file; its sidecar lies beside it.
@@ -130,6 +198,8 @@ def load_exported(path: str | os.PathLike[str], *, threads: int | None = None) -
             f"{file} takes an image of {opened.interface[0]} and returns {opened.interface[1]} tensors; its sidecar "
             f"says {expected[0]} and {expected[1]}: export it again"
         )
+    if isinstance(sidecar, JointSidecar):
+        return ExportedJointModel(sidecar, opened.runner)
     return ExportedModel(sidecar, opened.runner)
 
 

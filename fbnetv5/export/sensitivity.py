@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from fbnetv5.export.deployed import DeployedModel
 from fbnetv5.export.executorch import quantised_pt2e
+from fbnetv5.export.joint import AnyDeployed
 from fbnetv5.export.parts import candidate_parts
 from fbnetv5.export.progress import ExportProgress
 
 
 @torch.no_grad()
-def rank_parts(model: DeployedModel, images: Sequence[Tensor], progress: ExportProgress) -> list[tuple[str, float]]:
-    """Return the parts of a model with the error that int8 brings to each alone, the worst first.
+def part_errors(model: AnyDeployed, images: Sequence[Tensor], progress: ExportProgress) -> dict[str, dict[str, float]]:
+    """Return, for each task, the error that int8 brings to each part of a model alone.
 
     The error is that of the outputs that are real numbers, such as scores, boxes and confidence: noise over signal, the
     mean square of the difference over that of the output.
@@ -30,21 +31,29 @@ def rank_parts(model: DeployedModel, images: Sequence[Tensor], progress: ExportP
     """
     parts = candidate_parts(model)
     counted = progress.over("measuring part", parts, len(parts))
-    return sorted(((part, _error(model, part, parts, images)) for part in counted), key=lambda row: -row[1])
+    errors: dict[str, dict[str, float]] = {}
+    for part in counted:
+        quantised = quantised_pt2e(model, images, [other for other in parts if other != part])
+        for task, error in _errors(model, quantised, images).items():
+            errors.setdefault(task, {})[part] = error
+    return errors
 
 
-def _error(model: DeployedModel, part: str, parts: Sequence[str], images: Sequence[Tensor]) -> float:
-    quantised = quantised_pt2e(model, images, [other for other in parts if other != part])
-    noise = signal = 0.0
-    for expected, found in _outputs(model, quantised, images):
-        noise += float((expected - found).square().sum())
-        signal += float(expected.square().sum())
-    return noise / max(signal, 1e-12)
+def _errors(model: AnyDeployed, quantised: nn.Module, images: Sequence[Tensor]) -> dict[str, float]:
+    """Return the error of each task."""
+    noise: defaultdict[str, float] = defaultdict(float)
+    signal: defaultdict[str, float] = defaultdict(float)
+    for task, expected, found in _outputs(model, quantised, images):
+        noise[task] += float((expected - found).square().sum())
+        signal[task] += float(expected.square().sum())
+    return {task: noise[task] / max(signal[task], 1e-12) for task in signal}
 
 
-def _outputs(model: nn.Module, other: nn.Module, images: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the real outputs of two models for the same images."""
+def _outputs(model: AnyDeployed, other: nn.Module, images: Sequence[Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield the real outputs of two models for the same images, with their task."""
     for image in images:
-        for expected, found in zip(model(image).values(), other(image).values(), strict=True):
-            if expected.is_floating_point():
-                yield expected, found
+        found = iter(other(image).values())
+        for task, outputs in model.by_task(image).items():
+            for expected, own in zip(outputs.values(), found, strict=False):
+                if expected.is_floating_point():
+                    yield task, expected, own

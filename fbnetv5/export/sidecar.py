@@ -14,57 +14,41 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.limits import MAX_DESCRIPTION, MAX_SIDE
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.export.deployed import ALONE
 
-FORMAT = 1  # raised when older versions cannot read it any more
+FORMAT, JOINT_FORMAT = 1, 2  # raised when older versions cannot read it any more
 
 
-@dataclass
-class Sidecar:
-    """Description that is written beside an exported model.
+@dataclass(kw_only=True)
+class FileFacts:
+    """What a sidecar says of a file, whatever its tasks.
 
     Attributes:
         runtime: executorch, onnx or torchscript.
         precision: fp32 or int8.
-        target: name of what is predicted: label, boxes, segmentation or keypoints.
-        kind: its form: scalar, boxes, mask or keypoints.
-        classes: names; a class id is a position in them.
         input: ``name``, ``shape`` [1, 3, height, width], ``dtype``, ``colour``, and under ``resize`` how an image
             becomes it: the trained model's sizes, mean and deviation (of RGB in 0..1).
-        outputs: ``name``, ``shape``, ``dtype`` and ``meaning`` of each, in their order.
-        thresholds: that are applied in the file.
+        outputs: ``name``, ``shape``, ``dtype`` and ``meaning`` of each, in their order; of several tasks also ``task``
+            and ``output``, what it would be called in a file of that task alone.
         macs: multiply-adds an image; params: parameters.
         operators: backend to operator to how often it runs there; macs_by_backend: their multiply-adds.
         quantisation: int8: how it was calibrated, and the parts left in float32.
-        agreement: largest differences from the trained model on real images.
-        metrics: of the trained model and of the file, on the same images.
         versions: of the libraries that made it.
         sha256, num_bytes: of the file.
     """
 
     runtime: str
     precision: str
-    target: str
-    kind: str
-    classes: list[str]
     input: dict[str, Any]
     outputs: list[dict[str, Any]]
     macs: int
     params: int
-    thresholds: dict[str, float] = field(default_factory=dict)
     operators: dict[str, dict[str, int]] = field(default_factory=dict)
     macs_by_backend: dict[str, int] = field(default_factory=dict)
     quantisation: dict[str, Any] = field(default_factory=dict)
-    agreement: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
     num_bytes: int = 0
-    format: int = FORMAT
-
-    @property
-    def target_kind(self) -> TargetKind:
-        """The form of what is predicted."""
-        return TargetKind(self.kind)
 
     @property
     def size(self) -> Size:
@@ -77,19 +61,75 @@ class Sidecar:
         return InputSpec.from_dict(self.input["resize"])
 
 
+@dataclass(kw_only=True)
+class TaskFacts:
+    """What a sidecar says of a task.
+
+    Attributes:
+        target: name of what is predicted: label, boxes, segmentation or keypoints.
+        kind: its form: scalar, boxes, mask or keypoints.
+        classes: names; a class id is a position in them.
+        thresholds: that are applied in the file.
+        agreement: largest differences from the trained model on real images.
+        metrics: of the trained model and of the file, on the same images.
+    """
+
+    target: str
+    kind: str
+    classes: list[str]
+    thresholds: dict[str, float] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def target_kind(self) -> TargetKind:
+        """The form of what is predicted."""
+        return TargetKind(self.kind)
+
+
+@dataclass(kw_only=True)
+class Sidecar(TaskFacts, FileFacts):
+    """Description that is written beside an exported model of one task."""
+
+    format: int = FORMAT
+
+    def by_task(self) -> dict[str, TaskFacts]:
+        """Return what it says of its task."""
+        return {ALONE: self}
+
+
+@dataclass(kw_only=True)
+class JointSidecar(FileFacts):
+    """Description that is written beside an exported model of several tasks.
+
+    Attributes:
+        tasks: what is said of each, by name.
+    """
+
+    tasks: dict[str, TaskFacts]
+    format: int = JOINT_FORMAT
+
+    def by_task(self) -> dict[str, TaskFacts]:
+        """Return what it says of its tasks."""
+        return self.tasks
+
+
+AnySidecar = Sidecar | JointSidecar
+
+
 def sidecar_path(file: Path) -> Path:
     """Return where the sidecar of an exported file lies: ``model.pte.json`` beside ``model.pte``."""
     return file.with_name(f"{file.name}.json")
 
 
-def write_sidecar(file: Path, sidecar: Sidecar) -> None:
+def write_sidecar(file: Path, sidecar: AnySidecar) -> None:
     """Write the sidecar of an exported file, with the file's checksum. Raises InputError where that fails."""
     data = file.read_bytes()
     sidecar.sha256, sidecar.num_bytes = hashlib.sha256(data).hexdigest(), len(data)
     write_text(sidecar_path(file), json.dumps(asdict(sidecar), indent=2, ensure_ascii=False) + "\n")
 
 
-def read_sidecar(file: Path) -> Sidecar:
+def read_sidecar(file: Path) -> AnySidecar:
     """Read the sidecar of an exported file, and check that it is that of this very file.
 
     Raises:
@@ -115,17 +155,13 @@ def read_sidecar(file: Path) -> Sidecar:
     return sidecar
 
 
-def _parse(path: Path, document: Any) -> Sidecar:
-    known = {entry.name: entry for entry in fields(Sidecar)}
+def _parse(path: Path, document: Any) -> AnySidecar:
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise InputError(f"{path} does not describe an exported model: it has no 'format'")
-    if document["format"] > FORMAT:
-        raise InputError(f"{path} is of format {document['format']}; this version reads formats up to {FORMAT}")
-    missing = [name for name in known if name not in document]
-    if missing:
-        raise InputError(f"{path}: '{missing[0]}' is missing")
-    sidecar = Sidecar(**{name: document[name] for name in known})
+    if document["format"] > JOINT_FORMAT:
+        raise InputError(f"{path} is of format {document['format']}; this version reads formats up to {JOINT_FORMAT}")
     try:
+        sidecar = _sidecar(path, document)
         _check_values(sidecar)
     except LookupError as error:
         raise InputError(f"{path} is damaged: {error} is missing") from error
@@ -134,14 +170,43 @@ def _parse(path: Path, document: Any) -> Sidecar:
     return sidecar
 
 
-def _check_values(sidecar: Sidecar) -> None:
+def _sidecar(path: Path, document: dict[str, Any]) -> AnySidecar:
+    if document["format"] < JOINT_FORMAT:
+        return Sidecar(**_known(path, document, Sidecar))
+    known = _known(path, document, JointSidecar)
+    if not known["tasks"]:
+        raise ValueError("it has no task")
+    for task, facts in known["tasks"].items():
+        known["tasks"][task] = TaskFacts(**_known(path, facts, TaskFacts, f"tasks.{task}."))
+    return JointSidecar(**known)
+
+
+def _known(path: Path, document: Any, kind: type, place: str = "") -> dict[str, Any]:
+    """Return the fields of a dataclass in a document. Raises InputError where one is missing."""
+    names = [entry.name for entry in fields(kind)]
+    missing = [name for name in names if name not in document]
+    if missing:
+        raise InputError(f"{path}: '{place}{missing[0]}' is missing")
+    return {name: document[name] for name in names}
+
+
+def _check_values(sidecar: AnySidecar) -> None:
     """Raise ValueError, TypeError, LookupError or AttributeError for values that no export writes."""
     shape = sidecar.input["shape"]
     if not isinstance(shape, list) or len(shape) != 4 or not all(type(n) is int and 0 < n <= MAX_SIDE for n in shape):
         raise ValueError(f"the input's shape is no list of four sizes up to {MAX_SIDE}")
-    texts = [sidecar.runtime, sidecar.precision, sidecar.target, sidecar.sha256, *sidecar.classes]
-    if not all(isinstance(text, str) for text in (*texts, *(output["name"] for output in sidecar.outputs))):
+    texts = [sidecar.runtime, sidecar.precision, sidecar.sha256, *(output["name"] for output in sidecar.outputs)]
+    for facts in sidecar.by_task().values():
+        if not isinstance(facts.classes, list):
+            raise ValueError("classes are no list")
+        texts += [facts.target, *facts.classes]
+        _ = facts.target_kind
+    if isinstance(sidecar, JointSidecar):
+        texts += [output["output"] for output in sidecar.outputs]
+        if any(output["task"] not in sidecar.tasks for output in sidecar.outputs):
+            raise ValueError("an output is of none of the tasks")
+    if not all(isinstance(text, str) for text in texts):
         raise ValueError("a name has another type")
-    if not isinstance(sidecar.classes, list) or type(sidecar.num_bytes) is not int:
-        raise ValueError("classes are no list, or num_bytes no whole number")
-    _ = sidecar.target_kind, sidecar.input_spec
+    if type(sidecar.num_bytes) is not int:
+        raise ValueError("num_bytes is no whole number")
+    _ = sidecar.input_spec

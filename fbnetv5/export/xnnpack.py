@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.base.types import Size
-from fbnetv5.export.network import DeployedNetwork
+from fbnetv5.export.network import DeployedFusion, DeployedJointNetwork, DeployedNetwork
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -20,7 +20,7 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 def for_xnnpack(model: AnyModule) -> AnyModule:
     """Return a copy of a model in evaluation mode that computes the same and leaves XNNPACK less often.
 
-    Features are enlarged as :class:`XNNPACKNetwork` does. The hard sigmoid of squeeze-and-excitation, which ExecuTorch
+    Features are enlarged as :class:`RepeatingFusion` does. The hard sigmoid of squeeze-and-excitation, which ExecuTorch
     takes apart to additions and divisions by constants that it copies in every call, becomes a clamp: its scale and
     shift go into the convolution before it.
     """
@@ -29,22 +29,20 @@ def for_xnnpack(model: AnyModule) -> AnyModule:
         for name, child in list(parent.named_children()):
             if type(child) is DeployedNetwork:
                 setattr(parent, name, XNNPACKNetwork(child).eval())
+            if type(child) is DeployedJointNetwork:
+                setattr(parent, name, XNNPACKJointNetwork(child).eval())
             if isinstance(child, SqueezeExcite) and isinstance(child.gate, nn.Hardsigmoid):
                 _fold_gate(child)
     return model
 
 
-class XNNPACKNetwork(DeployedNetwork):
-    """A network that enlarges by transposed convolutions, as XNNPACK has no enlarging by the nearest pixel.
+class RepeatingFusion(DeployedFusion):
+    """Fusions that enlarge by transposed convolutions, as XNNPACK has no enlarging by the nearest pixel.
 
     Each doubles the size: its kernel of 2 x 2 and stride 2 has the identity at every place, which repeats pixels.
-
-    Args:
-        network: its modules are shared.
     """
 
-    def __init__(self, network: DeployedNetwork) -> None:
-        super().__init__(network)
+    def _keep_kernels(self) -> None:
         for path in range(NUM_PATHS - 1):
             kernel = torch.eye(self.channels[path])[:, :, None, None].expand(-1, -1, 2, 2)
             self.register_buffer(f"repeat_{path}", kernel.contiguous(), persistent=False)
@@ -57,6 +55,30 @@ class XNNPACKNetwork(DeployedNetwork):
         for _ in range(source - target):
             x = F.conv_transpose2d(x, getattr(self, f"repeat_{target}"), stride=2)
         return x
+
+
+class XNNPACKNetwork(RepeatingFusion, DeployedNetwork):
+    """A network of one task for XNNPACK.
+
+    Args:
+        network: its modules are shared.
+    """
+
+    def __init__(self, network: DeployedNetwork) -> None:
+        DeployedNetwork.__init__(self, network)
+        self._keep_kernels()
+
+
+class XNNPACKJointNetwork(RepeatingFusion, DeployedJointNetwork):
+    """A network of several tasks for XNNPACK.
+
+    Args:
+        network: its modules are shared.
+    """
+
+    def __init__(self, network: DeployedJointNetwork) -> None:
+        DeployedJointNetwork.__init__(self, network)
+        self._keep_kernels()
 
 
 def _fold_gate(module: SqueezeExcite) -> None:

@@ -20,22 +20,24 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.export.agreement import agreement
-from fbnetv5.export.deployed import DeployedModel, deploy
+from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
 from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_support, convert
 from fbnetv5.export.inputs import check_padding, fitted, input_size
+from fbnetv5.export.joint import AnyDeployed, deploy_any
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
 from fbnetv5.export.progress import ExportProgress
-from fbnetv5.export.rating import FixedSizeModel, Predict, main_metric, rate
-from fbnetv5.export.runtime import ExportedModel, load_exported
-from fbnetv5.export.sensitivity import rank_parts
-from fbnetv5.export.sidecar import Sidecar, sidecar_path, write_sidecar
+from fbnetv5.export.rating import FixedSizeModel, Predict, by_task, main_metrics, rate
+from fbnetv5.export.runtime import AnyExported, load_exported
+from fbnetv5.export.sensitivity import part_errors
+from fbnetv5.export.sidecar import AnySidecar, TaskFacts, sidecar_path, write_sidecar
+from fbnetv5.export.tasks import tasks_of
 from fbnetv5.heads.head import PixelHead
+from fbnetv5.jobs.evaluate import classes_of
 from fbnetv5.model.card import EXPORTS, write_card
-from fbnetv5.model.folder import load_task_model
-from fbnetv5.model.task_net import TaskNet
+from fbnetv5.model.folder import FinalModel, load
 
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
@@ -79,17 +81,18 @@ class Export:
         val_source: labelled images to rate files on, if there are any.
         calibration: images [1, 3, H, W] for int8.
         progress: is told what is done.
-        metrics: of the trained model, on images as it prepares them (``trained``) and at the fixed size (``fitted``).
+        metrics: of the trained model, by task, on images as it prepares them (``trained``) and at the fixed size
+            (``fitted``).
     """
 
     config: RunConfig
-    model: TaskNet
-    deployed: DeployedModel
+    model: FinalModel
+    deployed: AnyDeployed
     size: Size
     val_source: Source | None
     calibration: list[Tensor]
     progress: ExportProgress
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
 def build_export(config: RunConfig, progress: ExportProgress) -> Export:
@@ -105,25 +108,23 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     _check_choices("export.precisions", options.precisions, PRECISIONS)
     for runtime, precision in _files(config):
         check_support(runtime, precision)
-    model = load_task_model(options.model)
-    spec, target = model.spec.input, model.head.target
-    if target.kind is TargetKind.BOXES:
+    model = load(options.model)
+    spec = model.spec.input
+    if any(task.target.kind is TargetKind.BOXES for task in tasks_of(model).values()):
         check_padding(spec)
     train_source = _training_source(config, model)
     needs_sizes = options.size is None and spec.crop is None and train_source is not None
     size = input_size(spec, options.size, _sizes(config, train_source) if needs_sizes and train_source else ())
-    deployed = deploy(model, size, options.map_stride)
+    deployed = deploy_any(model, size, options.map_stride)
     _check_parts(deployed, options.float_parts)
     progress.plan(_files(config), sum(isinstance(module, LAYERS) for module in deployed.modules()))
     calibration = []
     if "int8" in options.precisions and train_source is not None:
         calibration = [fitted(image, spec, size)[0] for image in _images(config, train_source)]
-    val_source = build_val_source(config.data, {target.name: model.spec.classes})
-    rows = [] if val_source is None else list(val_source.labelled(target.name))
-    if val_source is None or not rows:
+    source = _rated_source(config, model)
+    if source is None:
         print("no image of data.val is labelled: files are written without being rated beside the trained model")
         return Export(config, model, deployed, size, None, calibration, progress)
-    source = Subset(val_source, _spread(rows, options.num_evaluated))
     print(f"rating the trained model on {len(source)} images ...", flush=True)
     predictions = {"trained": model.predict_tensors, "fitted": FixedSizeModel(model, size).predict}
     metrics = {name: rate(model, source, predict, progress) for name, predict in predictions.items()}
@@ -149,19 +150,21 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
     options = export.config.export
     calibration = export.calibration if precision == "int8" else None
     float_parts = list(options.float_parts) if precision == "int8" else []
-    ranked: list[str] | None = None
+    errors: dict[str, dict[str, float]] | None = None
     while True:
         export.progress.step("exporting")
         lowered = convert(export.deployed, runtime, export.size, calibration, float_parts)
         sidecar = _write(export, runtime, precision, file, lowered, float_parts)
         _say(sidecar, lowered)
-        drop = sidecar.metrics.get("drop_in_points", 0.0)
-        if precision == "fp32" or options.max_drop is None or drop <= options.max_drop:
+        drops = {task: facts.metrics.get("drop_in_points", 0.0) for task, facts in sidecar.by_task().items()}
+        worst = max(drops, key=lambda task: drops[task])
+        if precision == "fp32" or options.max_drop is None or drops[worst] <= options.max_drop:
             return
-        if ranked is None:
+        if errors is None:
             print(f"  the drop is above export.max_drop={options.max_drop:g}: measuring which parts int8 hurts ...")
-            images = export.calibration[:NUM_RANKED]
-            ranked = [part for part, _ in rank_parts(export.deployed, images, export.progress)]
+            errors = part_errors(export.deployed, export.calibration[:NUM_RANKED], export.progress)
+        hurting = [part for part, error in errors[worst].items() if error > 0]  # not those of other tasks
+        ranked = sorted(hurting, key=lambda part: -errors[worst][part])
         left = [part for part in ranked if part not in float_parts]
         if len(left) <= 1:
             print("  but one part is left in int8; the drop stays")
@@ -172,7 +175,7 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
 
 def _write(
     export: Export, runtime: str, precision: str, file: Path, lowered: Lowered, float_parts: Sequence[str]
-) -> Sidecar:
+) -> AnySidecar:
     """Write a file with its sidecar, run it, and write the sidecar again with what that showed."""
     sidecar = describe(
         export.model,
@@ -190,59 +193,84 @@ def _write(
     exported = load_exported(file)
     if export.val_source is not None:
         export.progress.step("comparing predictions")
-        sidecar.agreement = _agreement(export, export.val_source, exported)
-        sidecar.metrics = _metrics(export, export.val_source, exported.predict)
+        agreements = _agreement(export, export.val_source, exported)
+        metrics = _metrics(export, export.val_source, exported.predict)
+        for task, facts in sidecar.by_task().items():
+            facts.agreement, facts.metrics = agreements[task], metrics.get(task, {})
         write_sidecar(file, sidecar)
     return sidecar
 
 
-def _agreement(export: Export, source: Source, exported: ExportedModel) -> dict[str, float]:
+def _agreement(export: Export, source: Source, exported: AnyExported) -> dict[str, dict[str, float]]:
+    """Compare the file with the trained model, task by task."""
     images = [source.load(row, ()).image for row in _spread(range(len(source)), NUM_COMPARED)]
-    trained, head = FixedSizeModel(export.model, export.size), export.model.head
-    if head.target.kind is TargetKind.MASK:
-        if not isinstance(head, PixelHead):
-            return {}
-        return agreement(head.target.kind, [*map(trained.pixels, images)], [*map(exported.pixels, images)])
-    return agreement(head.target.kind, [*map(trained.predict, images)], [*map(exported.predict, images)])
+    trained, tasks, found = FixedSizeModel(export.model, export.size), tasks_of(export.model), {}
+    pairs = []
+    if any(each.target.kind is not TargetKind.MASK for each in tasks.values()):
+        pairs = [[by_task(export.model, model.predict(image)) for image in images] for model in (trained, exported)]
+    for task, (head, _) in tasks.items():
+        if head.target.kind is not TargetKind.MASK:
+            expected, given = ([one[task] for one in side] for side in pairs)
+            found[task] = agreement(head.target.kind, expected, given)
+        elif isinstance(head, PixelHead):
+            maps = [[model.pixels(image, task) for image in images] for model in (trained, exported)]
+            found[task] = agreement(head.target.kind, *maps)
+        else:
+            found[task] = {}
+    return found
 
 
-def _metrics(export: Export, source: Source, predict: Predict) -> dict[str, Any]:
-    """Rate the file beside the trained model: what the fixed size costs, and what the file costs beyond that."""
-    name = main_metric(export.model)
-    found = rate(export.model, source, predict, export.progress)
-    trained, at_size = export.metrics["trained"][name], export.metrics["fitted"][name]
-    return {
-        "num_images": len(source),
-        "main": name,
-        **export.metrics,
-        "exported": found,
-        "drop_by_size_in_points": 100 * (trained - at_size),
-        "drop_in_points": 100 * (at_size - found[name]),
-    }
+def _metrics(export: Export, source: Source, predict: Predict) -> dict[str, dict[str, Any]]:
+    """Rate the file beside the trained model, task by task: what the fixed size costs, and the file beyond that."""
+    found, names = rate(export.model, source, predict, export.progress), main_metrics(export.model)
+    rated = {}
+    for task, metrics in found.items():
+        name, before = names[task], {which: of_tasks[task] for which, of_tasks in export.metrics.items()}
+        trained, at_size = before["trained"][name], before["fitted"][name]
+        rated[task] = {
+            "num_images": source.num_labelled(tasks_of(export.model)[task].target.name),
+            "main": name,
+            **before,
+            "exported": metrics,
+            "drop_by_size_in_points": 100 * (trained - at_size),
+            "drop_in_points": 100 * (at_size - metrics[name]),
+        }
+    return rated
 
 
-def _training_source(config: RunConfig, model: TaskNet) -> Source | None:
+def _rated_source(config: RunConfig, model: FinalModel) -> Source | None:
+    """Return up to ``export.num_evaluated`` validation images a task; None where none is labelled."""
+    source = build_val_source(config.data, classes_of(model))
+    if source is None:
+        return None
+    labelled = [source.labelled(task.target.name) for task in tasks_of(model).values()]
+    chosen = set[int]().union(*(_spread(rows, config.export.num_evaluated) for rows in labelled))
+    return Subset(source, sorted(chosen)) if chosen else None
+
+
+def _training_source(config: RunConfig, model: FinalModel) -> Source | None:
     """Open the training split, for calibration and the images' sizes; None if it is of other classes, without int8.
 
     Raises:
         InputError: int8 is wanted, and the classes are not the model's.
     """
-    target = model.head.target.name
     needed = "int8" in config.export.precisions
     if not needed and (config.export.size is not None or model.spec.input.crop is not None):
         return None
     source = build_source(config.data)
-    found = tuple(source.classes.get(target, ()))
-    if found == model.spec.classes:
-        return source
-    names = f"{', '.join(found[:3]) or 'none'} ... instead of {', '.join(model.spec.classes[:3])} ..."
-    if needed:
-        raise InputError(
-            f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the model's "
-            f"({names}): give the data that the model was trained on"
-        )
-    print(f"the classes of data.train are not the model's ({names}): the input has the model's nominal size")
-    return None
+    for target, classes in classes_of(model).items():
+        found = tuple(source.classes.get(target, ()))
+        if found == classes:
+            continue
+        names = f"{', '.join(found[:3]) or 'none'} ... instead of {', '.join(classes[:3])} ..."
+        if needed:
+            raise InputError(
+                f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the "
+                f"model's ({names}): give the data that the model was trained on"
+            )
+        print(f"the classes of data.train are not the model's ({names}): the input has the model's nominal size")
+        return None
+    return source
 
 
 def _sizes(config: RunConfig, source: Source) -> list[Size]:
@@ -260,7 +288,7 @@ def _images(config: RunConfig, source: Source) -> Iterator[Tensor]:
             print(f"skipped: {error}", file=sys.stderr)
 
 
-def _check_parts(deployed: DeployedModel, parts: Sequence[str]) -> None:
+def _check_parts(deployed: AnyDeployed, parts: Sequence[str]) -> None:
     known = dict(deployed.named_modules())
     for part in parts:
         if part not in known:
@@ -288,7 +316,7 @@ def _check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> N
         raise InputError(f"{key} is empty; choose from {', '.join(choices)}")
 
 
-def _say(sidecar: Sidecar, lowered: Lowered) -> None:
+def _say(sidecar: AnySidecar, lowered: Lowered) -> None:
     """Print what a file is, and how it compares."""
     print(f"  {sidecar.num_bytes / 1e6:.2f} MB, input {sidecar.size[0]}x{sidecar.size[1]}")
     if lowered.macs:
@@ -296,19 +324,26 @@ def _say(sidecar: Sidecar, lowered: Lowered) -> None:
     if lowered.operators:
         counts = ", ".join(f"{sum(operators.values())} on {name}" for name, operators in lowered.operators.items())
         print(f"  operators: {counts}; the JSON file beside it lists them")
-    if sidecar.agreement:
-        differences = ", ".join(f"{name} {value:.3g}" for name, value in sidecar.agreement.items())
-        print(f"  against the trained model: {differences}")
-    if metrics := sidecar.metrics:
+    for task, facts in sidecar.by_task().items():
+        _say_of_task(f"  {task}: " if task != ALONE else "  ", facts)
+
+
+def _say_of_task(start: str, facts: TaskFacts) -> None:
+    """Print how a task of a file compares."""
+    if facts.agreement:
+        differences = ", ".join(f"{name} {value:.3g}" for name, value in facts.agreement.items())
+        print(f"{start}against the trained model: {differences}")
+    if metrics := facts.metrics:
         name = metrics["main"]
         trained, at_size, found = (100 * metrics[which][name] for which in ("trained", "fitted", "exported"))
         print(
-            f"  {name} on {metrics['num_images']} images: {trained:.2f} trained, {at_size:.2f} at this size, "
+            f"{start}{name} on {metrics['num_images']} images: {trained:.2f} trained, {at_size:.2f} at this size, "
             f"{found:.2f} in this file: a drop of {metrics['drop_in_points']:.2f} points"
         )
         if max(trained, at_size) < NEAR_ZERO:
-            print(f"  the trained model's {name} is near zero, beside which a drop tells nothing")
+            print(f"{start}the trained model's {name} is near zero, beside which a drop tells nothing")
         if metrics["drop_by_size_in_points"] > LARGE_DROP:
             print(
-                "  the fixed size costs much of the metric: export.size=[height,width] sets one that suits your images"
+                f"{start}the fixed size costs much of the metric: export.size=[height,width] sets one that suits your "
+                "images"
             )

@@ -161,12 +161,12 @@ def _exports(folder: Path | None) -> Iterable[dict[str, str]]:
     """Yield what the sidecars of exported files say, file by file."""
     for file in sorted((folder / EXPORTS).glob("*.json")) if folder is not None else ():
         sidecar = read_json(file)
-        rated = _mapping(sidecar, "metrics")
-        metric, milliseconds = str(rated.get("main", "")), sidecar.get("milliseconds", sidecar.get("latency_ms"))
+        metric = str(_mapping(sidecar, "metrics").get("main", ""))
+        milliseconds = sidecar.get("milliseconds", sidecar.get("latency_ms"))
         if not {"runtime", "precision", "num_bytes"} <= sidecar.keys():
             continue
         shape = _mapping(sidecar, "input").get("shape", ())
-        value, drop = _mapping(rated, "exported").get(metric), rated.get("drop_in_points")
+        value, drop = _rated(sidecar)
         yield {
             "file": _cell(file.name.removesuffix(".json")),
             "runtime": _cell(sidecar["runtime"]),
@@ -174,10 +174,23 @@ def _exports(folder: Path | None) -> Iterable[dict[str, str]]:
             "megabytes": f"{sidecar['num_bytes'] / 1e6:.2f}",
             "size": "x".join(map(str, shape[2:])),
             "metric": metric,
-            "value": "" if value is None else f"{metric} {value:.4g}",
-            "drop": "" if drop is None else f"{drop:.2f}",
+            "value": value,
+            "drop": drop,
             "milliseconds": "" if milliseconds is None else _cell(_milliseconds(milliseconds)),
         }
+
+
+def _rated(sidecar: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the metric of a file and its drop, as text; those of several tasks with commas between."""
+    tasks = _mapping(sidecar, "tasks")
+    values, drops = [], []
+    for start, facts in [(f"{task} ", tasks[task]) for task in tasks] or [("", sidecar)]:
+        rated = _mapping(facts, "metrics")
+        metric = str(rated.get("main", ""))
+        value, drop = _mapping(rated, "exported").get(metric), rated.get("drop_in_points")
+        values += [] if value is None else [f"{start}{metric} {value:.4g}"]
+        drops += [] if drop is None else [f"{drop:.2f}"]
+    return _cell(", ".join(values)), ", ".join(drops)
 
 
 def _milliseconds(stated: Any) -> str:

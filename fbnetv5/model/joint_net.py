@@ -15,14 +15,14 @@ from fbnetv5.archs.joint import SHARED, TRUNK, JointNet, joint_costs
 from fbnetv5.archs.joint_plan import Share
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.seeding import draw_base, named
+from fbnetv5.base.seeding import draw_base, forked, named
 from fbnetv5.base.types import Features, Size, Target, TargetDict
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.orientation import to_stored
 from fbnetv5.heads.head import CountedHead, Head
 from fbnetv5.model.photos import PhotoModel
 from fbnetv5.model.predictions import Prediction, as_prediction
-from fbnetv5.model.task_net import ModelSpec, build_head, pruned
+from fbnetv5.model.task_net import ModelSpec, TaskNet, build_head, build_model, pruned
 
 HEADS = "heads."  # what the names of the heads' parameters start with
 
@@ -276,6 +276,24 @@ def build_joint_model(spec: JointSpec, *, topology_names: Mapping[str, str] | No
         except InputError as error:
             raise InputError(f"{key}: {error}") from error
     return JointModel(JointNet(family, topologies, spec.share), heads, spec)
+
+
+def separate_model(joint: JointModel, task: str) -> TaskNet:
+    """Return the model that a task would be alone, with the weights that it has in a joint one, in evaluation mode.
+
+    Raises:
+        KeyError: there is no such task.
+    """
+    with forked(0):  # its first values are replaced
+        model = build_model(joint.spec.separate(task))
+    starts = {f"{HEADS}{task}.": "head.", f"network.branches.{task}.": "network.", "network.": "network."}
+    weights: dict[str, Tensor] = {}
+    for start, own in starts.items():
+        for name, tensor in joint.state_dict().items():
+            if name.startswith(start):
+                weights.setdefault(f"{own}{name.removeprefix(start)}", tensor)
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    return model.eval()
 
 
 def check_tasks(spec: JointSpec) -> None:

@@ -33,6 +33,7 @@ class ExportedFile:
         num_bytes: of the file.
         operators: backend to operator to how often it runs there.
         made_by: checksum of all that the file depends on.
+        joint: of the :class:`Candidate`.
     """
 
     path: str
@@ -48,6 +49,7 @@ class ExportedFile:
     num_bytes: int
     operators: Mapping[str, Mapping[str, int]]
     made_by: str
+    joint: str = ""
 
 
 def exported_files(
@@ -103,6 +105,7 @@ def _written(
         num_bytes=len(lowered.data),
         operators=lowered.operators,
         made_by=made_by,
+        joint=candidate.joint,
     )
     write_text(_description(path), json.dumps(asdict(written), indent=2) + "\n")
     return written

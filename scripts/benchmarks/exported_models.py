@@ -27,7 +27,8 @@ from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.export.deployed import DeployedModel, deploy, folded
+from fbnetv5.export.deployed import deploy, folded
+from fbnetv5.export.joint import AnyDeployed
 from fbnetv5.model.folder import CONFIG, load_task_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
@@ -36,6 +37,8 @@ SOURCES = (
     "fbnetv5/archs/*.py",
     "fbnetv5/heads/*.py",
     "fbnetv5/export/*.py",
+    "fbnetv5/model/joint_net.py",
+    "scripts/benchmarks/exported_joint.py",
     "scripts/benchmarks/exported_models.py",
     "scripts/benchmarks/exported_peers.py",
 )
@@ -55,7 +58,7 @@ HEADS = {
 class Built:
     """A model for one image, BN folded, and what it costs."""
 
-    module: DeployedModel
+    module: AnyDeployed
     size: Size
     macs: int
     params: int
@@ -67,10 +70,11 @@ class Candidate:
 
     Attributes:
         name: of the model.
-        task: cls, det or seg.
+        task: cls, det or seg, or the name of a joint model; what has the same is timed in turn.
         is_peer: it is not ours.
         identity: what files are recognised by: of a trained model, the checksum of its weights.
         build: makes it.
+        joint: the joint model that it is, or is a part of.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Candidate:
     is_peer: bool
     identity: str
     build: Callable[[], Built]
+    joint: str = ""
 
 
 def candidates(runs: Sequence[Path]) -> dict[str, Candidate]:
@@ -101,9 +106,13 @@ def _ours(kind: tuple[str, str, int]) -> Candidate:
 
 def _trained(folder: Path) -> Candidate:
     model = load_task_model(folder)
-    digest = hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
     task = TASK_OF[model.head.target.kind]
-    return Candidate(folder.resolve().name, task, False, digest, lambda: _built(model))
+    return Candidate(folder.resolve().name, task, False, run_digest(folder), lambda: _built(model))
+
+
+def run_digest(folder: Path) -> str:
+    """Return a checksum of a trained model."""
+    return hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def _peer(name: str) -> Candidate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from benchmarks.exported_timing import Timing
 from benchmarks.tables import markdown
@@ -11,9 +11,32 @@ TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
 
 
 def latency_text(timings: Sequence[Timing]) -> str:
-    """Return a table a task and runtime, with a row a model."""
+    """Return a table a task and runtime, with a row a model, and a line a file of several tasks."""
     kinds = dict.fromkeys((timing.file.task, timing.file.runtime) for timing in timings)
-    return "\n".join(_table(_chosen(timings, task=task, runtime=runtime)) for task, runtime in kinds)
+    tables = [_table(_chosen(timings, task=task, runtime=runtime)) for task, runtime in kinds]
+    lines = list(joint_lines(timings))
+    return "\n".join([*tables, *([""] if lines else []), *lines])
+
+
+def joint_lines(timings: Sequence[Timing]) -> Iterator[str]:
+    """Yield a line for each file of a joint model: its time over that of the separate files, and of the parts.
+
+    The parts are the trunk once, and of each separate file what it takes beyond the trunk.
+    """
+    for joint in [timing for timing in timings if timing.file.joint and timing.file.model == timing.file.joint]:
+        file = joint.file
+        beside = _chosen(timings, joint=file.joint, runtime=file.runtime, precision=file.precision)
+        ms = {each.file.model: each.ms for each in beside if each.threads == joint.threads}
+        whole, trunk = ms.pop(file.joint), ms.pop(f"{file.joint}_trunk", None)
+        if not ms:
+            continue
+        apart = sum(ms.values())
+        text = f"the separate files {apart:.1f} ms: {whole / apart:.2f} times"
+        if trunk is not None:
+            parts = apart - (len(ms) - 1) * trunk
+            text += f"; trunk {trunk:.1f} ms, trunk and branches {parts:.1f} ms: {whole / parts:.2f} times"
+        threads = f"{joint.threads} thread{'s' * (joint.threads > 1)}"
+        yield f"{file.joint}, {file.runtime}, {file.precision}, {threads}: {whole:.1f} ms; {text}"
 
 
 def over_best_peer(timing: Timing, timings: Sequence[Timing]) -> float | None:
@@ -40,7 +63,7 @@ def _table(timings: Sequence[Timing]) -> str:
         header += ["ms/GMAC", "over best peer's"]
     models = dict.fromkeys(timing.file.model for timing in timings)
     rows = [_row(model, precisions, threads, timings) for model in models]
-    return f"\n{TITLES[first.task]}, {first.runtime}\n\n{markdown(header, rows)}"
+    return f"\n{TITLES.get(first.task, first.task)}, {first.runtime}\n\n{markdown(header, rows)}"
 
 
 def _row(model: str, precisions: Sequence[str], threads: Sequence[int], timings: Sequence[Timing]) -> list[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from fbnetv5.archs.joint_plan import Share
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.seeding import forked
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
+AnyModel = TypeVar("AnyModel", TaskNet, JointModel)
+LAST_LAYERS = ("predict.weight", "scores.weight", "deltas.weight", "classify.weight")
 FEW_BLOCKS = {  # exporting takes seconds a block
     "cls": Topology(1, frozenset({(1, 3)})),
     "det": Topology(1, frozenset({(1, 1)})),
@@ -69,17 +73,31 @@ def random_model(
         input=InputSpec(short_side=side, **multiple),
     )
     with forked(0):
-        model = build_model(spec)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None  # averages
-        model.train()
-        with torch.no_grad():
-            model(
-                torch.randn(8, 3, 128, 128), [dict(TARGETS[task](128)) for _ in range(8)]
-            )  # at 64 pixels BN sees dots
-        model.eval()
-        for name, parameter in model.head.named_parameters():
-            if name.endswith(("predict.weight", "scores.weight", "deltas.weight", "classify.weight")):
-                nn.init.normal_(parameter, std=0.1)
+        return settled(build_model(spec), TARGETS[task](128))
+
+
+def random_joint(
+    family: str = "NANO", *, side: int = 64, share: Share = "trunk", classes: Mapping[str, tuple[str, ...]]
+) -> JointModel:
+    """A model of several tasks, of few blocks, as :func:`random_model` makes them; ``classes`` by task."""
+    tasks = {task: TaskSpec(FEW_BLOCKS[task], HEADS[task], names) for task, names in classes.items()}
+    spec = JointSpec(family, share, tasks, InputSpec(short_side=side, multiple=32))
+    with forked(0):
+        return settled(
+            build_joint_model(spec), {key: value for task in tasks for key, value in TARGETS[task](128).items()}
+        )
+
+
+def settled(model: AnyModel, target: dict[str, Any]) -> AnyModel:
+    """The model in evaluation mode, with the BN statistics of random images of one target, and spread predictions."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # averages
+    model.train()
+    with torch.no_grad():
+        model(torch.randn(8, 3, 128, 128), [dict(target) for _ in range(8)])  # at 64 pixels BN sees dots
+    model.eval()
+    for name, parameter in model.named_parameters():
+        if name.startswith("head") and name.endswith(LAST_LAYERS):
+            nn.init.normal_(parameter, std=0.1)
     return model

@@ -138,8 +138,8 @@ def test_files_that_cannot_be_used_are_refused(runs: dict[str, Path], tmp_path: 
         Path(f"{file}.json").write_text(description[:100])
         with pytest.raises(InputError, match="is not JSON"):
             read_sidecar(file)
-        Path(f"{file}.json").write_text(description.replace('"format": 1', '"format": 2'))
-        with pytest.raises(InputError, match="format 2"):
+        Path(f"{file}.json").write_text(description.replace('"format": 1', '"format": 3'))
+        with pytest.raises(InputError, match="format 3"):
             read_sidecar(file)
         Path(f"{file}.json").write_text(description.replace('"kind": "scalar"', '"kind": "sclr"'))
         with pytest.raises(InputError, match="is damaged"):

@@ -22,7 +22,20 @@ def exported(folder: Path, name: str = "model.onnx", runtime: str = "onnx", cont
     file.write_bytes(content)
     given = {"name": "image", "shape": [1, 3, 64, 64], "resize": InputSpec(64, crop=64).to_dict()}
     outputs = [{"name": "scores", "shape": [2], "dtype": "float32"}]
-    write_sidecar(file, Sidecar(runtime, "fp32", "label", "scalar", ["a", "b"], given, outputs, macs=1, params=1))
+    write_sidecar(
+        file,
+        Sidecar(
+            runtime=runtime,
+            precision="fp32",
+            target="label",
+            kind="scalar",
+            classes=["a", "b"],
+            input=given,
+            outputs=outputs,
+            macs=1,
+            params=1,
+        ),
+    )
     return file
 
 

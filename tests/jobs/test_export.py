@@ -125,13 +125,18 @@ def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.Monke
 
     def write(*arguments: Any) -> Any:
         tried.append(list(arguments[-1]))
-        return SimpleNamespace(metrics={"drop_in_points": 5.0 - 1.5 * len(arguments[-1])})
+        drops = {"good": 0.5, "bad": 5.0 - 1.5 * len(arguments[-1])}
+        facts = {task: SimpleNamespace(metrics={"drop_in_points": drop}) for task, drop in drops.items()}
+        return SimpleNamespace(by_task=lambda: facts)
 
-    ranked = [("worst", 3.0), ("given", 2.0), ("third", 1.0), ("last", 0.1)]
+    errors = {
+        "good": {"last": 9.0, "third": 8.0, "given": 7.0, "worst": 6.0},
+        "bad": {"last": 0.1, "given": 2.0, "third": 1.0, "worst": 3.0},
+    }
     monkeypatch.setattr(export, "convert", lambda *arguments: None)
     monkeypatch.setattr(export, "_write", write)
     monkeypatch.setattr(export, "_say", lambda *arguments: None)
-    monkeypatch.setattr(export, "rank_parts", lambda *arguments: ranked)
+    monkeypatch.setattr(export, "part_errors", lambda *arguments: errors)
     options = SimpleNamespace(float_parts=["given"], max_drop=1.0)
     made = SimpleNamespace(
         config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1], progress=ExportProgress()

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import fbnetv5
 from fbnetv5.archs.cost import measured_macs
@@ -18,9 +17,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import forked
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.folder import load_task_model, save_model
-from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model
+from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model, separate_model
 from fbnetv5.model.predictions import BoxPrediction, ClassPrediction, MaskPrediction
-from fbnetv5.model.task_net import TaskNet, build_model
+from fbnetv5.model.task_net import build_model
 from tests.model.test_task_net import HEADS, INPUTS, MeanHead, picture
 
 TOPOLOGIES = {
@@ -51,29 +50,12 @@ def target_of(*names: str) -> dict[str, Any]:
     return chosen | ({"box_labels": whole["box_labels"]} if "boxes" in names else {})
 
 
-def separate(joint: JointModel, task: str) -> TaskNet:
-    """The task's own model, with the joint one's weights."""
-    model = build_model(joint.spec.separate(task))
-    weights: dict[str, Tensor] = {}
-    for name, tensor in joint.state_dict().items():
-        for start, given in (
-            (f"heads.{task}.", "head."),
-            (f"network.branches.{task}.", "network."),
-            ("network.", "network."),
-        ):
-            if name.startswith(start):
-                weights.setdefault(given + name.removeprefix(start), tensor)
-    wanted = {name: weights[name] for name in model.state_dict()}
-    model.load_state_dict(wanted)
-    return model.eval()
-
-
 @pytest.mark.parametrize("share", SHARES)
 def test_predictions_are_those_of_separate_models_with_the_same_weights(share):
     joint = build(share).eval()
     found = joint.predict_tensors(picture())
     for task in TOPOLOGIES:
-        expected = separate(joint, task).predict_tensors(picture())
+        expected = separate_model(joint, task).predict_tensors(picture())
         assert str(found[task]) == str(expected)
     typed = joint.predict(picture())
     assert [type(one) for one in typed.values()] == [ClassPrediction, BoxPrediction, MaskPrediction]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,6 +107,16 @@ def test_per_mac_ours_is_compared_with_the_best_peer():
     text = exported_table.latency_text(timings)
     assert "| ours | 32x64 | 500 | 2.00 | 8.0 | 5.0 | 2.0 | 10.0 | 1.25 |" in text.splitlines()
     assert "| slow | 32x64 | 250 | 2.00 | 8.0 | 3.0 | 3.0 | 12.0 | 1.50 |" in text.splitlines()
+
+
+def test_a_joint_file_is_compared_with_the_separate_ones():
+    ms = {"both": 10.0, "both_cls": 6.0, "both_det": 9.0, "both_trunk": 4.0}
+    timings = [Timing(replace(file(name, 1), joint="both"), 1, [value]) for name, value in ms.items()]
+    (line,) = exported_table.joint_lines([*timings, Timing(file("other", 1), 1, [3.0])])
+    assert line == (
+        "both, onnx, fp32, 1 thread: 10.0 ms; the separate files 15.0 ms: 0.67 times; trunk 4.0 ms, trunk and branches "
+        "11.0 ms: 0.91 times"
+    )
 
 
 def test_a_turn_has_a_call_that_is_not_timed():
