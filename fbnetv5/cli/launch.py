@@ -108,7 +108,9 @@ def run_job(config: RunConfig) -> None:
                 clear_partial(folder, but=LOCK)
             for module in config.runtime.imports:
                 import_module("runtime.imports", module)
-            with memory_in_one_line():
+            from fbnetv5.data.loader import dead_workers_in_one_line  # here, as it imports torch
+
+            with memory_in_one_line(), dead_workers_in_one_line():
                 find_function("job", JOBS.get(config.job, config.job))(config, folder)
     except BaseException as error:
         kept = what_is_kept(config, folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import signal
+import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -96,19 +98,32 @@ def _batches(loader: DataLoader[Any]) -> Iterator[PackedBatch]:
     """Yield the batches of a loader. Raises InputError for one that could not be loaded, or where a worker has died."""
     batches = iter(loader)
     while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
+        with dead_workers_in_one_line():
+            batch = next(batches, None)
+        if batch is None:
             return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                f"a process that loads images has died ({str(error).splitlines()[0]}): it was killed, or this machine "
-                "has too little memory or shared memory; try runtime.workers=0, or fewer"
-            ) from error
         checked(batch.batch)
         yield batch
+
+
+@contextlib.contextmanager
+def dead_workers_in_one_line() -> Iterator[None]:
+    """Turn torch's error that a process of a loader has died into one line. Its signal may come anywhere in a run.
+
+    Raises:
+        InputError: one has died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise once more, while it is told
+        raise InputError(
+            f"a process that loads images has died ({str(error).splitlines()[0]}): it was killed, or this machine "
+            "has too little memory or shared memory; try runtime.workers=0, or fewer"
+        ) from error
 
 
 def _outlive_sigterm(_: int) -> None:

@@ -21,7 +21,7 @@ from fbnetv5.config.schema import DataConfig, RunConfig, RuntimeConfig, SearchCo
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader
+from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader, dead_workers_in_one_line
 from fbnetv5.data.packing import pack
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.sources import build_folder_source, build_source
@@ -284,7 +284,8 @@ class Deadly:
 def bereaved(messages: Queue[Any]) -> None:
     """Hand on what is said of a loader's process that dies."""
     try:
-        train_batches(run_config(workers=1), Deadly(), steps=5)
+        with dead_workers_in_one_line():  # as a run does
+            train_batches(run_config(workers=1), Deadly(), steps=5)
     except InputError as error:
         messages.put(str(error))
 
