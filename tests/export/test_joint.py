@@ -129,7 +129,7 @@ def test_deployed_it_is_the_separate_networks_to_the_bit(share: Share):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "blocks"), [pytest.param("executorch", FEWEST, marks=pytest.mark.slow), ("onnx", TWICE)]
+    ("runtime", "blocks"), [pytest.param("executorch", FEWEST, marks=[pytest.mark.slow, ON_REQUEST]), ("onnx", TWICE)]
 )
 @torch.no_grad()
 def test_a_file_gives_what_its_model_does(runtime: str, blocks: Mapping[str, frozenset[Block]], tmp_path: Path):

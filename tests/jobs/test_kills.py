@@ -7,7 +7,7 @@ import pytest
 from tests.kills import JOBS, kill_runs
 from tests.on_request import some_on_request
 
-OTHERS = set(JOBS) - {"label", "FNA++"}  # each takes seconds; test_resume.py kills every job once
+OTHERS = set(JOBS) - {"FNA++"}  # each takes seconds; test_resume.py kills every job once
 
 
 @pytest.mark.slow

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.on_request import ON_REQUEST
 from tests.processes import run, script
 
 ROOT = Path(__file__).parents[2]
 
 
+@ON_REQUEST
 @pytest.mark.slow
 def test_every_part_runs_or_says_why_not(tmp_path):
     file = tmp_path / "figures" / "check.json"
