@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ class FoundJoint:
 
 def read_joint(file: Path, document: Mapping[str, Any]) -> FoundJoint | None:
     """Return what a file holds that was read as ``document``; None where it is missing or damaged."""
-    tasks, info = document.get("tasks"), document.get("info")
     try:
-        macs, separate = int(info["macs"]), int(info["separate_macs"])  # type: ignore[index]
-        topologies = {str(task): Topology.load(file, str(task)) for task in tasks}  # type: ignore[union-attr]
-        heads = {str(task): (int(path),) for task, path in info["head_paths"].items()}  # type: ignore[index]
-        drawn = {task: Topology(one.num_stages, one.blocks, heads[task]) for task, one in topologies.items()}
+        info = document["info"]
+        topologies = {
+            str(task): replace(Topology.load(file, str(task)), outputs=(int(path),))
+            for task, path in info["head_paths"].items()
+        }
+        return FoundJoint(topologies, int(info["macs"]), int(info["separate_macs"]))
     except (InputError, AttributeError, KeyError, TypeError, ValueError):
         return None
-    return FoundJoint(drawn, macs, separate)

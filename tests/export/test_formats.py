@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from fbnetv5.archs.families import FAMILIES
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.executorch import PORTABLE
@@ -19,7 +16,7 @@ from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import read_sidecar
 from fbnetv5.model.folder import save_model
 from scripts.export import main
-from tests.export.models import CONFIG, FEW_BLOCKS, HEADS, random_model
+from tests.export.models import CONFIG, FEW_BLOCKS, random_model
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
 
@@ -29,16 +26,8 @@ EXPORTED = {  # int8 of ExecuTorch for one task: lowering takes half a minute
     "seg": [("executorch,onnx", "fp32"), ("onnx", "int8")],
 }
 CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
-SHORT = replace(FAMILIES["NANO"], name="SHORT", partitions=tuple(layers[:-1] for layers in FAMILIES["NANO"].partitions))
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_family() -> Iterator[None]:
-    """A family of half of NANO's layers, and three proposals: lowering takes a second a layer or proposal."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILIES, "SHORT", SHORT)
-        patch.setitem(HEADS, "det", HEADS["det"] | {"num_candidates": (60, 20), "num_proposals": (60, 3)})
-        yield
+pytestmark = pytest.mark.usefixtures("short_family")
 
 
 @pytest.fixture(scope="module")

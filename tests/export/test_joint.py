@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fbnetv5.archs.families import FAMILIES
 from fbnetv5.archs.joint_plan import SHARES, Share
 from fbnetv5.archs.topology import Block, Topology
 from fbnetv5.base.errors import InputError
@@ -35,9 +34,8 @@ from fbnetv5.model.folder import FinalModel, save_model
 from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model, separate_model
 from scripts import run_exported
 from scripts.export import main
-from tests.export.models import CONFIG, HEADS, random_joint, settled
+from tests.export.models import CONFIG, random_joint, settled
 from tests.export.test_deployed import photo
-from tests.export.test_formats import SHORT
 from tests.on_request import ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
@@ -52,15 +50,6 @@ OUTPUTS = {
     "det": ["boxes", "box_labels", "scores", "count"],
     "seg": ["segmentation", "confidence"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_family() -> Iterator[None]:
-    """A family of half of NANO's layers, and three proposals."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILIES, "SHORT", SHORT)
-        patch.setitem(HEADS, "det", HEADS["det"] | {"num_candidates": (60, 20), "num_proposals": (60, 3)})
-        yield
 
 
 TWICE = {"shape": frozenset({(2, 0)}), "colour": frozenset({(1, 1), (2, 0)})}  # (2, 0) has another input for each task

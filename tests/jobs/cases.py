@@ -21,7 +21,7 @@ from fbnetv5.projects.fna.tests.search_runs import DIFFERENTIABLE, TINY, search_
 from fbnetv5.projects.fpnas.tests import searches
 from tests.jobs.partial import joint_training
 from tests.jobs.people import pose_training
-from tests.jobs.runs import ROOT, arguments
+from tests.jobs.runs import ROOT, SHORT_TRAINING, arguments
 from tests.labeling.photos import label_config, write_photos
 
 SEARCH = (
@@ -32,21 +32,7 @@ SEARCH = (
     "runtime.log_every=2",
     "runtime.checkpoint_every=3",
 )
-TRAIN = (
-    "data.shapes.num_images=32",
-    "data.shapes.num_val_images=6",
-    "data.short_side=64",
-    "train.steps=8",
-    "train.batch_size=4",
-    "train.eval_every=4",
-    "evaluate.num_drawn=2",
-    "optimizer.schedule.warmup=2",
-    "runtime.device=cpu",
-    "runtime.threads=1",
-    "runtime.workers=0",
-    "runtime.log_every=2",
-    "runtime.checkpoint_every=3",
-)
+TRAIN = ("data.shapes.num_images=32", "data.shapes.num_val_images=6", *SHORT_TRAINING)
 GUMBEL = "search.algorithm={_target_: fbnetv5.search.differentiable.TaskByTask, relaxation: gumbel_softmax}"
 GATED = "search.algorithm={_target_: fbnetv5.search.differentiable.SharedForward}"
 PAPER = ("search.group=1", "search.compare=loss", "search.arch_schedule=weights", "search.last_look.candidates=0")

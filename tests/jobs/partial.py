@@ -10,7 +10,7 @@ from PIL import Image
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.data.shapes import ShapesSource
-from tests.jobs.runs import ROOT
+from tests.jobs.runs import ROOT, SHORT_TRAINING
 
 NUM_IMAGES = 12
 TOPOLOGIES = {
@@ -60,20 +60,10 @@ def joint_training(root: Path) -> list[str]:
         f"data.train={files}",
         f"data.val={files}",
         "data.mask_classes=[ground, object, wire]",
-        "data.short_side=64",
         *(f"model.tasks.{task}.topology={root}/topology_{task}.yaml" for task in TOPOLOGIES),
         "model.tasks.cls.head.hidden_channels=16",
         "model.tasks.det.head.num_proposals=[30,10]",
         "model.tasks.seg.head={_target_: fbnetv5.heads.lite_maskformer.LiteMaskFormer, num_queries: 4, "
         "embedding_channels: 32, hidden_channels: 32, dropout: 0.0}",
-        "train.steps=8",
-        "train.batch_size=4",
-        "train.eval_every=4",
-        "evaluate.num_drawn=2",
-        "optimizer.schedule.warmup=2",
-        "runtime.device=cpu",
-        "runtime.threads=1",
-        "runtime.workers=0",
-        "runtime.log_every=2",
-        "runtime.checkpoint_every=3",
+        *SHORT_TRAINING,
     ]

@@ -35,6 +35,20 @@ TINY = (
     "runtime.checkpoint_every=5",
 )
 
+SHORT_TRAINING = (
+    "data.short_side=64",
+    "train.steps=8",
+    "train.batch_size=4",
+    "train.eval_every=4",
+    "evaluate.num_drawn=2",
+    "optimizer.schedule.warmup=2",
+    "runtime.device=cpu",
+    "runtime.threads=1",
+    "runtime.workers=0",
+    "runtime.log_every=2",
+    "runtime.checkpoint_every=3",
+)
+
 
 def arguments(*overrides: str, config: str | Path = "configs/quickstart.yaml", tiny: bool = True) -> list[str]:
     """The arguments of a run; of a tiny search, unless told otherwise."""
