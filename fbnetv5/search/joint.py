@@ -20,7 +20,7 @@ from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth
 from fbnetv5.search.space import CostTerm, SearchSpace, dearest
 
-HALVINGS = 24  # of the price
+HALVINGS = 12  # of the price
 MOST = 512  # architectures of a task that are tried with those of the others
 SLACK = 1e-9
 
