@@ -39,6 +39,7 @@ from tests.export.test_deployed import photo
 from tests.on_request import ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
+pytestmark = pytest.mark.usefixtures("short_family")
 
 SIZE = (64, 96)
 CLASSES = {
