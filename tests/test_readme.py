@@ -20,6 +20,7 @@ from tests.processes import command_line_of, run
 
 readme = partial(documents.block, documents.read("README.md"))
 training = partial(documents.block, documents.read("docs/TRAINING.md"))
+LOOK = next(key for key in TINY if "last_look" in key)
 SMALL_SEARCH = [key for key in TINY if "shapes" not in key]
 
 
@@ -61,7 +62,7 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
         write_data(tmp_path / "my_data", split)
     photo(tmp_path / "photos" / "a.jpg")
     sizes = {
-        "search": ["search.steps=2", "runtime.workers=0"],
+        "search": ["search.steps=2", LOOK, "runtime.workers=0"],
         "train": ["train.steps=1", "runtime.workers=0"],
         "predict": ["runtime.workers=0"],
         "export": ["export.formats=[onnx]", "export.precisions=[fp32]", "export.max_drop=null"],

@@ -21,7 +21,7 @@ data: {shapes: {num_images: 32, size: 64}, short_side: 64, crop: 64}
 tasks:
   cls: {_target_: fbnetv5.tasks.classification.Classification}
   seg: {_target_: fbnetv5.tasks.segmentation.Segmentation}
-search: {steps: 2, batch_size: 8, num_samples: 4, last_look: {candidates: 4, images: 4, finalists: 2}}
+search: {steps: 2, batch_size: 8, num_samples: 4, last_look: {candidates: 4, images: 4, finalists: 2, family: 0}}
 runtime: {workers: 0}
 """
 MY_MODEL = """

@@ -30,6 +30,8 @@ OTHERS = {
     "search with random gates",
     "pretrain",
     "train cls",
+    "train det",
+    "train seg",
     "FNA++ adaptation",
 }  # each like one that is not
 RUNS = {  # the run, what both add to it, what one process alone adds, the relative tolerance

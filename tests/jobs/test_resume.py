@@ -16,6 +16,8 @@ OTHERS = {
     "pretrain",
     "extend",
     "train cls",
+    "train det",
+    "train seg",
     "FNA++ adaptation",
 }  # each like one that is not
 RUNS = {  # the run, and the file at whose opening it dies for the n-th time: some steps after a checkpoint

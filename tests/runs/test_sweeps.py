@@ -213,6 +213,7 @@ def test_an_interrupt_ends_the_jobs(tmp_path):
 
 
 @pytest.mark.slow
+@ON_REQUEST
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_a_job_that_is_killed_does_not_end_the_others(tmp_path):
     folder = tmp_path / "sweep"

@@ -10,6 +10,7 @@ from fbnetv5.search.algorithms import Draw, MultitaskReinforce, RandomSampling
 from fbnetv5.search.derive import most_likely
 from fbnetv5.search.estimators import LossHistory
 from fbnetv5.search.space import relative_costs
+from tests.on_request import ON_REQUEST
 from tests.search.landscape import BinarySpace, Landscape, num_at_optimum, search
 
 SPACE = BinarySpace((1.0, 2.0, 3.0, 4.0))
@@ -20,9 +21,15 @@ def algorithm_4(**settings) -> MultitaskReinforce:
 
 
 @pytest.mark.slow
-def test_finds_the_optimum_of_57_of_60_tasks_and_more_than_with_the_papers_baseline():
+@ON_REQUEST
+def test_finds_the_optimum_of_57_of_60_tasks():
     assert num_at_optimum(baseline="weighted") >= 57
-    assert num_at_optimum((1, 4, 15), baseline="history") < 9 - 3  # so it is below 57, whatever the other seeds give
+
+
+def test_finds_more_than_with_the_papers_baseline():
+    weighted, history = (num_at_optimum((1, 4, 15), baseline=name) for name in ("weighted", "history"))
+    assert weighted >= 9 - 1
+    assert history < 9 - 3  # so it is below 57 of 60, whatever other seeds give
 
 
 @pytest.mark.parametrize("baseline", ["weighted", "history"])

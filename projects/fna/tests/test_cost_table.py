@@ -69,7 +69,7 @@ def test_deeplab_ssdlite_and_simple_baseline():
 @pytest.mark.parametrize(
     "network",
     [
-        pytest.param(network, marks=() if network in ("fna_retinanet", "fbnetc_100") else ON_REQUEST)
+        pytest.param(network, marks=() if network == "fna_retinanet" else ON_REQUEST)
         for network, framework in ROWS
         if framework == RETINANET.name
     ],

@@ -31,7 +31,7 @@ SMALL = [
     "runtime.workers=0",
     "runtime.device=cpu",
     "tasks.det=null",
-    "search={steps: 2, batch_size: 4, num_samples: 2, last_look: {candidates: 12, images: 8, finalists: 2}}",
+    "search={steps: 2, batch_size: 4, num_samples: 2, last_look: {candidates: 12, images: 8, finalists: 2, family: 0}}",
 ]
 MINI = {
     "name": "mini",
