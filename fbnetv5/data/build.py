@@ -15,6 +15,7 @@ from fbnetv5.data.index import Index
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import read_keypoints
 from fbnetv5.data.orientation import swaps
+from fbnetv5.data.tars import is_folder
 
 
 def build_index(
@@ -39,7 +40,7 @@ def build_index(
 
     Args:
         root: folder that the other paths, and those of the index, are relative to.
-        images: folder of images, searched with its subfolders.
+        images: folder of images, searched with its subfolders; where there are none, with its tar files.
         labels: csv file with the columns ``file_name`` and ``label``; or ``images`` again, if each class has a folder.
         boxes, keypoints: COCO json files; the second has a category that names its keypoints, and one person an image.
         masks: folder of PNG files named as the images are.
@@ -80,7 +81,7 @@ def build_index(
 
 
 def _image_rows(top: Path, images: str) -> dict[str, dict[str, Any]]:
-    if not top.is_dir():
+    if not is_folder(top):
         raise InputError(f"{top}: no such data folder")
     return {name: {"path": str(PurePosixPath(images) / name)} for name in list_images(top / images)}
 

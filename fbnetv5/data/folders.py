@@ -1,4 +1,4 @@
-"""Finds images, class folders, mask files and labels csv files below a folder."""
+"""Finds images, class folders, mask files and labels csv files below a folder, or in its tar files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import require_regular
 from fbnetv5.data.images import IMAGE_SUFFIXES
+from fbnetv5.data.tars import SUFFIX as TAR_SUFFIX
+from fbnetv5.data.tars import is_folder, is_tar, list_members
 
 MASK_SUFFIX = ".png"
 
@@ -18,10 +20,10 @@ MASK_SUFFIX = ".png"
 def list_images(folder: Path) -> list[str]:
     """Return the images below a folder, sorted, relative to it.
 
-    A file is an image by its suffix. Hidden files and folders are left out, and links to a folder that they lie in.
+    A file is an image by its suffix.
 
     Raises:
-        InputError: there is no such folder, or no image in it, or a folder in it cannot be listed.
+        InputError: as :func:`list_files`, or there is no image.
     """
     names = list_files(folder, IMAGE_SUFFIXES)
     if not names:
@@ -32,10 +34,11 @@ def list_images(folder: Path) -> list[str]:
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Return the files below a folder that end in one of ``suffixes``, in any case, sorted, relative to it.
 
-    Hidden files and folders are left out, and links to a folder that they lie in.
+    Hidden files and folders are left out, and links to a folder that they lie in. Where a folder has no such file,
+    those in its tar files are listed, ``shard-0.tar/a.jpg``; a tar file may also stand in the place of the folder.
 
     Raises:
-        InputError: there is no such folder, or a folder in it cannot be listed.
+        InputError: there is no such folder, or a folder or a tar file in it cannot be listed.
     """
     return sorted(_walk_files(folder, suffixes))
 
@@ -43,10 +46,10 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 def walk_images(folder: Path) -> Iterator[str]:
     """Yield what :func:`list_images` returns in an order of its own, the same each time, a folder after the other.
 
-    It holds the names of one folder in memory, never those of all.
+    It holds the names of one folder or tar file in memory, never those of all.
 
     Raises:
-        InputError: there is no such folder, or a folder in it cannot be listed.
+        InputError: as :func:`list_files`.
     """
     return _walk_files(folder, IMAGE_SUFFIXES)
 
@@ -54,12 +57,14 @@ def walk_images(folder: Path) -> Iterator[str]:
 def class_folders(images: Iterable[str]) -> dict[str, str]:
     """Return the class of each image, which is the name of the first folder that it lies in (``n01440764/1.JPEG``).
 
+    Of an image in a tar file, that is a folder within (``shard-0.tar/n01440764/1.JPEG``).
+
     Raises:
         InputError: an image lies in no class folder.
     """
     classes = {}
     for name in images:
-        folder, separator, _ = name.partition("/")
+        folder, separator, _ = name.rpartition(f"{TAR_SUFFIX}/")[2].partition("/")
         if not separator:
             raise InputError(f"image '{name}' lies in no class folder")
         classes[name] = folder
@@ -138,9 +143,22 @@ def class_order(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _walk_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder}: no such folder")
-    yield from _walk(folder, "", suffixes, frozenset())
+    if is_tar(folder):
+        yield from _walk_tar(folder, "", suffixes)
+        return
+    has_files = False
+    for name in _walk(folder, "", suffixes, frozenset()):
+        has_files = True
+        yield name
+    if not has_files:
+        for name in _walk(folder, "", (TAR_SUFFIX,), frozenset()):
+            yield from _walk_tar(folder / name, f"{name}/", suffixes)
+
+
+def _walk_tar(tar: Path, prefix: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    return (prefix + name for name in list_members(tar) if name.lower().endswith(suffixes))
 
 
 def _walk(folder: Path, prefix: str, suffixes: tuple[str, ...], above: frozenset[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Reads image, mask and depth files into tensors.
+"""Reads image, mask and depth files into tensors, of folders and of tar files.
 
 Pixels are read as they are stored; who reads them decides whether an EXIF orientation turns them upright, because
 annotations may be in either frame (``data.orientation``). Transparency is dropped and 16-bit grey is scaled to 8 bits.
@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import require_regular
 from fbnetv5.base.types import IGNORE, Size, UndecodableImageError
 from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.data.orientation import TURNS, Extent, turn_pixels
+from fbnetv5.data.tars import source_of
 
 # what damaged bytes lead PIL's decoders to; a lack of memory or a fault of ours is neither
 DECODER_ERRORS = (
@@ -61,8 +61,7 @@ def read_stored(path: Path) -> tuple[Tensor, int]:
         InputError: the machine could not read it, for want of a disk, a mount, memory or open files.
     """
     try:
-        require_regular(path)
-        with Image.open(path) as image:
+        with Image.open(source_of(path)) as image:
             pixels = np.array(to_rgb(image))
             orientation = orientation_of(image)
     except DECODER_ERRORS as error:
@@ -91,8 +90,7 @@ def read_mask(path: Path, num_classes: int, size: Size, code: MaskCode = AS_IT_S
         InputError: it cannot be read, has several channels or fractions, another size or other values or colours.
     """
     try:
-        require_regular(path)
-        with Image.open(path) as image:
+        with Image.open(source_of(path)) as image:
             image.load()
             decoded = image.copy()
     except DECODER_ERRORS as error:
@@ -114,8 +112,7 @@ def read_mask(path: Path, num_classes: int, size: Size, code: MaskCode = AS_IT_S
 def mask_values(path: Path, code: MaskCode = AS_IT_STANDS) -> set[int] | None:
     """Return the class ids that a mask file holds, without 255; None if it cannot be read, as loading it says why."""
     try:
-        require_regular(path)
-        with Image.open(path) as image:
+        with Image.open(source_of(path)) as image:
             return {int(value) for value in np.unique(code.decode(image))} - {IGNORE}
     except DECODER_ERRORS:
         return None
@@ -133,8 +130,7 @@ def read_depth(path: Path, scale: float, size: Size) -> Tensor:
         InputError: it cannot be read, has several channels, 8 bits or another size.
     """
     try:
-        require_regular(path)
-        with Image.open(path) as image:
+        with Image.open(source_of(path)) as image:
             mode, values = image.mode, np.array(image)
     except DECODER_ERRORS as error:
         raise InputError(f"{path}: cannot read this depth map: {_reason(path, error)}") from error
@@ -150,8 +146,7 @@ def read_depth(path: Path, scale: float, size: Size) -> Tensor:
 def image_header(path: Path) -> tuple[Extent, int] | None:
     """Return (width, height) as stored and the EXIF orientation, from a file's header; None if it cannot be read."""
     try:
-        require_regular(path)
-        with Image.open(path) as image:
+        with Image.open(source_of(path)) as image:
             untagged = image.format == "PNG" and "exif" not in image.info  # else all of it is decoded to look for one
             return image.size, 1 if untagged else orientation_of(image)
     except DECODER_ERRORS:  # loading the image will say what is wrong with it
@@ -187,6 +182,9 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _is_empty(path: Path) -> bool:
     try:
-        return path.is_file() and path.stat().st_size == 0
-    except OSError:  # its folder may not be entered
+        source = source_of(path)
+        if isinstance(source, Path):
+            return source.is_file() and source.stat().st_size == 0
+        return not source.getbuffer()
+    except (OSError, ValueError):  # its folder may not be entered, or its tar file is damaged
         return False

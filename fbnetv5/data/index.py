@@ -17,9 +17,10 @@ width, height   int32 or null                 its size where it is known
                                               visible; a row for each of the target's classes, their names
 ==============  ============================  ==================================================================
 
-Null means "not labelled for this"; an empty list of boxes means "nothing there". The kinds and class names of the
-targets, the scales of dense ones (pixel / scale = the value), and the version of the format, are JSON in the schema's
-metadata, under ``fbnetv5``.
+Files may lie in uncompressed tar files, which stand in a path as folders do: ``train/shard-000012.tar/n01440764/1.jpg``
+(``data.tars``). Null means "not labelled for this"; an empty list of boxes means "nothing there". The kinds and class
+names of the targets, the scales of dense ones (pixel / scale = the value), and the version of the format, are JSON in
+the schema's metadata, under ``fbnetv5``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from fbnetv5.data import index_checks
 from fbnetv5.data.images import AS_IT_STANDS, image_header, read_depth, read_mask, read_stored
 from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.data.orientation import Extent, Frames, told_by_size, turn_pixels
+from fbnetv5.data.tars import is_folder
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"fbnetv5"
@@ -199,7 +201,7 @@ class IndexSource:
         self.root = Path(root)
         self.images = self.root if images is None else Path(images)
         for folder in (self.root, self.images):
-            if not folder.is_dir():
+            if not is_folder(folder):
                 raise InputError(f"{folder}: no such data folder")
 
     @property

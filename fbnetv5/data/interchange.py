@@ -22,6 +22,7 @@ from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
 from fbnetv5.data.folders import read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import coco_points, parse_points
+from fbnetv5.data.tars import source_of
 
 INSTANCES = "instances.json"
 IN_FILES = (TargetKind.MASK, TargetKind.DENSE)
@@ -162,10 +163,17 @@ def _copy(root: Path, folder: Path, name: str) -> None:
     place = PurePosixPath(name)
     if place.is_absolute() or ".." in place.parts:
         raise InputError(f"'{name}' lies outside of {root}; move it there to export it")
-    if not (root / name).is_file():
-        raise InputError(f"{root / name}: no such file, though the index names it")
+    try:
+        source = source_of(root / name)
+    except FileNotFoundError as error:
+        raise InputError(f"{root / name}: no such file, though the index names it") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{root / name}: cannot be read: {error}") from error
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(root / name, folder / name)
+    if isinstance(source, Path):
+        shutil.copyfile(source, folder / name)
+    else:
+        (folder / name).write_bytes(source.getbuffer())
 
 
 def _csv_names(targets: Sequence[Target], origin: str) -> dict[Target, str]:

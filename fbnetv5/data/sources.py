@@ -16,6 +16,7 @@ from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.mask_checks import check_masks
 from fbnetv5.data.mask_codes import mask_code
 from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.data.tars import is_folder, is_tar
 
 FIRST_VAL_SHAPE = 10**9  # number of the shapes data set's first validation image, whatever its training split holds
 
@@ -59,12 +60,12 @@ def build_val_source(config: DataConfig, classes: Mapping[str, tuple[str, ...]])
 
 
 def build_folder_source(place: Path) -> IndexSource:
-    """Open all images below a folder, or one image, without labels; upright, as a person sees them.
+    """Open all images below a folder or in a tar file, or one image, without labels; upright, as a person sees them.
 
     Raises:
         InputError: there is no such folder or file, or no image in it.
     """
-    if place.is_file():
+    if place.is_file() and not is_tar(place):
         return IndexSource(Index.from_rows([{"path": place.name}], (), {}, str(place)), place.parent)
     return IndexSource(build_index(place, "."), place)
 
@@ -74,7 +75,7 @@ def _open_split(
 ) -> IndexSource:
     """Open the files of a split; ``classes`` are those that another split has settled."""
     root = local_path(str(config.root)).absolute()
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError(f"data.root={config.root}: there is no such folder")
     files = _with_local_copies(files)
     if files.index is not None:

@@ -18,6 +18,7 @@ from fbnetv5.config.read import CONFIG, identity
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.orientation import UPRIGHT, Frames
+from fbnetv5.data.tars import is_folder
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.engine.world import world_of
 from fbnetv5.labeling.labeler import Labeler, check_teachers
@@ -88,7 +89,7 @@ def _images_folder(options: LabelConfig, folder: Path) -> Path:
     if options.images is None:
         raise InputError("label.images is missing: the folder of the images to label")
     images = local_path(options.images).absolute()
-    if not images.is_dir():
+    if not is_folder(images):
         raise InputError(f"label.images={options.images}: there is no such folder")
     if folder.resolve().is_relative_to(images.resolve()):
         raise InputError(f"output={folder} lies in label.images, where its masks would count as images; choose another")

@@ -14,6 +14,7 @@ from fbnetv5.base.types import UndecodableImageError
 from fbnetv5.data.images import read_stored
 from fbnetv5.data.orientation import turn_pixels
 from fbnetv5.data.packing import Column, pack_column
+from fbnetv5.data.tars import is_tar
 from fbnetv5.labeling.plan import Entry, Plan
 
 MAX_ASPECT = 50  # long side / short side; of what is beyond that, teachers make images without a pixel, or gigabytes
@@ -60,7 +61,7 @@ class ImageFiles(Dataset):
     def _failure(self) -> str:
         """Return why the folder, not the image, may be at fault; the mount point of a lost disk is an empty folder."""
         try:
-            if any(self.folder.iterdir()):
+            if is_tar(self.folder) or any(self.folder.iterdir()):
                 return ""
             reason = "it is empty"
         except OSError as error:

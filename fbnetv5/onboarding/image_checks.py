@@ -17,6 +17,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, UndecodableImageError
 from fbnetv5.data.images import read_mask, read_stored
 from fbnetv5.data.orientation import Extent, Frames, turned_size
+from fbnetv5.data.tars import read_bytes
 from fbnetv5.labeling.progress import LabelProgress
 from fbnetv5.onboarding.findings import Findings
 from fbnetv5.onboarding.split_labels import SplitLabels
@@ -69,7 +70,7 @@ def look_at(name: str, read: SplitLabels, frames: Frames) -> Look:
     path = read.images[name]
     try:
         pixels, orientation = read_stored(path)
-        content = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        content = hashlib.blake2b(read_bytes(path), digest_size=16).digest()
     except UndecodableImageError as error:
         return Look(name, damage=str(error))
     except (InputError, OSError) as error:
