@@ -1,7 +1,7 @@
 """Files that lie in tar files, as the shards of webdataset do: ``train/shard-000012.tar/n01440764/1.jpg``.
 
 In a path, an uncompressed tar file stands where a folder may stand, and what follows names a member. Any member is read
-at once, as each process keeps where the members of the shards begin that it has used: 20 bytes a member. Nothing is
+at once, as each process keeps where the members of the shards begin that it has used: 24 bytes a member. Nothing is
 ever unpacked: links, devices and names that leave the tar are no files here.
 """
 
