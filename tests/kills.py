@@ -70,6 +70,7 @@ JOBS: dict[str, cases.Case] = {
     "train det": smaller(cases.training("det"), *TRAIN, *EVERY),
     "train seg": smaller(cases.training("seg"), *TRAIN, *EVERY, "data.crop=32"),
     "train pose": smaller(cases.training_pose, *EVERY, "train.steps=4", "train.eval_every=2"),
+    "train joint": smaller(cases.training_jointly, *EVERY, "train.steps=4", "train.eval_every=2"),
     "FNA++": smaller(cases.fna_search, *EVERY, "train.steps=4"),
     "FPNAS": smaller(cases.fpnas_search, "project.iterations=1"),
     "export": exporting,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,9 +60,9 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         InputError: a key is unknown, a value has another type, or the file is no valid config.
     """
     register()
-    check_file(file)
     try:
         parsed = OverridesParser.create().parse_overrides([open_ended(override) for override in overrides])
+        check_file(file, itertools.chain.from_iterable(map(_chosen, parsed)))
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
         if swept and not sweep:
             raise InputError(f"{swept[0]} has several values; --multirun runs them all, or quote the value")
@@ -72,22 +74,42 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         return configs[0] if configs else _compose(file, [])
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError) as error:
         raise InputError(f"{file}: {_explain(error)}") from error
+    except OSError as error:  # hydra looks for names that no file could have
+        raise InputError(f"{file}: a config that it builds on cannot be read: {error.strerror or error}") from error
 
 
-def check_file(file: Path) -> None:
-    """Check that a file, and all that its ``defaults`` name, may be read as configs, before hydra reads them.
+def check_file(file: Path, chosen: Iterable[str] = ()) -> None:
+    """Check that a file, and all that it may build on, can be read as configs, before hydra reads them.
+
+    Args:
+        file: of a config; what its ``defaults`` name, and theirs, is checked too.
+        chosen: names of other configs that are added, such as those of ``+group=name``.
 
     Raises:
         InputError: one is no YAML file, empty, too large, or has aliases that multiply.
     """
-    folder, waiting, seen = file.absolute().parent, [file], {file.absolute()}
+    folder, seen = file.absolute().parent, {file.absolute()}
+    waiting = [file, *(place for name in chosen for place in _places(name, (folder, CONFIGS)))]
     while waiting:
         one = waiting.pop()
-        for name in _defaults(_checked(one)):
-            places = [place / f"{name.strip('/')}.yaml" for place in (one.parent, folder, CONFIGS)]
-            new = [place for place in places if place.exists() and place.absolute() not in seen]
-            seen |= {place.absolute() for place in new}
-            waiting += new
+        seen.add(one.absolute())
+        found = [place for name in _defaults(_checked(one)) for place in _places(name, (one.parent, folder, CONFIGS))]
+        waiting += [place for place in dict.fromkeys(found) if place.absolute() not in seen]
+
+
+def _places(name: str, folders: Iterable[Path]) -> list[Path]:
+    """Return the files that a name of a config may mean; where it has ``${...}``, all that it might."""
+    pattern = "*".join(glob.escape(part) for part in re.split(r"\$\{.*\}", name.strip("/")))
+    with contextlib.suppress(OSError):  # such as of a name that no file could have
+        return [place for folder in folders for place in folder.glob(f"{pattern}.yaml")]
+    return []
+
+
+def _chosen(override: Override) -> list[str]:
+    """Return the names of the configs that ``group=name`` adds, if the key is a group."""
+    given = list(override.sweep_string_iterator()) if override.is_sweep_override() else override.value()
+    group = str(override.key_or_group)
+    return [f"{group}/{name}" for name in (given if isinstance(given, list) else [given]) if isinstance(name, str)]
 
 
 def _checked(file: Path) -> dict[Any, Any]:
@@ -115,7 +137,8 @@ def _defaults(content: Mapping[Any, Any]) -> list[str]:
         elif isinstance(entry, Mapping):
             for group, values in entry.items():
                 chosen = values if isinstance(values, list) else [values]
-                names += [f"{group}/{value}" for value in chosen if isinstance(value, str)]
+                plain = str(group).partition("@")[0]
+                names += [f"{plain}/{value}" for value in chosen if isinstance(value, str)]
     return [re.sub(r"^(optional |override )*|@.*$|\.yaml$", "", name) for name in names]
 
 

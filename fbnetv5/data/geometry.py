@@ -7,6 +7,7 @@ images. Keypoints may lie outside.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,6 +99,16 @@ class Resize(v2.Transform):
         return self._call_kernel(functional.resize, inpt, params["size"], antialias=True)
 
 
+class SideBySide(v2.Transform):
+    """Lays the rows of each channel of an image side by side in memory, where what comes next depends on it."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Copy an image that lies otherwise; other inputs pass."""
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        return tv_tensors.wrap(inpt.as_subclass(Tensor).contiguous(), like=inpt)
+
+
 class CropTo(v2.RandomCrop):
     """Cut ``height`` x ``width`` pixels; an image that is smaller on an axis keeps all of it.
 
@@ -117,7 +128,8 @@ class CropTo(v2.RandomCrop):
         """Choose the place."""
         height, width = v2.query_size(flat_inputs)
         sides = (min(self.sides[0], height), min(self.sides[1], width))
-        params: dict[str, Any] = v2.RandomCrop(sides).make_params(flat_inputs)
+        cut = self if sides == self.sides else v2.RandomCrop(sides)
+        params: dict[str, Any] = v2.RandomCrop.make_params(cut, flat_inputs)
         if self.centred:
             params |= {"top": (height - sides[0]) // 2, "left": (width - sides[1]) // 2}
         return params
@@ -205,6 +217,12 @@ def _outside(inpt: Any, colour: list[int]) -> Any:
 
 def normalised(image: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
     """Return an image uint8 [3, H, W] as float32, less the mean and over the deviation."""
-    offset = torch.tensor(normalisation.mean).mul(255)[:, None, None]
-    spread = torch.tensor(normalisation.std).mul(255)[:, None, None]
-    return image.float().sub_(offset).div_(spread)
+    offset, spread = _scaled(normalisation)
+    return image.to(torch.float32, memory_format=torch.contiguous_format).sub_(offset).div_(spread)
+
+
+@functools.lru_cache(maxsize=8)
+def _scaled(normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of pixels 0 to 255, [3, 1, 1] each."""
+    mean, std = (torch.tensor(values).mul(255)[:, None, None] for values in (normalisation.mean, normalisation.std))
+    return mean, std

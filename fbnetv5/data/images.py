@@ -56,6 +56,8 @@ def read_image(path: Path, *, upright: bool = False) -> Tensor:
 def read_stored(path: Path) -> tuple[Tensor, int]:
     """Decode a file to RGB, uint8 [3, H, W], as it is stored, and its EXIF orientation, 1 to 8.
 
+    The channels of a pixel lie side by side in memory, as decoders have them: images are resized twice as fast so.
+
     Raises:
         UndecodableImageError: the file is missing, empty, damaged or no image.
         InputError: the machine could not read it, for want of a disk, a mount, memory or open files.
@@ -71,7 +73,7 @@ def read_stored(path: Path) -> tuple[Tensor, int]:
                 "or the limits of this machine"
             ) from error
         raise UndecodableImageError(f"{path}: cannot read this image: {_reason(path, error)}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), orientation
+    return torch.from_numpy(pixels).permute(2, 0, 1), orientation
 
 
 AS_IT_STANDS = MaskCode()  # of masks whose values are class ids
@@ -167,7 +169,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which PIL's own conversion would cut off at 255
         grey = np.clip(np.asarray(image).astype(np.int64) // 257, 0, 255).astype(np.uint8)
         image = Image.fromarray(grey)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _reason(path: Path, error: Exception) -> str:

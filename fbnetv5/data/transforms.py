@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import IGNORE, Size, Target, TargetKind
-from fbnetv5.data.geometry import CropTo, DenseMap, Mirror, PadTo, Resize, Turn, normalised
+from fbnetv5.data.geometry import CropTo, DenseMap, Mirror, PadTo, Resize, SideBySide, Turn, normalised
 
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
 MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image
@@ -67,8 +66,8 @@ def train_transform(
         InputError: a side is below one pixel, or ``area`` comes without ``crop``.
     """
     colour = normalisation.colour
-    colors = [] if color == "none" else [OnImage(_color_change(color, colour))]
-    turns = [] if rotation is None else [Turn(rotation, colour=colour)]
+    colors = [] if color == "none" else [SideBySide(), OnImage(_color_change(color, colour))]
+    turns = [] if rotation is None else [SideBySide(), Turn(rotation, colour=colour)]
     steps: list[v2.Transform]
     if area is not None:
         if crop is None:
@@ -163,8 +162,8 @@ class JointTransform:
         for item in moving:
             value = moved[item.name]
             if item.kind is TargetKind.BOXES:
-                value, kept = functional.sanitize_bounding_boxes(value, min_size=self.min_box_side, min_area=0.0)
-                result[item.labels_key] = target[item.labels_key][kept.as_subclass(Tensor)]
+                value, kept = kept_boxes(value, self.min_box_side)
+                result[item.labels_key] = target[item.labels_key][kept]
             elif item.kind is TargetKind.KEYPOINTS:
                 value = moved_keypoints(value, target[item.name][:, 2])
             result[item.name] = value.as_subclass(Tensor).contiguous()
@@ -174,6 +173,17 @@ class JointTransform:
             if item.name in swapped and item.name in result:
                 _swap_sides(result, item, swapped[item.name])
         return normalised(moved["image"].as_subclass(Tensor), self.normalisation), result
+
+
+def kept_boxes(moved: tv_tensors.BoundingBoxes, min_side: float) -> tuple[Tensor, Tensor]:
+    """Return the boxes [m, 4] that lie in their image, with no side below ``min_side``, and which those are, [n]."""
+    height, width = moved.canvas_size
+    boxes = moved.as_subclass(Tensor)
+    first, last = boxes.split(2, dim=1)
+    large = last - first >= min_side
+    inside = (first >= 0) & (last <= boxes.new_tensor([width, height]))
+    kept = (large & inside).all(dim=1)
+    return boxes[kept], kept
 
 
 def moved_keypoints(moved: tv_tensors.KeyPoints, visibility: Tensor) -> Tensor:

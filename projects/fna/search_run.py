@@ -25,6 +25,7 @@ from fbnetv5.projects.fna.relaxation import ArchitectureParameters
 from fbnetv5.projects.fna.search_model import SearchModel, weights_at_rest
 
 OF_ARCHITECTURE = 1  # part of keys, beside the step
+MARK_SHIFT = 11  # of 63 bits: float64 holds the others
 
 
 class Schedule(NamedTuple):
@@ -189,13 +190,11 @@ def architecture_step(run: SearchRun, step: int, batch: Batch) -> dict[str, floa
         found, slope = _gradient_of_shares(run, part, key, probabilities)
         gradient += slope / len(parts)
         losses.append(found)
-    means = _means(run, losses)
+    means, gradient = _shared(run, losses, gradient)
     require_finite({f"{name} of the architecture": loss for name, loss in means.items()}, step)
-    gradient = world.gather(gradient.unsqueeze(-1)).mean(dim=-1)
     if not gradient.isfinite().all():
         raise InputError(f"the gradient of the architecture parameters is not finite at step {step}. {DIVERGED}")
     run.alpha.descend(gradient)
-    world.require_identical(run.alpha.fingerprint(), "the architecture parameters")
     return {"architecture_loss": sum(means.values()), "expected_macs": run.alpha.expected_cost()}
 
 
@@ -233,8 +232,30 @@ def _total(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
+def _stacked(losses: list[dict[str, Tensor]]) -> Tensor:
+    """Return the losses of micro-batches, [names, micro-batches]."""
+    return torch.stack([torch.stack([loss.detach() for loss in part.values()]) for part in losses], dim=1)
+
+
 def _means(run: SearchRun, losses: list[dict[str, Tensor]]) -> dict[str, float]:
     """Return each loss's mean over micro-batches and ranks."""
-    names = list(losses[0])
-    local = torch.stack([torch.stack([part[name].detach() for name in names]) for part in losses], dim=1)
-    return dict(zip(names, run.problem.world.gather(local.cpu()).mean(dim=1).tolist(), strict=True))
+    means = run.problem.world.gather(_stacked(losses)).mean(dim=1)
+    return dict(zip(losses[0], means.tolist(), strict=True))
+
+
+def _shared(run: SearchRun, losses: list[dict[str, Tensor]], gradient: Tensor) -> tuple[dict[str, float], Tensor]:
+    """Return the means of losses and of a gradient, float64 [B, O], over ranks, in one gather.
+
+    A mark of the architecture parameters goes with them: those that the gradient is for.
+
+    Raises:
+        RuntimeError: the ranks' parameters differ.
+    """
+    world, own = run.problem.world, _stacked(losses)
+    mark = gradient.new_tensor([run.alpha.fingerprint() >> MARK_SHIFT])
+    every = world.gather(torch.cat([mark, own.double().flatten().cpu(), gradient.flatten()])[:, None])  # [n, ranks]
+    world.require_equal(every[0].tolist(), "the architecture parameters")
+    found, slopes = every[1:].split([own.numel(), gradient.numel()])
+    of_ranks = found.view(*own.shape, world.size).transpose(1, 2).flatten(1).to(own.dtype)
+    means = dict(zip(losses[0], of_ranks.mean(dim=1).tolist(), strict=True))
+    return means, slopes.view(*gradient.shape, world.size).mean(dim=-1)

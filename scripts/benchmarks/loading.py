@@ -40,7 +40,7 @@ def measure_loading(num_batches: int) -> Loading:
     """Load batches of made-up photos in this process; seconds are those of its CPU, whatever else runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = IndexSource(_write(folder), folder)
+        source = IndexSource(write_photos(folder), folder)
         alone = World(0, 1, pick_device("cpu"))
         data = DataConfig(short_side=256, crop=224)
         given: dict[str, Any] = {"batch_size": BATCH, "workers": 0, "seed": 0}
@@ -53,7 +53,7 @@ def measure_loading(num_batches: int) -> Loading:
     return Loading(count / seconds, *map(float, sizes))
 
 
-def _write(folder: Path) -> Index:
+def write_photos(folder: Path) -> Index:
     """Write smooth photos with some grain, and masks of regions, as large as those of ImageNet are in the mean."""
     random = np.random.default_rng(0)
     rows = []
