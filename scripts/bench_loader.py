@@ -3,9 +3,10 @@
     python scripts/bench_loader.py                                             # made-up photos of 500x375 pixels
     python scripts/bench_loader.py --config search/pets data.root=/data/pets   # your images, of any config
 
-All read the same images with the same labels and augment them alike, in this process and on one thread, in turn, round
-after round. Printed are images a second of CPU time, medians over the rounds, and how many times as fast the program's
-loader is as each of the others: of ratios, a median over the rounds, their smallest and their largest.
+All read the same images with the same labels, augment them alike and hand them over from a worker, in turn, round
+after round. Printed are images a second of CPU time, the worker's and that of the process that takes the batches,
+medians over the rounds; and how many times as fast the program's loader is: median, smallest and largest ratio of a
+round.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from benchmarks.loaders import DETECTRON2, OURS, SETTINGS, has_detectron2, measure_loaders, ratios
+from benchmarks.loaders import BATCH, DETECTRON2, OURS, SETTINGS, Size, has_detectron2, measure_loaders, ratios
 from benchmarks.loading import write_photos
 from benchmarks.tables import aligned
 
@@ -33,16 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = parser_of(__doc__)
     parser.add_argument("--config", help="whose training images are read, instead of made-up ones")
-    parser.add_argument("--num", type=at_least(1), default=256, help="images a round (%(default)s)")
+    parser.add_argument("--num", type=at_least(BATCH), default=512, help="images a round (%(default)s)")
     parser.add_argument("--rounds", type=at_least(1), default=7, help="(%(default)s)")
+    parser.add_argument("--workers", type=at_least(0), default=1, help="processes that load (%(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the config")
     options = parser.parse_args(arguments)
+    size = Size(options.num // BATCH * BATCH, options.rounds, options.workers)
     torch.set_num_threads(1)
     keep_freed_memory()  # as runs do
     with tempfile.TemporaryDirectory() as folder:
         source = _open(options.config, options.overrides, Path(folder))
         for setting in SETTINGS:
-            speeds = measure_loaders(source, setting, options.num, options.rounds)
+            speeds = measure_loaders(source, setting, size)
             print(f"\n{setting.name}\n{speeds_text(speeds)}")
     if not has_detectron2():
         print(f"\n{DETECTRON2} is not installed, and was not timed")

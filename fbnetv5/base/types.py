@@ -143,7 +143,7 @@ class Item:
     """One image as a model takes it.
 
     Attributes:
-        image: float32 [3, h, w], normalised.
+        image: [3, h, w], float32 and normalised, or uint8, which a loader normalises as a batch.
         target: see the module.
         name: of the image.
         original_size: (height, width) of the image as it is stored.

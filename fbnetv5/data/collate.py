@@ -52,7 +52,12 @@ def round_up(side: int, multiple: int) -> int:
 
 
 def _stack(images: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Stack [3, h, w] to [N, 3, height, width]."""
+    """Stack [3, h, w] to [N, 3, height, width]; of bytes, the channels of a pixel lie side by side, as they come."""
+    if images[0].dtype == torch.uint8:
+        pixels = images[0].new_zeros(len(images), height, width, 3)
+        for row, image in zip(pixels, images, strict=True):
+            row[: image.shape[-2], : image.shape[-1]] = image.permute(1, 2, 0)
+        return pixels.permute(0, 3, 1, 2)
     if all(image.shape[-2:] == (height, width) for image in images):
         return torch.stack(list(images))
     batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)

@@ -7,7 +7,6 @@ images. Keypoints may lie outside.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -189,16 +188,29 @@ class Turn(v2.Transform):
         )
 
 
-class Mirror(v2.RandomHorizontalFlip):
+class Mirror(v2.Transform):
     """Mirror half of the images.
 
     torchvision's releases differ in whether x of a keypoint becomes W - x or W - 1 - x; here it is W - x, as for boxes.
+
+    Args:
+        p: share of the images that are mirrored.
     """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Choose whether to."""
+        return {"mirrored": bool(torch.rand(1) < self.p)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Mirror one tv_tensor; other inputs pass."""
+        if not params["mirrored"]:
+            return inpt
         if not isinstance(inpt, tv_tensors.KeyPoints):
-            return super().transform(inpt, params)
+            return self._call_kernel(functional.horizontal_flip, inpt)
         x, y = inpt.as_subclass(Tensor).unbind(-1)
         return tv_tensors.wrap(torch.stack([inpt.canvas_size[1] - x, y], dim=-1), like=inpt)
 
@@ -217,12 +229,15 @@ def _outside(inpt: Any, colour: list[int]) -> Any:
 
 def normalised(image: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
     """Return an image uint8 [3, H, W] as float32, less the mean and over the deviation."""
-    offset, spread = _scaled(normalisation)
-    return image.to(torch.float32, memory_format=torch.contiguous_format).sub_(offset).div_(spread)
+    return normalised_by(image, *pixel_scale(normalisation))
 
 
-@functools.lru_cache(maxsize=8)
-def _scaled(normalisation: Normalisation) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of pixels 0 to 255, [3, 1, 1] each."""
+def normalised_by(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return images uint8 [..., 3, H, W] as float32, less the mean and over the deviation, which lie where they lie."""
+    return images.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+
+
+def pixel_scale(normalisation: Normalisation, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of pixels from 0 to 255, [3, 1, 1] each."""
     mean, std = (torch.tensor(values).mul(255)[:, None, None] for values in (normalisation.mean, normalisation.std))
-    return mean, std
+    return mean.to(device), std.to(device)

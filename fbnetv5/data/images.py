@@ -93,22 +93,22 @@ def read_mask(path: Path, num_classes: int, size: Size, code: MaskCode = AS_IT_S
     """
     try:
         with Image.open(source_of(path)) as image:
-            image.load()
-            decoded = image.copy()
+            image.load()  # what it shows stays when the file is closed
     except DECODER_ERRORS as error:
         raise InputError(f"{path}: cannot read this mask: {_reason(path, error)}") from error
     try:
-        pixels = code.decode(decoded)
+        pixels = code.decode(image)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     if (pixels.shape[1], pixels.shape[0]) != size:
         raise InputError(
             f"{path}: the mask has {pixels.shape[1]}x{pixels.shape[0]} pixels, its image {size[0]}x{size[1]}"
         )
-    wrong = pixels[((pixels >= num_classes) & (pixels != IGNORE)) | (pixels < 0)]
-    if wrong.size:
-        raise InputError(f"{path}: mask value {wrong[0]} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
-    return torch.from_numpy(pixels.astype(np.uint8))
+    if pixels.max() >= num_classes or pixels.min() < 0:
+        wrong = pixels[((pixels >= num_classes) & (pixels != IGNORE)) | (pixels < 0)]
+        if wrong.size:
+            raise InputError(f"{path}: mask value {wrong[0]} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
+    return torch.from_numpy(pixels.astype(np.uint8, copy=False))
 
 
 def mask_values(path: Path, code: MaskCode = AS_IT_STANDS) -> set[int] | None:

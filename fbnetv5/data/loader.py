@@ -7,9 +7,11 @@ import functools
 import signal
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fbnetv5.archs.families import STRIDES
@@ -21,6 +23,7 @@ from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.collate import collate
 from fbnetv5.data.dataset import MultitaskDataset, PreparedDataset
+from fbnetv5.data.geometry import normalised_by, pixel_scale
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.packing import PackedBatch, pack
 from fbnetv5.data.sampler import StepSampler
@@ -63,7 +66,7 @@ def build_loader(
     dataset = MultitaskDataset(
         source,
         wanted,
-        augmentation,
+        augmentation.of_bytes(),  # a quarter of what workers would hand over, and a device would be sent
         seed=seed,
         undecodable=data.undecodable,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
@@ -85,7 +88,20 @@ def build_loader(
         pin_memory=world.device.type == "cuda",
         worker_init_fn=_outlive_sigterm,
     )
-    return (packed.to(world.device).unpack() for packed in _batches(loader))
+    mean, std = pixel_scale(normalisation, world.device)
+    return (_normalised(packed.to(world.device).unpack(), mean, std) for packed in _batches(loader))
+
+
+def _normalised(batch: Batch, mean: Tensor, std: Tensor) -> Batch:
+    """Return a batch of bytes with its images normalised, and 0 where they are padded."""
+    if len(batch) == 0:
+        return batch
+    images = normalised_by(batch.images, mean, std)
+    for image, size in zip(images, batch.sizes, strict=True):
+        if size != images.shape[-2:]:
+            image[:, size[0] :] = 0
+            image[:, :, size[1] :] = 0
+    return replace(batch, images=images)
 
 
 def _packed(

@@ -8,6 +8,7 @@ the image alone.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -109,6 +110,9 @@ class OnImage(v2.Transform):
         return self.change(inpt) if isinstance(inpt, tv_tensors.Image) else inpt
 
 
+OURS = (Resize, CropTo, PadTo, Turn, Mirror, SideBySide, OnImage)  # they take tv_tensors alone
+
+
 class JointTransform:
     """Runs v2 transforms on an image with its targets, drops boxes that were cut away, and normalises the image.
 
@@ -131,11 +135,12 @@ class JointTransform:
         mirrored: Mapping[str, Sequence[int]] | None = None,
         normalisation: Normalisation = IMAGENET,
     ) -> None:
-        self.pipeline = v2.Compose(transforms)
+        self.transforms = tuple(transforms)
         self.normalisation = normalisation
         self.min_box_side = min_box_side
         self.keep_unknown = keep_unknown
         self.mirrored = mirrored or {}
+        self.normalises = True
 
     def __call__(
         self, image: Tensor, target: dict[str, Any], targets: Sequence[Target]
@@ -148,15 +153,15 @@ class JointTransform:
             targets: the kinds of what ``target`` holds.
 
         Returns:
-            The image, float32 [3, h, w], normalised, and a new target. A labelled image whose boxes were all cut
-            away keeps an empty ``boxes``; a map without a known pixel, or keypoints none of which is labelled, are left
-            out.
+            The image, float32 [3, h, w], normalised, and a new target. A labelled image whose boxes were all
+            cut away keeps an empty ``boxes``; a map without a known pixel, or keypoints none of which is labelled, are
+            left out.
         """
         canvas = (image.shape[-2], image.shape[-1])
         moving = [item for item in targets if item.name in target and item.kind is not TargetKind.SCALAR]
         inputs = {item.name: _wrap(target[item.name], item.kind, canvas) for item in moving}
         frame = {FRAME_KEY: tv_tensors.KeyPoints(torch.tensor(FRAME), canvas_size=canvas)} if self.mirrored else {}
-        moved = self.pipeline({"image": tv_tensors.Image(image), **inputs, **frame})
+        moved = self._moved({"image": tv_tensors.Image(image), **inputs, **frame})
         swapped = self.mirrored if frame and _is_mirrored(moved[FRAME_KEY]) else {}
         result = dict(target)
         for item in moving:
@@ -172,7 +177,24 @@ class JointTransform:
         for item in targets:
             if item.name in swapped and item.name in result:
                 _swap_sides(result, item, swapped[item.name])
-        return normalised(moved["image"].as_subclass(Tensor), self.normalisation), result
+        pixels = moved["image"].as_subclass(Tensor)
+        return normalised(pixels, self.normalisation) if self.normalises else pixels, result
+
+    def of_bytes(self) -> JointTransform:
+        """Return the same with images that stay uint8, to be normalised as a batch, where it is used."""
+        same = copy.copy(self)
+        same.normalises = False
+        return same
+
+    def _moved(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return what the pipeline makes of the image and what lies on it."""
+        for transform in self.transforms:
+            if isinstance(transform, OURS):  # all of torchvision's way through nested inputs is as long as the work
+                params = transform.make_params(list(values.values()))
+                values = {name: transform.transform(value, params) for name, value in values.items()}
+            else:
+                values = transform(values)
+        return values
 
 
 def kept_boxes(moved: tv_tensors.BoundingBoxes, min_side: float) -> tuple[Tensor, Tensor]:
@@ -235,7 +257,7 @@ def _wrap(value: Tensor, kind: TargetKind, canvas: Size) -> tv_tensors.TVTensor:
 def _is_unknown(value: Tensor, kind: TargetKind) -> bool:
     """Whether a map says nothing of any pixel, or keypoints of any point, which is to be unlabelled."""
     if kind is TargetKind.MASK:
-        return bool((value == IGNORE).all())
+        return int(value.min()) == IGNORE
     if kind is TargetKind.KEYPOINTS:
         return bool((value[:, 2] == 0).all())
     return kind is TargetKind.DENSE and bool(value.isnan().all())

@@ -1,13 +1,13 @@
 """Loaders side by side: the program's, plain torchvision and Detectron2's mapper, on the same images, augmented alike.
 
-Each decodes an image, augments it, normalises it (but for Detectron2, whose models do so) and puts it into a batch, in
-this process and on one thread.
+Each decodes an image, augments it, normalises it (but for Detectron2, whose models do so) and hands batches from its
+workers over to this process.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import time
+import resource
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
@@ -50,34 +50,51 @@ SETTINGS = (
 )
 
 
-def measure_loaders(source: IndexSource, setting: Setting, num_images: int, rounds: int) -> dict[str, list[float]]:
-    """Return the images a second of CPU time of each loader, a number a round.
+@dataclass(frozen=True)
+class Size:
+    """The size of a benchmark: images that each loader loads a round, rounds that count, processes that load."""
 
-    Each loads the first images of the source once a round, in turn; a first round is not counted.
+    num_images: int
+    rounds: int
+    workers: int
+
+
+def measure_loaders(source: IndexSource, setting: Setting, size: Size) -> dict[str, list[float]]:
+    """Return the images a second of CPU time, that of workers included, of each loader, a number a round.
+
+    Each loads as many of the labelled images in turn, again and again where they are few. A first round is not counted.
+
+    Raises:
+        InputError: there are not even enough for a batch.
     """
     labelled = set.intersection(*(set(source.labelled(target.name)) for target in setting.targets))
-    rows = sorted(labelled)[:num_images]
+    rows = sorted(labelled)[: size.num_images]
     if len(rows) < BATCH:
         raise InputError(f"{source.index.origin}: {len(rows)} images have labels of each kind: too few, give {BATCH}")
-    rows = rows[: len(rows) // BATCH * BATCH]
     loaders: dict[str, Loader] = {
-        OURS: _ours(source, setting, rows),
-        PIXELS: _torchvision(source, setting, rows, as_tensor=True),
+        OURS: _ours(source, setting, rows, size),
+        PIXELS: _torchvision(source, setting, rows, size, as_tensor=True),
     }
     if setting.area:  # torchvision's own recipes crop PIL images
-        loaders[PICTURES] = _torchvision(source, setting, rows, as_tensor=False)
+        loaders[PICTURES] = _torchvision(source, setting, rows, size, as_tensor=False)
     if not setting.area and has_detectron2():
-        from benchmarks.loaders_d2 import detectron2_loader
+        from benchmarks.loaders_d2 import mapped
 
-        loaders[DETECTRON2] = detectron2_loader([entry_of(source, row, setting) for row in rows], SIDE, CROP, BATCH)
+        loaders[DETECTRON2] = _loader(mapped([entry_of(source, row, setting) for row in rows], SIDE, CROP), size, list)
     speeds: dict[str, list[float]] = {name: [] for name in loaders}
-    for number in range(rounds + 1):
+    for number in range(size.rounds + 1):
         for name, loader in loaders.items():
-            began = time.process_time()
+            began = _cpu_seconds()
             for _ in loader(number):
                 pass
-            speeds[name].append(len(rows) / (time.process_time() - began))
+            speeds[name].append(size.num_images / (_cpu_seconds() - began))
     return {name: values[1:] for name, values in speeds.items()}
+
+
+def _cpu_seconds() -> float:
+    """Return the seconds that this process and those of its workers that have ended took of a core."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def has_detectron2() -> bool:
@@ -90,23 +107,34 @@ def ratios(speeds: dict[str, list[float]], other: str) -> list[float]:
     return [ours / theirs for ours, theirs in zip(speeds[OURS], speeds[other], strict=True)]
 
 
-def _ours(source: IndexSource, setting: Setting, rows: Sequence[int]) -> Loader:
+def _ours(source: IndexSource, setting: Setting, rows: Sequence[int], size: Size) -> Loader:
     data = DataConfig(short_side=SIDE, crop=CROP, area=list(AREA) if setting.area else None)
     alone, few = World(0, 1, pick_device("cpu")), Subset(source, rows)
-    num_steps = len(rows) // BATCH
+    num_steps = size.num_images // BATCH
+    given: dict[str, Any] = {"batch_size": BATCH, "workers": size.workers, "seed": 0}
 
     def batches(number: int) -> Iterable[Any]:
         steps = range(number * num_steps, (number + 1) * num_steps)
-        return build_loader(data, few, setting.targets, alone, steps=steps, batch_size=BATCH, workers=0, seed=0)
+        return build_loader(data, few, setting.targets, alone, steps=steps, **given)
 
     return batches
 
 
-def _torchvision(source: IndexSource, setting: Setting, rows: Sequence[int], *, as_tensor: bool) -> Loader:
+def _torchvision(source: IndexSource, setting: Setting, rows: Sequence[int], size: Size, *, as_tensor: bool) -> Loader:
     entries = [entry_of(source, row, setting) for row in rows]
     dataset = Plain(entries, _steps(setting, as_tensor=as_tensor))
-    collate = None if setting.area else _listed
-    return lambda _: DataLoader(dataset, BATCH, shuffle=True, collate_fn=collate, generator=torch.Generator())
+    return _loader(dataset, size, None if setting.area else _listed)
+
+
+def _loader(dataset: Any, size: Size, collate: Callable[..., Any] | None) -> Loader:
+    """Return torch's own loader of a data set, shuffled."""
+
+    def batches(number: int) -> Iterable[Any]:
+        random = torch.Generator().manual_seed(number)
+        sampler = RandomSampler(dataset, num_samples=size.num_images, generator=random)
+        return DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate, num_workers=size.workers)
+
+    return batches
 
 
 def _steps(setting: Setting, *, as_tensor: bool) -> v2.Compose:

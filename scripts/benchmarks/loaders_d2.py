@@ -1,26 +1,22 @@
-"""Detectron2's own mapper as a loader, to be timed; imported where Detectron2 is installed."""
+"""Detectron2's own mapper over a data set, to be timed; imported where Detectron2 is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.data import DatasetMapper, MapDataset, transforms
 from detectron2.structures import BoxMode
 from PIL import Image
-from torch.utils.data import DataLoader
 
 
-def detectron2_loader(
-    entries: Sequence[dict[str, Any]], side: int, crop: int, batch: int
-) -> Callable[[int], Iterable[Any]]:
-    """Return what yields the batches of a round: images uint8 with instances and masks, not normalised.
+def mapped(entries: Sequence[dict[str, Any]], side: int, crop: int) -> MapDataset:
+    """Return a data set of images uint8 with instances and masks, augmented and not normalised.
 
     Args:
         entries: image, mask, boxes and box_labels of each image.
         side: what the short side becomes, in pixels.
         crop: side of the square that is cut then.
-        batch: images at a time.
     """
     augmentations = [
         transforms.ResizeShortestEdge(side),
@@ -28,8 +24,7 @@ def detectron2_loader(
         transforms.RandomFlip(),
     ]
     mapper = DatasetMapper(is_train=True, augmentations=augmentations, image_format="RGB")
-    dataset = MapDataset([_dictionary(entry) for entry in entries], mapper)
-    return lambda _: DataLoader(dataset, batch, shuffle=True, collate_fn=list)
+    return MapDataset([_dictionary(entry) for entry in entries], mapper)
 
 
 def _dictionary(entry: dict[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,15 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch, Sample, Source, Target
 from fbnetv5.config.schema import DataConfig, RunConfig, RuntimeConfig, SearchConfig, ShapesConfig, TrainConfig
+from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.build import build_index
+from fbnetv5.data.collate import collate
+from fbnetv5.data.dataset import MultitaskDataset
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader, dead_workers_in_one_line
 from fbnetv5.data.packing import pack
+from fbnetv5.data.sampler import StepSampler
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.sources import build_folder_source, build_source
 from tests.data.conftest import HEIGHT, WIDTH, Folder
@@ -299,6 +303,20 @@ def test_a_killed_loader_process_is_one_line() -> None:
     finally:
         process.kill()
     assert re.fullmatch(r"a process that loads images has died .*; try runtime\.workers=0, or fewer", said)
+
+
+@pytest.mark.parametrize("shape", [{"crop": 24}, {"crop": None, "long_side": 96}])
+def test_a_batch_is_its_images_normalised_one_by_one(odd: IndexSource, shape: dict[str, Any]) -> None:
+    """Images travel as bytes: the values are those of items that are normalised before, and padding is 0."""
+    config = run_config(**shape)
+    targets = [LABEL, BOXES, SEGMENTATION]
+    batch = searched(config, odd, targets)
+    dataset = MultitaskDataset(odd, targets, build_augmentation(config.data, targets), seed=0)
+    (draws,) = StepSampler(len(odd), config.search.batch_size, num_steps=1, seed=0)
+    expected = collate([dataset[draw] for draw in draws], multiple=1 if config.data.crop else 32, targets=targets)
+    assert batch.images.dtype == torch.float32
+    assert batch.images.is_contiguous()
+    assert same_values(batch, expected)
 
 
 class InMemory:

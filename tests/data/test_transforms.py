@@ -5,14 +5,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.seeding import forked
 from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.data.geometry import PadTo, Resize
-from fbnetv5.data.transforms import JointTransform, OnImage, eval_transform, train_transform
+from fbnetv5.data.transforms import JointTransform, OnImage, eval_transform, kept_boxes, train_transform
 
 LABEL = Target("label", TargetKind.SCALAR)
 BOXES = Target("boxes", TargetKind.BOXES)
@@ -243,3 +245,14 @@ def test_maps_without_a_known_pixel_stay_when_told_so() -> None:
 def test_crops_of_random_area_need_a_size() -> None:
     with pytest.raises(InputError, match="need the side"):
         train_transform(32, None, area=(0.5, 1.0))
+
+
+@pytest.mark.parametrize("min_side", [1.0, 2.0])
+def test_boxes_are_kept_as_torchvision_keeps_them(min_side: float) -> None:
+    corners = torch.randint(-1, 12, (4000, 4), generator=torch.Generator().manual_seed(0)).float()
+    boxes = tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(8, 10))
+    kept, rows = kept_boxes(boxes, min_side)
+    expected, mask = functional.sanitize_bounding_boxes(boxes, min_size=min_side, min_area=0.0)
+    assert torch.equal(rows, mask)
+    assert 0 < len(kept) < 4000
+    assert torch.equal(kept, expected.as_subclass(Tensor))
