@@ -25,6 +25,7 @@ the schema's metadata, under ``fbnetv5``.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -157,7 +158,15 @@ class Index:
 
     def value(self, column: str, row: int) -> Any:
         """Return what stands in a row."""
-        return self.table[column][row].as_py()
+        return self._columns[column][row].as_py()
+
+    @functools.cached_property
+    def _columns(self) -> Mapping[str, pa.Array]:
+        """The columns, of one chunk each, as looking them up takes longer than reading a value."""
+        return {name: self.table[name].chunk(0) for name in self.table.column_names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_columns"}  # else all is there twice
 
     def labelled(self, name: str) -> Sequence[int]:
         """The positions of the images that have the target ``name``, ascending."""
