@@ -62,6 +62,7 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
         write_data(tmp_path / "my_data", split)
     photo(tmp_path / "photos" / "a.jpg")
     sizes = {
+        "init": ["--start", "scratch"],
         "search": ["search.steps=2", LOOK, "runtime.workers=0"],
         "train": ["train.steps=1", "runtime.workers=0"],
         "predict": ["runtime.workers=0"],

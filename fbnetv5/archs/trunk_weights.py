@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from fbnetv5.archs.family import Family
@@ -30,6 +31,7 @@ from fbnetv5.base.weights import read_torch, read_weights, require_finite
 PRETRAINED = "pretrained"
 _COUNTER = ".num_batches_tracked"  # old torch files lack it
 _LITE = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)  # TensorFlow's (value - 127) / 128
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in which timm keeps them
 _MAX_LISTED = 5
 
 
@@ -165,6 +167,20 @@ def _timm_name(name: str, theirs: TimmNetwork, family: Family) -> str:
 def package_of(name: str) -> Package | None:
     """Return the package that ships weights of a network of timm's; of those ported from TensorFlow as well."""
     return PACKAGES.get(name.removeprefix("tf_"))
+
+
+def local_weights(name: str) -> str | None:
+    """Return what on this machine has the weights of a network of timm's, None where they would be downloaded.
+
+    Raises:
+        InputError: as :meth:`Package.file`.
+    """
+    package = package_of(name)
+    if package is not None and package.file() is not None:
+        return f"the package {package.name}"
+    repository = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
+    files = [try_to_load_from_cache(repository, file) for file in _HUB_FILES] if repository else []
+    return "timm's cache" if any(isinstance(file, str) for file in files) else None
 
 
 def pretrained_weights(name: str) -> dict[str, Tensor]:

@@ -154,18 +154,17 @@ def run_init(name: str, command: Command, arguments: Sequence[str]) -> None:
         "--output", metavar="FILE", type=Path, default=Path("my.yaml"), help="config of the search, by default my.yaml"
     )
     parser.add_argument(
-        "--imagenet",
-        action="store_true",
-        help="start from EfficientNet-Lite0's ImageNet weights: slower, for few photos",
+        "--start",
+        choices=("imagenet", "scratch"),
+        help="what networks start from: EfficientNet-Lite0's ImageNet weights, the default where they are on this "
+        "machine, or from scratch: smaller and faster, for many photos",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     known = parser.parse_args(arguments)
     with one_line_errors():
         from fbnetv5.onboarding.initialise import initialise  # here, as help does not need it
 
-        initialise(
-            known.folder.expanduser(), known.output.expanduser(), imagenet=known.imagenet, overwrite=known.overwrite
-        )
+        initialise(known.folder.expanduser(), known.output.expanduser(), start=known.start, overwrite=known.overwrite)
 
 
 def run_check(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -218,9 +217,9 @@ SEARCH_KEYS = (*COMMON, "model.", "tasks", "optimizer.", "search.")
 COMMANDS: dict[str, Command] = {
     "init": Command(
         "look at a folder of data, and write the configs of a search and of trainings on it",
-        "FOLDER [--output my.yaml] [--imagenet] [--overwrite]",
+        "FOLDER [--output my.yaml] [--start imagenet|scratch] [--overwrite]",
         run_init,
-        ("my_data", "my_data --output cells.yaml --imagenet"),
+        ("my_data", "my_data --output cells.yaml --start scratch"),
     ),
     "check": Command(
         "read all data of a config once: what would stop a run, and what one should look at",

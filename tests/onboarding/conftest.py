@@ -14,7 +14,7 @@ from tests.onboarding.reading import Read
 def init(tmp_path, capsys):
     def run(root: Path) -> tuple[Read, str]:
         before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-        initialise(root, tmp_path / "out" / "my.yaml")
+        initialise(root, tmp_path / "out" / "my.yaml", start="scratch")
         assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
         return Read(tmp_path / "out" / "my.yaml"), capsys.readouterr().out
 

