@@ -15,7 +15,8 @@ from fbnetv5.export.executorch import quantised_pt2e, to_executorch
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.joint import AnyDeployed
 from fbnetv5.export.lowered import Lowered
-from fbnetv5.export.onnx import finished_onnx, quantised_onnx, to_onnx
+from fbnetv5.export.onnx import finished_onnx, to_onnx
+from fbnetv5.export.onnx_int8 import quantised_onnx
 from fbnetv5.export.torchscript import to_torchscript
 
 SUFFIXES = {"executorch": ".pte", "onnx": ".onnx", "torchscript": ".pt"}
