@@ -83,10 +83,13 @@ def plan_sweep(file: Path, overrides: Sequence[str], run: Callable[[RunConfig], 
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise InputError(f"{key}: an interval has no end of values; write {key}=a,b,c or {key}=range(0,3)")
     swept = [key for key, override in parsed.items() if override.is_sweep_override() and key != "output"]
+    axes = {key: _values(override) for key, override in parsed.items()}
+    start = {key: _common_folder(axes[key]) for key in swept}
     jobs: list[Job] = []
-    for values in itertools.product(*map(_values, parsed.values())):
-        job = dict(zip(parsed, values, strict=True))
-        name = _unused(_name({key: job[key] for key in swept}), {other.name for other in jobs})
+    for values in itertools.product(*axes.values()):
+        job = dict(zip(axes, values, strict=True))
+        named = {key: job[key].split("=", 1)[1].strip("\"'").removeprefix(start[key]) for key in swept}
+        name = _unused(_name(named), {other.name for other in jobs})
         folder = root / name
         others = [value for key, value in job.items() if key != "output"]
         overrides = (*others, path_override("output", folder))
@@ -106,13 +109,23 @@ def _values(override: Override) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
+def _common_folder(values: Sequence[str]) -> str:
+    """Return the folder, with its slash, that the values of an axis all lie in; empty where they lie in none."""
+    folders = {value.split("=", 1)[-1].strip("\"'").rpartition("/")[0] for value in values}
+    folder = folders.pop() if len(folders) == 1 else ""
+    return f"{folder}/" if folder else ""
+
+
 def _name(swept: dict[str, str]) -> str:
-    """Return the name of a job's folder, which a shell and hydra's grammar take as it is, without quotes."""
+    """Return the name of a job's folder, which a shell and hydra's grammar take as it is, without quotes.
+
+    Args:
+        swept: the job's values by key.
+    """
     short = [key.rsplit(".", 1)[-1] for key in swept]
     parts = []
     for key, last in zip(swept, short, strict=True):
-        value = swept[key].split("=", 1)[1]
-        text = re.sub(r"[^\w.+-]+", "-", value).strip("-")
+        text = re.sub(r"[^\w.+-]+", "-", swept[key]).strip("-")
         parts.append(f"{last if short.count(last) == 1 else key}-{text}")
     return "__".join(parts)[:MAX_NAME] or "job"
 

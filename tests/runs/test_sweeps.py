@@ -61,6 +61,7 @@ def test_a_path_with_wildcards_is_the_axis_of_its_files(tmp_path):
     jobs = plan(f"model.topology='{tmp_path}/0*.yaml'", "seed=1")
     found = [load_config(QUICKSTART, job.work.overrides).model.topology for job in jobs]
     assert found == [str(tmp_path / f"{name}.yaml") for name in ("01 it's", "02_8.1M", "03")]
+    assert [job.name for job in jobs] == ["topology-01-it-s.yaml", "topology-02_8.1M.yaml", "topology-03.yaml"]
     with pytest.raises(InputError, match="there is no such file"):
         plan(f"model.topology={tmp_path}/x*.yaml")
 
