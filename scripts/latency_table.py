@@ -1,4 +1,4 @@
-"""Measure the latency of a network's parts on this device, and hold their sum against whole networks.
+"""Measure the latency of a network's parts on a device, and hold their sum against whole networks.
 
     python scripts/latency_table.py --family NANO --num-stages 4 --size 96
 
@@ -7,6 +7,14 @@ search looks for it. Then it compares, for random topologies, the time of the wh
 sum over its blocks. Half of the topologies are drawn as a search begins, every block with probability 0.5, half with
 other probabilities. Parts and networks are timed in the same rounds, so that what else the machine does meets all
 alike.
+
+    python scripts/latency_table.py --family NANO --size 96 --runtime onnx --precision int8 --heads cls seg \
+        --topologies 10 --fit 6
+
+exports the parts, the final heads and whole networks of each head, and times the files, in a folder below runs/latency
+that a second call goes on with. The sum is corrected by --fit networks a head, and compared with --topologies others.
+With --export it only writes the files (--bundle), and with --times it reads their milliseconds, columns part,ms, from a
+device that need not be attached; --command asks one that is, as search.latency.command (docs/COST.md).
 """
 
 from __future__ import annotations
@@ -19,6 +27,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from benchmarks.exported_latency import Comparison
+from benchmarks.exported_models import HEADS
+from benchmarks.latency_files import files_text, measure_files_table, sides
 from benchmarks.topologies import draw_topologies, spread_chances
 from scipy import stats
 
@@ -27,12 +38,14 @@ from fbnetv5.archs.families import Family, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.devices import pick_device
-from fbnetv5.base.errors import one_line_errors
+from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import cache_folder
 from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.engine.precision import autocast
+from fbnetv5.export.formats import PRECISIONS
 from fbnetv5.latency.cache import FOLDER, cache_file, keep
+from fbnetv5.latency.exported import PACKAGES
 from fbnetv5.latency.measure import (
     Call,
     build_network,
@@ -41,8 +54,9 @@ from fbnetv5.latency.measure import (
     seconds_in_turn,
     table_of,
 )
-from fbnetv5.latency.table import LatencyTable
+from fbnetv5.latency.table import TORCH, LatencyTable
 
+TORCH_PRECISIONS = ("float32", "bfloat16", "float64")
 ESTIMATES = {
     "sum_ms": "trunk + sum over blocks",
     "edges_ms": "trunk + blocks + existing edges",
@@ -74,14 +88,26 @@ class Measured:
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    options = _parser().parse_args(arguments)
-    table, measured = measure(options)
+    options = _parsed(arguments)
+    measured: list[Measured] = []
+    compared: list[Comparison] = []
+    if options.runtime == TORCH:
+        table, measured = measure(options)
+    else:
+        found = measure_files_table(options)
+        if found is None:
+            return
+        table, compared = found
     print(table_text(table, options.num_stages))
     if not options.no_cache:
         keep(table, options.cache)
         print(f"kept in {cache_file(table.conditions, options.cache)}")
+    if options.table:
+        table.save(options.table)
     if measured:
         print(agreement_text(measured))
+    if compared:
+        print(files_text(compared, options.output))
     if options.json:
         document = {"table": asdict(table), "networks": [asdict(each) for each in measured]}
         write_text(options.json, json.dumps(document, indent=2) + "\n")
@@ -92,10 +118,9 @@ def measure(options: argparse.Namespace) -> tuple[LatencyTable, list[Measured]]:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     family, device = get_family(options.family), pick_device(options.device)
-    side = options.size or family.input_size
     conditions = current_conditions(
         family,
-        (side, side),
+        sides(options, family),
         device,
         precision=options.precision,
         batch_size=options.batch_size,
@@ -190,17 +215,54 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--family", default="NANO", help="of the network (default: NANO)")
     add("--num-stages", type=at_least(1), default=4, metavar="N", help="stages after the trunk (default: 4)")
-    add("--size", type=at_least(32), metavar="PIXELS", help="side of the images (default: the family's)")
+    add(
+        "--size",
+        type=at_least(32),
+        nargs="+",
+        metavar="PIXELS",
+        help="side, or height and width (default: the family's)",
+    )
     add("--batch-size", type=at_least(1), default=1, metavar="N", help="images at a time (default: 1)")
-    add("--precision", choices=("float32", "bfloat16", "float64"), default="float32", help="(default: float32)")
+    add("--runtime", choices=(TORCH, *PACKAGES), default=TORCH, help="that runs the parts (default: torch)")
+    add("--precision", choices=(*TORCH_PRECISIONS, *PRECISIONS), help="(default: float32; of files, fp32)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--threads", type=at_least(1), metavar="N", help="torch's CPU threads (default: torch's own choice)")
     add("--repeats", type=at_least(1), default=50, metavar="N", help="times that each part is timed (default: 50)")
-    add("--topologies", type=at_least(0), default=30, metavar="N", help="whole networks to compare with (default: 30)")
+    add("--topologies", type=at_least(0), metavar="N", help="whole networks to compare with (default: 30; of files, 0)")
     add("--cache", type=Path, default=cache_folder(FOLDER), metavar="DIR", help="as runtime.latency_cache")
     add("--no-cache", action="store_true", help="do not keep the measurement")
+    add("--table", type=Path, metavar="OUT", help="write the table there too, for search.latency.table")
+    _add_files(parser.add_argument_group("exported files"))
     add("--json", type=Path, metavar="OUT", help="write the figures there too")
     return parser
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--bundle", type=Path, metavar="DIR", help="of the files (default: below runs/latency)")
+    add("--export", action="store_true", help="write the files, and time nothing")
+    add("--times", type=Path, metavar="CSV", help="read the files' milliseconds from there instead of timing them")
+    add("--command", help="that times a file, as search.latency.command (default: this machine's runtime)")
+    add("--pattern", help="as search.latency.pattern")
+    add("--timeout", type=float, default=120.0, metavar="SECONDS", help="of the command for a file (default: 120)")
+    add("--device-name", metavar="NAME", help="that the table gives the device")
+    add("--heads", nargs="*", choices=tuple(HEADS), default=[], help="final heads to time too, and to put on networks")
+    add("--fit", type=at_least(0), default=0, metavar="N", help="networks a head that correct the sum (default: 0)")
+    add("--busy", action="store_true", help="other work goes on: the CPU time of one thread counts")
+    add("--output", type=Path, metavar="CSV", help="put the comparison with whole networks there, beside others")
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options, with the defaults that depend on the runtime."""
+    options = _parser().parse_args(arguments)
+    in_torch = options.runtime == TORCH
+    precisions = TORCH_PRECISIONS if in_torch else PRECISIONS
+    options.precision = options.precision or precisions[0]
+    if options.precision not in precisions:
+        raise InputError(f"--precision {options.precision}: {options.runtime} has {', '.join(precisions)}")
+    if options.topologies is None:
+        options.topologies = 30 if in_torch else 0
+    return options
 
 
 if __name__ == "__main__":

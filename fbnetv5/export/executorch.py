@@ -27,12 +27,13 @@ SMALLEST_SCALE = 2**-12  # the smallest that XNNPACK takes
 LARGE = 2**14  # numbers; smaller results without a product are not worth a call of the backend
 
 
-def to_executorch(model: nn.Module, size: Size) -> Lowered:
+def to_executorch(model: nn.Module, size: Size, channels: int = 3) -> Lowered:
     """Return a model as an ExecuTorch program.
 
     Args:
         model: from one image [1, 3, H, W] to named tensors; as it is, or as :func:`quantised_pt2e` returns it.
         size: (height, width) of the image.
+        channels: of the image; of a part of a network, those of the feature that it takes.
 
     Raises:
         InputError: executorch is not installed.
@@ -56,7 +57,7 @@ def to_executorch(model: nn.Module, size: Size) -> Lowered:
                 return [part for part in found if _is_worthwhile(part.nodes)]
 
     form = model if isinstance(model, fx.GraphModule) else for_xnnpack(model)
-    program = torch.export.export(form, (torch.zeros(1, 3, *size),))
+    program = torch.export.export(form, (torch.zeros(1, channels, *size),))
     with _quiet():
         edge = to_edge_transform_and_lower(program, partitioner=[WorthwhilePartitioner()])
         lowered = _described(edge.exported_program().graph_module)  # before the next line changes the graph

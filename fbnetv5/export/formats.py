@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
 from fbnetv5.export.executorch import quantised_pt2e, to_executorch
 from fbnetv5.export.extras import needs_extra
-from fbnetv5.export.joint import AnyDeployed
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.onnx import finished_onnx, to_onnx
 from fbnetv5.export.onnx_int8 import quantised_onnx
@@ -43,29 +42,36 @@ def check_support(runtime: str, precision: str) -> None:
 
 
 def convert(
-    model: AnyDeployed, runtime: str, size: Size, calibration: Sequence[Tensor] | None, float_parts: Sequence[str]
+    model: nn.Module,
+    runtime: str,
+    size: Size,
+    calibration: Sequence[Tensor] | None,
+    float_parts: Sequence[str],
+    channels: int = 3,
 ) -> Lowered:
     """Return a model in the format of a runtime.
 
     Args:
-        model: for one image.
+        model: for one image, or a part of one for a feature.
         runtime: a key of ``SUFFIXES``.
         size: (height, width) of the image.
-        calibration: images [1, 3, H, W] that int8 is calibrated with; None is float32.
+        calibration: images [1, channels, H, W] that int8 is calibrated with; None is float32.
         float_parts: modules that stay in float32.
+        channels: of the image.
 
     Raises:
         InputError: the runtime's packages are not installed.
     """
     if runtime == "executorch":
-        return to_executorch(model if calibration is None else quantised_pt2e(model, calibration, float_parts), size)
+        form = model if calibration is None else quantised_pt2e(model, calibration, float_parts)
+        return to_executorch(form, size, channels)
     if runtime == "onnx":
-        proto = to_onnx(model, size, output_names(model, size))
+        proto = to_onnx(model, size, output_names(model, size, channels), channels)
         return finished_onnx(proto if calibration is None else quantised_onnx(proto, calibration, float_parts))
     return to_torchscript(model, size)
 
 
-def output_names(model: AnyDeployed, size: Size) -> list[str]:
+def output_names(model: nn.Module, size: Size, channels: int = 3) -> list[str]:
     """Return the names of a model's outputs in their order."""
     with torch.no_grad():
-        return list(model(torch.zeros(1, 3, *size)))
+        return list(model(torch.zeros(1, channels, *size)))

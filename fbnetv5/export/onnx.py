@@ -18,13 +18,14 @@ INPUT = "image"
 OPSET = 20
 
 
-def to_onnx(model: nn.Module, size: Size, names: Sequence[str]) -> Any:
+def to_onnx(model: nn.Module, size: Size, names: Sequence[str], channels: int = 3) -> Any:
     """Return a model as an ONNX protocol buffer.
 
     Args:
         model: from one image [1, 3, H, W] to named tensors.
         size: (height, width) of the image.
         names: of the outputs, in their order.
+        channels: of the image; of a part of a network, those of the feature that it takes.
 
     Raises:
         InputError: onnx or onnxscript is not installed.
@@ -36,7 +37,7 @@ def to_onnx(model: nn.Module, size: Size, names: Sequence[str]) -> Any:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
-            (torch.zeros(1, 3, *size),),
+            (torch.zeros(1, channels, *size),),
             dynamo=True,
             verbose=False,
             input_names=[INPUT],

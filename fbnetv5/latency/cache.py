@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,12 +31,17 @@ def cache_file(conditions: Conditions, folder: Path) -> Path:
 
 
 def load_or_measure(
-    family: Family, conditions: Conditions, device: torch.device, folder: Path, clock: Clock = time.perf_counter
+    family: Family,
+    conditions: Conditions,
+    device: torch.device,
+    folder: Path,
+    clock: Clock = time.perf_counter,
+    measure: Callable[[], LatencyTable] | None = None,
 ) -> LatencyTable:
     """Return the table in ``folder``, or measure it and keep it there.
 
     A file that is damaged is measured anew, and a folder that cannot be written is done without; both with a warning on
-    stderr.
+    stderr. ``measure`` does so otherwise than with torch on ``device``.
     """
     file = cache_file(conditions, folder)
     if file.exists():
@@ -46,7 +52,7 @@ def load_or_measure(
             print(f"warning: {file} was measured under other conditions; measuring anew", file=sys.stderr)
         except InputError as error:
             print(f"warning: {error}; measuring anew", file=sys.stderr)
-    table = measure_latency(family, conditions, device, clock)
+    table = measure_latency(family, conditions, device, clock) if measure is None else measure()
     keep(table, folder)
     return table
 

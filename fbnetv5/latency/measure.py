@@ -39,11 +39,16 @@ def current_conditions(
         threads=torch.get_num_threads(),
         precision=precision,
         family=family.name,
-        layers=hashlib.sha256(repr(family.partitions).encode()).hexdigest()[:12],
+        layers=layers_digest(family),
         size=size,
         batch_size=batch_size,
         repeats=repeats,
     )
+
+
+def layers_digest(family: Family) -> str:
+    """Return what tells the layers of a family from others."""
+    return hashlib.sha256(repr(family.partitions).encode()).hexdigest()[:12]
 
 
 def device_name(device: torch.device) -> str:

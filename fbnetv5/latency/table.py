@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fbnetv5.archs.families import NUM_PATHS
@@ -19,7 +19,9 @@ from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 
-NUM_VALUES = NUM_PATHS * (2 + NUM_PATHS)
+TORCH = "torch"
+NUM_ROWS = 2 + NUM_PATHS  # partitions, blocks, and fusion from each path
+NUM_VALUES = NUM_PATHS * NUM_ROWS
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Conditions:
         size: height and width of the images in pixels.
         batch_size: images at a time.
         repeats: times that a part was timed.
+        runtime: what ran the parts: torch, or a runtime of exported files and its version.
     """
 
     device: str
@@ -47,14 +50,26 @@ class Conditions:
     size: tuple[int, int]
     batch_size: int
     repeats: int
+    runtime: str = TORCH
 
     def __str__(self) -> str:
         images = f"{self.batch_size} image(s) of {self.size[0]} x {self.size[1]}"
-        return f"{self.device}, {self.threads} thread(s), {self.precision}, {images}"
+        runtime = "" if self.runtime == TORCH else f"{self.runtime}, "
+        return f"{self.device}, {runtime}{self.threads} thread(s), {self.precision}, {images}"
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Conditions:
+        """Return the conditions in a file. Raises KeyError or TypeError."""
+        return cls(**{**document, "size": tuple(document["size"])})
+
+    @property
+    def runtime_name(self) -> str:
+        """The runtime without its version."""
+        return self.runtime.split()[0]
 
     def same_network(self, other: Conditions) -> bool:
-        """Whether both are of one network and input, on whatever device."""
-        keys = ("precision", "family", "layers", "size", "batch_size")
+        """Whether both are of one network and input in one kind of runtime, on whatever device."""
+        keys = ("precision", "family", "layers", "size", "batch_size", "runtime_name")
         return all(getattr(self, key) == getattr(other, key) for key in keys)
 
 
@@ -67,12 +82,16 @@ class LatencyTable:
         partition_ms: of the four trunk partitions.
         block_ms: of a block on each of the four paths, without what is fused into it.
         fusion_ms: ``[source path][target path]``, to resample a feature and to add it; 0 on the diagonal.
+        head_ms: of heads, by name, where there were any.
+        corrected_by: whole networks that the milliseconds were corrected by; 0 if they are as measured.
     """
 
     conditions: Conditions
     partition_ms: tuple[float, ...]
     block_ms: tuple[float, ...]
     fusion_ms: tuple[tuple[float, ...], ...]
+    head_ms: Mapping[str, float] = field(default_factory=dict)
+    corrected_by: int = 0
 
     @property
     def trunk_ms(self) -> float:
@@ -139,12 +158,13 @@ class LatencyTable:
 
 def _parse(document: dict[str, Any]) -> LatencyTable:
     """Check a file's content. Raises ValueError, KeyError or TypeError."""
-    described = document["conditions"]
-    conditions = Conditions(**{**described, "size": tuple(described["size"])})
+    conditions = Conditions.of(document["conditions"])
     rows = [document["partition_ms"], document["block_ms"], *document["fusion_ms"]]
     values = [float(value) for row in rows for value in row]
-    if [len(row) for row in rows] != [NUM_PATHS] * (2 + NUM_PATHS):
-        raise ValueError(f"expected {2 + NUM_PATHS} rows of {NUM_PATHS} latencies")
-    if not all(math.isfinite(value) and value >= 0 for value in values):
+    if [len(row) for row in rows] != [NUM_PATHS] * NUM_ROWS:
+        raise ValueError(f"expected {NUM_ROWS} rows of {NUM_PATHS} latencies")
+    heads = {str(name): float(value) for name, value in document.get("head_ms", {}).items()}
+    if not all(math.isfinite(value) and value >= 0 for value in (*values, *heads.values())):
         raise ValueError("a latency is negative or not finite")
-    return LatencyTable.from_list(conditions, values)
+    table = LatencyTable.from_list(conditions, values)
+    return replace(table, head_ms=heads, corrected_by=int(document.get("corrected_by", 0)))

@@ -1,0 +1,130 @@
+"""The latency table of exported parts: what a search with ``search.latency.runtime`` asks for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from fbnetv5.archs.families import Family
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import Size
+from fbnetv5.config.schema import LatencyConfig
+from fbnetv5.export.formats import check_support
+from fbnetv5.latency.bundle import TIMES, Bundle, medians, write_bundle
+from fbnetv5.latency.measure import device_name, layers_digest
+from fbnetv5.latency.part_models import HEAD, HeadEntry, part_models, place_of
+from fbnetv5.latency.rounds import measure_files
+from fbnetv5.latency.table import NUM_PATHS, NUM_ROWS, TORCH, Conditions, LatencyTable
+from fbnetv5.latency.timers import CommandTimer, LocalTimer, Timer
+
+PACKAGES = {"executorch": "executorch", "onnx": "onnxruntime"}
+COMMAND_SHARE = 10  # a command is asked so many times less often: each answer is of many calls
+
+
+def file_conditions(family: Family, size: Size, options: LatencyConfig) -> Conditions:
+    """Return the conditions under which ``options`` has exported parts timed.
+
+    Raises:
+        InputError: options do not fit together, or a package is not installed.
+    """
+    check_options(options)
+    check_support(options.runtime, options.precision)
+    repeats = options.repeats
+    return Conditions(
+        device=options.command or device_name(torch.device("cpu")),
+        torch=torch.__version__,
+        threads=options.threads or torch.get_num_threads(),
+        precision=options.precision,
+        family=family.name,
+        layers=layers_digest(family),
+        size=size,
+        batch_size=1,
+        repeats=max(1, repeats // COMMAND_SHARE) if options.command else repeats,
+        runtime=f"{options.runtime} {_version(PACKAGES[options.runtime])}",
+    )
+
+
+def check_options(options: LatencyConfig) -> None:
+    """Raise InputError unless the options of a measurement fit together."""
+    if options.size is not None and (len(options.size) != 2 or min(options.size) < 32):
+        raise InputError(f"search.latency.size={options.size} should be [height, width] in pixels, each at least 32")
+    if options.runtime == TORCH:
+        for key, usual in (("precision", "fp32"), ("threads", None), ("command", None)):
+            if getattr(options, key) != usual:
+                raise InputError(
+                    f"search.latency.{key}={getattr(options, key)} is for exported files: set search.latency.runtime "
+                    "to executorch or onnx"
+                )
+    elif options.batch_size != 1:
+        raise InputError(f"search.latency.batch_size={options.batch_size}: exported files take one image")
+
+
+def measure_exported(
+    family: Family,
+    conditions: Conditions,
+    options: LatencyConfig,
+    folder: Path,
+    heads: Mapping[str, HeadEntry] | None = None,
+    say: Callable[[str], object] = print,
+) -> LatencyTable:
+    """Export the parts of a family's networks to ``folder``, time them, and return the table of their medians.
+
+    Args:
+        family: of the networks.
+        conditions: see :func:`file_conditions`.
+        options: say what times a file.
+        folder: of the bundle, and of the times; what is there already is used.
+        heads: by name, to be timed as well.
+        say: is told how far it is.
+
+    Raises:
+        InputError: a package is missing, or something could not be timed; what there is, is kept.
+    """
+    bundle = write_bundle(part_models(family, conditions.size, heads or {}), conditions, folder, say)
+    table = folder / TIMES
+    steady = options.command is not None  # this machine has other work at times, which rounds share alike
+    with opened_timer(options, conditions) as timer:
+        times = measure_files(bundle.files, timer, conditions.repeats, table, say=say, steady=steady)
+    return table_of_bundle(bundle, medians(times, table))
+
+
+@contextlib.contextmanager
+def opened_timer(options: LatencyConfig, conditions: Conditions) -> Iterator[Timer]:
+    """Yield what times files as ``options`` say: the command, or else this machine's runtime."""
+    if options.command is not None:
+        yield CommandTimer(options.command, conditions.threads, options.timeout, options.pattern)
+    else:
+        with LocalTimer(conditions.runtime_name, conditions.threads) as timer:
+            yield timer
+
+
+def table_of_bundle(bundle: Bundle, ms: Mapping[str, float]) -> LatencyTable:
+    """Return the table of the milliseconds of a bundle's parts; it may hold other files, such as whole networks.
+
+    Raises:
+        InputError: the bundle lacks a part of the networks.
+    """
+    rows = [[0.0] * NUM_PATHS for _ in range(NUM_ROWS)]
+    heads = {}
+    missing = NUM_PATHS * (NUM_PATHS + 1)  # partitions, blocks, and fusions but a path's own
+    for name in bundle.files:
+        place = place_of(name)
+        if name.startswith(HEAD):
+            heads[name.removeprefix(HEAD)] = ms[name]
+        elif place is not None:
+            rows[place[0]][place[1]] = ms[name]
+            missing -= 1
+    if missing:
+        raise InputError(f"{bundle.folder} lacks {missing} parts of the networks; write the bundle again")
+    return LatencyTable(bundle.conditions, tuple(rows[0]), tuple(rows[1]), tuple(map(tuple, rows[2:])), heads)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "of an unknown version"
