@@ -44,6 +44,7 @@ def find_families(
     every = list(dict.fromkeys([bare, *named.values(), *derived, *(one for own in best for one in own)]))
     scores = dict(zip(every, score(torch.tensor(every)).unbind(dim=1), strict=True))
 
+    latency_on = None if run.latency is None else run.latency.described
     families = []
     for number, (task, finding) in enumerate(zip(tasks, look.findings, strict=True)):
         scale, base = finding.worth.deviation() or 1.0, float(scores[bare][number])
@@ -56,7 +57,7 @@ def find_families(
         )
         members = [_with_file(member, task, place) for place, member in enumerate(members, start=1)]
         others = [replace(found[choices], name=name) for name, choices in ((DERIVED, finding.choices), *named.items())]
-        families.append(TaskFamily(task, run.config.search.cost, members, others))
+        families.append(TaskFamily(task, run.config.search.cost, members, others, latency_on))
     return tuple(families)
 
 
@@ -71,11 +72,18 @@ def write_families(run: SupernetRun, families: Sequence[TaskFamily], folder: Pat
                 "head_path": run.model.tasks[family.task].path,
                 "backbone_macs": member.macs,
                 "backbone_params": member.params,
-                **({} if member.latency_ms is None else {"backbone_latency_ms": round(member.latency_ms, 4)}),
+                **_latency(member, family),
                 "gain": round(member.gain, 4),
             }
             Topology(member.topology.num_stages, member.topology.blocks).save(folder / member.file, info)
         write_text(folder / f"{FOLDER}{family.task}" / FAMILY, json.dumps(to_document(family)) + "\n")
+
+
+def _latency(member: Member, family: TaskFamily) -> dict[str, object]:
+    """Return what a topology's file says of its milliseconds, where it has any."""
+    if member.latency_ms is None:
+        return {}
+    return {"backbone_latency_ms": round(member.latency_ms, 4), "latency_on": family.latency_on}
 
 
 def _hand_made(num_stages: int) -> dict[str, Topology]:

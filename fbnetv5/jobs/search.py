@@ -211,6 +211,8 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
         print(f"{name:<8}{counts}{cost.macs / 1e6:>13.1f} M{cost.params / 1e6:>10.2f} M{latency}   {file}")
     draw_topologies(folder / "topologies.png", panels)
     print("seen: blocks that reach the path of the search head; costs are theirs and the trunk's")
+    if run.latency is not None:
+        print(f"latency: {run.latency.described}")
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
     if looked is not None:
         for family in looked.families:
@@ -259,7 +261,7 @@ def _info(
     }
     if run.latency is None or latency_ms is None:
         return info
-    return info | {"backbone_latency_ms": round(latency_ms, 4), "latency_on": str(run.latency.conditions)}
+    return info | {"backbone_latency_ms": round(latency_ms, 4), "latency_on": run.latency.described}
 
 
 def _cost_text(run: SupernetRun, cost: Cost, latency_ms: float | None) -> str:

@@ -121,7 +121,7 @@ class SupernetRun(Trainable[Batch]):
         tasks = ", ".join(self.model.tasks)
         if self.kept:
             tasks += f", added to {', '.join(task_names(self.kept)) or 'the supernet'} of {config.search.extend}"
-        unit = UNITS[config.search.cost] + (f" on {self.latency.conditions}" if self.latency else "")
+        unit = UNITS[config.search.cost] + (f" on {self.latency.described}" if self.latency else "")
         return (
             f"{config.job} for {tasks}: family {config.model.family}, {len(self.space.num_options)} "
             f"blocks, their cost in {unit}; {len(self.source):,} images; {self.num_steps:,} steps of "

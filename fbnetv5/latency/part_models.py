@@ -136,7 +136,7 @@ def part_models(family: Family, size: Size, heads: Mapping[str, HeadEntry]) -> I
 
 
 def place_of(name: str) -> tuple[int, int] | None:
-    """Return the row and the column of a part's milliseconds in a latency table's rows; None of what is no such part."""
+    """Return the row and column of a part's milliseconds in the rows of a latency table; None of what is no such."""
     kind, *paths = name.split("_")
     if kind == "fusion":
         return 2 + int(paths[0]), int(paths[1])

@@ -21,6 +21,7 @@ VARIANCES = (0.0, *(10.0 ** (power / 2) for power in range(-8, 7)))  # of a grou
 CONSTANT = 100.0  # the variance of what is the same for all networks
 SWEEPS = 3  # over the groups, for the best variances
 REWEIGHTINGS = 3
+NO_NOISE = 1e-12  # squared spreads of times, below which all is explained
 OUTLIER = 2.0  # robust deviations, from which a network counts less
 
 
@@ -88,7 +89,8 @@ class _Columns:
         means = values.mean(axis=0)
         relative = (values - means) / scale[:, None]
         deviations = np.sqrt((relative**2).mean(axis=0) * values.shape[1])
-        deviations[deviations == 0] = np.inf  # a feature that does not vary says nothing
+        rounding = 1e-9 * np.abs(values / scale[:, None]).max(axis=0)
+        deviations[deviations <= rounding] = np.inf  # a feature that does not vary says nothing
         return cls(means, deviations, relative / deviations)
 
 
@@ -138,7 +140,7 @@ def _evidence(covariance: Array, target: Array) -> float:
     """Return the logarithm of how likely targets are, at the likeliest variance of the noise."""
     root = np.linalg.cholesky(covariance)
     whitened = np.linalg.solve(root, target)
-    return float(-len(target) / 2 * np.log(whitened @ whitened) - np.log(np.diag(root)).sum())
+    return float(-len(target) / 2 * np.log(max(float(whitened @ whitened), NO_NOISE)) - np.log(np.diag(root)).sum())
 
 
 def _spread(values: Array) -> float:

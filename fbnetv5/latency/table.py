@@ -94,6 +94,11 @@ class LatencyTable:
     corrected_by: int = 0
 
     @property
+    def described(self) -> str:
+        """The conditions, and whether whole networks corrected the milliseconds."""
+        return str(self.conditions) + (f", corrected by {self.corrected_by} networks" if self.corrected_by else "")
+
+    @property
     def trunk_ms(self) -> float:
         """Milliseconds of the whole trunk, the constant beside the sum over blocks."""
         return sum(self.partition_ms)

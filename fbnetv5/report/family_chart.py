@@ -124,7 +124,10 @@ def _cost(family: TaskFamily, member: Member) -> float:
 
 
 def _unit(family: TaskFamily) -> str:
-    return "milliseconds" if family.is_timed else "parameters" if family.unit == "params" else "MACs"
+    """Return what topologies cost, as a reader calls it."""
+    if family.is_timed:
+        return "milliseconds"
+    return "parameters" if family.unit == "params" else "MACs"
 
 
 def _said_cost(family: TaskFamily, cost: float, *, last: bool) -> str:

@@ -85,6 +85,7 @@ def content(run: RunFolder) -> dict[str, Any]:
         "tiles": tiles(run, found),
         "found": found,
         "families": [family_chart(family, _shown(run.path)) for family in run.families.values()],
+        "latency_on": next((each.latency_on for each in run.topologies.values() if each.latency_on), None),
         "training": TRAINING,
         "joint": None if run.joint is None else joint_pictures(run.joint),
         "supernet": supernet_cost(run) if found else None,

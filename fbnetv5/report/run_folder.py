@@ -42,6 +42,12 @@ class FoundTopology:
         """Of the blocks that the search head saw and the trunk, where the search measured latency."""
         return finite({"ms": self.info.get("backbone_latency_ms")}).get("ms")
 
+    @property
+    def latency_on(self) -> str | None:
+        """Device, runtime and images of these milliseconds."""
+        found = self.info.get("latency_on")
+        return None if found is None else str(found)
+
 
 @dataclass(frozen=True)
 class RunFolder:

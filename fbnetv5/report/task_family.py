@@ -54,12 +54,14 @@ class TaskFamily:
         unit: what the budgets were counted in: macs, params or latency.
         members: from the cheapest to the best.
         others: hand-made ones, the whole supernet, and the topology that the search derived.
+        latency_on: device, runtime, threads, precision and images of the latencies, where there are any.
     """
 
     task: str
     unit: str
     members: Sequence[Member]
     others: Sequence[Member]
+    latency_on: str | None = None
 
     @property
     def is_timed(self) -> bool:
@@ -72,6 +74,7 @@ def to_document(family: TaskFamily) -> dict[str, Any]:
     return {
         "task": family.task,
         "unit": family.unit,
+        "latency_on": family.latency_on,
         "members": [_to_plain(member) for member in family.members],
         "others": [_to_plain(member) for member in family.others],
     }
@@ -84,7 +87,9 @@ def read_families(run: Path) -> dict[str, TaskFamily]:
         document = read_json(file)
         try:
             members, others = ([_from_plain(entry) for entry in document[key]] for key in ("members", "others"))
-            family = TaskFamily(str(document["task"]), str(document["unit"]), members, others)
+            measured_on = document.get("latency_on")
+            latency_on = None if measured_on is None else str(measured_on)
+            family = TaskFamily(str(document["task"]), str(document["unit"]), members, others, latency_on)
         except (KeyError, TypeError, ValueError, InputError):
             continue
         if members:
