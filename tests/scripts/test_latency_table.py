@@ -6,13 +6,22 @@ import json
 import re
 
 import latency_table
+import numpy as np
 import pytest
+from benchmarks.exported_latency import draw_networks, read_rows
 
 from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
+from fbnetv5.export.lowered import Lowered
+from fbnetv5.latency.bundle import read_bundle
+from fbnetv5.latency.correction import part_counts
+from fbnetv5.latency.table import LatencyTable
 from tests.latency.tables import random_table
 
+PART_MS = [place % 7 + 1.0 for place in range(24)]
+NAMES = [*(f"partition_{path}" for path in range(4)), *(f"block_{path}" for path in range(4))]
+PLACES = [*NAMES, *(f"fusion_{source}_{target}" for source in range(4) for target in range(4))]
 TINY = ("--family=NANO", "--num-stages=2", "--size=64", "--repeats=1", "--topologies=4", "--device=cpu")
 
 
@@ -63,4 +72,58 @@ def test_what_is_wrong_is_one_line(option, message, status, capsys):
     with pytest.raises(SystemExit) as error:
         latency_table.main([*TINY, option])
     assert error.value.code == status
+    assert message in capsys.readouterr().err
+
+
+FILES = ("--family=NANO", "--num-stages=2", "--size", "64", "--runtime=onnx", "--threads=1", "--heads", "cls")
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    """Nothing is exported from here on, and files are written all the same."""
+    monkeypatch.setattr("fbnetv5.latency.bundle.convert", lambda *_: Lowered(b"a file"))
+
+
+def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, capsys):
+    folder, results = tmp_path / "parts", tmp_path / "results.csv"
+    networks = ("--topologies=2", "--fit=5", f"--bundle={folder}")
+    latency_table.main([*FILES, *networks, "--export"])
+    assert "28 files" in capsys.readouterr().out  # 20 parts, a head, and seven networks
+    bundle = read_bundle(folder)
+    times = tmp_path / "times.csv"
+    ms = {name: 1 + len(name) / 100 for name in bundle.files}
+    drawn = draw_networks(get_family("NANO"), 2, ["cls"], 5, 2)
+    for network in drawn:
+        ms[network.name] = 2 + 0.8 * float(part_counts(network.topology) @ np.array(PART_MS))
+    for place, value in zip(PLACES, PART_MS, strict=True):
+        if place in ms:
+            ms[place] = value
+    times.write_text("part,ms\n" + "".join(f"{name},{value}\n" for name, value in ms.items()))
+    table_file = tmp_path / "phone.json"
+    read = (f"--times={times}", f"--table={table_file}", f"--output={results}", "--device-name=a phone", "--no-cache")
+    latency_table.main([*FILES, *networks, *read])
+    table = LatencyTable.load(table_file)
+    assert table.corrected_by == 5
+    assert table.conditions.device == "a phone"
+    printed = capsys.readouterr().out
+    assert "| all | onnx fp32 | all | 2 |" in printed
+    rows = read_rows(results)
+    assert [row.which for row in rows].count("test") == 2
+    for row in rows:
+        assert row.predicted_ms == pytest.approx(row.measured_ms, rel=0.03)
+    latency_table.main([*FILES, *networks, *read])
+    assert len(read_rows(results)) == len(rows)  # in the place of the former
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision=bfloat16",), "--precision bfloat16: onnx has fp32, int8"),
+        (("--times=t.csv", "--bundle=/nowhere"), "cannot read /nowhere/manifest.json"),
+        (("--size", "64", "64", "64"), "--size=[64, 64, 64] should be"),
+    ],
+)
+def test_wrong_options_of_files_are_one_line(options, message, capsys):
+    with pytest.raises(SystemExit):
+        latency_table.main([*FILES, *options])
     assert message in capsys.readouterr().err
