@@ -240,7 +240,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_files(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--bundle", type=Path, metavar="DIR", help="of the files (default: below runs/latency)")
-    add("--export", action="store_true", help="write the files, and time nothing")
+    what = group.add_mutually_exclusive_group()
+    what.add_argument("--export", action="store_true", help="write the files, and time nothing")
+    what.add_argument("--no-export", action="store_true", help="time the files that are there, and write none")
     add("--times", type=Path, metavar="CSV", help="read the files' milliseconds from there instead of timing them")
     add("--command", help="that times a file, as search.latency.command (default: this machine's runtime)")
     add("--pattern", help="as search.latency.pattern")

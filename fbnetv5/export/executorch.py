@@ -24,6 +24,7 @@ XNNPACK = "XNNPACK"
 PORTABLE = "portable kernels"
 LAYERS = ("aten.conv2d.default", "aten.linear.default")
 SMALLEST_SCALE = 2**-12  # the smallest that XNNPACK takes
+KEPT_WHOLE = ("aten.upsample_bilinear2d", "aten.hardswish", "aten.prelu", "aten.max_pool2d")  # no kernel but XNNPACK's
 LARGE = 2**14  # numbers; smaller results without a product are not worth a call of the backend
 
 
@@ -160,7 +161,12 @@ def _module_of(node: fx.Node) -> str:
 
 def _is_worthwhile(nodes: Sequence[fx.Node]) -> bool:
     calls = [node for node in nodes if node.op == "call_function"]
-    return any(node_macs(n) > 0 or _numbers(n) >= LARGE or _changes_precision(n) for n in calls)
+    return any(node_macs(n) > 0 or _numbers(n) >= LARGE or _changes_precision(n) or _is_kept_whole(n) for n in calls)
+
+
+def _is_kept_whole(node: fx.Node) -> bool:
+    """Whether the partitioner keeps an operator from being taken apart, so that it has to take it over."""
+    return operator_name(node).startswith(KEPT_WHOLE)
 
 
 def _partitions(owners: Mapping[fx.Node, int]) -> list[Any]:

@@ -38,14 +38,14 @@ def measure_files_table(options: argparse.Namespace) -> tuple[LatencyTable, list
     """
     family, latency = get_family(options.family), _options(options)
     networks = draw_networks(family, options.num_stages, options.heads, options.fit, options.topologies)
+    there = options.times is not None or options.no_export
+    bundle = read_bundle(_folder(options)) if there else _written(options, family, latency, networks)
     if options.times is not None:
-        bundle = read_bundle(_folder(options))
         times, origin = read_times(options.times, bundle.files), options.times
+    elif options.export:
+        print(f"written: {bundle.folder}, {len(bundle.files)} files; give --times their milliseconds")
+        return None
     else:
-        bundle = _written(options, family, latency, networks)
-        if options.export:
-            print(f"written: {bundle.folder}, {len(bundle.files)} files; give --times their milliseconds")
-            return None
         origin = bundle.folder / TIMES
         with _timer(options, latency, bundle.conditions) as timer:
             steady = options.command is not None

@@ -22,6 +22,7 @@ from fbnetv5.latency.table import LatencyTable
 from fbnetv5.latency.timers import LocalTimer
 from tests.jobs.runs import ROOT, TINY
 from tests.latency.tables import NANO
+from tests.on_request import some_on_request
 
 ALONE = World(rank=0, size=1, device=torch.device("cpu"))
 SIZE = (64, 96)
@@ -52,18 +53,20 @@ def costs_of(config: RunConfig, cache: Path):
     return find_block_costs(config.search, config.runtime, NANO, 2, 64, ALONE)
 
 
-def test_one_part_is_exported_timed_here_and_kept(tmp_path):
-    conditions = file_conditions(NANO, SIZE, LatencyConfig(runtime="onnx", threads=1))
+@pytest.mark.parametrize("runtime", some_on_request(["onnx", "executorch"], {"executorch"}))
+def test_one_part_is_exported_timed_here_and_kept(runtime, tmp_path):
+    conditions = file_conditions(NANO, SIZE, LatencyConfig(runtime=runtime, threads=1))
     assert str(conditions).endswith("1 thread(s), fp32, 1 image(s) of 64 x 96")
-    assert "onnx 1." in str(conditions)
-    parts = [part for part in part_models(NANO, SIZE, {}) if part.name == "block_3"]
+    assert f"{runtime} 1." in str(conditions)
+    name = "fusion_1_3"  # so small a part that it is not worth a delegate, with an operator that has no other kernel
+    parts = [part for part in part_models(NANO, SIZE, {}) if part.name == name]
     bundle = write_bundle(parts, conditions, tmp_path, print)
     assert bundle == read_bundle(tmp_path)
-    assert bundle.files["block_3"].shape == (1, NANO.channels[3], 2, 3)
-    with LocalTimer("onnx", 1) as timer:
-        assert 0 < timer(bundle.files["block_3"]) < 1000
+    assert bundle.files[name].shape == (1, NANO.channels[1], 8, 12)
+    with LocalTimer(runtime, 1) as timer:
+        assert 0 < timer(bundle.files[name]) < 1000
     with pytest.raises(InputError, match="lacks 19 parts"):
-        table_of_bundle(bundle, {"block_3": 1.0})
+        table_of_bundle(bundle, {name: 1.0})
 
 
 def test_an_interrupted_bundle_goes_on(exported, tmp_path):
