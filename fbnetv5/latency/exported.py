@@ -12,7 +12,7 @@ import torch
 from fbnetv5.archs.families import Family
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
-from fbnetv5.config.schema import LatencyConfig
+from fbnetv5.config.latency import LatencyConfig
 from fbnetv5.export.formats import check_support
 from fbnetv5.latency.bundle import TIMES, Bundle, medians, write_bundle
 from fbnetv5.latency.measure import device_name, layers_digest

@@ -21,7 +21,7 @@ from benchmarks.exported_latency import (
 )
 from fbnetv5.archs.families import Family, get_family
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.schema import LatencyConfig
+from fbnetv5.config.latency import LatencyConfig
 from fbnetv5.latency.bundle import TIMES, Bundle, medians, read_bundle, read_times, write_bundle
 from fbnetv5.latency.exported import file_conditions, opened_timer, table_of_bundle
 from fbnetv5.latency.part_models import part_models

@@ -112,6 +112,7 @@ def test_a_search_by_latency_says_so_everywhere(tmp_path, capsys):
     assert f"their cost in ms on {table.conditions}" in printed.out + printed.err
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "latency, ms" in page
+    assert f"Milliseconds: {table.conditions}." in page
     for task in ("cls", "seg"):
         file = folder / f"topology_{task}.yaml"
         info = yaml.safe_load(file.read_text())["info"]

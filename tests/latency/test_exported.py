@@ -11,8 +11,9 @@ import torch
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.config.latency import LatencyConfig
 from fbnetv5.config.read import load_config
-from fbnetv5.config.schema import LatencyConfig, RunConfig
+from fbnetv5.config.schema import RunConfig
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.latency.bundle import MANIFEST, TIMES, read_bundle, write_bundle
