@@ -24,7 +24,7 @@ def family(*, timed: bool = False) -> TaskFamily:
     times = [0.5 * count if timed else None for count in range(4)]
     members = [member(f"0{n}", n, gain, f"family_cls/0{n}.yaml", times[n]) for n, gain in enumerate((0, 1.5, 2))]
     others = [member(DERIVED, 2, 2, latency_ms=times[2]), member("full", 16, -0.5, latency_ms=times[3])]
-    return TaskFamily("cls", "macs", members, others)
+    return TaskFamily("cls", "macs", members, others, "a phone, onnx 1.0" if timed else None)
 
 
 def write(folder: Path, text: str) -> None:
