@@ -22,7 +22,7 @@ from torch import nn
 
 from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import append_line, atomic_path, reported, write_text
+from fbnetv5.base.files import append_line, atomic_path, keep_lines, reported, write_text
 from fbnetv5.base.types import Size
 from fbnetv5.export.formats import SUFFIXES, convert
 from fbnetv5.latency.table import Conditions
@@ -84,10 +84,11 @@ def write_bundle(
     found = _kept(folder, conditions)
     runtime = conditions.runtime_name
     for part in parts:
-        digest = hashlib.sha256(f"{conditions.runtime} {conditions.torch} {part.describes}".encode()).hexdigest()[:16]
+        digest = digest_of(part, conditions)
         path = folder / f"{part.name}{SUFFIXES[runtime]}"
         if part.name in found and found[part.name].digest == digest and path.is_file():
             continue
+        _forget(folder / TIMES, part.name)
         say(f"exporting {part.name} for {runtime} in {conditions.precision}")
         generator = torch.Generator().manual_seed(0)
         shape = (1, part.channels, *part.size)
@@ -99,6 +100,11 @@ def write_bundle(
         found[part.name] = File(path, shape, digest)
         _write_manifest(folder, conditions, found)
     return Bundle(folder, conditions, found)
+
+
+def digest_of(part: Exportable, conditions: Conditions) -> str:
+    """Return what tells a file from one that was made of something else, or by another version."""
+    return hashlib.sha256(f"{conditions.runtime} {conditions.torch} {part.describes}".encode()).hexdigest()[:16]
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -170,6 +176,11 @@ def _kept(folder: Path, conditions: Conditions) -> dict[str, File]:
     if bundle.conditions != conditions:
         raise InputError(f"{folder} has a bundle for {bundle.conditions}, not for {conditions}; choose another folder")
     return dict(bundle.files)
+
+
+def _forget(table: Path, name: str) -> None:
+    """Drop the times of a file that is written anew."""
+    keep_lines(table, lambda line: not line.startswith(f"{name},"))
 
 
 def _write_manifest(folder: Path, conditions: Conditions, files: Mapping[str, File]) -> None:

@@ -84,10 +84,10 @@ def measure_exported(
     Raises:
         InputError: a package is missing, or something could not be timed; what there is, is kept.
     """
-    bundle = write_bundle(part_models(family, conditions.size, heads or {}), conditions, folder, say)
     table = folder / TIMES
     steady = options.command is not None  # this machine has other work at times, which rounds share alike
-    with opened_timer(options, conditions) as timer:
+    with opened_timer(options, conditions) as timer:  # refuses a wrong command before minutes of exporting
+        bundle = write_bundle(part_models(family, conditions.size, heads or {}), conditions, folder, say)
         times = measure_files(bundle.files, timer, conditions.repeats, table, say=say, steady=steady)
     return table_of_bundle(bundle, medians(times, table))
 

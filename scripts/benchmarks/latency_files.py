@@ -22,7 +22,7 @@ from benchmarks.exported_latency import (
 from fbnetv5.archs.families import Family, get_family
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.latency import LatencyConfig
-from fbnetv5.latency.bundle import TIMES, Bundle, medians, read_bundle, read_times, write_bundle
+from fbnetv5.latency.bundle import TIMES, Bundle, digest_of, medians, read_bundle, read_times, write_bundle
 from fbnetv5.latency.exported import file_conditions, opened_timer, table_of_bundle
 from fbnetv5.latency.part_models import part_models
 from fbnetv5.latency.rounds import measure_files
@@ -51,6 +51,11 @@ def measure_files_table(options: argparse.Namespace) -> tuple[LatencyTable, list
             steady = options.command is not None
             times = measure_files(bundle.files, timer, bundle.conditions.repeats, origin, say=say, steady=steady)
     known = [network for network in networks if network.name in bundle.files]
+    for made in exportables(family, bundle.conditions.size, known):
+        if digest_of(made, bundle.conditions) != bundle.files[made.name].digest:
+            raise InputError(
+                f"{bundle.folder} has another network {made.name}: give the options that it was written with"
+            )
     ms = medians(times, origin)
     table, rows = compare(table_of_bundle(bundle, ms), known, ms)
     if options.device_name:

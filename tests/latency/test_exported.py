@@ -16,7 +16,7 @@ from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.latency.block_costs import find_block_costs
-from fbnetv5.latency.bundle import MANIFEST, TIMES, read_bundle, write_bundle
+from fbnetv5.latency.bundle import MANIFEST, TIMES, add_time, read_bundle, write_bundle
 from fbnetv5.latency.exported import file_conditions, measure_exported, table_of_bundle
 from fbnetv5.latency.part_models import part_models
 from fbnetv5.latency.table import LatencyTable
@@ -80,6 +80,10 @@ def test_an_interrupted_bundle_goes_on(exported, tmp_path):
     (tmp_path / "block_1.onnx").unlink()
     write_bundle(parts, conditions, tmp_path, print)
     assert len(exported) == 21
+    add_time(tmp_path / TIMES, "block_1", 1.0)
+    add_time(tmp_path / TIMES, "block_2", 2.0)
+    write_bundle([parts[5]._replace(describes="another")], conditions, tmp_path, print)
+    assert (tmp_path / TIMES).read_text() == "part,ms\nblock_2,2\n"  # not of the file that is no more
     with pytest.raises(InputError, match="has a bundle for"):
         write_bundle(parts, replace(conditions, precision="int8"), tmp_path, print)
 

@@ -113,6 +113,9 @@ def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, cap
         assert row.predicted_ms == pytest.approx(row.measured_ms, rel=0.03)
     latency_table.main([*FILES, *networks, *read])
     assert len(read_rows(results)) == len(rows)  # in the place of the former
+    with pytest.raises(SystemExit):
+        latency_table.main([*FILES, "--topologies=6", "--fit=5", f"--bundle={folder}", *read])
+    assert "has another network net_test_cls_" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
