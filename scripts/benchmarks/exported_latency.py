@@ -162,9 +162,13 @@ def comparison_text(rows: Sequence[Comparison]) -> str:
         lambda row: (row.family, f"{row.runtime} {row.precision}", "all"),
         lambda row: ("all", f"{row.runtime} {row.precision}", "all"),
     ]
+    seen: list[list[Comparison]] = []
     for key in keys:
         for group in sorted(set(map(key, tested))):
             own = [row for row in tested if key(row) == group]
+            if own in seen:  # of one head, or of one family
+                continue
+            seen.append(own)
             times = [row.measured_ms for row in own]
             lines.append(
                 f"| {' | '.join(group)} | {len(own)} | {min(times):.1f} to {max(times):.1f} | "
