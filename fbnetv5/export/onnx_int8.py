@@ -138,7 +138,7 @@ def _with_looked_up_gates(proto: Any) -> Any:
     for node in graph.node:
         for name in node.input:
             readers[name].append(node)
-    scale, zero = (numpy_helper.from_array(value, f"gate_{name}") for value, name in zip(ENDS, "sz", strict=True))
+    scale, zero = numpy_helper.from_array(ENDS[0], "gate_scale"), numpy_helper.from_array(ENDS[1], "gate_zero")
     found = False
     for node in graph.node:
         following = readers[node.output[0]] if node.op_type == "HardSigmoid" else []
