@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-ON_REQUEST = pytest.mark.skipif("FBNETV5_ALL_TESTS" not in os.environ, reason="FBNETV5_ALL_TESTS is not set")
+ALL_TESTS = "FBNETV5_ALL_TESTS" in os.environ
+ON_REQUEST = pytest.mark.skipif(not ALL_TESTS, reason="FBNETV5_ALL_TESTS is not set")
 
 
 def some_on_request(names: list[str], others: set[str]) -> list[object]:

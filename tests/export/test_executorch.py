@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fbnetv5.export.executorch import quantised_pt2e, to_executorch
 from fbnetv5.export.runtime import RUNTIMES
+from tests.on_request import ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
 SIZE = (16, 24)
@@ -54,7 +55,7 @@ class Whole(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [Levels, Halves])
+@pytest.mark.parametrize("part", [Levels, pytest.param(Halves, marks=ON_REQUEST)])
 @torch.no_grad()
 def test_int8_is_close_to_float(part: type[nn.Module], tmp_path: Path):
     torch.manual_seed(0)

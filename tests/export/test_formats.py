@@ -17,14 +17,16 @@ from fbnetv5.export.sidecar import read_sidecar
 from fbnetv5.model.folder import save_model
 from scripts.export import main
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
+from tests.on_request import ALL_TESTS, ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
 
 EXPORTED = {  # int8 of ExecuTorch for one task: lowering takes half a minute
     "cls": [("executorch,onnx", "fp32,int8")],
-    "det": [("executorch,onnx", "fp32"), ("onnx", "int8")],
+    "det": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
     "seg": [("executorch,onnx", "fp32"), ("onnx", "int8")],
 }
+DETECTOR = pytest.param("pte", "det", marks=ON_REQUEST)
 CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
 
 pytestmark = pytest.mark.usefixtures("short_family")
@@ -52,8 +54,11 @@ def sidecar(folder: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", CLASSES)
-@pytest.mark.parametrize("suffix", ["pte", "onnx"])
+@pytest.mark.parametrize(
+    ("suffix", "task"),
+    [("onnx", task) for task in CLASSES]
+    + [("pte", "cls"), ("pte", "seg"), pytest.param("pte", "det", marks=ON_REQUEST)],
+)
 def test_float_files_agree_with_the_trained_model(runs: dict[str, Path], task: str, suffix: str):
     found = sidecar(runs[task], f"model_fp32.{suffix}")
     differences = found["agreement"]
@@ -68,7 +73,10 @@ def test_float_files_agree_with_the_trained_model(runs: dict[str, Path], task: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "precision"), [("cls", "fp32"), ("cls", "int8"), ("det", "fp32"), ("seg", "fp32")])
+@pytest.mark.parametrize(
+    ("task", "precision"),
+    [("cls", "fp32"), ("cls", "int8"), pytest.param("det", "fp32", marks=ON_REQUEST), ("seg", "fp32")],
+)
 def test_executorch_says_what_each_backend_took_over(runs: dict[str, Path], task: str, precision: str):
     found = sidecar(runs[task], f"model_{precision}.pte")
     macs, operators = found["macs_by_backend"], found["operators"]["XNNPACK"]
