@@ -21,12 +21,11 @@ from tests.on_request import ALL_TESTS, ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
 
-EXPORTED = {  # int8 of ExecuTorch for one task: lowering takes half a minute
+EXPORTED = {  # ExecuTorch always for one task alone: lowering takes half a minute
     "cls": [("executorch,onnx", "fp32,int8")],
     "det": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
-    "seg": [("executorch,onnx", "fp32"), ("onnx", "int8")],
+    "seg": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
 }
-DETECTOR = pytest.param("pte", "det", marks=ON_REQUEST)
 CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
 
 pytestmark = pytest.mark.usefixtures("short_family")
@@ -56,8 +55,11 @@ def sidecar(folder: Path, name: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "task"),
-    [("onnx", task) for task in CLASSES]
-    + [("pte", "cls"), ("pte", "seg"), pytest.param("pte", "det", marks=ON_REQUEST)],
+    [
+        *(("onnx", task) for task in CLASSES),
+        ("pte", "cls"),
+        *(pytest.param("pte", task, marks=ON_REQUEST) for task in ("det", "seg")),
+    ],
 )
 def test_float_files_agree_with_the_trained_model(runs: dict[str, Path], task: str, suffix: str):
     found = sidecar(runs[task], f"model_fp32.{suffix}")
@@ -75,7 +77,11 @@ def test_float_files_agree_with_the_trained_model(runs: dict[str, Path], task: s
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "precision"),
-    [("cls", "fp32"), ("cls", "int8"), pytest.param("det", "fp32", marks=ON_REQUEST), ("seg", "fp32")],
+    [
+        ("cls", "fp32"),
+        ("cls", "int8"),
+        *(pytest.param(task, "fp32", marks=ON_REQUEST) for task in ("det", "seg")),
+    ],
 )
 def test_executorch_says_what_each_backend_took_over(runs: dict[str, Path], task: str, precision: str):
     found = sidecar(runs[task], f"model_{precision}.pte")

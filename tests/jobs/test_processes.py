@@ -11,7 +11,7 @@ import pytest
 
 from tests.jobs import cases
 from tests.jobs.runs import torchrun
-from tests.on_request import some_on_request
+from tests.on_request import ON_REQUEST, some_on_request
 from tests.processes import run
 
 # a low rate and 4 images an architecture: training multiplies a rounding error by less than 10 a step
@@ -27,6 +27,7 @@ TWO_TASKS = "tasks.det=null"
 HALVES = "train.accumulate=2"  # one process that cuts its batch in two sees the micro-batches of two processes
 OTHERS = {
     "search of the paper",
+    "search with gates",
     "search with random gates",
     "pretrain",
     "train cls",
@@ -93,7 +94,7 @@ def test_two_processes_equal_one(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "overrides", "processes"),
-    [(cases.labelling, (), 2), (cases.fpnas_search, ("project.jobs=2",), 1)],
+    [(cases.labelling, (), 2), pytest.param(cases.fpnas_search, ("project.jobs=2",), 1, marks=ON_REQUEST)],
     ids=["label", "FPNAS search"],
 )
 def test_two_processes_write_the_files_of_one(case, overrides, processes, tmp_path):

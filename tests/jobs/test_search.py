@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from fbnetv5.search.algorithms import MultitaskReinforce
 from tests.jobs.runs import arguments, launch, logits, metrics
+from tests.on_request import ON_REQUEST
 from tests.processes import command_line_of, run
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,7 @@ def import_the_core_alone() -> None:
     print("imported", sum(name.startswith("fbnetv5.") for name in sys.modules))
 
 
+@ON_REQUEST
 def test_workers_do_not_change_the_result(tmp_path):
     for workers in (0, 2):
         given = (f"output={tmp_path / str(workers)}", f"runtime.workers={workers}", "search.steps=4")

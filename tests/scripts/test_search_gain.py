@@ -17,6 +17,7 @@ from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config
 from fbnetv5.search.space import CostTerm
 from tests.jobs.runs import TINY, arguments
+from tests.on_request import ON_REQUEST
 from tests.search.landscape import BinarySpace
 
 
@@ -66,6 +67,7 @@ def test_a_table_holds_each_run_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@ON_REQUEST
 def test_a_search_is_measured_and_too_few_images_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
