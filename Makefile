@@ -44,13 +44,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: lint
-	FBNETV5_ALL_TESTS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	FBNETV5_ALL_TESTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-d2:
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest tests/d2 --none-skipped
