@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
+from fbnetv5.base.memory import keep_freed_memory
 from fbnetv5.runs.job import Call, Job, Run, attempt
 from fbnetv5.runs.place import Ended, Place
 from fbnetv5.runs.process import GRACE, THREADS, end_with, environment, how_it_died, printing_to
@@ -111,8 +112,9 @@ class WarmProcesses(Place):
 
 
 def _begin() -> None:
-    """Lead a process group, that this process is ended with: by its parent, or when that has ended."""
+    """Lead a process group, that this process is ended with: by its parent, or when that has ended; keep what it frees."""
     os.setsid()
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, _end)  # at once: no job takes it as a reason to write a checkpoint
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -10,7 +10,7 @@ import pytest
 STEPS = """
 import resource, sys
 import numpy as np
-from fbnetv5.cli.memory import keep_freed_memory
+from fbnetv5.base.memory import keep_freed_memory
 keep_freed_memory()
 np.ones(2**21)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
