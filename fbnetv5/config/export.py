@@ -12,8 +12,12 @@ class ExportConfig:
     """Exporting a trained model to devices."""
 
     model: str | None = option(None, "folder of the trained model")
-    formats: list[str] = option(lambda: ["executorch"], "executorch, onnx, torchscript, or several of them")
-    precisions: list[str] = option(lambda: ["fp32"], "fp32, int8 (not of torchscript), or both")
+    formats: list[str] = option(
+        lambda: ["executorch"], "executorch, onnx, litert, coreml, torchscript, or several of them"
+    )
+    precisions: list[str] = option(
+        lambda: ["fp32"], "fp32, int8 (of executorch, onnx and litert), fp16 (of coreml), or several of them"
+    )
     size: list[int] | None = option(
         None, "[height, width] of the input in pixels; null: the crop, or what most training images are padded to"
     )

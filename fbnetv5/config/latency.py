@@ -20,8 +20,8 @@ class LatencyConfig:
     )
     runtime: str = option(
         "torch",
-        "what runs the parts: torch, as the search does; or executorch or onnx, each part exported to a file",
-        choices=("torch", "executorch", "onnx"),
+        "what runs the parts: torch, as the search does; or executorch, onnx or litert, each part exported to a file",
+        choices=("torch", "executorch", "onnx", "litert"),
     )
     precision: str = option("fp32", "of the files: fp32 or int8", choices=("fp32", "int8"))
     threads: int | None = option(

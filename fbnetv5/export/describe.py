@@ -19,7 +19,17 @@ from fbnetv5.export.sidecar import AnySidecar, FileFacts, JointSidecar, Sidecar,
 from fbnetv5.export.tasks import tasks_of
 from fbnetv5.model.folder import FinalModel
 
-LIBRARIES = ("torch", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
+LIBRARIES = (
+    "torch",
+    "executorch",
+    "torchao",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "litert-torch",
+    "ai-edge-litert",
+    "coremltools",
+)
 MEANINGS = {
     "scores": "probabilities: of the classes, or of the detections, the best first",
     "boxes": "x1 y1 x2 y2 in pixels of the input",
@@ -50,8 +60,8 @@ def describe(
         deployed: what was exported.
         size: (height, width) of the input.
         lowered: the file's content.
-        runtime: executorch, onnx or torchscript.
-        precision: fp32 or int8.
+        runtime: executorch, onnx, litert, coreml or torchscript.
+        precision: fp32, fp16 or int8.
         num_calibration: int8: images that it was calibrated on.
         float_parts: int8: modules that stay in float32.
     """
@@ -67,7 +77,7 @@ def describe(
             "colour": "RGB, less mean, over deviation, which are of values in 0..1; padding, right and below, is 0",
             "resize": model.spec.input.to_dict(),
         },
-        outputs=_outputs(deployed, size),
+        outputs=_outputs(deployed, size, runtime),
         macs=cost.macs,
         params=cost.params,
         operators=lowered.operators,
@@ -89,14 +99,15 @@ def describe(
     return JointSidecar(**vars(facts), tasks=tasks)
 
 
-def _outputs(deployed: AnyDeployed, size: Size) -> list[dict[str, Any]]:
+def _outputs(deployed: AnyDeployed, size: Size, runtime: str) -> list[dict[str, Any]]:
     """Return the description of each output, in their order."""
+    narrowed = {torch.int64: torch.int32} if runtime == "litert" else {}
     return [
         {
             "name": output_name(task, name),
             **({"task": task, "output": name} if task != ALONE else {}),
             "shape": list(tensor.shape),
-            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "dtype": str(narrowed.get(tensor.dtype, tensor.dtype)).removeprefix("torch."),
             "meaning": MEANINGS.get(name, ""),
         }
         for task, found in deployed.by_task(torch.zeros(1, 3, *size)).items()

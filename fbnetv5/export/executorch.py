@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +16,7 @@ from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.lowered import Lowered, count_nodes, node_macs, operator_name
 from fbnetv5.export.partitions import is_acyclic, parts_by_depth
 from fbnetv5.export.parts import is_quantised, part_of
+from fbnetv5.export.quiet import quiet
 from fbnetv5.export.xnnpack import for_xnnpack
 
 XNNPACK = "XNNPACK"
@@ -39,7 +38,7 @@ def to_executorch(model: nn.Module, size: Size, channels: int = 3) -> Lowered:
     Raises:
         InputError: executorch is not installed.
     """
-    with needs_extra("ExecuTorch"), _quiet():
+    with needs_extra("ExecuTorch"), quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -59,9 +58,9 @@ def to_executorch(model: nn.Module, size: Size, channels: int = 3) -> Lowered:
 
     form = model if isinstance(model, fx.GraphModule) else for_xnnpack(model)
     program = torch.export.export(form, (torch.zeros(1, channels, *size),))
-    with _quiet():
+    with quiet():
         edge = to_edge_transform_and_lower(program, partitioner=[WorthwhilePartitioner()])
-        lowered = _described(edge.exported_program().graph_module)  # before the next line changes the graph
+        lowered = described(edge.exported_program().graph_module, XNNPACK)  # before the next line changes the graph
         lowered.data = bytes(edge.to_executorch().buffer)
     return lowered
 
@@ -77,7 +76,7 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
     Raises:
         InputError: executorch or torchao is not installed.
     """
-    with needs_extra("int8 for ExecuTorch"), _quiet():
+    with needs_extra("int8 for ExecuTorch"), quiet():
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
@@ -108,7 +107,7 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
     quantizer.set_filter_function(
         lambda node: node.op != "call_function" or is_quantised(_module_of(node), float_parts)
     )
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         graph = torch.export.export(for_xnnpack(model), (images[0],)).module()
         observed = prepare_pt2e(graph, quantizer)
         for image in images:
@@ -186,8 +185,8 @@ def _numbers(node: fx.Node) -> int:
     return value.numel() if isinstance(value, Tensor) else 0
 
 
-def _described(graph: fx.GraphModule) -> Lowered:
-    """Count what the delegates hold, and what is left beside them."""
+def described(graph: fx.GraphModule, backend: str) -> Lowered:
+    """Count what the delegates of a lowered graph hold, which a backend computes, and what is left beside them."""
     delegated: Counter[str] = Counter()
     delegated_macs = 0
     for node in graph.graph.nodes:
@@ -200,8 +199,8 @@ def _described(graph: fx.GraphModule) -> Lowered:
     left.pop("executorch_call_delegate", None)
     return Lowered(
         b"",
-        {XNNPACK: dict(delegated.most_common()), PORTABLE: dict(left.most_common())},
-        {XNNPACK: delegated_macs, PORTABLE: left_macs},
+        {backend: dict(delegated.most_common()), PORTABLE: dict(left.most_common())},
+        {backend: delegated_macs, PORTABLE: left_macs},
     )
 
 
@@ -236,13 +235,3 @@ def _separate_biases(graph: fx.GraphModule) -> None:
                 node.update_arg(2, graph.graph.get_attr(name))
         seen.add(bias.target)
     graph.recompile()
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801
-    """Keep the libraries' warnings about each other from the user."""
-
-    def __enter__(self) -> Any:
-        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-        entered = super().__enter__()
-        warnings.simplefilter("ignore")
-        return entered

@@ -1,4 +1,4 @@
-"""The packages of the ``export`` extra, asked for where they are used."""
+"""The packages of the extras ``export`` and ``litert``, asked for where they are used."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 from fbnetv5.base.errors import InputError
 
+EXPORT, LITERT = "export", "litert"
+
 
 @contextlib.contextmanager
-def needs_extra(purpose: str) -> Iterator[None]:
+def needs_extra(purpose: str, extra: str = EXPORT) -> Iterator[None]:
     """Turn a missing package into a sentence that says how to get it.
 
     Args:
         purpose: what it is needed for, such as "ExecuTorch".
+        extra: that brings them.
 
     Raises:
         InputError: a package that the block imports is not installed.
@@ -23,5 +26,5 @@ def needs_extra(purpose: str) -> Iterator[None]:
     except ImportError as error:
         raise InputError(
             f"{purpose} needs packages that are not installed ({error.name or error}); "
-            "pip install --editable '.[export]' brings them"
+            f"pip install --editable '.[{extra}]' brings them"
         ) from error

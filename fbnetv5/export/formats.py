@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
+from fbnetv5.export.coreml import to_coreml
 from fbnetv5.export.executorch import quantised_pt2e, to_executorch
-from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.extras import EXPORT, LITERT, needs_extra
+from fbnetv5.export.litert import finished_litert, to_litert
+from fbnetv5.export.litert_int8 import quantised_litert
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.onnx import finished_onnx, to_onnx
 from fbnetv5.export.onnx_int8 import quantised_onnx
 from fbnetv5.export.torchscript import to_torchscript
 
-SUFFIXES = {"executorch": ".pte", "onnx": ".onnx", "torchscript": ".pt"}
-PRECISIONS = ("fp32", "int8")
+SUFFIXES = {"executorch": ".pte", "onnx": ".onnx", "litert": ".tflite", "coreml": ".coreml.pte", "torchscript": ".pt"}
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 PACKAGES = {  # what a precision of a format imports
@@ -27,6 +30,10 @@ PACKAGES = {  # what a precision of a format imports
     ("executorch", "int8"): ("executorch.exir", "torchao.quantization"),
     ("onnx", "fp32"): ("onnx", "onnxscript", "onnxruntime"),
     ("onnx", "int8"): ("onnx", "onnxscript", "onnxruntime.quantization"),
+    ("litert", "fp32"): ("litert_torch", "ai_edge_litert"),
+    ("litert", "int8"): ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
+    ("coreml", "fp32"): ("executorch.exir", "coremltools"),
+    ("coreml", "fp16"): ("executorch.exir", "coremltools"),
     ("torchscript", "fp32"): (),
 }
 
@@ -34,8 +41,10 @@ PACKAGES = {  # what a precision of a format imports
 def check_support(runtime: str, precision: str) -> None:
     """Raise InputError if a runtime has no such precision, or if a package for it is not installed."""
     if (runtime, precision) not in PACKAGES:
-        raise InputError("TorchScript files are written in fp32 alone; int8 is for executorch and onnx")
-    with needs_extra(f"{precision} for {runtime}"), warnings.catch_warnings():
+        written = ", ".join(known for name, known in PACKAGES if name == runtime)
+        raise InputError(f"files for {runtime} are written in {written}, not in {precision}")
+    extra = LITERT if runtime == "litert" else EXPORT
+    with needs_extra(f"{precision} for {runtime}", extra), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for package in PACKAGES[runtime, precision]:
             importlib.import_module(package)
@@ -48,6 +57,7 @@ def convert(
     calibration: Sequence[Tensor] | None,
     float_parts: Sequence[str],
     channels: int = 3,
+    precision: str = "fp32",
 ) -> Lowered:
     """Return a model in the format of a runtime.
 
@@ -55,9 +65,10 @@ def convert(
         model: for one image, or a part of one for a feature.
         runtime: a key of ``SUFFIXES``.
         size: (height, width) of the image.
-        calibration: images [1, channels, H, W] that int8 is calibrated with; None is float32.
+        calibration: images [1, channels, H, W] that int8 is calibrated with; None: no int8.
         float_parts: modules that stay in float32.
         channels: of the image.
+        precision: where it is not int8: fp32, or fp16 for Core ML.
 
     Raises:
         InputError: the runtime's packages are not installed.
@@ -68,6 +79,13 @@ def convert(
     if runtime == "onnx":
         proto = to_onnx(model, size, output_names(model, size, channels), channels)
         return finished_onnx(proto if calibration is None else quantised_onnx(proto, calibration, float_parts))
+    if runtime == "litert":
+        content = to_litert(model, size, channels)
+        return finished_litert(
+            content if calibration is None else quantised_litert(content, model, calibration, float_parts)
+        )
+    if runtime == "coreml":
+        return to_coreml(model, size, precision, channels)
     return to_torchscript(model, size)
 
 

@@ -17,6 +17,10 @@ SHARES = {  # time that a file takes, in that of ExecuTorch's in float32; measur
     ("executorch", "int8"): 1.7,
     ("onnx", "fp32"): 0.2,
     ("onnx", "int8"): 0.35,
+    ("litert", "fp32"): 1.0,
+    ("litert", "int8"): 1.2,
+    ("coreml", "fp32"): 0.6,
+    ("coreml", "fp16"): 0.6,
     ("torchscript", "fp32"): 0.05,
 }
 SECONDS_A_LAYER = 0.3  # of ExecuTorch's in float32, on one core, until a file has been timed

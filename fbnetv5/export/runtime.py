@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,10 @@ from torchvision.ops.boxes import clip_boxes_to_image
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size, Target, TargetKind
 from fbnetv5.export.deployed import ALONE
-from fbnetv5.export.extras import needs_extra
+from fbnetv5.export.extras import LITERT, needs_extra
 from fbnetv5.export.inputs import fitted
 from fbnetv5.export.onnx import INPUT
+from fbnetv5.export.quiet import silent
 from fbnetv5.export.sidecar import AnySidecar, JointSidecar, Sidecar, read_sidecar
 from fbnetv5.model.photos import as_pixels
 
@@ -189,6 +191,8 @@ def load_exported(path: str | os.PathLike[str], *, threads: int | None = None) -
     if threads is not None and threads < 1:
         raise InputError(f"threads={threads} should be at least 1")
     sidecar = read_sidecar(file)
+    if sidecar.runtime in ELSEWHERE and not runs_here(sidecar.runtime):
+        raise InputError(f"{file} runs on {ELSEWHERE[sidecar.runtime]} alone")
     if sidecar.runtime not in RUNTIMES:
         raise InputError(f"{file}: runtime '{sidecar.runtime}' is none of {', '.join(RUNTIMES)}")
     opened = RUNTIMES[sidecar.runtime](file, threads)
@@ -239,6 +243,26 @@ def _onnx(file: Path, threads: int | None) -> Opened:
     )
 
 
+def _litert(file: Path, threads: int | None) -> Opened:
+    with needs_extra("running a .tflite file", LITERT):
+        from ai_edge_litert.interpreter import Interpreter
+    try:
+        with silent():
+            interpreter = Interpreter(model_content=file.read_bytes(), num_threads=threads)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{file} cannot be loaded by LiteRT: {error}") from error
+    image, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
+
+    def run(pixels: Tensor) -> Sequence[Tensor]:
+        interpreter.set_tensor(image["index"], pixels.numpy())
+        interpreter.invoke()
+        found = [torch.from_numpy(interpreter.get_tensor(output["index"])) for output in outputs]
+        return [tensor.long() if tensor.dtype == torch.int32 else tensor for tensor in found]
+
+    return Opened(run, (image["shape"].tolist(), len(outputs)))
+
+
 def _torchscript(file: Path, threads: int | None) -> Opened:
     if threads is not None:
         torch.set_num_threads(threads)
@@ -258,5 +282,13 @@ def _torchscript(file: Path, threads: int | None) -> Opened:
 RUNTIMES: dict[str, Callable[[Path, int | None], Opened]] = {
     "executorch": _executorch,
     "onnx": _onnx,
+    "litert": _litert,
+    "coreml": _executorch,
     "torchscript": _torchscript,
 }
+ELSEWHERE = {"coreml": "macOS and iOS"}
+
+
+def runs_here(runtime: str) -> bool:
+    """Whether this machine's system can run files of a runtime."""
+    return runtime not in ELSEWHERE or sys.platform == "darwin"

@@ -24,8 +24,8 @@ class FileFacts:
     """What a sidecar says of a file, whatever its tasks.
 
     Attributes:
-        runtime: executorch, onnx or torchscript.
-        precision: fp32 or int8.
+        runtime: executorch, onnx, litert, coreml or torchscript.
+        precision: fp32, fp16 or int8.
         input: ``name``, ``shape`` [1, 3, height, width], ``dtype``, ``colour``, and under ``resize`` how an image
             becomes it: the trained model's sizes, mean and deviation (of RGB in 0..1).
         outputs: ``name``, ``shape``, ``dtype`` and ``meaning`` of each, in their order; of several tasks also ``task``

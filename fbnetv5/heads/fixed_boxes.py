@@ -85,7 +85,7 @@ def first_places(
         remaining = remaining * apart
         ranks.append(rank)
         taken.append(best)
-    return torch.cat(taken), torch.cat(ranks).clamp(max=1)
+    return torch.cat(taken), torch.cat(ranks).clamp(max=1.0)
 
 
 def kept_of_each_class(boxes: Tensor, valid: Tensor, *, threshold: float) -> Tensor:

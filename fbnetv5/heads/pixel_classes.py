@@ -75,7 +75,7 @@ def likeliest_of_logits(
         scores = _resized(scores, output_size)
         found.add(scores)
         total = torch.logaddexp(total, scores.logsumexp(dim=0))
-    return found.classes, (found.scores - total).exp().clamp_max(1)
+    return found.classes, (found.scores - total).exp().clamp_max(1.0)
 
 
 def likeliest_of_probabilities(probabilities: Tensor, size: Size) -> tuple[Tensor, Tensor]:

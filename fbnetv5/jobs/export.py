@@ -20,6 +20,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.export.agreement import agreement
+from fbnetv5.export.coreml import CORE_ML
 from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
@@ -30,7 +31,7 @@ from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
 from fbnetv5.export.progress import ExportProgress
 from fbnetv5.export.rating import FixedSizeModel, Predict, by_task, main_metrics, rate
-from fbnetv5.export.runtime import AnyExported, load_exported
+from fbnetv5.export.runtime import ELSEWHERE, AnyExported, load_exported, runs_here
 from fbnetv5.export.sensitivity import part_errors
 from fbnetv5.export.sidecar import AnySidecar, TaskFacts, sidecar_path, write_sidecar
 from fbnetv5.export.tasks import tasks_of
@@ -153,12 +154,12 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
     errors: dict[str, dict[str, float]] | None = None
     while True:
         export.progress.step("exporting")
-        lowered = convert(export.deployed, runtime, export.size, calibration, float_parts)
+        lowered = convert(export.deployed, runtime, export.size, calibration, float_parts, precision=precision)
         sidecar = _write(export, runtime, precision, file, lowered, float_parts)
         _say(sidecar, lowered)
         drops = {task: facts.metrics.get("drop_in_points", 0.0) for task, facts in sidecar.by_task().items()}
         worst = max(drops, key=lambda task: drops[task])
-        if precision == "fp32" or options.max_drop is None or drops[worst] <= options.max_drop:
+        if precision != "int8" or options.max_drop is None or drops[worst] <= options.max_drop:
             return
         if errors is None:
             print(f"  the drop is above export.max_drop={options.max_drop:g}: measuring which parts int8 hurts ...")
@@ -190,6 +191,9 @@ def _write(
     with atomic_path(file) as temporary:
         temporary.write_bytes(lowered.data)
     write_sidecar(file, sidecar)
+    if not runs_here(runtime):
+        print(f"  runs on {ELSEWHERE[runtime]} alone, and is not compared with the trained model here")
+        return sidecar
     exported = load_exported(file)
     if export.val_source is not None:
         export.progress.step("comparing predictions")
@@ -319,8 +323,9 @@ def _check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> N
 def _say(sidecar: AnySidecar, lowered: Lowered) -> None:
     """Print what a file is, and how it compares."""
     print(f"  {sidecar.num_bytes / 1e6:.2f} MB, input {sidecar.size[0]}x{sidecar.size[1]}")
-    if lowered.macs:
-        print(f"  {XNNPACK} computes {lowered.share(XNNPACK):.1%} of the multiply-adds")
+    for backend in (XNNPACK, CORE_ML):
+        if backend in lowered.macs:
+            print(f"  {backend} computes {lowered.share(backend):.1%} of the multiply-adds")
     if lowered.operators:
         counts = ", ".join(f"{sum(operators.values())} on {name}" for name, operators in lowered.operators.items())
         print(f"  operators: {counts}; the JSON file beside it lists them")

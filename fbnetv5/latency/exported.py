@@ -21,7 +21,7 @@ from fbnetv5.latency.rounds import measure_files
 from fbnetv5.latency.table import NUM_PATHS, NUM_ROWS, TORCH, Conditions, LatencyTable
 from fbnetv5.latency.timers import CommandTimer, LocalTimer, Timer
 
-PACKAGES = {"executorch": "executorch", "onnx": "onnxruntime"}
+PACKAGES = {"executorch": "executorch", "onnx": "onnxruntime", "litert": "ai-edge-litert"}
 COMMAND_SHARE = 10  # a command is asked so many times less often: each answer is of many calls
 
 
@@ -57,7 +57,7 @@ def check_options(options: LatencyConfig) -> None:
             if getattr(options, key) != usual:
                 raise InputError(
                     f"search.latency.{key}={getattr(options, key)} is for exported files: set search.latency.runtime "
-                    "to executorch or onnx"
+                    "to executorch, onnx or litert"
                 )
     elif options.batch_size != 1:
         raise InputError(f"search.latency.batch_size={options.batch_size}: exported files take one image")

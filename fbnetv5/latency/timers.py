@@ -35,7 +35,7 @@ class LocalTimer:
     """Files timed by a runtime on this machine, in a process of its own; a context.
 
     Args:
-        runtime: executorch or onnx.
+        runtime: executorch, onnx or litert.
         threads: CPU threads.
         clock: wall, or cpu: of all threads together, which other work on the machine hardly changes.
     """

@@ -45,8 +45,8 @@ def test_what_cannot_be_exported_is_refused(run: Path, capsys: pytest.CaptureFix
     assert "both sides should be multiples of 32" in refused(run, capsys, "export.size=[96,100]")
     assert "elsewhere" in refused(run, capsys, "export.model=elsewhere")
     assert "export.formats: pte is none of executorch, onnx" in refused(run, capsys, "--format", "pte")
-    assert "export.precisions: fp16 is none of fp32, int8" in refused(run, capsys, "--precision", "fp16")
-    assert "TorchScript files are written in fp32 alone" in refused(
+    assert "export.precisions: bf16 is none of fp32, fp16, int8" in refused(run, capsys, "--precision", "bf16")
+    assert "files for torchscript are written in fp32, not in int8" in refused(
         run, capsys, "--format", "torchscript", "--precision", "int8"
     )
     assert "unknown key 'export.sizes'" in refused(run, capsys, "export.sizes=[1,2]")
@@ -133,7 +133,7 @@ def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.Monke
         "good": {"last": 9.0, "third": 8.0, "given": 7.0, "worst": 6.0},
         "bad": {"last": 0.1, "given": 2.0, "third": 1.0, "worst": 3.0},
     }
-    monkeypatch.setattr(export, "convert", lambda *arguments: None)
+    monkeypatch.setattr(export, "convert", lambda *arguments, **options: None)
     monkeypatch.setattr(export, "_write", write)
     monkeypatch.setattr(export, "_say", lambda *arguments: None)
     monkeypatch.setattr(export, "part_errors", lambda *arguments: errors)

@@ -41,4 +41,4 @@ def semantic_map(
     for part in few_classes(len(probabilities), num_pixels, masks.element_size()):
         found.add(scores_of(probabilities[part]))
     total = scores_of(probabilities.sum(dim=0, keepdim=True))[0]
-    return found.classes, (found.scores / total.clamp_min(torch.finfo(total.dtype).tiny)).clamp_max(1)
+    return found.classes, (found.scores / total.clamp_min(torch.finfo(total.dtype).tiny)).clamp_max(1.0)
