@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
-from scipy.stats import kendalltau
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import TopologySpace
-from fbnetv5.base.documents import read_json
-from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
-from fbnetv5.projects.table5.found import worth_of
+from fbnetv5.projects.table5.agreement import Scores, guesses, rank_row
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.reliability import reliability
 from fbnetv5.projects.table5.truth_table import Row, complete
@@ -27,7 +23,6 @@ from fbnetv5.runs.study import find_config
 from fbnetv5.search.algorithms import Draw
 
 Results = dict[str, Any]
-Scores = Mapping[str, Sequence[float]]  # of the trainings of each topology, by its name
 
 
 def gather(plan: Plan, outcomes: Outcomes, rows: Sequence[Row], num_processes: int) -> Results:
@@ -65,7 +60,7 @@ def gather(plan: Plan, outcomes: Outcomes, rows: Sequence[Row], num_processes: i
         ],
         "searches": [search_row(plan, seed, task, done) for seed in config.seeds for task in plan.searches],
         "ranks": [
-            rank_row(plan, seed, task, scores[task])
+            {"seed": seed, "task": task, **rank_row(plan, task, guesses(plan, seed, task), scores[task])}
             for seed in config.seeds
             for task in plan.tasks
             if plan.predict_job(seed, task).name in done
@@ -90,37 +85,6 @@ def _named(plan: Plan, task: str, scores: Scores) -> dict[str, Any]:
 
 def _mean(values: Sequence[float] | None) -> float | None:
     return None if values is None else statistics.mean(values)
-
-
-def rank_row(plan: Plan, seed: int, task: str, scores: Scores) -> dict[str, Any]:
-    """Return Kendall's tau of what a supernet predicts of the table's topologies with what they reach.
-
-    Once of its scores of them, and once of its last look's regression; each of all, of the first ones, by which
-    choices may be made, and of the others. Null below three topologies, or where all are alike.
-    """
-    predicted = read_json(plan.prediction_file(seed, task)).get("scores", {})
-    first, drawn = plan.truth.config.num_first, plan.truth.drawn[task]
-    parts = {"all": drawn, "first": drawn[:first], "others": drawn[first:]}
-    space = TopologySpace(plan.truth.config.num_stages, [0.0] * plan.truth.config.num_stages * NUM_PATHS)
-    row: dict[str, Any] = {"seed": seed, "task": task}
-    try:
-        worth = worth_of(plan.search_job(seed, None).folder, task)
-        choices = torch.tensor([space.encode(one.topology) for one in drawn])
-        by_regression = dict(zip((one.name for one in drawn), worth.predict(choices).tolist(), strict=True))
-    except InputError:
-        by_regression = {}
-    for name, networks in parts.items():
-        for of, guesses in (("scores", predicted), ("regression", by_regression)):
-            names = [one.name for one in networks if one.name in scores and one.name in guesses]
-            truth = [statistics.mean(scores[name]) for name in names]
-            row[f"{of}_{name}"] = _tau([-guesses[name] for name in names], truth)
-    return row
-
-
-def _tau(predicted: Sequence[float], truth: Sequence[float]) -> float | None:
-    if len(truth) < 3 or len(set(predicted)) < 2 or len(set(truth)) < 2:
-        return None
-    return float(kendalltau(predicted, truth).statistic)
 
 
 def search_row(plan: Plan, seed: int, task: str | None, done: Collection[str]) -> dict[str, Any]:

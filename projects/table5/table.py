@@ -105,7 +105,7 @@ def rank_table(results: Results) -> list[str]:
     rows = [["Task", "Predicted by", "All", "First", "Others", "Ceiling", "Searches"]]
     for task in results["tasks"]:
         ceiling = results["random"][task].get("tau_ceiling")
-        for of, name in (("scores", "score"), ("regression", "last look")):
+        for of, name in (("score", "score"), ("regression", "last look")):
             found = [row for row in results["ranks"] if row["task"] == task]
             parts = [[row[f"{of}_{part}"] for row in found] for part in ("all", "first", "others")]
             rows.append(

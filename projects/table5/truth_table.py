@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.projects.table5.reliability import reliability
+from fbnetv5.runs.kept_table import Settings, read_table, write_table
 from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
 
 COLUMNS = ("task", "topology", "macs", "seed", "score")
@@ -34,47 +31,33 @@ class Row:
         return self.task, self.topology, self.seed
 
 
-def read_rows(file: Path, settings: Mapping[str, Any]) -> list[Row]:
+def read_rows(file: Path, settings: Settings) -> list[Row]:
     """Return the rows of a table; none where there is no file.
 
     Args:
         file: csv.
-        settings: of the trainings; those that the table was made with stand beside it in a JSON file.
+        settings: of the trainings, by task.
 
     Raises:
         InputError: the file is no such table, or was made with other settings.
     """
-    if not file.exists():
-        return []
     try:
-        made_with = json.loads(settings_file(file).read_text(encoding="utf-8"))
-        with file.open(newline="", encoding="utf-8") as lines:
-            entries = list(csv.DictReader(lines))
-        rows = [
+        return [
             Row(entry["task"], entry["topology"], int(entry["macs"]), int(entry["seed"]), float(entry["score"]))
-            for entry in entries
+            for entry in read_table(file, COLUMNS, settings)
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} with {settings_file(file).name} is no table of truth: {error}") from error
-    if difference := _difference(made_with, settings):
-        raise InputError(f"{file} was made with other settings ({difference}); give another table=FILE")
-    return rows
+    except ValueError as error:
+        raise InputError(f"{file} is no table of truth: {error}") from error
 
 
-def write_rows(file: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
+def write_rows(file: Path, rows: Sequence[Row], settings: Settings) -> None:
     """Write a table, and beside it what it was made with.
 
     Raises:
         InputError: a file cannot be written.
     """
-    write_text(settings_file(file), json.dumps(settings, indent=1, sort_keys=True) + "\n")
     lines = [(row.task, row.topology, str(row.macs), str(row.seed), f"{row.score:.5f}") for row in rows]
-    write_text(file, "".join(csv_lines([COLUMNS, *lines])))
-
-
-def settings_file(file: Path) -> Path:
-    """Return where the settings of a table stand."""
-    return file.with_suffix(".json")
+    write_table(file, COLUMNS, lines, settings)
 
 
 def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -127,16 +110,10 @@ def complete(rows: Sequence[Row], task: str, seeds: Sequence[int]) -> dict[str, 
     }
 
 
-def _difference(made_with: Any, settings: Mapping[str, Any]) -> str:
-    """Name the first key that differs; empty if none does.
-
-    A key that one side lacks belongs to another version, and says nothing.
-    """
-    for task in dict.fromkeys((*made_with, *settings)):
-        before, now = made_with.get(task, {}), settings.get(task, {})
-        if not before or not now:
-            return f"task {task}"
-        for key in sorted(before.keys() & now.keys()):
-            if before[key] != now[key]:
-                return f"{task}: {key}={before[key]} there, {now[key]} here"
-    return ""
+def trained(rows: Sequence[Row], task: str) -> dict[str, list[float]]:
+    """Return the scores of the topologies of a task, of however many trainings each has had."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        if row.task == task:
+            scores.setdefault(row.topology, []).append(row.score)
+    return scores

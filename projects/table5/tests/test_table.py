@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from fbnetv5.projects.table5.results import _tau
+from fbnetv5.projects.table5.agreement import tau
 from fbnetv5.projects.table5.table import markdown, missing_jobs, p_value, search_costs
 from fbnetv5.runs.markdown import spread
 
@@ -28,7 +28,7 @@ def results() -> dict[str, Any]:
     ]  # fmt: skip
     ranks = [
         {"seed": seed, "task": "cls"}
-        | {f"{of}_{part}": 0.5 + 0.2 * seed for of in ("scores", "regression") for part in ("all", "first", "others")}
+        | {f"{of}_{part}": 0.5 + 0.2 * seed for of in ("score", "regression") for part in ("all", "first", "others")}
         for seed in FOUND
     ]
     searches = [
@@ -85,11 +85,11 @@ def test_p_needs_two_searches_that_differ():
 
 
 def test_rank_correlations_of_known_values():
-    assert _tau([1, 2, 3], [0.1, 0.2, 0.3]) == pytest.approx(1)
-    assert _tau([1, 2, 3], [0.3, 0.2, 0.1]) == pytest.approx(-1)
-    assert _tau([2, 1, 3, 4], [0.1, 0.2, 0.3, 0.4]) == pytest.approx(2 / 3)  # one of six pairs the other way round
-    assert _tau([1, 2], [0.1, 0.2]) is None
-    assert _tau([1, 1, 1], [0.1, 0.2, 0.3]) is None
+    assert tau([1, 2, 3], [0.1, 0.2, 0.3]) == pytest.approx(1)
+    assert tau([1, 2, 3], [0.3, 0.2, 0.1]) == pytest.approx(-1)
+    assert tau([2, 1, 3, 4], [0.1, 0.2, 0.3, 0.4]) == pytest.approx(2 / 3)  # one of six pairs the other way round
+    assert tau([1, 2], [0.1, 0.2]) is None
+    assert tau([1, 1, 1], [0.1, 0.2, 0.3]) is None
 
 
 def test_what_is_missing_is_named_and_not_averaged_over():

@@ -96,17 +96,6 @@ def test_a_table_is_made_goes_on_and_takes_more_topologies(tmp_path):
     assert "| cls | 2 |" in (tmp_path / "run" / "truth.md").read_text()
 
 
-def test_a_table_of_other_settings_is_refused(tmp_path):
-    study = load(tmp_path)
-    study.file.write_text("task,topology,macs,seed,score\n")
-    study.file.with_suffix(".json").write_text("{}")
-    with pytest.raises(InputError, match="other settings"):
-        load(tmp_path)
-    study.file.with_suffix(".json").unlink()
-    with pytest.raises(InputError, match="no table of truth"):
-        load(tmp_path)
-
-
 def test_a_table_of_a_world_that_has_changed_is_refused(tmp_path, monkeypatch):
     study = load(tmp_path)
     write_rows(study.file, [Row("cls", "0000", 1, 0, 0.5)], study.plan.settings)
