@@ -1,0 +1,1 @@
+"""Trainings side by side, with several seeds each. See README.md."""

@@ -1,0 +1,113 @@
+"""A comparison from its config to its table: every training with every seed, none of them twice."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fbnetv5.base.documents import read_json
+from fbnetv5.base.errors import InputError
+from fbnetv5.cli.launch import run_job
+from fbnetv5.config.read import identity, load_config, path_override
+from fbnetv5.jobs.evaluate import METRICS
+from fbnetv5.projects.comparisons.options import ComparisonConfig
+from fbnetv5.projects.comparisons.table import COLUMNS, Row, line, markdown, parse
+from fbnetv5.runs.graph import Known
+from fbnetv5.runs.job import Job, Outcomes, Run, errors, finished
+from fbnetv5.runs.kept_table import read_table, write_table
+from fbnetv5.runs.record import read_record
+from fbnetv5.runs.study import Study, find_config
+
+LEFT_OUT = ("seed", "runtime.", "output", "name", "data.root", "project", "label.", "export.", "search.")
+
+
+class Comparison(Study):
+    """A comparison in the folder that its config names, with a folder for each training and seed.
+
+    The rows that its csv file holds are known, and not made again, on no machine.
+    """
+
+    results, table = "comparison.json", "comparison.md"
+
+    def __init__(self, config: ComparisonConfig) -> None:
+        super().__init__(Path(config.output).absolute())
+        self.config = config
+        self.file = Path(config.table).absolute()
+        self.before = parse(self.file, read_table(self.file, COLUMNS, self.settings))
+
+    @functools.cached_property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """What the metrics of each training depend on, but for its seed and the place of its data, by name."""
+        return {
+            name: {key: value for key, value in identity(self._config(name)).items() if not key.startswith(LEFT_OUT)}
+            for name in self.config.trainings
+        }
+
+    def describe(self) -> str:
+        """Say how many trainings there are, and how many of them are left."""
+        total = len(self.config.trainings) * len(self.config.seeds)
+        left = len(self.jobs({}).jobs)
+        return f"{self.config.name}: {total} trainings, {left} to do, into {self.file}"
+
+    def jobs(self, outcomes: Outcomes) -> Known:
+        """Return the trainings whose metrics are not all known, seed by seed."""
+        known = {row.key for row in self.before}
+        return Known(
+            [
+                self.job(name, seed)
+                for seed in self.config.seeds
+                for name, entry in self.config.trainings.items()
+                if any((name, seed, column) not in known for column in entry.metrics)
+            ]
+        )
+
+    def job(self, name: str, seed: int) -> Job:
+        """Return the training of a name with a seed."""
+        entry, folder = self.config.trainings[name], self.root / name / f"seed-{seed}"
+        own = (f"seed={seed}", path_override("output", folder), "resume=true")
+        run = Run(find_config(entry), (*entry.overrides, *self.config.overrides, *own), run_job)
+        return Job(f"{name}/seed-{seed}", run, folder, group=name)
+
+    def rows(self, outcomes: Outcomes) -> list[Row]:
+        """Return all rows that there are when some trainings have ended, as the config has them; others stay."""
+        done, rows = finished(outcomes), {row.key: row for row in self.before}
+        for seed in self.config.seeds:
+            for name, entry in self.config.trainings.items():
+                job = self.job(name, seed)
+                if job.name in done:
+                    metrics, seconds = read_json(job.folder / METRICS), float(read_record(job.folder)["seconds"])
+                    for column, metric in entry.metrics.items():
+                        row = Row(name, seed, column, _metric(metrics, metric, job.folder), seconds)
+                        rows[row.key] = row
+        places = {name: place for place, name in enumerate(self.config.trainings)}
+        return sorted(rows.values(), key=lambda row: (places.get(row.training, len(places)), row.training, row.seed))
+
+    def gather(self, outcomes: Outcomes) -> dict[str, Any]:
+        """Return the rows, and which trainings failed."""
+        return {"rows": [vars(row) for row in self.rows(outcomes)], "failed": errors(outcomes)}
+
+    def markdown(self, results: dict[str, Any]) -> str:
+        """Return the page that the table stands on."""
+        against = {name: entry.against for name, entry in self.config.trainings.items()}
+        rows = [Row(**row) for row in results["rows"]]
+        return markdown(self.config.name, rows, self.config.columns, against, results["failed"])
+
+    def write(self, outcomes: Outcomes) -> None:
+        """Write the table, and the page."""
+        super().write(outcomes)
+        if rows := self.rows(outcomes):
+            write_table(self.file, COLUMNS, [line(row) for row in rows], self.settings)
+
+    def _config(self, name: str) -> Any:
+        entry = self.config.trainings[name]
+        return load_config(find_config(entry), (*entry.overrides, *self.config.overrides))
+
+
+def _metric(metrics: Mapping[str, Any], name: str, folder: Path) -> float:
+    try:
+        return float(metrics[name])
+    except (KeyError, TypeError, ValueError) as error:
+        there = ", ".join(sorted(key for key, value in metrics.items() if isinstance(value, float)))
+        raise InputError(f"{folder / METRICS} has no '{name}', but {there or 'nothing'}") from error
