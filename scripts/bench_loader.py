@@ -22,8 +22,8 @@ from benchmarks.loading import write_photos
 from benchmarks.tables import aligned
 
 from fbnetv5.base.errors import InputError, one_line_errors
-from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.base.memory import keep_freed_memory
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.config.read import find_config, load_config
 from fbnetv5.data.index import IndexSource
 from fbnetv5.data.sources import build_source

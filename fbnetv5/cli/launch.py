@@ -21,9 +21,9 @@ from omegaconf import DictConfig
 from fbnetv5.base.errors import InputError, Interrupted, nearest, one_line_errors
 from fbnetv5.base.files import clear_partial
 from fbnetv5.base.lock import LOCK, locked
+from fbnetv5.base.memory import keep_freed_memory, memory_in_one_line
 from fbnetv5.cli.help import help_text
 from fbnetv5.cli.kept import release, sigterm_as_interrupt, what_is_kept
-from fbnetv5.base.memory import keep_freed_memory, memory_in_one_line
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function, import_module

@@ -112,7 +112,7 @@ class WarmProcesses(Place):
 
 
 def _begin() -> None:
-    """Lead a process group, that this process is ended with: by its parent, or when that has ended; keep what it frees."""
+    """Lead a process group, that this process is ended with: by its parent, or when that has ended."""
     os.setsid()
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _end)  # at once: no job takes it as a reason to write a checkpoint
