@@ -108,12 +108,3 @@ def complete(rows: Sequence[Row], task: str, seeds: Sequence[int]) -> dict[str, 
     return {
         name: [scores[name, seed] for seed in seeds] for name in names if all((name, seed) in scores for seed in seeds)
     }
-
-
-def trained(rows: Sequence[Row], task: str) -> dict[str, list[float]]:
-    """Return the scores of the topologies of a task, of however many trainings each has had."""
-    scores: dict[str, list[float]] = {}
-    for row in rows:
-        if row.task == task:
-            scores.setdefault(row.topology, []).append(row.score)
-    return scores
