@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.on_request import ON_REQUEST
+
 ROOT = Path(__file__).parents[1]
 MY_SEARCH = """
 defaults: [/search/small, _self_]
@@ -74,6 +76,16 @@ def test_the_wheel_holds_what_a_clone_has(installed):
     assert not list(package.rglob("test_*.py"))
 
 
+@pytest.mark.slow
+def test_a_config_in_a_folder_of_ones_own_builds_on_those_of_the_wheel(installed, tmp_path):
+    (tmp_path / "my_search.yaml").write_text(MY_SEARCH)
+    load = "from pathlib import Path; from fbnetv5.config.read import load_config; import fbnetv5"
+    show = "print(load_config(Path('my_search.yaml'), []).optimizer.momentum, fbnetv5.__file__)"
+    said = run(installed, tmp_path, sys.executable, "-c", f"{load}; {show}")
+    assert said.split() == ["0.9", str(installed / "fbnetv5" / "__init__.py")]
+
+
+@ON_REQUEST
 @pytest.mark.slow
 def test_a_search_a_training_and_a_prediction_in_a_folder_of_ones_own(installed, tmp_path):
     command = str(installed / "bin" / "fbnetv5")

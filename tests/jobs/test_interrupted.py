@@ -15,6 +15,7 @@ from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from tests.jobs.runs import ROOT, TINY, arguments, launch, metrics
+from tests.on_request import ON_REQUEST
 from tests.processes import interruptible, start
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
@@ -90,6 +91,7 @@ def test_resume_without_a_checkpoint_says_that_it_starts_anew(tmp_path):
     assert "has no checkpoint: starting anew" in said
 
 
+@ON_REQUEST
 @pytest.mark.slow
 def test_one_photo_and_a_folder_with_a_damaged_one_are_predicted(tmp_path):
     """A trained model, by the command line: the damaged one is counted, and no retry is refused."""
