@@ -77,7 +77,8 @@ class Comparison(Study):
             for name, entry in self.config.trainings.items():
                 job = self.job(name, seed)
                 if job.name in done:
-                    metrics, seconds = read_json(job.folder / METRICS), float(read_record(job.folder)["seconds"])
+                    metrics = read_json(job.folder / METRICS).get("metrics", {})
+                    seconds = float(read_record(job.folder)["seconds"])
                     for column, metric in entry.metrics.items():
                         row = Row(name, seed, column, _metric(metrics, metric, job.folder), seconds)
                         rows[row.key] = row
