@@ -1,4 +1,4 @@
-"""The families by name: FBNetV3's tables, and any fitting network of timm's.
+"""The families by name: FBNetV3's tables, variants of these for devices, and any fitting network of timm's.
 
 A row of a table is ``(operator, kernel, channels, stride, repeats, expansion, squeeze_excite)``. The stride belongs to
 the first repeat. The tables are those of the public FBNetV3 definitions; A_C and A_R are Listings 3 and 4 of FBNetV5.
@@ -6,7 +6,10 @@ the first repeat. The tables are those of the public FBNetV3 definitions; A_C an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from timm.layers import make_divisible
 
 from fbnetv5.archs.family import NUM_PATHS, STRIDES, Family, Layer, Operator
 from fbnetv5.archs.timm_networks import PREFIX, timm_family
@@ -20,11 +23,21 @@ Row = tuple[Operator, int, int, int, int, int, int]
 def get_family(name: str) -> Family:
     """Return the family called ``name``: one of ``FAMILIES``, or ``timm/`` and the name of a network of timm's.
 
+    One of ours may be followed by ``-`` and the name of a variant, ``A_C-lite-x8``; see ``VARIANTS``.
+
     Raises:
         InputError: there is no such family, and the message lists those there are; or a network of timm's does not fit.
     """
     if name.startswith(PREFIX):
         return timm_family(name)
+    base, *variants = name.split("-")
+    if base in FAMILIES and variants:
+        family = FAMILIES[base]
+        for variant in variants:
+            if variant not in VARIANTS:
+                raise InputError(f"family {name}: '{variant}' is none of the variants {', '.join(VARIANTS)}")
+            family = VARIANTS[variant](family)
+        return dataclasses.replace(family, name=name, timm_network=None)
     if name not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise InputError(
@@ -127,3 +140,28 @@ FAMILIES: dict[str, Family] = {
         Family("NANO", 128, _expand(_NANO, {})),
     )
 }
+
+
+def lite(family: Family) -> Family:
+    """Return the family with ReLU6 and without squeeze-excitation, which eight bits are kinder to."""
+    return _with_layers(
+        family, lambda layer: dataclasses.replace(layer, activation="relu6", squeeze_excite=False, squeezed=None)
+    )
+
+
+def multiples_of_8(family: Family) -> Family:
+    """Return the family with all channels rounded to multiples of 8, none narrower by more than a tenth."""
+
+    def rounded(layer: Layer) -> Layer:
+        in_channels = layer.in_channels if layer.in_channels == 3 else int(make_divisible(layer.in_channels))
+        return dataclasses.replace(layer, in_channels=in_channels, out_channels=int(make_divisible(layer.out_channels)))
+
+    return _with_layers(family, rounded)
+
+
+def _with_layers(family: Family, change: Callable[[Layer], Layer]) -> Family:
+    partitions = tuple(tuple(map(change, layers)) for layers in family.partitions)
+    return dataclasses.replace(family, partitions=partitions)
+
+
+VARIANTS: Mapping[str, Callable[[Family], Family]] = {"lite": lite, "x8": multiples_of_8}

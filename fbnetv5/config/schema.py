@@ -26,7 +26,8 @@ class ModelConfig:
 
     family: str = option(
         "A",
-        "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; timm/NAME, a mobile network of timm's",
+        "A_C, A_R, A, B, C, D, E, F or G, FBNetV3; NANO, for small images; these with -lite behind (ReLU6, no "
+        "squeeze-excitation), -x8 (channels in multiples of 8) or both; timm/NAME, a mobile network of timm's",
     )
     num_stages: int = option(7, "stages after the trunk, of 4 blocks each", minimum=1, maximum=MAX_STAGES)
     weights: str | None = option(

@@ -95,12 +95,15 @@ def candidates(runs: Sequence[Path]) -> dict[str, Candidate]:
     return {candidate.name: candidate for candidate in found}
 
 
-OURS = (("cls", "A_C", 1), ("cls", "A", 1), ("det", "A_C", 1), ("seg", "A_C", 1), ("seg", "A_C", 4))
+OURS = (
+    *(("cls", "A_C", 1), ("cls", "A", 1), ("det", "A_C", 1), ("seg", "A_C", 1), ("seg", "A_C", 4)),
+    *((task, f"A_C-{variant}", 4 if task == "seg" else 1) for variant in ("lite", "x8", "lite-x8") for task in HEADS),
+)
 
 
 def _ours(kind: tuple[str, str, int]) -> Candidate:
     task, family, map_stride = kind
-    name = f"{task}_{family.lower()}" + (f"_stride{map_stride}" if map_stride > 1 else "")
+    name = f"{task}_{family.lower().replace('-', '_')}" + (f"_stride{map_stride}" if map_stride > 1 else "")
     return Candidate(name, task, False, "random", lambda: _built(random_model(task, family), map_stride))
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from fbnetv5.archs import cost
 from fbnetv5.archs.cost import Cost, classifier_cost, measured_macs, network_cost
-from fbnetv5.archs.families import FAMILIES
+from fbnetv5.archs.families import FAMILIES, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.errors import InputError
@@ -73,9 +73,9 @@ def test_table_is_fvcores_count_for_named_topologies(family, topology):
     assert_table_is_measured(FAMILIES[family], named_topology(topology, 7).prune((1, 3)), (149, 107))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "A_C-lite-x8"])
 def test_table_is_fvcores_count_for_every_family(family):
-    assert_table_is_measured(FAMILIES[family], Topology.full(1), (96, 129))
+    assert_table_is_measured(get_family(family), Topology.full(1), (96, 129))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -62,6 +62,24 @@ def test_partitions_follow_one_another_and_reach_their_strides(name):
     assert len(family.partitions) == NUM_PATHS
 
 
+@pytest.mark.parametrize("base", ["NANO", "A_C", "G"])
+def test_variants_change_what_their_names_say(base):
+    plain, lite, x8 = (get_family(name) for name in (base, f"{base}-lite", f"{base}-lite-x8"))
+    assert (lite.name, lite.channels, lite.timm_network) == (f"{base}-lite", plain.channels, None)
+    for layers, lite_layers, rounded in zip(plain.partitions, lite.partitions, x8.partitions, strict=True):
+        for layer, other, wide in zip(layers, lite_layers, rounded, strict=True):
+            assert (other.activation, other.squeeze_excite) == ("relu6", False)
+            assert (other.kernel, other.expansion, other.stride) == (layer.kernel, layer.expansion, layer.stride)
+            assert wide.out_channels % 8 == 0
+            assert wide.out_channels >= 0.9 * layer.out_channels
+    assert get_family("A_C-x8").channels == (24, 32, 80, 168)
+
+
+def test_a_variant_that_there_is_not_is_named():
+    with pytest.raises(InputError, match="family A_C-light: 'light' is none of the variants lite, x8"):
+        get_family("A_C-light")
+
+
 @pytest.mark.parametrize(
     ("in_channels", "expansion", "expanded", "squeezed"),
     # 18 / 4 = 4.5 and 36 both round half up; 72 / 4 = 18 rounds to 16, which is below 95 % of 18.
