@@ -9,10 +9,10 @@ CLASSES: dict[str, dict[str, str]] = {
     "tasks": {
         "fbnetv5.tasks.classification.Classification": "path=3, hidden_channels=1984",
         "fbnetv5.tasks.detection.Detection": (
-            "path=2, anchor_sizes=(32, 64, 96, 128, 160), aspect_ratios=(0.5, 1.0, 2.0), hidden_channels=256, "
+            "path=1, anchor_sizes=(32, 64, 96, 128, 160), aspect_ratios=(0.5, 1.0, 2.0), hidden_channels=256, "
             "roi_size=6, num_proposals=100, num_sampled=64, num_sampled_anchors=64"
         ),
-        "fbnetv5.tasks.segmentation.Segmentation": "path=2",
+        "fbnetv5.tasks.segmentation.Segmentation": "path=1",
         "fbnetv5.tasks.depth.Depth": "path=1, kernel_size=3",
         "fbnetv5.tasks.keypoints.Keypoints": "path=1, sigma=2.0",
     },

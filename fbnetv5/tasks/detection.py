@@ -1,4 +1,4 @@
-"""Object detection: boxes with classes, by a small Faster R-CNN on path 2 (FBNetV5, Appendix F.1)."""
+"""Object detection: boxes with classes, by a small Faster R-CNN (FBNetV5, Appendix F.1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Detection:
     """Detection with a region proposal network and a two-layer box head.
 
     Attributes:
-        path: the path read.
+        path: the path read: by default that of the final head, Lite R-CNN; the paper searches on path 2.
         anchor_sizes: square roots of the anchors' areas, in pixels.
         aspect_ratios: height / width of the anchors; every size has every ratio.
         hidden_channels: width of the box head.
@@ -35,7 +35,7 @@ class Detection:
         num_sampled_anchors: anchors an image that the proposals are learnt from.
     """
 
-    path: int = 2
+    path: int = 1
     anchor_sizes: tuple[int, ...] = (32, 64, 96, 128, 160)
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     hidden_channels: int = 256

@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class per pixel, from path 2 (FBNetV5, Appendix F.1)."""
+"""Semantic segmentation: a class per pixel (FBNetV5, Appendix F.1)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from fbnetv5.heads.pieces import pixel_cross_entropy
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Segmentation with a single convolution, per-pixel cross-entropy over the classes of ``segmentation``."""
+    """Segmentation with a single convolution, per-pixel cross-entropy over the classes of ``segmentation``.
 
-    path: int = 2
+    Attributes:
+        path: the path read: by default the finer one of the final head, Lite MaskFormer; the paper searches on path 2.
+    """
+
+    path: int = 1
     target: Target = SEGMENTATION
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:

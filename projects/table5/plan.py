@@ -71,6 +71,8 @@ class Plan:
     def jobs(self, outcomes: Outcomes, known: Collection[Key]) -> Known:
         """Return the jobs that are known when some have ended: trainings once their topologies can be derived.
 
+        What was found is trained before what the table of truth lacks beside it.
+
         Args:
             outcomes: of the jobs that have ended.
             known: what stands in the table already.
@@ -80,14 +82,15 @@ class Plan:
         predictions = [self.predict_job(seed, task) for seed in self.config.seeds for task in self.tasks]
         ready = [job for job in predictions if set(job.after) <= done]
         to_come["predict"] = len(predictions) - len(ready)
-        trainings = {job.name: job for job in self.truth.jobs(known)}
-        for found in self.found(done):
-            for network in found.networks:
-                for seed in self.truth.config.seeds:
-                    if (network.task, network.name, seed) not in known:
-                        job = self.truth.job(network, seed)
-                        trainings.setdefault(job.name, job)
-        return Known([*searches, *ready, *trainings.values()], to_come)
+        found = [network for found in self.found(done) for network in found.networks]
+        trainings: dict[str, Job] = {}
+        for seed in self.truth.config.seeds:
+            for network in found:
+                if (network.task, network.name, seed) not in known:
+                    job = self.truth.job(network, seed)
+                    trainings.setdefault(job.name, job)
+        missing = [job for job in self.truth.jobs(known) if job.name not in trainings]
+        return Known([*searches, *ready, *trainings.values(), *missing], to_come)
 
     @property
     def searches(self) -> list[str | None]:

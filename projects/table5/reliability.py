@@ -14,30 +14,38 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Reliability:
-    """One-way random effects: score = mean + network + repeat (Shrout and Fleiss, Psychological Bulletin 1979).
+    """How much of the scores' variance is the networks' (Shrout and Fleiss, Psychological Bulletin 1979).
+
+    A seed shifts the scores of all networks alike, as it draws the first values that they share. By one-way random
+    effects, score = mean + network + repeat, that counts as noise; by two-way effects, score = mean + network + seed +
+    rest, it does not, and cancels where networks are compared by the same seeds.
 
     Attributes:
         single: ICC(1,1), the share of the variance of one training's score that is between networks.
         mean: ICC(1,k), that of the mean of k trainings; can be negative, where repeats differ more than networks.
+        same_seed: ICC(3,1), the share for one training by a seed that all networks are trained with.
+        same_seeds: ICC(3,k), that of the mean of k trainings by the same seeds.
         between, within: deviation of networks, and of repeats, in the unit of the scores.
     """
 
     single: float
     mean: float
+    same_seed: float
+    same_seeds: float
     between: float
     within: float
 
     @property
     def tau_ceiling(self) -> float:
-        """Kendall's tau that a perfect prediction of networks would have with the means of k trainings.
+        """Kendall's tau that a perfect prediction would have with the means of k trainings, by the same seeds.
 
         2/pi asin(r) for normal scores whose correlation r with the truth is the root of the reliability.
         """
-        return 2 / math.pi * math.asin(math.sqrt(min(1.0, max(0.0, self.mean))))
+        return 2 / math.pi * math.asin(math.sqrt(min(1.0, max(0.0, self.same_seeds))))
 
 
 def reliability(scores: ArrayLike) -> Reliability:
-    """Return the reliability of ``scores`` [n, k].
+    """Return the reliability of ``scores`` [n, k], a column a seed.
 
     Raises:
         ValueError: there are not two networks and two trainings of each, or all scores are equal.
@@ -50,9 +58,13 @@ def reliability(scores: ArrayLike) -> Reliability:
     within = float(table.var(axis=1, ddof=1).mean())
     if between + within == 0:
         raise ValueError("all scores are equal")
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    error = float((rest**2).sum()) / ((len(table) - 1) * (repeats - 1))
     return Reliability(
         single=(between - within) / (between + (repeats - 1) * within),
         mean=(between - within) / between if between else -math.inf,
+        same_seed=(between - error) / (between + (repeats - 1) * error) if between + error else 1.0,
+        same_seeds=(between - error) / between if between else -math.inf,
         between=math.sqrt(max(0.0, between - within) / repeats),
         within=math.sqrt(within),
     )

@@ -75,7 +75,7 @@ def _random(plan: Plan, task: str, scores: Scores) -> dict[str, Any]:
     found: dict[str, Any] = {"scores": {name: statistics.mean(values) for name, values in drawn.items()}}
     if len(drawn) > 1 and len(plan.truth.config.seeds) > 1:
         trust = reliability(list(drawn.values()))
-        found |= {"icc": trust.mean, "tau_ceiling": trust.tau_ceiling}
+        found |= {"icc": trust.same_seeds, "tau_ceiling": trust.tau_ceiling}
     return found
 
 

@@ -62,15 +62,27 @@ def write_rows(file: Path, rows: Sequence[Row], settings: Settings) -> None:
 
 def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> list[str]:
     """Return tables in Markdown: reliability over topologies of equal MACs, and the scores of the hand-made ones."""
-    tasks = list(dict.fromkeys(row.task for row in rows))
+    tasks, k = list(dict.fromkeys(row.task for row in rows)), len(seeds)
     first = [
-        ["Task", "Topologies", "Mean", "Least to most", "Between", "Repeats", "ICC(1,1)", f"ICC(1,{len(seeds)})", "tau"]
+        [
+            "Task",
+            "Topologies",
+            "Mean",
+            "Least to most",
+            "Between",
+            "Repeats",
+            "ICC(1,1)",
+            f"ICC(1,{k})",
+            "ICC(3,1)",
+            f"ICC(3,{k})",
+            "tau",
+        ]
     ]
     for task in tasks:
         scores = complete(rows, task, seeds)
         drawn = [values for name, values in scores.items() if name not in named]
         if len(drawn) < 2 or len(seeds) < 2:
-            first.append([task, str(len(drawn)), *[NOTHING] * 7])
+            first.append([task, str(len(drawn)), *[NOTHING] * 9])
             continue
         found = reliability(drawn)
         means = [100 * statistics.mean(values) for values in drawn]
@@ -84,6 +96,8 @@ def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> l
                 f"{100 * found.within:.2f}",
                 f"{found.single:.2f}",
                 f"{found.mean:.2f}",
+                f"{found.same_seed:.2f}",
+                f"{found.same_seeds:.2f}",
                 f"{found.tau_ceiling:.2f}",
             ]
         )
@@ -93,7 +107,8 @@ def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> l
         second.append([task, *(spread([100 * value for value in scores.get(name, [])]) for name in named)])
     return [
         "Means of the topologies of equal MACs that have been trained with all seeds, in %; deviations between "
-        "topologies and between repeats; the tau of a perfect prediction.",
+        "topologies and between repeats; reliability of one training and of the mean, where seeds differ, ICC(1), and "
+        "where topologies share them, ICC(3); the tau of a perfect prediction, by shared seeds.",
         "",
         *markdown_table(first, numeric_from=1),
         "",

@@ -85,7 +85,7 @@ def of_torchvision(head: DetectionSearchHead, feature: Tensor, truth: list[dict[
 
 @pytest.mark.parametrize("counts", [(3, 0, 1, 7), (0, 0, 0, 0)])
 def test_losses_and_gradients_are_torchvisions(counts):
-    task = Detection(anchor_sizes=(12, 24), hidden_channels=16, num_proposals=20, num_sampled=16)
+    task = Detection(path=2, anchor_sizes=(12, 24), hidden_channels=16, num_proposals=20, num_sampled=16)
     with forked(0):
         head = task.search_head((4, 6, 8, 10), ("a", "b"))
         torch.nn.init.normal_(head.rpn.head.bbox_pred.weight, std=0.1)

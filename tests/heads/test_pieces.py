@@ -43,7 +43,7 @@ def loss_of(name: str) -> tuple[Tensor, Tensor]:
         masks[:, :9] = 255
         if name == "search head":
             feature = torch.randn(COUNT, 4, 4, 4, requires_grad=True)
-            head = Segmentation().search_head((4, 4, 4, 4), tuple(map(str, range(CLASSES))))
+            head = Segmentation(path=2).search_head((4, 4, 4, 4), tuple(map(str, range(CLASSES))))
             loss = head({2: feature}, (SIDE, SIDE), [{"segmentation": mask} for mask in masks])
             return loss, feature
         maps = torch.randn(COUNT, 8, 8, 8, requires_grad=True)

@@ -19,7 +19,7 @@ from fbnetv5.tasks.multitask import MultitaskNet
 from fbnetv5.tasks.segmentation import Segmentation
 
 CHANNELS = (4, 6, 8, 10)
-SMALL = Detection(anchor_sizes=(12, 24), hidden_channels=16, num_proposals=8, num_sampled=8)
+SMALL = Detection(path=2, anchor_sizes=(12, 24), hidden_channels=16, num_proposals=8, num_sampled=8)
 
 
 def feature(path: int, count: int = 2, size: int = 4) -> dict[int, torch.Tensor]:
@@ -40,7 +40,7 @@ def test_classification_is_cross_entropy():
 
 
 def test_segmentation_is_the_mean_over_images_of_the_mean_over_pixels():
-    head = Segmentation().search_head(CHANNELS, ("a", "b"))
+    head = Segmentation(path=2).search_head(CHANNELS, ("a", "b"))
     masks = torch.randint(2, (2, 64, 64), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     masks[0, :, 8:] = 255  # the first image counts as much as the second, though fewer of its pixels do
     features = feature(2)
@@ -52,7 +52,7 @@ def test_segmentation_is_the_mean_over_images_of_the_mean_over_pixels():
 
 
 def test_a_mask_that_is_all_ignored_adds_nothing():
-    head = Segmentation().search_head(CHANNELS, ("a", "b"))
+    head = Segmentation(path=2).search_head(CHANNELS, ("a", "b"))
     ignored = {"segmentation": torch.full((64, 64), 255, dtype=torch.uint8)}
     loss = head(feature(2), (64, 64), [ignored, ignored])
     assert loss == 0
@@ -114,7 +114,7 @@ def test_detection_learns_a_box():
 
 
 def multitask_net() -> MultitaskNet:
-    tasks = {"cls": Classification(hidden_channels=16), "det": SMALL, "seg": Segmentation()}
+    tasks = {"cls": Classification(hidden_channels=16), "det": SMALL, "seg": Segmentation(path=2)}
     classes = {"cls": ("a", "b"), "det": ("thing",), "seg": ("x", "y")}
     with forked(0):
         network = MultiPathNet(get_family("NANO"), Topology.full(2))
