@@ -27,6 +27,10 @@ class AblationConfig:
     )
     seeds: list[int] = option(lambda: [0, 1, 2, 3, 4], "seeds of the searches")
     num_topologies: int = option(4, "topologies derived at equal MACs, for each search and task")
+    num_shortlisted: int = option(
+        48,
+        "best topologies by the last look's regression that the supernet scores, to derive those; a third under a name",
+    )
     methods: list[str] = option(lambda: ["multitask"], "searches to judge: multitask, single-task")
     overrides: list[str] = option(list, "key=value for every search and training, such as data.root")
     search: RunEntry = option(RunEntry, "the multitask search; its tasks are those of the table")
@@ -50,7 +54,7 @@ def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] 
     """
     config = load_study(file, AblationConfig, changes)
     config.overrides += overrides
-    for key in ("num_topologies", "num_images"):
+    for key in ("num_topologies", "num_shortlisted", "num_images"):
         if getattr(config, key) < 1:
             raise InputError(f"{key}={getattr(config, key)} is too small: at least 1")
     for method in config.methods:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config, path_override
@@ -20,6 +21,7 @@ from fbnetv5.projects.table5.truth_plan import Key, Network, TruthPlan
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Call, Job, Outcomes, Run, finished
 from fbnetv5.runs.study import find_config
+from fbnetv5.search.regression import Worth
 from fbnetv5.tasks.build import build_tasks
 
 EQUAL = ""  # in the place of a hand-made topology's name: the MACs that all drawn topologies have
@@ -81,7 +83,9 @@ class Plan:
         done, to_come = finished(outcomes), Counter[str]()
         predictions = [self.predict_job(seed, task) for seed in self.config.seeds for task in self.tasks]
         ready = [job for job in predictions if set(job.after) <= done]
+        shortlists = [self.shortlist_job(*which) for which in self.derivations if self._can_shortlist(*which, done)]
         to_come["predict"] = len(predictions) - len(ready)
+        to_come["shortlist"] = len(self.derivations) - len(shortlists) - len(self.errors)
         found = [network for found in self.found(done) for network in found.networks]
         trainings: dict[str, Job] = {}
         for seed in self.truth.config.seeds:
@@ -90,7 +94,7 @@ class Plan:
                     job = self.truth.job(network, seed)
                     trainings.setdefault(job.name, job)
         missing = [job for job in self.truth.jobs(known) if job.name not in trainings]
-        return Known([*searches, *ready, *trainings.values(), *missing], to_come)
+        return Known([*searches, *ready, *shortlists, *trainings.values(), *missing], to_come)
 
     @property
     def searches(self) -> list[str | None]:
@@ -128,46 +132,85 @@ class Plan:
         """Return where the predicted scores of a task's topologies stand."""
         return self.root / f"seed-{seed}" / f"predict-{task}.json"
 
-    def found(self, done: Collection[str]) -> list[Found]:
-        """Return what the searches that are ``done`` have found."""
+    @property
+    def derivations(self) -> list[tuple[int, str | None, str]]:
+        """Seed, search and task of all that is derived."""
         return [
-            found
+            (seed, of, task)
             for seed in self.config.seeds
             for of in self.searches
-            if self.search_job(seed, of).name in done
             for task in ((of,) if of is not None else self.tasks)
+        ]
+
+    def shortlist_job(self, seed: int, of: str | None, task: str) -> Job:
+        """Return the scoring, by a search's supernet on images that it held out, of the best by its regression."""
+        search = self.search_job(seed, of)
+        networks = {one.name: one for networks in self._shortlist(seed, of, task).values() for one in networks}
+        prediction = Prediction(
+            config=find_config(self.config.search),
+            overrides=self.search_overrides(seed, of),
+            search=search.folder,
+            task=task,
+            topologies=tuple((name, self.truth.file(one)) for name, one in networks.items()),
+            num_images=None,
+            result=self._shortlist_file(seed, of, task),
+        )
+        work = Call(write_prediction, prediction, is_predicted)
+        return Job(f"{search.name}/shortlist-{task}", work, self.root, (search.name,), "shortlist")
+
+    def found(self, done: Collection[str]) -> list[Found]:
+        """Return what the searches whose shortlists are ``done`` have found."""
+        return [
+            found
+            for seed, of, task in self.derivations
+            if f"{self.search_job(seed, of).name}/shortlist-{task}" in done
             for found in self._derived(seed, of, task)
         ]
 
     def _derived(self, seed: int, of: str | None, task: str) -> list[Found]:
-        """Return what one search found for one task; nothing, and an entry in ``errors``, where that fails."""
+        """Return what one search found for one task: of its shortlists, those that its supernet scores best."""
+        scores = read_json(self._shortlist_file(seed, of, task)).get("scores", {})
+        method = "multitask" if of is None else "single-task"
+        found = []
+        for under, networks in self._shortlist(seed, of, task).items():
+            best = sorted((one for one in networks if one.name in scores), key=lambda one: float(scores[one.name]))
+            count = self.config.num_topologies if under == EQUAL else 1
+            found.append(Found(seed, method, task, under, tuple(best[:count])))
+        return found
+
+    def _can_shortlist(self, seed: int, of: str | None, task: str, done: Collection[str]) -> bool:
+        return self.search_job(seed, of).name in done and bool(self._shortlist(seed, of, task))
+
+    def _shortlist(self, seed: int, of: str | None, task: str) -> Mapping[str, tuple[Network, ...]]:
+        """Return the best by regression of a finished search, by what they are under; none, and an entry in ``errors``,
+        where there is no regression."""
         job = self.search_job(seed, of)
         name = f"{job.name}: {task}"
         if name not in self._known:
-            method = "multitask" if of is None else "single-task"
             try:
-                self._known[name] = self._derive(seed, method, task, job.folder)
+                self._known[name] = self._best(worth_of(job.folder, task), seed, of, task)
             except InputError as error:
-                self._known[name], self.errors[name] = [], str(error)
+                self._known[name], self.errors[name] = {}, str(error)
         return self._known[name]
 
-    def _derive(self, seed: int, method: str, task: str, folder: Path) -> list[Found]:
-        worth, paths, window = worth_of(folder, task), self.truth.paths(task), self.truth.window(task)
-        best = best_in(worth, paths, window, self.config.num_topologies, seed)
-        found = [Found(seed, method, task, EQUAL, self._networks(task, best))]
-        if method == "multitask":
-            for named in self.truth.named[task]:
-                below = replace(window, least=0, most=named.macs)
-                found.append(
-                    Found(seed, method, task, named.name, self._networks(task, best_in(worth, paths, below, 1, seed)))
-                )
-        return found
+    def _best(self, worth: Worth, seed: int, of: str | None, task: str) -> dict[str, tuple[Network, ...]]:
+        paths, window, count = self.truth.paths(task), self.truth.window(task), self.config.num_shortlisted
+        best = {EQUAL: best_in(worth, paths, window, max(count, self.config.num_topologies), seed)}
+        for named in self.truth.named[task] if of is None else ():
+            below = replace(window, least=0, most=named.macs)
+            best[named.name] = best_in(worth, paths, below, max(1, count // 3), seed)
+        return {under: self._networks(task, sampled) for under, sampled in best.items()}
+
+    def _shortlist_file(self, seed: int, of: str | None, task: str) -> Path:
+        return (
+            self.search_job(seed, of).folder.parent / f"shortlist-{'multitask' if of is None else 'single'}-{task}.json"
+        )
 
     def _networks(self, task: str, sampled: Sequence[Sampled]) -> tuple[Network, ...]:
         return tuple(Network(task, one.code, one.topology, one.macs) for one in sampled)
 
     @functools.cached_property
-    def _known(self) -> dict[str, list[Found]]:
+    def _known(self) -> dict[str, Mapping[str, tuple[Network, ...]]]:
         return {}
 
     def search_overrides(self, seed: int, task: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a searched supernet predicts of topologies: their scores on validation images, as its last look takes them."""
+"""What a searched supernet predicts of topologies: their scores on images that it has not learnt from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
 from fbnetv5.config.read import load_config, path_override
 from fbnetv5.data.sources import build_val_source
@@ -18,6 +19,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.tasks.multitask import MultitaskNet
 
 
@@ -30,7 +32,8 @@ class Prediction:
         search: its folder.
         task: whose head gives the score.
         topologies: their files, by name.
-        num_images: validation images that a score is the mean over.
+        num_images: validation images that a score is the mean over; None: the training images that the search held out
+            for its last look, by which choices may be made.
         result: the file to write.
     """
 
@@ -39,7 +42,7 @@ class Prediction:
     search: Path
     task: str
     topologies: tuple[tuple[str, Path], ...]
-    num_images: int
+    num_images: int | None
     result: Path
 
     @property
@@ -77,14 +80,25 @@ def predict(prediction: Prediction) -> dict[str, float]:
         load_by_name(run.model, read_weights(folder / WEIGHTS), optional=None, origin=folder / WEIGHTS)
         net = MultitaskNet(run.model.network, {task: run.model.tasks[task]}, {task: run.model.heads[task]})
         target = run.model.tasks[task].target
-        val = build_val_source(config.data, run.source.classes)
-        if val is None or val.num_labelled(target.name) == 0:
-            raise InputError(f"no validation image is labelled for '{task}': give data.val in search.overrides")
-        rows = list(val.labelled(target.name))
-        rows = rows[:: max(1, len(rows) // prediction.num_images)][: prediction.num_images]  # files may be sorted
-        normalisation = run.model.normalisation
-        batches = plain_batches(config, Subset(val, rows), [target], world, normalisation=normalisation)
+        images = _images(run, target.name, prediction.num_images)
+        batches = plain_batches(config, images, [target], world, normalisation=run.model.normalisation)
         judge = Judge(net, batches, config)
         topologies = [Topology.load(file) for _, file in prediction.topologies]
         scores = [float(one) for one in judge.scores(topologies)]
     return {name: score for (name, _), score in zip(prediction.topologies, scores, strict=True)}
+
+
+def _images(run: SupernetRun, target: str, num_images: int | None) -> Source:
+    """Return so many validation images that are labelled for a target; or if None, those that the run holds out.
+
+    Raises:
+        InputError: there are none.
+    """
+    source = run.held_out if num_images is None else build_val_source(run.config.data, run.source.classes)
+    if source is None or source.num_labelled(target) == 0:
+        kind, key = ("held-out", "search.last_look.candidates") if num_images is None else ("validation", "data.val")
+        raise InputError(f"no {kind} image is labelled with '{target}': give {key} in search.overrides")
+    rows = list(source.labelled(target))
+    if num_images is not None:
+        rows = rows[:: max(1, len(rows) // num_images)][:num_images]  # files may be sorted
+    return Subset(source, rows)

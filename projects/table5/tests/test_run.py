@@ -37,6 +37,7 @@ MINI = {
     "name": "mini",
     "seeds": [0],
     "num_topologies": 2,
+    "num_shortlisted": 3,
     "methods": ["multitask", "single-task"],
     "search": {"config": "configs/quickstart.yaml", "overrides": SMALL},
     "single_task": ["search.algorithm={_target_: fbnetv5.search.differentiable.SingleTask}"],
@@ -159,4 +160,4 @@ def test_the_projects_configs_fit_together(name, tmp_path):
     plan = Ablation(load_ablation(CONFIGS / f"{name}.yaml", {"output": str(tmp_path)}, overrides), 1).plan
     jobs = plan.jobs({}, ())
     assert {job.group for job in jobs.jobs} == {"search-multitask", *plan.tasks}
-    assert jobs.to_come == {"predict": len(plan.config.seeds) * len(plan.tasks)}
+    assert jobs.to_come == dict.fromkeys(("predict", "shortlist"), len(plan.config.seeds) * len(plan.tasks))
