@@ -43,7 +43,7 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import cache_folder
 from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.engine.precision import autocast
-from fbnetv5.export.formats import PRECISIONS
+from fbnetv5.export.formats import PRECISIONS, precisions_of
 from fbnetv5.latency.cache import FOLDER, cache_file, keep
 from fbnetv5.latency.exported import PACKAGES
 from fbnetv5.latency.measure import (
@@ -258,7 +258,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options, with the defaults that depend on the runtime."""
     options = _parser().parse_args(arguments)
     in_torch = options.runtime == TORCH
-    precisions = TORCH_PRECISIONS if in_torch else PRECISIONS
+    precisions = TORCH_PRECISIONS if in_torch else precisions_of(options.runtime)
     options.precision = options.precision or precisions[0]
     if options.precision not in precisions:
         raise InputError(f"--precision {options.precision}: {options.runtime} has {', '.join(precisions)}")

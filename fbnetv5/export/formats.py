@@ -38,10 +38,15 @@ PACKAGES = {  # what a precision of a format imports
 }
 
 
+def precisions_of(runtime: str) -> tuple[str, ...]:
+    """Return the precisions that a runtime has files in."""
+    return tuple(precision for name, precision in PACKAGES if name == runtime)
+
+
 def check_support(runtime: str, precision: str) -> None:
     """Raise InputError if a runtime has no such precision, or if a package for it is not installed."""
     if (runtime, precision) not in PACKAGES:
-        written = ", ".join(known for name, known in PACKAGES if name == runtime)
+        written = ", ".join(precisions_of(runtime))
         raise InputError(f"files for {runtime} are written in {written}, not in {precision}")
     extra = LITERT if runtime == "litert" else EXPORT
     with needs_extra(f"{precision} for {runtime}", extra), warnings.catch_warnings():
