@@ -12,7 +12,10 @@ from tests import documents
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     *sorted(str(path.relative_to(documents.ROOT)) for path in documents.ROOT.glob("docs/*.md")),
-    *("datasets/README.md", *(f"projects/{name}/README.md" for name in ("fna", "fpnas", "table5", "tables", "comparisons"))),
+    *(
+        "datasets/README.md",
+        *(f"projects/{name}/README.md" for name in ("fna", "fpnas", "table5", "tables", "comparisons")),
+    ),
 )
 
 

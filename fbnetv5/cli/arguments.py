@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from fbnetv5.runs.machine import num_cores
+
 
 def parser_of(doc: str | None, prog: str | None = None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` shows the docstring of a script as it stands.
@@ -27,3 +29,18 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def add_study_arguments(parser: argparse.ArgumentParser, *, table: bool = True) -> None:
+    """Add what the command lines of all studies have: output, seeds, processes, and a ``table`` that is kept."""
+    parser.add_argument("--output", help="folder of what is not kept for good; the config's if not given")
+    if table:
+        parser.add_argument("--table", help="the csv file; the config's if not given")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="instead of the config's")
+    parser.add_argument(
+        "--processes",
+        type=at_least(1),
+        default=num_cores(),
+        metavar="N",
+        help="jobs at a time, each in a process of one thread; by default as many as there are cores",
+    )

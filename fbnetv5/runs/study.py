@@ -13,7 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
 from fbnetv5.config.option import option
 from fbnetv5.config.read import CONFIGS
@@ -22,6 +22,7 @@ from fbnetv5.runs.job import Outcome, Outcomes
 from fbnetv5.runs.warm import WarmProcesses
 
 Schema = TypeVar("Schema")
+Entry = TypeVar("Entry")
 
 
 @dataclass
@@ -83,6 +84,25 @@ def check_seeds(seeds: Sequence[int]) -> None:
     """Raise InputError unless there are seeds, each once, none below 0."""
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={list(seeds)}: give at least one, each once, none below 0")
+
+
+def chosen(entries: Mapping[str, Entry], names: Sequence[str] | None, key: str) -> dict[str, Entry]:
+    """Return the entries of ``names``, all if None.
+
+    Args:
+        entries: of a config, by name.
+        names: of those to keep.
+        key: of the entries in the config.
+
+    Raises:
+        InputError: there is no entry of a name, or there are no entries.
+    """
+    for name in names or ():
+        if name not in entries:
+            raise InputError(f"{key}: there is no '{name}'{nearest(name, entries)}")
+    if not entries:
+        raise InputError(f"{key} are missing")
+    return dict(entries) if names is None else {name: entries[name] for name in names}
 
 
 class Study(ABC):

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.cli.arguments import add_study_arguments, parser_of
 from fbnetv5.projects.comparisons.options import load_comparison
 from fbnetv5.projects.comparisons.study import Comparison
-from fbnetv5.runs.machine import num_cores
 from fbnetv5.runs.study import run_study
 
 
@@ -37,17 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "python -m projects.comparisons")
     parser.add_argument("config", type=Path, help="config of the comparison")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every training: data.root=FOLDER")
-    parser.add_argument("--output", help="folder of the trainings; the config's if not given")
-    parser.add_argument("--table", help="the csv file; the config's if not given")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="instead of the config's")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these trainings alone")
-    parser.add_argument(
-        "--processes",
-        type=at_least(1),
-        default=num_cores(),
-        metavar="N",
-        help="trainings at a time, each in a process of one thread; by default as many as there are cores",
-    )
+    add_study_arguments(parser)
     return parser
 
 

@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.config.option import option
-from fbnetv5.runs.study import RunEntry, check_seeds, load_study
+from fbnetv5.runs.study import RunEntry, check_seeds, chosen, load_study
 
 
 @dataclass
@@ -58,9 +58,6 @@ def load_comparison(
     config = load_study(file, ComparisonConfig, changes)
     config.overrides += overrides
     check_seeds(config.seeds)
-    for name in only or ():
-        if name not in config.trainings:
-            raise InputError(f"trainings: there is no '{name}'{nearest(name, config.trainings)}")
     for name, entry in config.trainings.items():
         if not entry.metrics:
             raise InputError(f"trainings.{name}.metrics are missing: which number is compared, such as {{cls: top1}}")
@@ -68,8 +65,5 @@ def load_comparison(
             if column not in entry.metrics or column not in config.trainings.get(other, TrainingEntry()).metrics:
                 known = nearest(other, config.trainings)
                 raise InputError(f"trainings.{name}.against: '{other}' and it do not both have '{column}'{known}")
-    if only is not None:
-        config.trainings = {name: config.trainings[name] for name in only}
-    if not config.trainings:
-        raise InputError(f"{file}: trainings are missing")
+    config.trainings = chosen(config.trainings, only, "trainings")
     return config

@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.cli.arguments import add_study_arguments, parser_of
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.run import run_ablation
-from fbnetv5.runs.machine import num_cores
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -52,16 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         default=CONFIGS / "shapes.yaml",
         help="config of the ablation; projects/table5/configs/shapes.yaml if not given, which explains the keys",
     )
-    parser.add_argument("--output", help="folder of the ablation; the config's if not given")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="instead of the config's")
     parser.add_argument("--num-topologies", type=int, metavar="N", help="a seed, method and task; not the config's")
-    parser.add_argument(
-        "--processes",
-        type=at_least(1),
-        default=num_cores(),
-        metavar="N",
-        help="jobs that run at a time, each in a process of one thread; by default as many as there are cores",
-    )
+    add_study_arguments(parser, table=False)
     parser.add_argument("--resume", action="store_true", help="go on with the ablation that the folder holds")
     return parser
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from fbnetv5.base.errors import InputError, nearest, one_line_errors
-from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.base.errors import one_line_errors
+from fbnetv5.cli.arguments import add_study_arguments, parser_of
 from fbnetv5.config.option import option
 from fbnetv5.config.read import identity, load_config
 from fbnetv5.projects.table5.agreement import PREDICTORS, Guess, guesses, rank_row
@@ -31,8 +31,15 @@ from fbnetv5.projects.table5.truth_options import load_truth
 from fbnetv5.projects.table5.truth_table import complete
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Job, Outcomes, errors, finished
-from fbnetv5.runs.machine import num_cores
-from fbnetv5.runs.study import RunEntry, Study, check_seeds, find_config, load_study, run_study
+from fbnetv5.runs.study import (
+    RunEntry,
+    Study,
+    check_seeds,
+    chosen,
+    find_config,
+    load_study,
+    run_study,
+)
 
 CONFIG = Path(__file__).parent / "configs" / "ranks.yaml"
 
@@ -152,13 +159,7 @@ def load_ranks(file: Path, changes: dict[str, Any], variants: Sequence[str] | No
     """
     config = load_study(file, RanksConfig, changes)
     check_seeds(config.seeds)
-    for name in variants or ():
-        if name not in config.variants:
-            raise InputError(f"variants: there is no '{name}'{nearest(name, config.variants)}")
-    if variants is not None:
-        config.variants = {name: config.variants[name] for name in variants}
-    if not config.variants:
-        raise InputError(f"{file}: variants are missing")
+    config.variants = chosen(config.variants, variants, "variants")
     return config
 
 
@@ -180,13 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "python -m projects.table5.ranks")
     parser.add_argument("--config", type=Path, default=CONFIG, help="config of the comparison; configs/ranks.yaml")
-    parser.add_argument("--output", help="folder of what is not kept; the config's if not given")
-    parser.add_argument("--table", help="the csv file; the config's if not given")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="instead of the config's")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="those alone")
-    parser.add_argument(
-        "--processes", type=at_least(1), default=num_cores(), metavar="N", help="searches at a time, of one thread each"
-    )
+    add_study_arguments(parser)
     return parser
 
 

@@ -17,14 +17,13 @@ from typing import Any
 
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.cli.arguments import at_least, parser_of
+from fbnetv5.cli.arguments import add_study_arguments, parser_of
 from fbnetv5.projects.table5.score import Scored
 from fbnetv5.projects.table5.truth_options import TruthConfig, load_truth
 from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
 from fbnetv5.projects.table5.truth_table import Row, read_rows, report, write_rows
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Call, Outcomes, errors, finished
-from fbnetv5.runs.machine import num_cores
 from fbnetv5.runs.study import Study, run_study
 
 CONFIG = Path(__file__).parent / "configs" / "truth.yaml"
@@ -131,17 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = parser_of(__doc__, "python -m projects.table5.truth")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every training")
     parser.add_argument("--config", type=Path, default=CONFIG, help="config of the table; configs/truth.yaml explains")
-    parser.add_argument("--output", help="folder of what is not kept; the config's if not given")
-    parser.add_argument("--table", help="the csv file; the config's if not given")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="instead of the config's")
     parser.add_argument("--add", nargs="+", metavar="TASK/CODE", help="train these topologies as well")
-    parser.add_argument(
-        "--processes",
-        type=at_least(1),
-        default=num_cores(),
-        metavar="N",
-        help="trainings at a time, each in a process of one thread; by default as many as there are cores",
-    )
+    add_study_arguments(parser)
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.seeding import forked
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.model.folder import save_model
 from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
@@ -23,6 +26,7 @@ FEW_BLOCKS = {  # exporting takes seconds a block
     "det": Topology(1, frozenset({(1, 1)})),
     "seg": Topology(1, frozenset({(1, 1), (1, 3)})),
 }
+CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
 CONFIG = """defaults: [/fbnetv5/schema, _self_]
 job: train
 name: {name}
@@ -74,6 +78,15 @@ def random_model(
     )
     with forked(0):
         return settled(build_model(spec), TARGETS[task](128))
+
+
+def saved_run(root: Path, task: str) -> Path:
+    """The folder of a training on the shapes data set: a random model of the SHORT family with few blocks."""
+    classes = ShapesSource(1, 64, 0).classes[CLASSES[task]]
+    model = random_model(task, "SHORT", side=96, topology=FEW_BLOCKS[task], classes=classes)
+    save_model(root / task, model, model.spec)
+    (root / task / "config.yaml").write_text(CONFIG.format(name=task))
+    return root / task
 
 
 def random_joint(

@@ -14,9 +14,8 @@ from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.executorch import PORTABLE
 from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import read_sidecar
-from fbnetv5.model.folder import save_model
 from scripts.export import main
-from tests.export.models import CONFIG, FEW_BLOCKS, random_model
+from tests.export.models import CLASSES, saved_run
 from tests.on_request import ALL_TESTS, ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
@@ -26,8 +25,6 @@ EXPORTED = {  # ExecuTorch always for one task alone: lowering takes half a minu
     "det": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
     "seg": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
 }
-CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
-
 pytestmark = pytest.mark.usefixtures("short_family")
 
 
@@ -36,12 +33,8 @@ def runs(short_family: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The folder of a training for each task, on the shapes data set, and all formats of it beside."""
     root = tmp_path_factory.mktemp("runs")
     folders = {}
-    for task, target in CLASSES.items():
-        classes = ShapesSource(1, 64, 0).classes[target]
-        model = random_model(task, "SHORT", side=96, topology=FEW_BLOCKS[task], classes=classes)
-        folders[task] = root / task
-        save_model(root / task, model, model.spec)
-        (root / task / "config.yaml").write_text(CONFIG.format(name=task))
+    for task in CLASSES:
+        folders[task] = saved_run(root, task)
         keys = ["export.num_calibration=8", "export.max_drop=null", "export.num_evaluated=4"]
         for formats, precisions in EXPORTED[task]:
             main([str(root / task), "--format", formats, "--precision", precisions, *keys])

@@ -17,11 +17,8 @@ from fbnetv5.export.deployed import deploy
 from fbnetv5.export.litert import scopes_of
 from fbnetv5.export.litert_int8 import mean_ranges, quantised_scopes
 from fbnetv5.export.runtime import load_exported
-from fbnetv5.model.folder import save_model
 from scripts.export import main
-from tests.export.models import CONFIG, FEW_BLOCKS, random_model
-
-CLASSES = {"cls": "label", "det": "boxes", "seg": "segmentation"}
+from tests.export.models import CLASSES, FEW_BLOCKS, random_model, saved_run
 
 
 def test_a_range_is_the_mean_of_the_images_ranges():
@@ -53,12 +50,8 @@ def runs(short_family: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The folder of a training for each task, on the shapes data set, and both files of it beside."""
     pytest.importorskip("litert_torch", reason="the litert extra is not installed")
     root, folders = tmp_path_factory.mktemp("litert"), {}
-    for task, target in CLASSES.items():
-        classes = ShapesSource(1, 64, 0).classes[target]
-        model = random_model(task, "SHORT", side=96, topology=FEW_BLOCKS[task], classes=classes)
-        folders[task] = root / task
-        save_model(root / task, model, model.spec)
-        (root / task / "config.yaml").write_text(CONFIG.format(name=task))
+    for task in CLASSES:
+        folders[task] = saved_run(root, task)
         keys = ["export.num_calibration=8", "export.max_drop=null", "export.num_evaluated=4"]
         main([str(root / task), "--format", "litert", "--precision", "fp32,int8", *keys])
     return folders
