@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +61,21 @@ def rank_row(plan: Plan, task: str, said: Mapping[str, Guess], scores: Scores) -
             truth = [statistics.mean(scores[name]) for name in names]
             row[f"{predictor}_{part}"] = tau([-guessed[name] for name in names], truth)
     return row
+
+
+def taus_between(judges: Iterable[Mapping[str, float]]) -> list[float]:
+    """Return the tau of each two judges, over the topologies that both have scored.
+
+    Two trainings are such judges: a supernet that agrees with a training as they do has said what one can say.
+
+    Args:
+        judges: scores by topology, of each judge.
+    """
+    found = []
+    for one, other in itertools.combinations(judges, 2):
+        names = [name for name in one if name in other]
+        found.append(tau([one[name] for name in names], [other[name] for name in names]))
+    return [value for value in found if value is not None]
 
 
 def tau(predicted: Sequence[float], truth: Sequence[float]) -> float | None:

@@ -73,7 +73,7 @@ class Plan:
     def jobs(self, outcomes: Outcomes, known: Collection[Key]) -> Known:
         """Return the jobs that are known when some have ended: trainings once their topologies can be derived.
 
-        What was found is trained before what the table of truth lacks beside it.
+        What was found is trained before what the table of truth lacks beside it, at equal MACs first.
 
         Args:
             outcomes: of the jobs that have ended.
@@ -86,7 +86,8 @@ class Plan:
         shortlists = [self.shortlist_job(*which) for which in self.derivations if self._can_shortlist(*which, done)]
         to_come["predict"] = len(predictions) - len(ready)
         to_come["shortlist"] = len(self.derivations) - len(shortlists) - len(self.errors)
-        found = [network for found in self.found(done) for network in found.networks]
+        of_searches = sorted(self.found(done), key=lambda found: found.under != EQUAL)
+        found = [network for found in of_searches for network in found.networks]
         trainings: dict[str, Job] = {}
         for seed in self.truth.config.seeds:
             for network in found:

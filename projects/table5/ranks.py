@@ -22,7 +22,7 @@ from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import add_study_arguments, parser_of
 from fbnetv5.config.option import option
 from fbnetv5.config.read import identity, load_config
-from fbnetv5.projects.table5.agreement import PREDICTORS, Guess, guesses, rank_row
+from fbnetv5.projects.table5.agreement import PREDICTORS, Guess, guesses, rank_row, taus_between
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.ranks_table import Said, markdown, read_said, write_said
@@ -123,7 +123,8 @@ class Ranks(Study):
                 said = {one.topology: Guess(one.score, one.regression) for one in own}
                 scores = complete(self.truth.before, task, self._seeds(task))
                 taus.append({"variant": name, "seed": seed, "task": task, **rank_row(plan, task, said, scores)})
-        return {"taus": taus, "predictors": list(PREDICTORS), "failed": errors(outcomes)}
+        between = self._between(rows)
+        return {"taus": taus, "predictors": list(PREDICTORS), "between": between, "failed": errors(outcomes)}
 
     def markdown(self, results: dict[str, Any]) -> str:
         """Return the page that the taus stand on."""
@@ -134,6 +135,24 @@ class Ranks(Study):
         super().write(outcomes)
         if rows := self.rows(outcomes):
             write_said(self.file, rows, self.settings)
+
+    def _between(self, rows: Sequence[Said]) -> dict[str, dict[str, list[float]]]:
+        """Return the taus of two trainings, and of two supernets of each variant, by task."""
+        plan = self.truth.plan
+        judges: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+        for task in plan.tasks:
+            drawn = {one.name for one in plan.drawn[task]}
+            for row in self.truth.before:
+                if row.task == task and row.topology in drawn:
+                    own = judges.setdefault("trainings", {}).setdefault(task, {})
+                    own.setdefault(row.seed, {})[row.topology] = row.score
+        for one in rows:
+            own = judges.setdefault(f"supernets ({one.variant})", {}).setdefault(one.task, {})
+            own.setdefault(one.seed, {})[one.topology] = one.score
+        return {
+            kind: {task: taus_between(by_task.get(task, {}).values()) for task in plan.tasks}
+            for kind, by_task in judges.items()
+        }
 
     def _seeds(self, task: str) -> list[int]:
         """Return the seeds that the first topologies of a task have all been trained with: a seed shifts all scores."""

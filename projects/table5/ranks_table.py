@@ -79,7 +79,7 @@ def write_said(file: Path, rows: Sequence[Said], settings: Settings) -> None:
 
 
 def markdown(name: str, results: Mapping[str, Any]) -> str:
-    """Return the page: Kendall's tau of every variant, mean and deviation over its supernets."""
+    """Return the page: Kendall's tau of every variant, over its supernets, and of two judges of a kind."""
     taus = results["taus"]
     tasks = list(dict.fromkeys(row["task"] for row in taus))
     rows = [["Variant", "Predicted by", "Part", *tasks, "Supernets"]]
@@ -90,6 +90,10 @@ def markdown(name: str, results: Mapping[str, Any]) -> str:
                 values = {task: [row[f"{predictor}_{part}"] for row in own if row["task"] == task] for task in tasks}
                 cells = [spread([tau for tau in found if tau is not None], digits=2) for found in values.values()]
                 rows.append([variant, NAMES[predictor], part, *cells, str(len({row["seed"] for row in own}))])
+    between = [["Between two", *tasks]]
+    for judges, found in results["between"].items():
+        if any(found.values()):
+            between.append([judges, *(spread(found[task], digits=2) for task in tasks)])
     failed = [f"- {job}: {error}" for job, error in results["failed"].items()]
     lines = [
         f"# {name}",
@@ -98,6 +102,11 @@ def markdown(name: str, results: Mapping[str, Any]) -> str:
         "first ones of the table of truth, by which choices are made, and the others.",
         "",
         *markdown_table(rows, numeric_from=3),
+        "",
+        "The same of two judges of one kind: trainings of the same topologies with different seeds, and the scores of "
+        "supernets of one variant.",
+        "",
+        *markdown_table(between, numeric_from=1),
         *(["", "Failed:", *failed] if failed else []),
     ]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def test_taus_are_those_of_the_table_of_truth_and_what_stands_in_the_file_is_not
     assert row["score_others"] is None  # one topology
     assert {job.name.split("/")[0] for job in study.jobs({}).jobs} == {"deeper"}
     assert "| base | score | first | 1.00 |" in study.markdown(study.gather({}))
+
+    again = [replace(row, seed=1, score=-row.score) for row in study.truth.before]  # seed 1 says the opposite
+    study.truth.before += again
+    between = study.gather({})["between"]
+    assert between["trainings"] == {"cls": [pytest.approx(-1)], "seg": []}
+    assert between["supernets (base)"] == {"cls": [], "seg": []}  # there is one
+    assert "| trainings | -1.00 |" in study.markdown(study.gather({}))
 
     assert load(tmp_path).before == said
     with pytest.raises(InputError, match=r"base was made with other settings \(search.steps=2 there, 3 here\)"):
