@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,15 @@ class Found:
     task: str
     under: str
     networks: tuple[Network, ...]
+
+
+def _in_turn(found: Sequence[Found]) -> list[Network]:
+    """Return the networks that searches found: at equal MACs first, the best of each before any second best."""
+    networks = []
+    for equal in (True, False):
+        own = [one.networks for one in found if (one.under == EQUAL) == equal]
+        networks += [one for place in itertools.zip_longest(*own) for one in place if one is not None]
+    return networks
 
 
 @dataclass
@@ -73,7 +83,8 @@ class Plan:
     def jobs(self, outcomes: Outcomes, known: Collection[Key]) -> Known:
         """Return the jobs that are known when some have ended: trainings once their topologies can be derived.
 
-        What was found is trained before what the table of truth lacks beside it, at equal MACs first.
+        What was found is trained before what the table of truth lacks beside it: at equal MACs first, the best of each
+        search before any second best.
 
         Args:
             outcomes: of the jobs that have ended.
@@ -86,8 +97,7 @@ class Plan:
         shortlists = [self.shortlist_job(*which) for which in self.derivations if self._can_shortlist(*which, done)]
         to_come["predict"] = len(predictions) - len(ready)
         to_come["shortlist"] = len(self.derivations) - len(shortlists) - len(self.errors)
-        of_searches = sorted(self.found(done), key=lambda found: found.under != EQUAL)
-        found = [network for found in of_searches for network in found.networks]
+        found = _in_turn(self.found(done))
         trainings: dict[str, Job] = {}
         for seed in self.truth.config.seeds:
             for network in found:
