@@ -179,8 +179,8 @@ class _TensorsOnly(nn.Module):
 
 
 def measured_macs(module: nn.Module, *inputs: Tensor) -> int:
-    """Count the MACs of ``module(*inputs)`` with fvcore, in eval mode; the module's mode is restored."""
-    was_training = module.training
+    """Count the MACs of ``module(*inputs)`` with fvcore, in eval mode; the modes of all its parts are restored."""
+    modes = {part: part.training for part in module.modules()}
     try:
         analysis = FlopCountAnalysis(_TensorsOnly(module).eval(), inputs)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -188,4 +188,5 @@ def measured_macs(module: nn.Module, *inputs: Tensor) -> int:
             warnings.simplefilter("ignore")  # of the tracer, whose trace is counted and thrown away
             return sum(int(count) for name, count in analysis.by_operator().items() if name not in _UNCOUNTED)
     finally:
-        module.train(was_training)
+        for part, mode in modes.items():
+            part.training = mode

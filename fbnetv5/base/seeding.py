@@ -31,7 +31,10 @@ class Purpose(IntEnum):
 
 
 def derive_seed(seed: int, *key: int) -> int:
-    """Mix non-negative integers into one 63-bit seed. Unlike a sum, different keys give unrelated streams."""
+    """Mix non-negative integers into one 63-bit seed. Unlike a sum, different keys give unrelated streams.
+
+    Zeros at the end of a short key do not count: ``(7,)`` and ``(7, 0)`` are one key.
+    """
     words = numpy.random.SeedSequence([seed, *key]).generate_state(2, numpy.uint32)
     return (int(words[0]) << 31) ^ int(words[1])
 

@@ -1,8 +1,9 @@
-"""Numbers that the processes of a search exchange: one gather an iteration.
+"""Numbers that the processes of a search exchange, an iteration.
 
-How many images of each sample are labelled, every process knows by itself: the images of an iteration follow from seed
-and step, and the source says which are labelled. Losses, scores and gradients of gates go together, with a mark of the
-architectures that were drawn, which must be the same everywhere.
+Losses, scores and gradients of gates go together, with a mark of the architectures that were drawn, which must be the
+same everywhere. How many images of each sample are labelled for classes or boxes, every process knows by itself: the
+images of an iteration follow from seed and step, and the source says which are labelled. A crop may leave nothing known
+of a mask, so that label counts are gathered first where there are any.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.types import Batch, Source, Target
+from fbnetv5.base.types import Batch, Source, Target, TargetKind
 from fbnetv5.engine.divergence import require_finite_losses
 from fbnetv5.search.algorithms import Draw
+
+CROPPED_AWAY = frozenset({TargetKind.MASK, TargetKind.DENSE, TargetKind.KEYPOINTS})
+"""Of these a crop may leave nothing that is known, and the image counts as unlabelled."""
 
 
 class Outcome(NamedTuple):

@@ -109,7 +109,7 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     _check_choices("export.precisions", options.precisions, PRECISIONS)
     for runtime, precision in _files(config):
         check_support(runtime, precision)
-    model = load(options.model)
+    model = load(options.model, trust_code=config.evaluate.trust_code)
     spec = model.spec.input
     if any(task.target.kind is TargetKind.BOXES for task in tasks_of(model).values()):
         check_padding(spec)

@@ -146,10 +146,10 @@ def plain_batches(
     """Return all images of a source in batches of equal size, without random augmentation but crops.
 
     There are as few batches of at most ``batch_size`` as hold them; the remainder of the division, fewer images than
-    batches, comes in none. Every process gets all images.
+    batches, comes in none (:func:`num_whole`). Every process gets all images.
     """
     size = len(source) // math.ceil(len(source) / batch_size)
-    plain = replace(config.data, flip=False, color="none", scale=None, area=None, rotation=None)
+    plain = replace(config.data, flip=False, flip_pairs=[], color="none", scale=None, area=None, rotation=None)
     batches = build_loader(
         plain,
         source,
@@ -162,3 +162,8 @@ def plain_batches(
         normalisation=normalisation,
     )
     return [batch.to(world.device) for batch in batches]
+
+
+def num_whole(most: int, batch_size: int = BATCH_SIZE) -> int:
+    """Return the largest number of images, at most ``most``, that come in batches of :func:`plain_batches` whole."""
+    return next(count for count in range(most, -1, -1) if count == 0 or count % math.ceil(count / batch_size) == 0)

@@ -34,6 +34,7 @@ from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.family import write_families
 from fbnetv5.jobs.joint_topologies import check_joint, write_joint
+from fbnetv5.jobs.judge import num_whole
 from fbnetv5.jobs.last_look import Looked, held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
@@ -41,8 +42,11 @@ from fbnetv5.model.start import start_from_trunk
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
 from fbnetv5.report.task_family import FOLDER
+from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.search.derive import most_likely, most_likely_within
 from fbnetv5.search.last_look import LastLook
+from fbnetv5.search.regression import MIN_SCORES
+from fbnetv5.search.space import SearchSpace
 from fbnetv5.tasks.build import build_tasks, check_labels
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 from fbnetv5.tasks.task import Task
@@ -88,6 +92,7 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     kept = {} if search.extend is None else read_finished(search.extend, config.job, config.model, tasks)
     images = build_source(config.data) if source is None else source
     check_labels(tasks, images)
+    check_partial(config, tasks, images)
     source, held_out = split_off(config, images, tasks)
     family = get_family(config.model.family)
     with forked(config.seed, Purpose.INITIALISATION):
@@ -102,27 +107,41 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
-    sizes = {"num_tasks": len(tasks), "num_samples": search.num_samples, "seed": config.seed}
+    algorithm = build_algorithm(config, space, len(tasks))
+    run = SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
+    check_joint(run)
+    return run
+
+
+def build_algorithm(config: RunConfig, space: SearchSpace, num_tasks: int) -> SearchAlgorithm:
+    """Build the search method that ``search.algorithm`` names, for a space and a number of tasks.
+
+    Raises:
+        InputError: it is none, or does not fit the other options.
+    """
+    search = config.search
+    sizes = {"num_tasks": num_tasks, "num_samples": search.num_samples, "seed": config.seed}
     method = find_class("search.algorithm", search.algorithm)
     require_members("search.algorithm", search.algorithm, method, METHOD_MEMBERS, "search method")
     if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
-    algorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
-    run = SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
-    check_joint(run)
-    return run
+    algorithm: SearchAlgorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
+    return algorithm
 
 
 def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> tuple[Source, Source | None]:
     """Return the images that weights learn from, and those that are kept for the last look; None if it takes none.
 
     Raises:
-        InputError: a task has too few labelled images for it.
+        InputError: a task has too few labelled images for it, or there are too few candidates.
     """
     look = config.search.last_look
+    if 0 < look.candidates < MIN_SCORES:
+        raise InputError(f"search.last_look.candidates={look.candidates}: at least {MIN_SCORES}, or 0 for no last look")
     if config.job != "search" or look.candidates == 0:
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
+    rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
     for name, task in tasks.items():
         labelled = set(images.labelled(task.target.name))
         if not labelled & set(rows[0::2]) or not labelled & set(rows[1::2]):
@@ -162,6 +181,17 @@ def check_sizes(config: RunConfig, world: World) -> None:
     unknown = set(search.task_weights) - set(config.tasks)
     if unknown:
         raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")
+
+
+def check_partial(config: RunConfig, tasks: Mapping[str, Task], images: Source) -> None:
+    """Raise InputError if a head may see one labelled image alone whose feature is a single value."""
+    crop = crop_side(config.data)
+    for name, task in tasks.items():
+        if images.num_labelled(task.target.name) < len(images) and (crop // STRIDES[task.path]) ** 2 < 2:
+            raise InputError(
+                f"'{name}' is labelled on a part of the images: one image of {crop} pixels alone leaves batch "
+                f"normalisation a single value on path {task.path}; raise data.crop"
+            )
 
 
 def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: bool) -> None:

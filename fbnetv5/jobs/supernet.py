@@ -37,7 +37,7 @@ from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.optim import set_lr
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.trainer import Trainable
-from fbnetv5.jobs.exchange import Iteration, Outcome, count_labels, gather_outcomes, labelled_images
+from fbnetv5.jobs.exchange import CROPPED_AWAY, Iteration, Outcome, count_labels, gather_outcomes, labelled_images
 from fbnetv5.jobs.extend import require_same_network, task_names
 from fbnetv5.jobs.judge import Judged, judge
 from fbnetv5.latency.block_costs import UNITS, keep_latencies
@@ -330,7 +330,8 @@ def _all_label_counts(run: SupernetRun, step: int, parts: Sequence[Batch]) -> Te
     own, search = _label_counts(run.model, parts), run.config.search
     if run.world.size == 1:
         return own
-    if run.config.data.undecodable == "skip":  # another image, with other labels, may have taken the place of one
+    kinds = {task.target.kind for task in run.model.tasks.values()}
+    if run.config.data.undecodable == "skip" or kinds & CROPPED_AWAY:  # a batch may have other labels than the source
         return run.world.gather(own)
     images = images_of_step(step, run.num_images, run.images_per_step, run.config.seed)
     every = count_labels(run.labelled, images, search.num_samples, search.group)

@@ -301,7 +301,7 @@ def check_tasks(spec: JointSpec) -> None:
     if not spec.tasks:
         raise InputError("model.tasks is empty: name at least one task, with its topology and its head")
     for task, chosen in spec.tasks.items():
-        if hasattr(nn.ModuleDict, task) or not task.isidentifier() or task in (TRUNK, SHARED):
+        if hasattr(nn.ModuleDict(), task) or not task.isidentifier() or task in (TRUNK, SHARED):
             raise InputError(f"model.tasks.{task}: a task cannot be called '{task}'; choose another name")
         if not chosen.classes:
             raise InputError(f"model.tasks.{task}: there are no classes to predict: their names are missing")

@@ -24,6 +24,7 @@ PENALTIES = (  # powers of the root of ten, so that few ratios of the two have t
     (*(10 ** (power / 2) for power in range(1, 6)), math.inf),  # of pairs: 3 to 300
 )
 SURE = 2.0  # standard errors
+MIN_SCORES = 3  # fewer say nothing of their noise
 Array = npt.NDArray[np.float64]
 
 
@@ -79,8 +80,8 @@ def fit_worth(
     Raises:
         ValueError: there are fewer than three scores.
     """
-    if len(scores) < 3:
-        raise ValueError(f"{len(scores)} scores say nothing of their noise: at least 3")
+    if len(scores) < MIN_SCORES:
+        raise ValueError(f"{len(scores)} scores say nothing of their noise: at least {MIN_SCORES}")
     features = _Features(num_options, pairs=any(math.isfinite(penalty) for penalty in penalties[1]))
     design, target = features.of(choices.numpy()), scores.double().numpy()
     centre, mean = design.mean(axis=0), float(target.mean())

@@ -13,7 +13,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
-from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.read import identity, load_config, path_override
 from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.world import world_of
@@ -48,8 +48,13 @@ class Prediction:
     @property
     def inputs(self) -> dict[str, Any]:
         """All that the scores depend on, as plain data."""
-        names = [name for name, _ in self.topologies]
-        return {"topologies": names, "search": list(self.overrides), "num_images": self.num_images}
+        weights = (self.search / WEIGHTS).stat()
+        return {
+            "topologies": [name for name, _ in self.topologies],
+            "search": identity(load_config(self.config, self.overrides)),
+            "weights": [weights.st_size, weights.st_mtime_ns],
+            "num_images": self.num_images,
+        }
 
 
 def write_prediction(prediction: Prediction) -> None:
@@ -64,7 +69,9 @@ def write_prediction(prediction: Prediction) -> None:
 
 def is_predicted(prediction: Prediction) -> bool:
     """Whether the scores of this very prediction have been written."""
-    return bool(read_json(prediction.result).get("inputs") == prediction.inputs)
+    return (prediction.search / WEIGHTS).exists() and bool(
+        read_json(prediction.result).get("inputs") == prediction.inputs
+    )
 
 
 def predict(prediction: Prediction) -> dict[str, float]:

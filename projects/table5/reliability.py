@@ -22,16 +22,17 @@ class Reliability:
 
     Attributes:
         single: ICC(1,1), the share of the variance of one training's score that is between networks.
-        mean: ICC(1,k), that of the mean of k trainings; can be negative, where repeats differ more than networks.
+        mean: ICC(1,k), that of the mean of k trainings; negative where repeats differ more than networks, None where
+            the means of all networks are equal.
         same_seed: ICC(3,1), the share for one training by a seed that all networks are trained with.
-        same_seeds: ICC(3,k), that of the mean of k trainings by the same seeds.
+        same_seeds: ICC(3,k), that of the mean of k trainings by the same seeds; None as above.
         between, within: deviation of networks, and of repeats, in the unit of the scores.
     """
 
     single: float
-    mean: float
+    mean: float | None
     same_seed: float
-    same_seeds: float
+    same_seeds: float | None
     between: float
     within: float
 
@@ -41,14 +42,14 @@ class Reliability:
 
         2/pi asin(r) for normal scores whose correlation r with the truth is the root of the reliability.
         """
-        return 2 / math.pi * math.asin(math.sqrt(min(1.0, max(0.0, self.same_seeds))))
+        return 2 / math.pi * math.asin(math.sqrt(min(1.0, max(0.0, self.same_seeds or 0.0))))
 
 
-def reliability(scores: ArrayLike) -> Reliability:
-    """Return the reliability of ``scores`` [n, k], a column a seed.
+def reliability(scores: ArrayLike) -> Reliability | None:
+    """Return the reliability of ``scores`` [n, k], a column a seed; None where all are equal.
 
     Raises:
-        ValueError: there are not two networks and two trainings of each, or all scores are equal.
+        ValueError: there are not two networks and two trainings of each.
     """
     table = np.asarray(scores, dtype=float)
     if table.ndim != 2 or min(table.shape) < 2:
@@ -57,14 +58,14 @@ def reliability(scores: ArrayLike) -> Reliability:
     between = repeats * float(table.mean(axis=1).var(ddof=1))  # mean squares
     within = float(table.var(axis=1, ddof=1).mean())
     if between + within == 0:
-        raise ValueError("all scores are equal")
+        return None
     rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
     error = float((rest**2).sum()) / ((len(table) - 1) * (repeats - 1))
     return Reliability(
         single=(between - within) / (between + (repeats - 1) * within),
-        mean=(between - within) / between if between else -math.inf,
+        mean=(between - within) / between if between else None,
         same_seed=(between - error) / (between + (repeats - 1) * error) if between + error else 1.0,
-        same_seeds=(between - error) / between if between else -math.inf,
+        same_seeds=(between - error) / between if between else None,
         between=math.sqrt(max(0.0, between - within) / repeats),
         within=math.sqrt(within),
     )

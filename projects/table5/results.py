@@ -12,7 +12,7 @@ from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import TopologySpace
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import build_target
+from fbnetv5.jobs.search import build_algorithm
 from fbnetv5.projects.table5.agreement import Scores, guesses, rank_row
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.reliability import reliability
@@ -20,7 +20,6 @@ from fbnetv5.projects.table5.truth_table import Row, complete
 from fbnetv5.report.run_folder import logged_time
 from fbnetv5.runs.job import Outcomes, errors, finished
 from fbnetv5.runs.study import find_config
-from fbnetv5.search.algorithms import Draw
 
 Results = dict[str, Any]
 
@@ -75,7 +74,8 @@ def _random(plan: Plan, task: str, scores: Scores) -> dict[str, Any]:
     found: dict[str, Any] = {"scores": {name: statistics.mean(values) for name, values in drawn.items()}}
     if len(drawn) > 1 and len(plan.truth.config.seeds) > 1:
         trust = reliability(list(drawn.values()))
-        found |= {"icc": trust.same_seeds, "tau_ceiling": trust.tau_ceiling}
+        if trust is not None:
+            found |= {"icc": trust.same_seeds, "tau_ceiling": trust.tau_ceiling}
     return found
 
 
@@ -112,10 +112,7 @@ def passes_per_sample(config: RunConfig, num_tasks: int) -> tuple[int, int]:
     """Return the forward and backward passes that a sample takes (Table 1), from what the search method draws."""
     slots = config.model.num_stages * NUM_PATHS
     space = TopologySpace(config.model.num_stages, [1.0] * slots)
-    algorithm = build_target(
-        "search.algorithm", config.search.algorithm, space, num_tasks=num_tasks, num_samples=2, seed=0
-    )
-    draw: Draw = algorithm.draw(0)
+    draw = build_algorithm(config, space, num_tasks).draw(0)
     if draw.gates is None:
         return 1, 1
     return (1 if draw.shared else num_tasks), num_tasks

@@ -34,11 +34,13 @@ class Scored:
 
     Attributes:
         config, overrides: of the training, with its topology and its seed.
+        metric: that the metrics must have.
         result: the file to write.
     """
 
     config: Path
     overrides: tuple[str, ...]
+    metric: str
     result: Path
 
     def load(self) -> RunConfig:
@@ -50,11 +52,13 @@ def write_score(scored: Scored) -> None:
     """Train, evaluate and write the metrics.
 
     Raises:
-        InputError: as :func:`train_and_evaluate`.
+        InputError: as :func:`train_and_evaluate`, or there is no such metric.
     """
     started = time.monotonic()
     config = scored.load()
     metrics = train_and_evaluate(config)
+    if scored.metric not in metrics:
+        raise InputError(f"metric={scored.metric} is none of {', '.join(metrics)}")
     seconds = round(time.monotonic() - started, 1)
     document = {"metrics": metrics, "seconds": seconds, "inputs": inputs(config)}
     write_text(scored.result, json.dumps(document, indent=1, allow_nan=False) + "\n")

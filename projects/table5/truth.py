@@ -79,7 +79,8 @@ class Truth(Study):
         rows = [Row(**row) for row in results["rows"]]
         failed = [f"- {name}: {error}" for name, error in results["failed"].items()]
         missing = ["", "Failed:", *failed] if failed else []
-        return "\n".join([f"# {config.name}", "", *report(rows, config.named, config.seeds), *missing]) + "\n"
+        drawn = {task: {one.name for one in self.plan.drawn[task]} for task in self.plan.tasks}
+        return "\n".join([f"# {config.name}", "", *report(rows, drawn, config.named, config.seeds), *missing]) + "\n"
 
     def write(self, outcomes: Outcomes) -> None:
         """Write the table, and the report."""
@@ -97,8 +98,7 @@ class Truth(Study):
         for name in finished(outcomes):
             work, task = outcomes[name].job.work, outcomes[name].job.group
             if isinstance(work, Call) and isinstance(work.data, Scored):
-                metrics = read_json(work.data.result).get("metrics", {})
-                scores[name] = metrics[self.plan.config.train[task].metric]
+                scores[name] = float(read_json(work.data.result)["metrics"][self.plan.config.train[task].metric])
         return scores
 
     def _sorted(self, rows: list[Row]) -> list[Row]:
@@ -112,7 +112,13 @@ class Truth(Study):
         last = len(order)
         return sorted(
             rows,
-            key=lambda row: (tasks[row.task], order.get((row.task, row.topology), last), row.topology, row.seed),
+            key=lambda row: (
+                tasks.get(row.task, len(tasks)),
+                row.task,
+                order.get((row.task, row.topology), last),
+                row.topology,
+                row.seed,
+            ),
         )
 
 

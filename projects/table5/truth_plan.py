@@ -144,9 +144,8 @@ class TruthPlan:
         task, name = network.task, self.job_name(network, seed)
         entry = self.config.train[task]
         own = (f"seed={seed}", path_override("model.topology", self.file(network)))
-        scored = Scored(
-            find_config(entry), (*entry.overrides, *self.config.overrides, *own), self.root / "scores" / f"{name}.json"
-        )
+        overrides, result = (*entry.overrides, *self.config.overrides, *own), self.root / "scores" / f"{name}.json"
+        scored = Scored(find_config(entry), overrides, entry.metric, result)
         return Job(name, Call(write_score, scored, has_score), self.root / "logs", group=task)
 
     def file(self, network: Network) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,17 @@ def write_rows(file: Path, rows: Sequence[Row], settings: Settings) -> None:
     write_table(file, COLUMNS, lines, settings)
 
 
-def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """Return tables in Markdown: reliability over topologies of equal MACs, and the scores of the hand-made ones."""
+def report(
+    rows: Sequence[Row], drawn: Mapping[str, Collection[str]], named: Sequence[str], seeds: Sequence[int]
+) -> list[str]:
+    """Return tables in Markdown: how far scores can be trusted, and those of the hand-made topologies.
+
+    Args:
+        rows: of the table.
+        drawn: names of the topologies of equal MACs that the table draws, by task.
+        named: the hand-made ones.
+        seeds: of the trainings.
+    """
     tasks, k = list(dict.fromkeys(row.task for row in rows)), len(seeds)
     first = [
         [
@@ -80,24 +89,24 @@ def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> l
     ]
     for task in tasks:
         scores = complete(rows, task, seeds)
-        drawn = [values for name, values in scores.items() if name not in named]
-        if len(drawn) < 2 or len(seeds) < 2:
-            first.append([task, str(len(drawn)), *[NOTHING] * 9])
+        equal = [values for name, values in scores.items() if name in drawn.get(task, ())]
+        found = reliability(equal) if len(equal) > 1 and len(seeds) > 1 else None
+        if found is None:
+            first.append([task, str(len(equal)), *[NOTHING] * 9])
             continue
-        found = reliability(drawn)
-        means = [100 * statistics.mean(values) for values in drawn]
+        means = [100 * statistics.mean(values) for values in equal]
         first.append(
             [
                 task,
-                str(len(drawn)),
+                str(len(equal)),
                 f"{statistics.mean(means):.1f}",
                 f"{min(means):.1f} to {max(means):.1f}",
                 f"{100 * found.between:.2f}",
                 f"{100 * found.within:.2f}",
                 f"{found.single:.2f}",
-                f"{found.mean:.2f}",
+                _shown(found.mean),
                 f"{found.same_seed:.2f}",
-                f"{found.same_seeds:.2f}",
+                _shown(found.same_seeds),
                 f"{found.tau_ceiling:.2f}",
             ]
         )
@@ -114,6 +123,10 @@ def report(rows: Sequence[Row], named: Sequence[str], seeds: Sequence[int]) -> l
         "",
         *markdown_table(second, numeric_from=1),
     ]
+
+
+def _shown(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.2f}"
 
 
 def complete(rows: Sequence[Row], task: str, seeds: Sequence[int]) -> dict[str, list[float]]:

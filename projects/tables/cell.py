@@ -79,17 +79,21 @@ def is_done(cell: Cell) -> bool:
 
 
 def run_cell(cell: Cell) -> None:
-    """Measure what the file of a cell does not hold yet, and write it."""
+    """Measure what the file of a cell does not hold yet, and write it.
+
+    Of a method that lacks one, all numbers of evaluations are measured, as they draw their noise in turn.
+    """
     torch.set_num_threads(1)
-    rows = list(read_rows(cell.file))
-    there = {row[:3] for row in rows}
+    before = list(read_rows(cell.file))
+    missing = {key[:2] for key in expected(cell) - {row[:3] for row in before}}
+    rows = [row for row in before if row[:2] not in missing]
     whole = _landscape(cell.space)
     for setting in settings(cell.space):
         landscape = whole if setting == TOGETHER else whole.only(whole.tasks.index(setting))
         for method in cell.methods:
-            wanted = sorted(key[2] for key in expected(cell) - there if key[:2] == (setting, method))
-            if wanted:
-                rows += _measure(landscape, setting, method, wanted, cell)
+            if (setting, method) in missing:
+                wanted = {*cell.evaluations, *(row.evaluations for row in before if row[:2] == (setting, method))}
+                rows += _measure(landscape, setting, method, sorted(wanted), cell)
     lines = [[row.setting, row.method, str(row.evaluations), row.task, f"{row.regret:.4f}"] for row in rows]
     write_text(cell.file, "".join(csv_lines([Row._fields, *lines])))
 

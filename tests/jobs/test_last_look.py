@@ -23,7 +23,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.batch_norm import batch_statistics
-from fbnetv5.jobs.judge import Judge, plain_batches
+from fbnetv5.jobs.judge import Judge, num_whole, plain_batches
 from fbnetv5.jobs.last_look import held_out_rows
 from fbnetv5.jobs.search import build_run
 from fbnetv5.jobs.supernet import SupernetRun
@@ -42,6 +42,16 @@ class Partial(ShapesSource):
 
     def labelled(self, name: str) -> range:
         return range(0, len(self), 10) if name == "boxes" else super().labelled(name)
+
+
+class FewLabels(ShapesSource):
+    """Shapes of which half have a class."""
+
+    def labelled(self, name: str) -> range:
+        return range(0, len(self), 2) if name == "label" else super().labelled(name)
+
+    def num_labelled(self, name: str) -> int:
+        return len(self.labelled(name))
 
 
 def config_of(*overrides: str) -> RunConfig:
@@ -63,6 +73,33 @@ def test_every_task_has_its_images_and_a_quarter_of_its_own_at_most(wanted: int,
     assert rows == held_out_rows(source, ["label", "boxes"], wanted, seed=3)
     assert rows != held_out_rows(source, ["label", "boxes"], wanted, seed=4)
     assert len(held_out_rows(source, ["label"], wanted, seed=3)) == labels
+
+
+@pytest.mark.parametrize(("most", "whole"), [(0, 0), (1, 1), (64, 64), (65, 64), (67, 66), (130, 129), (257, 256)])
+def test_so_many_images_come_in_batches_whole(most: int, whole: int):
+    assert num_whole(most) == whole
+    config = config_of("data.flip_pairs=[[square, disk]]")  # nothing is flipped
+    batches = plain_batches(config, ShapesSource(max(whole, 1), 64, 1), TARGETS, ALONE, normalisation=IMAGENET)
+    assert sum(len(batch.images) for batch in batches) == max(whole, 1)
+
+
+def test_halves_of_the_held_out_images_come_in_whole_batches():
+    run = build_run(config_of("data.shapes.num_images=600", "search.last_look.images=134"), ALONE)
+    assert run.held_out is not None
+    assert len(run.held_out) == 2 * num_whole(67) == 132
+    assert len(run.source) == 600 - 132
+
+
+def test_too_few_candidates_are_refused_before_anything_is_learnt():
+    with pytest.raises(InputError, match="candidates=2: at least 3, or 0"):
+        build_run(config_of("search.last_look.candidates=2"), ALONE)
+
+
+def test_a_task_that_may_see_one_image_alone_needs_more_than_one_value():
+    config = config_of("data.crop=32", "tasks={det: null, seg: null}")
+    build_run(config, ALONE, source=ShapesSource(64, 64, 0))
+    with pytest.raises(InputError, match="'cls' is labelled on a part of the images: one image of 32 pixels"):
+        build_run(config, ALONE, source=FewLabels(64, 64, 0))
 
 
 def test_weights_learn_from_none_of_the_images_of_the_last_look():

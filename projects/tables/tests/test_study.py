@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,17 @@ def test_a_cell_measures_only_what_its_file_lacks(tmp_path: Path) -> None:
     rows = {row[:4]: row.regret for row in read_rows(cell.file)}
     assert 9.999 in rows.values()
     assert rows["top1", "random", 100, "top1"] <= 48  # points between the best and the worst network
+
+
+def test_a_cell_that_is_extended_is_as_one_that_is_run_at_once(tmp_path: Path) -> None:
+    cells = [Cell("macro", 1.0, 0, ("last-look",), counts, tmp_path / "0.csv") for counts in ((60,), (60, 100))]
+    for cell in cells:
+        run_cell(cell)
+    at_once = replace(cells[1], file=tmp_path / "1.csv")
+    run_cell(at_once)
+    assert sorted(read_rows(cells[1].file)) == sorted(read_rows(at_once.file))
+    run_cell(replace(at_once, evaluations=(40,)))
+    assert {row.evaluations for row in read_rows(at_once.file)} == {40, 60, 100}
 
 
 def test_a_study_runs_is_refused_over_another_and_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
