@@ -126,3 +126,10 @@ def test_measured_macs_count_products_alone():
     assert measured_macs(module, torch.zeros(1, 2, 4, 4)) == 2 * 3 * 16
     assert module.training
     assert module[1].num_batches_tracked == 0
+
+
+def test_counting_leaves_every_part_in_its_mode():
+    kept = nn.Conv2d(3, 4, 1).eval()
+    whole = nn.Sequential(kept, nn.BatchNorm2d(4))
+    assert measured_macs(whole, torch.zeros(1, 3, 2, 2)) == 3 * 4 * 4
+    assert [part.training for part in whole.modules()] == [True, False, True]

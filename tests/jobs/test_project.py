@@ -152,6 +152,11 @@ def test_a_network_of_a_project_is_trained_saved_loaded_and_evaluated(tmp_path, 
     run_job(load_config(folder / "config.yaml", [*evaluation, "evaluate.trust_code=true"]))
     assert json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["metrics"] == report["metrics"]
 
+    export = [f"export.model={folder}", "export.formats=[torchscript]", f"output={tmp_path / 'exported'}", "job=export"]
+    with pytest.raises(InputError, match=r"evaluate\.trust_code=true"):
+        run_job(load_config(folder / "config.yaml", export))
+    run_job(load_config(folder / "config.yaml", [*export, "evaluate.trust_code=true"]))
+
 
 def test_first_weights_of_a_network_load_by_name(tmp_path):
     run_job(training(tmp_path))

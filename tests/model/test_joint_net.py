@@ -133,6 +133,7 @@ def test_a_joint_model_survives_the_disk(tmp_path, share):
         ({"tasks": {"cls": 3}}, "task 'cls' is no dict"),
         ({"tasks": {}}, "model.tasks is empty"),
         ({"tasks": {"pop": ENTRY}}, "a task cannot be called 'pop'"),
+        ({"tasks": {"training": ENTRY}}, "a task cannot be called 'training'"),
         ({"tasks": {"cls": ENTRY | {"classes": []}}}, "there are no classes"),
         ({"tasks": {"cls": ENTRY | {"head": {}}}}, "the head None is no class"),
     ],

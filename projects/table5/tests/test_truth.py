@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import yaml
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.projects.table5.sample import enumerate_window
+from fbnetv5.projects.table5.score import write_score
 from fbnetv5.projects.table5.truth import CONFIG, Truth
 from fbnetv5.projects.table5.truth_options import load_truth
 from fbnetv5.projects.table5.truth_table import Row, write_rows
@@ -94,6 +96,25 @@ def test_a_table_is_made_goes_on_and_takes_more_topologies(tmp_path):
     assert make(tmp_path, seeds=[0], added=["seg/08"])
     assert [row for row in read(tmp_path) if row["topology"] != "08"] == rows
     assert "| cls | 2 |" in (tmp_path / "run" / "truth.md").read_text()
+
+
+def test_rows_of_tasks_that_the_config_lacks_and_of_other_macs_stay_and_are_not_among_the_equal(tmp_path):
+    study = load(tmp_path)
+    equal = [one.name for one in study.plan.drawn["cls"]]
+    scores = {("depth", "0f"): (0.5, 0.5), ("cls", "ffff"): (0.1, 0.9)}
+    scores |= {("cls", name): (place / 10, place / 10) for place, name in enumerate(equal)}
+    study.before = [Row(*key, 1, seed, own[seed]) for key, own in scores.items() for seed in (0, 1)]
+    rows = study.rows({})
+    assert sorted(rows, key=str) == sorted(study.before, key=str)
+    assert rows[-1].task == "depth"
+    (line,) = [line for line in study.markdown(study.gather({})).splitlines() if line.startswith("| cls | 2 |")]
+    assert line.endswith("| 1.00 |")
+
+
+def test_a_metric_that_there_is_not_fails_its_training_alone(tmp_path):
+    (job, *_) = load(tmp_path).jobs({}).jobs
+    with pytest.raises(InputError, match="metric=AP_50 is none of"):
+        write_score(replace(job.work.data, metric="AP_50"))
 
 
 def test_a_table_of_a_world_that_has_changed_is_refused(tmp_path, monkeypatch):
