@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -111,7 +112,7 @@ class CommandTimer:
         ms = self._milliseconds(output)
         if ms is None:
             raise InputError(f"the command printed no milliseconds for {file.path.name}: {_shown(output)}")
-        if ms < 0:
+        if not 0 <= ms < math.inf:
             raise InputError(f"the command printed {ms:g} for {file.path.name}, which are no milliseconds")
         return ms
 

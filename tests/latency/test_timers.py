@@ -19,7 +19,7 @@ if does == "fail":
     sys.exit("no such device\\nat all")
 if does == "hang":
     time.sleep(60)
-print({"says": "3 warm-ups\\nmean 12.5 of 9\\nbye", "nothing": "done", "less": "-1",
+print({"says": "3 warm-ups\\nmean 12.5 of 9\\nbye", "nothing": "done", "less": "-1", "endless": "1e999",
        "columns": "latency_us=2500 runs=10\\nlatency_us=3500 runs=11", "echo": " ".join(sys.argv[3:])}[does])
 """
 FILE = File(Path("block_0.pte"), (1, 24, 8, 8))
@@ -51,12 +51,18 @@ def test_places_are_filled_in_and_no_shell_reads_them(program, capfd):
         ("fail", "failed for block_0.pte with status 1: no such device at all"),
         ("nothing", "printed no milliseconds for block_0.pte: done"),
         ("less", "printed -1 for block_0.pte"),
+        ("endless", "printed inf for block_0.pte"),
     ],
 )
 def test_what_goes_wrong_is_one_line(does, message, program):
     with pytest.raises(InputError, match=message) as error:
         CommandTimer(f"{program} {does}", 1, 10)(FILE)
     assert "\n" not in str(error.value)
+
+
+def test_what_the_pattern_finds_is_a_number(program):
+    with pytest.raises(InputError, match=r"printed nan for block_0\.pte"):
+        CommandTimer(f"{program} echo took=nan", 1, 10, r"took=(\w+)")(FILE)
 
 
 def test_a_command_that_hangs_is_ended_with_what_it_started(program):
