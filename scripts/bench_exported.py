@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", metavar="NAME", help="of the models, or of a run's folder (default: all but joint ones)")
     add("--run", nargs="+", type=Path, default=[], metavar="FOLDER", help="trained models to time too")
     add("--runtimes", nargs="+", choices=tuple(SUFFIXES), default=RUNTIMES, help="(default: executorch onnx)")
-    add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="(default: fp32 int8)")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=("fp32", "int8"), help="(default: fp32 int8)")
     add("--threads", nargs="+", type=at_least(1), default=(1, 2), metavar="N", help="CPU threads (default: 1 2)")
     add("--rounds", type=at_least(1), default=11, help="turns of each file; medians are shown (default: 11)")
     add("--seconds", type=float, default=0.2, help="that a turn takes (default: 0.2; at least three calls)")

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.exported_models import Built, Candidate, sources_digest
 from fbnetv5.base.files import atomic_path, write_text
-from fbnetv5.export.formats import SUFFIXES, convert
+from fbnetv5.export.formats import SUFFIXES, check_support, convert
 
 LIBRARIES = ("torch", "torchvision", "timm", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
 NUM_CALIBRATION = 4  # random images: latency does not depend on what they show
@@ -58,8 +58,12 @@ def exported_files(
     """Yield a file of each model, runtime and precision; what is missing in ``folder`` or out of date is written.
 
     Raises:
-        InputError: a package is missing, a model cannot be exported, or a file cannot be written.
+        InputError: a runtime lacks a precision, a package is missing, a model cannot be exported, or a file cannot be
+            written.
     """
+    for runtime in runtimes:
+        for precision in precisions:
+            check_support(runtime, precision)
     made_by = {candidate.name: _made_by(candidate) for candidate in candidates}
     for candidate in candidates:
         built: Built | None = None
@@ -88,7 +92,8 @@ def _written(
 ) -> ExportedFile:
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(1, 3, *built.size, generator=generator) for _ in range(NUM_CALIBRATION)]
-    lowered = convert(built.module, runtime, built.size, images if precision == "int8" else None, [])
+    calibration = images if precision == "int8" else None
+    lowered = convert(built.module, runtime, built.size, calibration, [], precision=precision)
     with atomic_path(path) as temporary:
         temporary.write_bytes(lowered.data)
     written = ExportedFile(

@@ -10,13 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from benchmarks import exported_models, exported_peers, exported_profile, exported_table
+from benchmarks import exported_files, exported_models, exported_peers, exported_profile, exported_table
 from benchmarks.exported_files import ExportedFile
 from benchmarks.exported_timing import Timing, on_busy_machine, turn
 from torch import nn
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.models.detection.image_list import ImageList
 
+from fbnetv5.base.errors import InputError
+from fbnetv5.export.lowered import Lowered
 from fbnetv5.model.folder import save_model
 from tests.model.test_task_net import build
 from tests.on_request import ON_REQUEST
@@ -161,6 +163,27 @@ def test_events_are_summed_by_operator():
     ]
     (row,) = exported_profile.onnx_rows(nodes)
     assert (row.operator, row.count, row.ms) == ("Conv", 2, pytest.approx(0.6))
+
+
+def test_files_have_the_precision_that_they_are_called_by(monkeypatch, tmp_path):
+    asked = []
+
+    def convert(module, runtime, size, calibration, float_parts, *, precision):
+        asked.append((runtime, precision))
+        return Lowered(b"a file")
+
+    built = exported_models.Built(nn.Identity(), (32, 32), 1, 1)
+    candidate = exported_models.Candidate("mine", "cls", False, "random", lambda: built)
+    monkeypatch.setattr(exported_files, "convert", convert)
+    monkeypatch.setattr(exported_files, "check_support", lambda *_: None)
+    list(exported_files.exported_files([candidate], ["coreml"], ["fp32", "fp16"], tmp_path))
+    assert asked == [("coreml", "fp32"), ("coreml", "fp16")]
+
+
+def test_a_precision_that_a_runtime_lacks_is_refused_before_anything_is_exported(tmp_path):
+    candidate = exported_models.Candidate("mine", "cls", False, "random", lambda: pytest.fail("built"))
+    with pytest.raises(InputError, match="torchscript are written in fp32, not in fp16"):
+        next(exported_files.exported_files([candidate], ["torchscript"], ["fp32", "fp16"], tmp_path))
 
 
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
