@@ -140,7 +140,7 @@ def _serve(connection: Connection, file: ExportedFile, threads: int) -> None:
             connection.send(turn(run, image, connection.recv()))
     except (InputError, RuntimeError) as error:
         connection.send(InputError(f"{file.path}: {error}"))
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+    except (EOFError, KeyboardInterrupt, ConnectionError):
         return
 
 

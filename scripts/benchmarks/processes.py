@@ -18,9 +18,12 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def connected(work: Callable[..., None], *arguments: object) -> Iterator[Connection]:
-    """Run ``work(connection, *arguments)`` in a process that ends with the context; yields the other end."""
+    """Run ``work(connection, *arguments)`` in a process that ends with the context; yields the other end.
+
+    Where this process is killed, ``work`` gets an EOFError or a ConnectionError from its connection.
+    """
     ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=work, args=(theirs, *arguments), daemon=True)
+    process = CONTEXT.Process(target=_work, args=(work, ours, theirs, arguments), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -28,6 +31,13 @@ def connected(work: Callable[..., None], *arguments: object) -> Iterator[Connect
     finally:
         process.terminate()
         process.join()
+
+
+def _work(
+    work: Callable[..., None], starters: Connection, connection: Connection, arguments: tuple[object, ...]
+) -> None:
+    starters.close()  # a fork has it too, and would hold its own connection open
+    work(connection, *arguments)
 
 
 def receive(connection: Connection) -> Any:
@@ -57,9 +67,10 @@ def yielded_by(function: Callable[..., Iterable[T]], *arguments: object) -> Iter
 
 
 def _send_all(connection: Connection, function: Callable[..., Iterable[Any]], arguments: tuple[object, ...]) -> None:
-    try:
-        for item in function(*arguments):
-            connection.send((item,))
-        connection.send(None)
-    except InputError as error:
-        connection.send(error)
+    with contextlib.suppress(ConnectionError):  # nobody is left to take it
+        try:
+            for item in function(*arguments):
+                connection.send((item,))
+            connection.send(None)
+        except InputError as error:
+            connection.send(error)
