@@ -16,7 +16,10 @@ from benchmarks.exported_models import Built, Candidate, sources_digest
 from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.export.formats import SUFFIXES, check_support, convert
 
-LIBRARIES = ("torch", "torchvision", "timm", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime")
+LIBRARIES = (
+    *("torch", "torchvision", "timm", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime"),
+    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "coremltools"),
+)
 NUM_CALIBRATION = 4  # random images: latency does not depend on what they show
 
 

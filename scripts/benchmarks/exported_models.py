@@ -34,10 +34,11 @@ from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (
-    "fbnetv5/archs/*.py",
-    "fbnetv5/heads/*.py",
-    "fbnetv5/export/*.py",
-    "fbnetv5/model/joint_net.py",
+    "configs/topologies/*.yaml",
+    "fbnetv5/archs/**/*.py",
+    "fbnetv5/heads/**/*.py",
+    "fbnetv5/export/**/*.py",
+    "fbnetv5/model/**/*.py",
     "scripts/benchmarks/exported_joint.py",
     "scripts/benchmarks/exported_models.py",
     "scripts/benchmarks/exported_peers.py",
@@ -215,10 +216,14 @@ PEERS: Mapping[str, tuple[str, Callable[[], Built]]] = {
 }
 
 
+def sources() -> list[Path]:
+    """Return the files that models and exported files are made by."""
+    return [file for pattern in SOURCES for file in sorted(ROOT.glob(pattern))]
+
+
 def sources_digest() -> str:
-    """Return a checksum of the code that models and files are made by."""
+    """Return a checksum of :func:`sources`."""
     digest = hashlib.sha256()
-    for pattern in SOURCES:
-        for file in sorted(ROOT.glob(pattern)):
-            digest.update(file.read_bytes())
+    for file in sources():
+        digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -186,6 +186,12 @@ def test_a_precision_that_a_runtime_lacks_is_refused_before_anything_is_exported
         next(exported_files.exported_files([candidate], ["torchscript"], ["fp32", "fp16"], tmp_path))
 
 
+def test_files_are_made_anew_after_a_change_to_any_head_or_topology():
+    found = set(exported_models.sources())
+    assert set((ROOT / "fbnetv5" / "heads").rglob("*.py")) < found
+    assert set((ROOT / "configs" / "topologies").glob("*.yaml")) < found
+
+
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
     return run(script, ROOT / "scripts" / "bench_exported.py", *map(str, arguments))
 
