@@ -84,9 +84,8 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-    config = get_symmetric_quantization_config(is_per_channel=True)
-
-    activations = replace(config.input_activation, observer_or_fake_quant_ctr=_mean_range_observer())
+    config, observer = get_symmetric_quantization_config(is_per_channel=True), mean_range_observer()
+    activations = replace(config.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=SMALLEST_SCALE))
     config = replace(config, input_activation=activations, output_activation=activations)
 
     class LayerQuantizer(XNNPACKQuantizer):
@@ -110,7 +109,10 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
     with quiet(), torch.no_grad():
         graph = torch.export.export(for_xnnpack(model), (images[0],)).module()
         observed = prepare_pt2e(graph, quantizer)
+        observers = [module for module in observed.modules() if isinstance(module, observer)]  # a shared one once
         for image in images:
+            for each in observers:
+                each.begin_image()
             observed(image)
         converted: fx.GraphModule = convert_pt2e(observed)
     _separate_readers(converted)
@@ -118,26 +120,35 @@ def quantised_pt2e(model: nn.Module, images: Sequence[Tensor], float_parts: Sequ
     return converted
 
 
-def _mean_range_observer() -> Any:
-    """Return what makes the observers of activations."""
-    from torchao.quantization.pt2e import MovingAverageMinMaxObserver
+def mean_range_observer() -> Any:
+    """Return the class of the observers of activations."""
+    from torchao.quantization.pt2e import MinMaxObserver
 
-    class MeanRangeObserver(MovingAverageMinMaxObserver):
-        """The mean of the images' ranges.
+    class MeanRangeObserver(MinMaxObserver):
+        """The mean of the images' ranges; an image's is that of all tensors that share the observer.
 
         That of all images would be the strangest one's: values beyond 100 times the others', where a channel that
         hardly ever varies is normalised, took 10 to 20 points of top-1.
         """
 
-        num_images = 0
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.ranges: list[Tensor] = []
 
-        def forward(self, activation: Tensor) -> Tensor:
-            self.num_images += 1
-            self.averaging_constant = 1 / self.num_images
-            same: Tensor = super().forward(activation)
-            return same
+        def begin_image(self) -> None:
+            """Keep the range of the image before, if there is one."""
+            if self.min_val <= self.max_val:
+                self.ranges.append(torch.stack([self.min_val, self.max_val]))
+            self.reset_min_max_vals()
 
-    return MeanRangeObserver.with_args(eps=SMALLEST_SCALE)
+        def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+            """Return the scale and the zero point."""
+            self.begin_image()
+            lowest, highest = torch.stack(self.ranges).mean(dim=0)
+            scale, zero_point = self._calculate_qparams(lowest, highest)
+            return scale, zero_point
+
+    return MeanRangeObserver
 
 
 def _of_one_scale(cat: fx.Node, qspec: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fbnetv5.export.executorch import quantised_pt2e, to_executorch
+from fbnetv5.export.executorch import mean_range_observer, quantised_pt2e, to_executorch
 from fbnetv5.export.runtime import RUNTIMES
 from tests.on_request import ON_REQUEST
 
@@ -40,6 +40,18 @@ class Halves(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         feature = self.stem(image)
         return {"feature": self.last(torch.cat([feature[:, 4:], self.left(feature[:, :4])], dim=1))}
+
+
+class Squeezed(nn.Module):
+    """Positive values beside their mean, which is far below the largest of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        feature = F.relu(self.stem(image))
+        return {"feature": feature, "gate": self.last(feature.mean((2, 3), keepdim=True))}
 
 
 class Whole(nn.Module):
@@ -78,3 +90,22 @@ def test_one_strange_image_does_not_set_the_ranges(place: int):
     quantised = quantised_pt2e(model, images, [])
     for expected, found in zip(model(image).values(), quantised(image).values(), strict=True):
         assert (found - expected).abs().mean() < 0.1 * expected.std()
+
+
+def test_a_range_is_the_mean_over_images_of_that_of_all_tensors_in_one_scale():
+    observer = mean_range_observer()(dtype=torch.int8, quant_min=-128, quant_max=127)
+    for tensors in ([[0.0, 8.0], [0.0, 1.0]], [[0.0, 4.0], [-2.0, 6.0]]):
+        observer.begin_image()
+        for values in tensors:
+            observer(torch.tensor(values))
+    scale, zero_point = observer.calculate_qparams()
+    assert scale.item() == pytest.approx((7 - -1) / 255)
+    assert zero_point.item() == round(-128 + 1 / scale.item())
+
+
+@torch.no_grad()
+def test_values_are_not_clipped_by_the_range_of_their_mean():
+    torch.manual_seed(0)
+    model, image = Whole(Squeezed()).eval(), torch.randn(1, 3, *SIZE)
+    expected, found = (each(image)["feature"] for each in (model, quantised_pt2e(model, [image], [])))
+    assert (found - expected).abs().max() < 0.05 * expected.max()
