@@ -35,7 +35,7 @@ def file_conditions(family: Family, size: Size, options: LatencyConfig) -> Condi
     check_support(options.runtime, options.precision)
     repeats = options.repeats
     return Conditions(
-        device=options.command or device_name(torch.device("cpu")),
+        device=device_of(options),
         torch=torch.__version__,
         threads=options.threads or torch.get_num_threads(),
         precision=options.precision,
@@ -46,6 +46,13 @@ def file_conditions(family: Family, size: Size, options: LatencyConfig) -> Condi
         repeats=max(1, repeats // COMMAND_SHARE) if options.command else repeats,
         runtime=f"{options.runtime} {_version(PACKAGES[options.runtime])}",
     )
+
+
+def device_of(options: LatencyConfig) -> str:
+    """Return the name of what times files: this machine's CPU, or the command with what is read from its output."""
+    if options.command is None:
+        return device_name(torch.device("cpu"))
+    return options.command if options.pattern is None else f"{options.command}, pattern {options.pattern}"
 
 
 def check_options(options: LatencyConfig) -> None:

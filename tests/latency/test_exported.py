@@ -99,6 +99,14 @@ def test_a_command_times_the_parts_once(exported, tmp_path):
     assert measure_exported(NANO, conditions, broken, tmp_path) == table
 
 
+def test_times_of_another_pattern_are_others():
+    patterns = (None, "mean=(.*)", "median=(.*)")
+    found = {file_conditions(NANO, SIZE, replace(OPTIONS, pattern=pattern)) for pattern in patterns}
+    assert len(found) == 3
+    here = {file_conditions(NANO, SIZE, replace(OPTIONS, command=None, pattern=pattern)) for pattern in patterns}
+    assert len(here) == 1
+
+
 def test_a_search_costs_what_the_command_says(exported, tmp_path):
     overrides = (f"search.latency.command={json.dumps(COMMAND)}", "search.latency.size=[64,96]")
     costs = costs_of(config_of(*overrides), tmp_path)
