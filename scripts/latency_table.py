@@ -247,7 +247,11 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     add("--command", help="that times a file, as search.latency.command (default: this machine's runtime)")
     add("--pattern", help="as search.latency.pattern")
     add("--timeout", type=float, default=120.0, metavar="SECONDS", help="of the command for a file (default: 120)")
-    add("--device-name", metavar="NAME", help="that the table gives the device")
+    add(
+        "--device-name",
+        metavar="NAME",
+        help="of the device (default, without --times: the command, or this CPU)",
+    )
     add("--heads", nargs="*", choices=tuple(HEADS), default=[], help="final heads to time too, and to put on networks")
     add("--fit", type=at_least(0), default=0, metavar="N", help="networks a head that correct the sum (default: 0)")
     add("--busy", action="store_true", help="other work goes on: the CPU time of one thread counts")
@@ -262,6 +266,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.precision = options.precision or precisions[0]
     if options.precision not in precisions:
         raise InputError(f"--precision {options.precision}: {options.runtime} has {', '.join(precisions)}")
+    if options.times is not None and not options.device_name:
+        raise InputError("--times are those of another device: name it, --device-name")
     if options.topologies is None:
         options.topologies = 30 if in_torch else 0
     return options

@@ -23,7 +23,7 @@ from fbnetv5.archs.families import Family, get_family
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.latency import LatencyConfig
 from fbnetv5.latency.bundle import TIMES, Bundle, digest_of, medians, read_bundle, read_times, write_bundle
-from fbnetv5.latency.exported import file_conditions, opened_timer, table_of_bundle
+from fbnetv5.latency.exported import device_of, file_conditions, opened_timer, table_of_bundle
 from fbnetv5.latency.part_models import part_models
 from fbnetv5.latency.rounds import measure_files
 from fbnetv5.latency.table import Conditions, LatencyTable
@@ -58,9 +58,8 @@ def measure_files_table(options: argparse.Namespace) -> tuple[LatencyTable, list
             )
     ms = medians(times, origin)
     table, rows = compare(table_of_bundle(bundle, ms), known, ms)
-    if options.device_name:
-        table = replace(table, conditions=replace(table.conditions, device=options.device_name))
-    return table, rows
+    device = options.device_name or device_of(latency)  # a bundle may come from another one
+    return replace(table, conditions=replace(table.conditions, device=device)), rows
 
 
 def files_text(rows: list[Comparison], output: Path | None) -> str:

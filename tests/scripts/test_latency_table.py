@@ -118,11 +118,20 @@ def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, cap
     assert "has another network net_test_cls_" in capsys.readouterr().err
 
 
+def test_a_table_names_the_device_that_was_asked(exported, tmp_path):
+    files = ("--family=NANO", "--size=64", "--runtime=onnx", "--repeats=1", f"--bundle={tmp_path / 'parts'}")
+    latency_table.main([*files, "--export"])
+    command = "expr length {file}"  # prints a number
+    latency_table.main([*files, "--no-export", f"--command={command}", "--no-cache", f"--table={tmp_path / 't.json'}"])
+    assert LatencyTable.load(tmp_path / "t.json").conditions.device == command
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--precision=bfloat16",), "--precision bfloat16: onnx has fp32, int8"),
-        (("--times=t.csv", "--bundle=/nowhere"), "cannot read /nowhere/manifest.json"),
+        (("--no-export", "--bundle=/nowhere"), "cannot read /nowhere/manifest.json"),
+        (("--times=t.csv", "--bundle=/nowhere"), "--times are those of another device"),
         (("--size", "64", "64", "64"), "--size=[64, 64, 64] should be"),
     ],
 )
