@@ -162,8 +162,10 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
         if precision != "int8" or options.max_drop is None or drops[worst] <= options.max_drop:
             return
         if errors is None:
-            print(f"  the drop is above export.max_drop={options.max_drop:g}: measuring which parts int8 hurts ...")
-            errors = part_errors(export.deployed, export.calibration[:NUM_RANKED], export.progress)
+            print(f"  the drop is above export.max_drop={options.max_drop:g}")
+            errors = _part_errors(export)
+        if errors is None:
+            return
         hurting = [part for part, error in errors[worst].items() if error > 0]  # not those of other tasks
         ranked = sorted(hurting, key=lambda part: -errors[worst][part])
         left = [part for part in ranked if part not in float_parts]
@@ -172,6 +174,17 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
             return
         float_parts += left[: min(max(1, len(float_parts)), len(left) - 1)]
         print(f"  in float32 from now on: {', '.join(float_parts)}")
+
+
+def _part_errors(export: Export) -> dict[str, dict[str, float]] | None:
+    """Return what :func:`part_errors` does; None, and a line, where the packages that it takes are not installed."""
+    try:
+        check_support("executorch", "int8")
+    except InputError as error:
+        print(f"  which parts int8 hurts cannot be told, and the drop stays: {error}")
+        return None
+    print("  measuring which parts int8 hurts ...")
+    return part_errors(export.deployed, export.calibration[:NUM_RANKED], export.progress)
 
 
 def _write(

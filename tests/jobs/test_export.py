@@ -120,7 +120,8 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch:
         import executorch  # noqa: F401
 
 
-def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def float_parts_tried(monkeypatch: pytest.MonkeyPatch, file: Path) -> list[list[str]]:
+    """The parts in float32 of each file that an export in int8 writes, whose drop becomes smaller with each part."""
     tried = []
 
     def write(*arguments: Any) -> Any:
@@ -141,5 +142,22 @@ def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.Monke
     made = SimpleNamespace(
         config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1], progress=ExportProgress()
     )
-    export._export_partial(made, "onnx", "int8", tmp_path / "model")  # type: ignore[arg-type]
+    export._export_partial(made, "onnx", "int8", file)  # type: ignore[arg-type]
+    return tried
+
+
+def test_parts_go_back_to_float_until_the_metric_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(export, "check_support", lambda *_: None)
+    tried = float_parts_tried(monkeypatch, tmp_path / "model")
     assert tried == [["given"], ["given", "worst"], ["given", "worst", "third"]]  # one part stays in int8
+
+
+def test_a_file_is_kept_where_nothing_tells_which_parts_int8_hurts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    def check_support(*_: str) -> None:
+        raise InputError("torchao is not installed")
+
+    monkeypatch.setattr(export, "check_support", check_support)
+    assert float_parts_tried(monkeypatch, tmp_path / "model") == [["given"]]
+    assert "cannot be told, and the drop stays: torchao is not installed" in capsys.readouterr().out
