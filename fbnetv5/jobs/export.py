@@ -124,7 +124,7 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
         calibration = [fitted(image, spec, size)[0] for image in _images(config, train_source)]
     source = _rated_source(config, model)
     if source is None:
-        print("no image of data.val is labelled: files are written without being rated beside the trained model")
+        print("no image of data.val can be rated: files are written without being rated beside the trained model")
         return Export(config, model, deployed, size, None, calibration, progress)
     print(f"rating the trained model on {len(source)} images ...", flush=True)
     predictions = {"trained": model.predict_tensors, "fitted": FixedSizeModel(model, size).predict}
@@ -256,13 +256,18 @@ def _metrics(export: Export, source: Source, predict: Predict) -> dict[str, dict
 
 
 def _rated_source(config: RunConfig, model: FinalModel) -> Source | None:
-    """Return up to ``export.num_evaluated`` validation images a task; None where none is labelled."""
+    """Return up to ``export.num_evaluated`` validation images a task, of all tasks together; None where there is none.
+
+    What cannot be read is left out here, where ``data.undecodable`` says so, so that all is rated on the same images.
+    """
     source = build_val_source(config.data, classes_of(model))
     if source is None:
         return None
     labelled = [source.labelled(task.target.name) for task in tasks_of(model).values()]
-    chosen = set[int]().union(*(_spread(rows, config.export.num_evaluated) for rows in labelled))
-    return Subset(source, sorted(chosen)) if chosen else None
+    chosen = sorted(set[int]().union(*(_spread(rows, config.export.num_evaluated) for rows in labelled)))
+    if config.data.undecodable == "skip":
+        chosen = [row for row, _ in _readable(config, source, chosen)]
+    return Subset(source, chosen) if chosen else None
 
 
 def _training_source(config: RunConfig, model: FinalModel) -> Source | None:
@@ -295,10 +300,16 @@ def _sizes(config: RunConfig, source: Source) -> list[Size]:
 
 
 def _images(config: RunConfig, source: Source) -> Iterator[Tensor]:
-    """Yield images of a source, evenly spaced; ``data.undecodable`` says what becomes of those that cannot be read."""
-    for row in _spread(range(len(source)), config.export.num_calibration):
+    """Yield up to ``export.num_calibration`` images of a source, evenly spaced."""
+    rows = _spread(range(len(source)), config.export.num_calibration)
+    return (image for _, image in _readable(config, source, rows))
+
+
+def _readable(config: RunConfig, source: Source, rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    """Yield rows and their images; ``data.undecodable`` says what becomes of those that cannot be read."""
+    for row in rows:
         try:
-            yield source.load(row, ()).image
+            yield row, source.load(row, ()).image
         except UndecodableImageError as error:
             if config.data.undecodable == "error":
                 raise

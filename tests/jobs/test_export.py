@@ -21,6 +21,7 @@ from fbnetv5.jobs import export
 from fbnetv5.model.folder import save_model
 from scripts import run_exported
 from scripts.export import main
+from tests.data.test_dataset import LABEL, Damaged
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
 
 
@@ -161,3 +162,17 @@ def test_a_file_is_kept_where_nothing_tells_which_parts_int8_hurts(
     monkeypatch.setattr(export, "check_support", check_support)
     assert float_parts_tried(monkeypatch, tmp_path / "model") == [["given"]]
     assert "cannot be told, and the drop stays: torchao is not installed" in capsys.readouterr().out
+
+
+def test_images_that_cannot_be_read_are_left_out_of_all_ratings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(export, "build_val_source", lambda *_: Damaged([2]))
+    monkeypatch.setattr(export, "classes_of", lambda _: {})
+    monkeypatch.setattr(export, "tasks_of", lambda _: {"cls": SimpleNamespace(target=LABEL)})
+    config: Any = SimpleNamespace(data=SimpleNamespace(undecodable="skip"), export=SimpleNamespace(num_evaluated=3))
+    model: Any = None
+    source = export._rated_source(config, model)
+    assert source is not None
+    assert [source.load(row).name for row in range(len(source))] == ["image 0", "image 4"]
+    assert capsys.readouterr().err == "skipped: image 2 is damaged\n"
