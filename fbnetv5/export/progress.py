@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from fbnetv5.engine.log import clock
+from fbnetv5.export.quiet import unsilenced
 
 T = TypeVar("T")
 File = tuple[str, str]  # runtime and precision
@@ -48,15 +51,18 @@ class ExportProgress:
         self._began = now()
         self._step, self._count = "", ""
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._tell, daemon=True)
+        self._streams = contextlib.ExitStack()
 
     def __enter__(self) -> ExportProgress:
+        stream = self._streams.enter_context(unsilenced())  # libraries are silenced while they convert
+        self._thread = threading.Thread(target=self._tell, args=(stream,), daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._streams.close()
 
     def plan(self, files: Sequence[File], num_layers: int) -> None:
         """Say which files there will be, of a model of so many convolutions and products."""
@@ -105,7 +111,8 @@ class ExportProgress:
         shares, seconds = sum(share for share, _ in self._took), sum(took for _, took in self._took)
         return SHARES[file] * (seconds / shares if shares else self._seconds_a_share)
 
-    def _tell(self) -> None:
+    def _tell(self, stream: TextIO) -> None:
         while not self._ended.wait(self.every):
             if self._step:
-                print(self.line(), flush=True)
+                sys.stdout.flush()  # in the order in which lines were printed
+                print(self.line(), file=stream, flush=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 import pytest
 
 from fbnetv5.export.progress import SHARES, ExportProgress
+from fbnetv5.export.quiet import silent
 
 FILES = [("executorch", "fp32"), ("executorch", "int8"), ("onnx", "fp32")]
 
@@ -39,3 +42,19 @@ def test_lines_are_printed_while_nothing_else_is(capsys):
         progress.step("exporting")
         time.sleep(0.1)
     assert "  exporting, 0:00:00 so far\n" in capsys.readouterr().out
+
+
+def test_silence_hides_what_is_printed_in_it_and_no_more(capfd, monkeypatch):
+    with os.fdopen(1, "w", closefd=False) as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)  # with a buffer, as for a file
+        print("before")
+        with ExportProgress(every=0.01) as progress:
+            progress.step("converting")
+            with silent():
+                print("hidden")
+                os.write(1, b"hidden, too")
+                time.sleep(0.1)
+        print("after")
+    first, *lines, last = capfd.readouterr().out.splitlines()
+    assert (first, last) == ("before", "after")
+    assert set(lines) == {"  converting, 0:00:00 so far"}
