@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import one_line_errors
-from fbnetv5.cli.arguments import add_study_arguments, parser_of
+from fbnetv5.cli.arguments import add_study_arguments, at_least, parser_of
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.run import run_ablation
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a job failed."""
     options = _parser().parse_args(arguments)
     changes = {"output": options.output, "seeds": options.seeds, "num_topologies": options.num_topologies}
+    changes["repeats"] = options.repeats
     config = load_ablation(options.config, changes, options.overrides)
     complete = run_ablation(config, num_processes=options.processes, resume=options.resume)
     if not complete:
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         help="config of the ablation; projects/table5/configs/shapes.yaml if not given, which explains the keys",
     )
     parser.add_argument("--num-topologies", type=int, metavar="N", help="a seed, method and task; not the config's")
+    parser.add_argument("--repeats", type=at_least(1), metavar="N", help="trainings a topology; not the config's")
     add_study_arguments(parser, table=False)
     parser.add_argument("--resume", action="store_true", help="go on with the ablation that the folder holds")
     return parser

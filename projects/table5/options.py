@@ -26,6 +26,9 @@ class AblationConfig:
         RunEntry, "the table of truth: a config of projects.table5.truth, and what is changed in it"
     )
     seeds: list[int] = option(lambda: [0, 1, 2, 3, 4], "seeds of the searches")
+    repeats: int | None = option(
+        None, "trainings that judge a topology, by the first seeds of the table; null: all of them", minimum=1
+    )
     num_topologies: int = option(4, "topologies derived at equal MACs, for each search and task")
     num_shortlisted: int = option(
         48,

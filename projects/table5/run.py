@@ -34,6 +34,7 @@ class Ablation(Study):
         changes = {"output": str(self.root / "truth")}
         own = load_truth(find_config(entry), changes, entry.overrides)
         own.overrides += config.overrides
+        own.seeds = own.seeds[: config.repeats]
         self.truth = Truth(own)
         self.plan = Plan(config, self.root, self.truth.plan)
         self._num_processes = num_processes

@@ -154,6 +154,12 @@ def test_what_is_wrong_with_a_config_is_said(tmp_path, changes, message):
         _ = Ablation(load_ablation(write(tmp_path, **changes), {}), 1).plan.tasks
 
 
+def test_a_first_answer_takes_the_first_seeds_of_the_table_alone(tmp_path):
+    changes = {"output": str(tmp_path), "repeats": 1}
+    plan = Ablation(load_ablation(CONFIGS / "shapes.yaml", changes), 1).plan.truth
+    assert {job.name.rpartition("-")[2] for job in plan.jobs([])} == {"0"}
+
+
 @pytest.mark.parametrize("name", ["shapes", "pets"])
 def test_the_projects_configs_fit_together(name, tmp_path):
     overrides = ["data.root=nowhere"] if name == "pets" else []
