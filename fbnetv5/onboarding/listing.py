@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -54,6 +54,17 @@ class Listing:
     def with_suffix(self, *suffixes: str) -> list[str]:
         """Return the files whose name ends in one of ``suffixes``, in any case."""
         return [name for name in self.files if name.lower().endswith(suffixes)]
+
+    def called(self, names: Sequence[str], near: str) -> list[str]:
+        """Return the files that are called so, in any case: in the order of ``names``, of one name the nearest first.
+
+        Args:
+            names: whole names, in small letters.
+            near: the folder that they are for.
+        """
+        found = {name: PurePosixPath(name).name.lower() for name in self.files}
+        places = [name for name, last in found.items() if last in names]
+        return sorted(places, key=lambda name: (names.index(found[name]), -num_shared(name, near), name.count("/")))
 
     def named(self, stem: str) -> list[str]:
         """Return the images whose file is called so, without its suffix, in any case."""
@@ -129,6 +140,11 @@ def common_folder(images: Iterable[str]) -> str:
     while all(len(part) > depth for part in parts) and len({part[: depth + 1] for part in parts}) == 1:
         depth += 1
     return str(PurePosixPath(*parts[0][:depth])) if parts and depth else "."
+
+
+def num_shared(file: str, folder: str) -> int:
+    """Return how many folders, from the outside, a file and a folder share."""
+    return len(PurePosixPath(common_folder([file, f"{folder}/x"])).parts)
 
 
 def below(path: str, folder: str) -> str:

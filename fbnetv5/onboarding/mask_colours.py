@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,7 +13,7 @@ from PIL import Image
 from fbnetv5.base.types import IGNORE
 from fbnetv5.data.images import DECODER_ERRORS
 from fbnetv5.data.mask_codes import MaskCode, colour_text, packed
-from fbnetv5.onboarding.listing import Listing, common_folder
+from fbnetv5.onboarding.listing import Listing, num_shared
 
 TABLES = ("class_dict.csv", "label_colors.txt", "label_colours.txt", "labelmap.txt", "colormap.txt")
 MODES = ("RGB", "RGBA")
@@ -63,9 +63,8 @@ class Colours:
 def colours_of(listing: Listing, folder: str, files: Sequence[str]) -> Colours | str:
     """Return what the colours of a folder of masks mean, or why that is not known."""
     seen = _seen(listing.root, files)
-    tables = [name for name in listing.with_suffix(*TABLES) if PurePosixPath(name).name.lower() in TABLES]
     why = MISSING
-    for name in sorted(tables, key=lambda name: -len(PurePosixPath(common_folder([name, f"{folder}/x"])).parts)):
+    for name in sorted(listing.called(TABLES, folder), key=lambda name: -num_shared(name, folder)):
         colours = parse_table((listing.root / name).read_text(encoding="utf-8-sig", errors="replace"), name)
         if colours is None:
             continue

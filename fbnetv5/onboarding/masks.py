@@ -27,6 +27,7 @@ IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
 OTHER = re.compile(r"segmentationobject|instance|depth|panoptic")  # PNG files of one channel that are no class masks
 ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids|l)$", re.IGNORECASE)
 NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names.txt", "labels.txt", "labelmap.txt")
+NAME_LISTS = ("mask_classes.json", "classes.json", "labels.json")
 GREY = ("1", "L", "P")
 PROBED = 8  # masks of a folder whose header is looked at
 SAMPLED = 200  # masks whose values are read
@@ -234,7 +235,8 @@ def _names(
     listing: Listing, count: int, places: Sequence[str], box_classes: Sequence[str]
 ) -> tuple[tuple[str, ...], str]:
     """Return the names of ``count`` classes, and where they come from."""
-    for name in listing.with_suffix(*NAME_FILES):
+    near = common_folder(f"{place}/x" for place in places)
+    for name in listing.called(NAME_FILES, near):
         text = (listing.root / name).read_text(encoding="utf-8-sig", errors="replace")
         lines = [re.sub(r"^\d+[\s:,]+|:.*$", "", line.strip()) for line in text.splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith("#")]
@@ -242,7 +244,7 @@ def _names(
             return tuple(lines), name
         if len(lines) == count - 1 and "background" not in lines:
             return ("background", *lines), name
-    for name in listing.with_suffix("classes.json", "labels.json"):
+    for name in listing.called(NAME_LISTS, near):
         try:
             listed = json.loads((listing.root / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -11,7 +11,7 @@ import yaml
 
 from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.found import Box, Found, Painting, Region
-from fbnetv5.onboarding.listing import Listing, split_of
+from fbnetv5.onboarding.listing import Listing, common_folder, split_of
 
 FORMAT = "YOLO txt"
 COCO_POINTS = (
@@ -47,7 +47,7 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
         _read_file(listing, name, read, _point_shape(settings))
     if not any(read.boxes.values()):
         return [], []
-    names = _names(listing, settings)
+    names = _names(listing, settings, common_folder(files))
     most = max(number for boxes in read.boxes.values() for number, _ in boxes)
     notes = _notes(read, len(names), most)
     classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
@@ -208,14 +208,14 @@ def _settings(listing: Listing) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     return {}, ()
 
 
-def _names(listing: Listing, settings: Mapping[str, Any]) -> tuple[str, ...]:
+def _names(listing: Listing, settings: Mapping[str, Any], near: str) -> tuple[str, ...]:
     names = settings.get("names")
     if isinstance(names, dict):
         keys = [key for key in names if isinstance(key, int) and key >= 0]
         return tuple(str(names.get(number, f"class_{number}")) for number in range(max(keys, default=-1) + 1))
     if isinstance(names, list):
         return tuple(map(str, names))
-    for name in listing.with_suffix(*NAME_FILES):
+    for name in listing.called(NAME_FILES, near):
         lines = (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
         return tuple(line.strip() for line in lines if line.strip())
     return ()
