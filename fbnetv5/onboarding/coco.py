@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import parse_points
+from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
 from fbnetv5.onboarding.found import Box, Found, Painting, Ready, Region
-from fbnetv5.onboarding.listing import Listing, common_start, split_of
+from fbnetv5.onboarding.listing import Claim, Listing, common_start, split_of
 
 FORMAT = "COCO json"
+T = TypeVar("T")
 SPARSE = 0.3  # share of listed images without annotations from which on they are taken as unlabelled, not as empty
 
 
@@ -24,13 +27,19 @@ class Content:
 
     Attributes:
         classes: names of the categories, by id.
+        claims: the image of each name that the file lists.
+        regions: outlines, with the areas of their boxes.
+        has_outlines: whether any outline is more than its box again.
+        start: the folder that the names of images start from.
         is_clean: whether nothing had to be changed or left out.
     """
 
     classes: tuple[str, ...]
+    claims: dict[Claim, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
-    regions: dict[str, list[tuple[float, Region]]] = field(default_factory=dict)  # with areas
+    regions: dict[str, list[tuple[float, Region]]] = field(default_factory=dict)
+    has_outlines: bool = False
     people: dict[str, list[Any]] = field(default_factory=dict)
     joints: tuple[str, ...] = ()
     start: str | None = None
@@ -55,9 +64,45 @@ def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
             contents[name] = content
         else:
             notes.append(f"{name}: left out, as none of its images is here")
+    splits = _settle(contents)
     ordered = sorted(contents, key=lambda name: (bool(contents[name].joints), name))  # instances before people
-    makers = (_boxes_found, _masks_found, _keypoints_found)
-    return [found for maker in makers if (found := maker({name: contents[name] for name in ordered}))], notes
+    results = []
+    for maker in (_boxes_found, _masks_found, _keypoints_found):
+        found, said = maker({name: contents[name] for name in ordered}, splits)
+        results += [found] if found else []
+        notes += said
+    used = {name for found in results for name in found.where}
+    return results, [*notes, *left_out_notes(ordered, used)]
+
+
+def _settle(contents: dict[str, Content]) -> dict[str, str]:
+    """Leave each image to the files that are nearest to it, and return the splits that names of files tell."""
+    claims = {claim: image for content in contents.values() for claim, image in content.claims.items()}
+    held: dict[str, set[str]] = {name: set() for name in contents}
+    for claim, image in nearest(claims, equals=True).items():
+        held[claim.near].add(image)
+    for name, content in contents.items():
+        num_missing = content.num_missing + len(content.boxes) - len(held[name])
+        contents[name] = replace(_part(content, held[name]), num_missing=num_missing)
+    return told_splits(claims)
+
+
+def _part(content: Content, images: Set[str]) -> Content:
+    """Return what a file says of some of its images."""
+    if len(images) == len(content.boxes):
+        return content
+
+    def part(values: dict[str, T]) -> dict[str, T]:
+        return {image: value for image, value in values.items() if image in images}
+
+    return replace(
+        content,
+        sizes=part(content.sizes),
+        boxes=part(content.boxes),
+        regions=part(content.regions),
+        people=part(content.people),
+        is_clean=False,
+    )
 
 
 def read_content(file: CocoFile, name: str, listing: Listing) -> Content:
@@ -81,21 +126,25 @@ def read_content(file: CocoFile, name: str, listing: Listing) -> Content:
         _add(content, image, label, entry, where)
         if content.joints and entry.get("category_id") == joints[0]["id"]:
             _add_person(content, image, entry, where)
+    if not content.has_outlines:
+        content.regions.clear()
     return content
 
 
 def _images(file: CocoFile, name: str, listing: Listing, content: Content) -> dict[Any, str]:
     """Return the image of each id, among those that exist."""
+    content.claims = claims_of(listing, (entry["file_name"] for entry in file.images.values()), name)
     found: dict[Any, str] = {}
     for key, entry in file.images.items():
-        image = listing.image_of(entry["file_name"], name)
-        if image is None or image in content.boxes:
+        image = content.claims.get(Claim(entry["file_name"], name))
+        if image is None:
             content.num_missing += 1
             continue
         found[key] = image
         content.boxes[image] = []
-        size = entry.get("width"), entry.get("height")
-        if all(type(side) is int and side > 0 for side in size):
+        told = entry.get("width"), entry.get("height")
+        size = told if all(type(side) is int and side > 0 for side in told) else listing.size(image)
+        if size is not None:
             content.sizes[image] = size  # type: ignore[assignment]  # two whole numbers, as just seen
     content.start = common_start({image: file.images[key]["file_name"] for key, image in found.items()})
     content.is_clean = content.start is not None and not content.num_missing
@@ -116,9 +165,9 @@ def _add(content: Content, image: str, label: str, entry: Mapping[str, Any], whe
         content.is_clean = False
     if corners[2] > corners[0] and corners[3] > corners[1]:
         content.boxes[image].append(Box(*corners, label, crowd))
-        outline = entry.get("segmentation")
-        if _is_outline(outline, (x, y, width, height)):
+        if outline := _outline(entry.get("segmentation")):
             content.regions.setdefault(image, []).append((width * height, Region(label, outline)))
+            content.has_outlines |= not _is_box(outline, (x, y, width, height))
     elif not (width == 0 or height == 0):  # those the program leaves out itself
         content.is_clean, content.num_dropped = False, content.num_dropped + 1
 
@@ -134,31 +183,44 @@ def _add_person(content: Content, image: str, entry: Mapping[str, Any], where: s
         content.people.setdefault(image, []).append(points)
 
 
-def _is_outline(outline: Any, box: tuple[float, float, float, float]) -> bool:
-    """Whether an annotation has a mask that is not just its box again."""
-    if isinstance(outline, dict):
-        return {"counts", "size"} <= set(outline)
-    if not isinstance(outline, list) or not all(isinstance(part, list) and len(part) >= 6 for part in outline):
+def _outline(given: Any) -> Any:
+    """Return the run lengths of an annotation's mask, or those of its polygons that have an area; None: neither."""
+    if isinstance(given, dict):
+        return given if {"counts", "size"} <= set(given) else None
+    if not isinstance(given, list):
+        return None
+    return [part for part in given if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
+
+
+def _is_box(outline: Any, box: tuple[float, float, float, float]) -> bool:
+    """Whether an outline is a box again."""
+    if isinstance(outline, dict) or len(outline) != 1 or len(outline[0]) not in (8, 10):
         return False
-    if len(outline) != 1 or len(outline[0]) not in (8, 10):
-        return bool(outline)
     x, y, width, height = box
     edges = (x, x + width), (y, y + height)
-    return any(min(abs(value - edge) for edge in edges[k % 2]) > 1 for k, value in enumerate(outline[0]))
+    return all(min(abs(value - edge) for edge in edges[k % 2]) <= 1 for k, value in enumerate(outline[0]))
 
 
-def _boxes_found(contents: Mapping[str, Content]) -> Found | None:
+def _shared(contents: Mapping[str, Content]) -> tuple[dict[str, Content], list[str]]:
+    """Return what files say of the images that each is taken for, and notes on those that they share."""
+    images = {name: set(content.boxes) for name, content in contents.items()}
+    classes = {
+        name: {box.label for boxes in content.boxes.values() for box in boxes} for name, content in contents.items()
+    }
+    taken = shared_out(images, classes)
+    return {name: _part(contents[name], own) for name, own in taken.items()}, sharing_notes(images, taken)
+
+
+def _boxes_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    used, sharing = _shared({name: content for name, content in contents.items() if any(content.boxes.values())})
     values: dict[str, list[Box]] = {}
-    used: dict[str, Content] = {}
-    for name, content in contents.items():
-        own = {image: boxes for image, boxes in content.boxes.items() if image not in values}
-        if len(own) == len(content.boxes) and any(map(len, own.values())):
-            values |= own
-            used[name] = content
+    for content in used.values():
+        for image, boxes in content.boxes.items():
+            values[image] = [*values.get(image, ()), *boxes]
     if not used:
-        return None
-    notes = [*_unlabelled(values), *_notes(used)]
-    return _found("boxes", used, values, _classes(used), notes)
+        return None, []
+    notes = [*_unlabelled(values), *_notes(used), *sharing]
+    return _found("boxes", used, values, _classes(used), splits, notes), []
 
 
 def _unlabelled(values: dict[str, list[Box]]) -> list[str]:
@@ -172,41 +234,46 @@ def _unlabelled(values: dict[str, list[Box]]) -> list[str]:
     return [f"{len(empty):,} images without boxes ({share:.0%}) are taken as unlabelled, not as empty"]
 
 
-def _masks_found(contents: Mapping[str, Content]) -> Found | None:
+def _masks_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> tuple[Found | None, list[str]]:
     """Masks that are to be drawn of outlines, small ones above; pixels without one are background."""
-    with_outlines = {name: content for name, content in contents.items() if content.regions}
-    if not with_outlines:
-        return None
-    values = {}
-    for content in with_outlines.values():
+    used, notes = _shared({name: content for name, content in contents.items() if content.regions})
+    regions: dict[str, list[tuple[float, Region]]] = defaultdict(list)
+    sizes: dict[str, tuple[int, int]] = {}
+    lost = set()
+    for content in used.values():
+        sizes |= content.sizes
         for image, boxes in content.boxes.items():
-            regions = sorted(content.regions.get(image, ()), key=lambda entry: -entry[0])
-            size = content.sizes.get(image)
-            if size is not None and len(regions) == len(boxes) and boxes:
-                values[image] = Painting(size, tuple(region for _, region in regions))
-    if not values:
-        return None
-    classes = ("background", *(name for name in _classes(with_outlines) if name != "background"))
-    notes = ["drawn of the outlines in the json files; crowds too; where outlines overlap, the smaller one is above"]
-    return _found("masks", with_outlines, values, classes, notes, ready=False)
-
-
-def _keypoints_found(contents: Mapping[str, Content]) -> Found | None:
-    posed = {name: content for name, content in contents.items() if content.joints}
-    if not posed:
-        return None
-    joints = next(iter(posed.values())).joints
-    used = {name: content for name, content in posed.items() if content.joints == joints and content.people}
+            regions[image] += content.regions.get(image, ())
+            if len(content.regions.get(image, ())) < len(boxes) or image not in sizes:
+                lost.add(image)
     values = {
-        image: people[0] for content in used.values() for image, people in content.people.items() if len(people) == 1
+        image: Painting(sizes[image], tuple(region for _, region in sorted(own, key=lambda entry: -entry[0])))
+        for image, own in regions.items()
+        if own and image not in lost
     }
-    num_crowded = sum(len(people) > 1 for content in used.values() for people in content.people.values())
+    if lost:
+        notes.append(f"{len(lost):,} images have no mask, as some of their objects have no outline")
     if not values:
-        return None
-    notes = []
+        return None, notes
+    classes = ("background", *(name for name in _classes(used) if name != "background"))
+    drawn = "drawn of the outlines in the json files; crowds too; where outlines overlap, the smaller one is above"
+    return _found("masks", used, values, classes, splits, [drawn, *notes], ready=False), []
+
+
+def _keypoints_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> tuple[Found | None, list[str]]:
+    posed = {name: content for name, content in contents.items() if content.people}
+    if not posed:
+        return None, []
+    joints = next(iter(posed.values())).joints
+    used, notes = _shared({name: content for name, content in posed.items() if content.joints == joints})
+    people = {image: people for content in used.values() for image, people in content.people.items()}
+    values = {image: shown[0] for image, shown in people.items() if len(shown) == 1}
+    num_crowded = len(people) - len(values)
     if num_crowded:
         notes.append(f"{num_crowded:,} images show several people and are left out; cut people out first, see docs")
-    return _found("keypoints", used, values, joints, notes, ready=not num_crowded)
+    if not values:
+        return None, notes
+    return _found("keypoints", used, values, joints, splits, notes, ready=not num_crowded), []
 
 
 def _found(
@@ -214,20 +281,19 @@ def _found(
     used: Mapping[str, Content],
     values: Mapping[str, Any],
     classes: tuple[str, ...],
+    splits: Mapping[str, str],
     notes: Sequence[str],
     *,
     ready: bool = True,
 ) -> Found:
-    splits: dict[str, str] = {}
+    told = {name: split_of(name, is_file=True) for name in used}
+    images = [image for content in used.values() for image in content.boxes]
     places: dict[str, Ready] = {}
-    for name, content in used.items():
-        told = split_of(name, is_file=True)
-        if told:
-            splits |= dict.fromkeys(content.boxes, told)
-        fits = content.is_clean and content.start is not None and told not in places
-        same = set(content.classes) <= set(classes) or target == "keypoints"
-        if ready and fits and same and len({*used}) == len({split_of(other, is_file=True) for other in used}):
-            places[told] = Ready(str(content.start), name)
+    if ready and len({*told.values()}) == len(used) and len({*images}) == len(images):
+        for name, content in used.items():
+            same = set(content.classes) <= set(classes) or target == "keypoints"
+            if content.is_clean and content.start is not None and same:
+                places[told[name]] = Ready(content.start, name)
     sizes = {image: size for content in used.values() for image, size in content.sizes.items()}
     return Found(target, FORMAT, tuple(used), values, classes, splits, places, sizes, tuple(notes))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fbnetv5.data.folders import class_order
+from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
 from fbnetv5.onboarding.found import Box, Found
-from fbnetv5.onboarding.listing import Listing, split_of
+from fbnetv5.onboarding.listing import Claim, Listing, split_of
 
 FORMAT = "csv of boxes"
 CORNERS = (  # left, top, right, bottom
@@ -41,10 +44,24 @@ class Columns:
     start: int = 1
 
 
+class Given(NamedTuple):
+    """What a row says: of which image it is, its split, and its box as it stands there; None: there is none.
+
+    ``size`` is the image's (width, height), where the file says it.
+    """
+
+    claim: Claim
+    split: str
+    box: tuple[str, tuple[float, ...]] | None
+    size: tuple[int, int] | None
+
+
 @dataclass
 class ReadBoxes:
-    """What the files say, by image, as it stands there."""
+    """What the files say, row by row, and by image."""
 
+    rows: list[Given] = field(default_factory=list)
+    claims: dict[Claim, str] = field(default_factory=dict)
     boxes: dict[str, list[tuple[str, tuple[float, ...]]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
@@ -83,44 +100,61 @@ def box_columns(
                 return Columns(image, corners, place(labels), place(splits), (*sizes, ())[0], has_sides)
     first = rows[0]
     has_corners = len(first) == HEADERLESS and all(_number(cell) is not None or not cell.strip() for cell in first[1:5])
-    is_image = has_corners and listing.image_of(first[0], name, is_stem="." not in first[0]) is not None
+    is_image = has_corners and listing.image_of(first[0], name) is not None
     return Columns(0, (1, 2, 3, 4), 5, start=0) if is_image else None
 
 
 def read_boxes(listing: Listing, name: str, rows: Sequence[Row], columns: Columns, read: ReadBoxes) -> None:
-    """Add the boxes of a file; a row without corners says that its image has none."""
-    told = split_of(name, is_file=True)
+    """Add the rows of a file; one without corners says that its image has no box."""
     needed = max(columns.image, *columns.corners, columns.label or 0)
     read.used.append(name)
-    for row in rows[columns.start :]:
-        if len(row) <= columns.image:
-            continue
-        image = listing.image_of(row[columns.image], name, is_stem="." not in row[columns.image])
-        if image is None:
-            read.num_missing += 1
-            continue
-        boxes = read.boxes.setdefault(image, [])
-        split = split_of(f"{row[columns.split].strip()}/x") if columns.split is not None else ""
-        if split or told:
-            read.splits.setdefault(image, split or told)
+    given = [row for row in rows[columns.start :] if len(row) > columns.image]
+    read.claims |= claims_of(listing, dict.fromkeys(row[columns.image] for row in given), name)
+    for row in given:
+        split = split_of(f"{_cell(row, columns.split).strip()}/x")
         cells = [row[place] for place in columns.corners] if len(row) > needed else []
-        if cells and not any(cell.strip() for cell in cells):
+        box = None
+        if not cells or any(cell.strip() for cell in cells):
+            numbers = [number for cell in cells if (number := _number(cell)) is not None]
+            if len(numbers) < len(columns.corners):
+                read.num_wrong += 1
+            else:
+                if columns.has_sides:
+                    numbers[2:] = [numbers[0] + numbers[2], numbers[1] + numbers[3]]
+                box = _cell(row, columns.label).strip() or ONE_CLASS, tuple(numbers)
+        size = [_number(_cell(row, place)) for place in columns.size]
+        sides = (int(size[0] or 0), int(size[1] or 0)) if size and None not in size else None
+        read.rows.append(Given(Claim(row[columns.image], name), split, box, sides))
+
+
+def _settle(read: ReadBoxes) -> list[str]:
+    """Share the rows among the images, and return notes on files that share some."""
+    files: dict[str, set[str]] = {claim.near: set() for claim in read.claims}
+    classes: dict[str, set[str]] = defaultdict(set)
+    held = nearest(read.claims, equals=True)
+    for claim, image in held.items():
+        files[claim.near].add(image)
+    for row in read.rows:
+        classes[row.claim.near] |= {row.box[0]} if row.box else set()
+    taken = shared_out(files, classes)
+    read.splits = told_splits(read.claims)
+    for row in read.rows:
+        if row.split and row.claim in read.claims:
+            read.splits[read.claims[row.claim]] = row.split
+        if row.claim.near in files and row.claim.near not in taken:
             continue
-        numbers = [number for cell in cells if (number := _number(cell)) is not None]
-        if len(numbers) < len(columns.corners):
-            read.num_wrong += 1
-            continue
-        if columns.has_sides:
-            numbers[2:] = [numbers[0] + numbers[2], numbers[1] + numbers[3]]
-        label = row[columns.label].strip() if columns.label is not None else ""
-        boxes.append((label or ONE_CLASS, tuple(numbers)))
-        size = [_number(row[place]) for place in columns.size if place < len(row)]
-        if len(size) == 2 and None not in size:
-            read.sizes[image] = (int(size[0] or 0), int(size[1] or 0))
+        if row.claim not in held:
+            read.num_missing += 1
+        elif (image := held[row.claim]) in taken[row.claim.near]:
+            read.boxes.setdefault(image, []).extend([row.box] if row.box else [])
+            read.sizes |= {image: row.size} if row.size else {}
+    read.used = [name for name in read.used if name in taken]
+    return [*sharing_notes(files, taken), *left_out_notes(files, taken)]
 
 
 def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
     """Return the boxes, cut at the border of their images; of classes in order, the frame that they are for."""
+    sharing = _settle(read)
     if not any(read.boxes.values()):
         return []
     corners = [corner for boxes in read.boxes.values() for _, box in boxes for corner in box]
@@ -141,6 +175,7 @@ def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
         *([f"{read.num_missing:,} rows name images that are not here"] if read.num_missing else []),
         *([f"{read.num_wrong:,} rows without four numbers are left out"] if read.num_wrong else []),
         *([f"{num_outside:,} boxes that are inverted or outside of their image are left out"] if num_outside else []),
+        *sharing,
     ]
     return [Found("boxes", FORMAT, tuple(read.used), values, classes, read.splits, sizes=sizes, notes=tuple(notes))]
 
@@ -155,6 +190,10 @@ def _box(label: str, given: tuple[float, ...], scale: tuple[int, ...], size: tup
     x1, y1, x2, y2 = (value * factor for value, factor in zip(given, scale, strict=True))
     box = Box(max(0.0, x1), max(0.0, y1), min(float(size[0]), x2), min(float(size[1]), y2), label)
     return box if box.x2 > box.x1 and box.y2 > box.y1 else None
+
+
+def _cell(row: Row, place: int | None) -> str:
+    return row[place] if place is not None and place < len(row) else ""
 
 
 def _number(cell: str) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from fbnetv5.data.folders import list_files
 from fbnetv5.data.images import IMAGE_SUFFIXES, image_header
@@ -22,7 +23,15 @@ GENERIC = {  # names of folders that tell images from labels, and nothing of an 
     *("image", "images", "img", "imgs", "photos", "jpegimages", "data", "label", "labels", "annotation", "annotations"),
     *("mask", "masks", "segmentationclass", "segmentation", "segmentations", "seg", "gt", "xml", "xmls", "txt"),
 }
+LABEL_SUFFIXES = (".txt", ".xml")  # of files that are called as their image
 SIZES_READ = 10_000  # headers that sizes are taken from, evenly spaced: some seconds
+
+
+class Claim(NamedTuple):
+    """What means an image: a ``name`` in the file of labels ``near``, or that file's own."""
+
+    name: str
+    near: str
 
 
 @dataclass(frozen=True)
@@ -70,23 +79,23 @@ class Listing:
         """Return the images whose file is called so, without its suffix, in any case."""
         return self._by_stem.get(stem.lower(), [])
 
-    def image_of(self, name: str, near: str, *, is_stem: bool = False) -> str | None:
+    def image_of(self, name: str, near: str) -> str | None:
         """Return the image that a name means, None where there is no such image.
 
         Args:
-            name: as a file of labels has it: relative to any folder, or absolute on another machine.
+            name: as a file of labels has it, relative to any folder or absolute on another machine, with or without a
+                suffix; or that file's own.
             near: the file of labels; of several images, those of its split come first, then those near it.
-            is_stem: the name has no suffix, or that of the labels.
         """
-        path = PurePosixPath(name.strip().replace("\\", "/").lstrip("/"))
-        stem = path.name if is_stem and path.suffix.lower() not in (*IMAGE_SUFFIXES, ".txt", ".xml") else path.stem
-        candidates = self.named(stem)
-        if not is_stem:
+        path = _plain(name)
+        suffix = path.suffix.lower()
+        candidates = self.named(path.stem if suffix in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES) else path.name)
+        if suffix in IMAGE_SUFFIXES:
             same = [image for image in candidates if PurePosixPath(image).name == path.name]
             candidates = same or [image for image in candidates if image.lower().endswith(path.name.lower())]
         if len(candidates) < 2:
             return candidates[0] if candidates else None
-        return min(candidates, key=lambda image: _distance(image, path, near))
+        return min(candidates, key=lambda image: distance(image, Claim(name, near)))
 
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:
@@ -98,6 +107,20 @@ class Listing:
     def size(self, image: str) -> tuple[int, int] | None:
         """Return the (width, height) of an image, upright; None if it cannot be read."""
         return self.sizes.get(image) or read_size(self.root / image)
+
+
+def distance(image: str, claim: Claim) -> tuple[int, bool, bool, int, int, str]:
+    """What orders the images that a claim may mean, and the claims of an image; the least is meant.
+
+    The first two say how many folders agree, and whether the splits contradict each other.
+    """
+    own, other = _essential(PurePosixPath(image)), _essential(_plain(claim.name))
+    agreeing = 0
+    while agreeing < min(len(own), len(other)) and own[-1 - agreeing] == other[-1 - agreeing]:
+        agreeing += 1
+    split, told = split_of(claim.near, is_file=True), split_of(image)
+    shared = len(common_folder([image, claim.near]))
+    return -agreeing, bool(split and told) and told != split, bool(split) and told != split, -shared, len(image), image
 
 
 def list_folder(root: Path) -> Listing:
@@ -160,16 +183,9 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _distance(image: str, name: PurePosixPath, near: str) -> tuple[int, bool, int, int, str]:
-    """What orders the images that a name may mean; the least is meant."""
-    own, other = (_essential(path) for path in (image, str(name)))
-    agreeing = 0
-    while agreeing < min(len(own), len(other)) and own[-1 - agreeing] == other[-1 - agreeing]:
-        agreeing += 1
-    split = split_of(near, is_file=True)
-    shared = len(common_folder([image, near]))
-    return -agreeing, bool(split) and split_of(image) != split, -shared, len(image), image
+def _essential(path: PurePosixPath) -> list[str]:
+    return [part.lower() for part in path.parts[:-1] if part.lower() not in GENERIC]
 
 
-def _essential(path: str) -> list[str]:
-    return [part.lower() for part in PurePosixPath(path).parts[:-1] if part.lower() not in GENERIC]
+def _plain(name: str) -> PurePosixPath:
+    return PurePosixPath(name.strip().replace("\\", "/").lstrip("/"))

@@ -15,8 +15,9 @@ from fbnetv5.base.types import IGNORE
 from fbnetv5.data.folders import MASK_SUFFIX
 from fbnetv5.data.images import DECODER_ERRORS
 from fbnetv5.data.mask_codes import colour_text
+from fbnetv5.onboarding.claims import nearest
 from fbnetv5.onboarding.found import Found, MaskFile, Ready
-from fbnetv5.onboarding.listing import Listing, common_folder, split_of
+from fbnetv5.onboarding.listing import Claim, Listing, common_folder, split_of
 from fbnetv5.onboarding.mask_colours import MODES, ONE_GREY, Colours, colours_of
 from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
 
@@ -95,19 +96,15 @@ def find_masks_of(
 
 def _owners(listing: Listing, folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
     """Return the mask of each image, and the masks that are no image's."""
-    owners: dict[str, str] = {}
-    orphans = []
-    for folder, files in folders.items():
-        for name in [] if folder.startswith("!") else files:
-            stem = str(PurePosixPath(name).with_suffix(""))
-            image = listing.image_of(stem, name, is_stem=True) or listing.image_of(
-                ENDING.sub("", stem), name, is_stem=True
-            )
-            if image is None or image in owners:
-                orphans.append(name)
-            else:
-                owners[image] = name
-    return owners, orphans
+    masks = [name for folder, files in folders.items() if not folder.startswith("!") for name in files]
+    claims = {}
+    for name in masks:
+        stem = str(PurePosixPath(name).with_suffix(""))
+        image = listing.image_of(stem, name) or listing.image_of(ENDING.sub("", stem), name)
+        if image is not None:
+            claims[Claim(name, name)] = image
+    owners = {image: claim.name for claim, image in nearest(claims).items()}
+    return owners, sorted({*masks} - {*owners.values()})
 
 
 def _coloured_masks(

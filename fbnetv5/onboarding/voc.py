@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
+from fbnetv5.onboarding.claims import nearest
 from fbnetv5.onboarding.found import Box, Found
-from fbnetv5.onboarding.listing import Listing, split_of
+from fbnetv5.onboarding.listing import Claim, Listing, split_of
 
 FORMAT = "Pascal VOC xml"
 CLASSES = (
@@ -30,9 +31,7 @@ class Read:
 
 def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return the boxes of xml files, and notes."""
-    read = Read()
-    for name in listing.with_suffix(".xml"):
-        _read_file(listing, name, read)
+    read = _read_files(listing)
     if not any(read.objects.values()):
         return [], []
     # the first pixel is 1 in VOC, and 0 in the files of some programs
@@ -43,7 +42,11 @@ def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
     difficult = sum(box.crowd for boxes in values.values() for box in boxes)
     notes = [
         *([f"{difficult:,} objects marked difficult are not learnt from"] if difficult else []),
-        *([f"{len(read.orphans):,} xml files without an image, such as {read.orphans[0]}"] if read.orphans else []),
+        *(
+            [f"{len(read.orphans):,} xml files without an image of their own, such as {read.orphans[0]}"]
+            if read.orphans
+            else []
+        ),
         *([f"{len(read.wrong):,} xml files cannot be read, such as {read.wrong[0]}"] if read.wrong else []),
         *(["boxes count pixels from 0 here, not from 1 as VOC's own do"] if not shift else []),
     ]
@@ -60,7 +63,7 @@ def image_sets(listing: Listing) -> dict[str, str]:
     for name in sorted(lists, key=lambda name: (LISTS.index(PurePosixPath(name).stem), name)):
         stem = PurePosixPath(name).stem
         for line in (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines():
-            image = listing.image_of(line.split()[0], name, is_stem=True) if line.strip() else None
+            image = listing.image_of(line.split()[0], name) if line.strip() else None
             if image is not None:
                 splits.setdefault(image, "train" if stem == "trainval" else split_of(name, is_file=True) or stem)
     return splits
@@ -80,25 +83,31 @@ def parse_xml(text: str) -> ElementTree.Element:
         raise ValueError(str(error)) from error
 
 
-def _read_file(listing: Listing, name: str, read: Read) -> None:
-    try:
-        root = parse_xml((listing.root / name).read_bytes().decode("utf-8-sig", errors="replace"))
-        if root.tag != "annotation":
-            return
-        objects = [_object(node) for node in root.iter("object")]
-    except (OSError, ValueError):
-        read.wrong.append(name)
-        return
-    image = listing.image_of(name, name, is_stem=True)
-    if image is None and (told := root.findtext("filename")):
-        image = listing.image_of(told, name)
-    if image is None:
-        read.orphans.append(name)
-        return
-    size = listing.size(image) or _told_size(root)
-    if size is not None:
-        read.sizes[image] = size if (told_size := _told_size(root)) is None or told_size != size[::-1] else told_size
-        read.objects[image] = objects
+def _read_files(listing: Listing) -> Read:
+    """Read all files; of several of one image, the nearest to it."""
+    read, claims, parsed = Read(), {}, {}
+    for name in listing.with_suffix(".xml"):
+        try:
+            root = parse_xml((listing.root / name).read_bytes().decode("utf-8-sig", errors="replace"))
+            if root.tag != "annotation":
+                continue
+            objects = [_object(node) for node in root.iter("object")]
+        except (OSError, ValueError):
+            read.wrong.append(name)
+            continue
+        parsed[name] = objects, _told_size(root)
+        image = listing.image_of(name, name) or listing.image_of(root.findtext("filename") or "", name)
+        if image is not None:
+            claims[Claim(name, name)] = image
+    held = {claim.name: image for claim, image in nearest(claims).items()}
+    read.orphans = [name for name in parsed if name not in held]
+    for name, image in held.items():
+        objects, told_size = parsed[name]
+        size = listing.size(image) or told_size
+        if size is not None:
+            read.sizes[image] = told_size if told_size == size[::-1] else size
+            read.objects[image] = objects
+    return read
 
 
 def _object(node: ElementTree.Element) -> tuple[str, tuple[float, ...], bool]:

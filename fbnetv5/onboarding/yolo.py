@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from fbnetv5.data.keypoints import mirror_order
+from fbnetv5.onboarding.claims import nearest
 from fbnetv5.onboarding.found import Box, Found, Painting, Region
-from fbnetv5.onboarding.listing import Listing, common_folder, split_of
+from fbnetv5.onboarding.listing import Claim, Listing, common_folder
 
 FORMAT = "YOLO txt"
 COCO_POINTS = (
@@ -32,6 +33,7 @@ class Read:
     polygons: dict[str, list[tuple[int, list[float]]]] = field(default_factory=dict)
     people: dict[str, list[list[tuple[float, float, int]]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     num_wrong: int = 0
 
@@ -43,18 +45,18 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
         return [], []
     settings, where = _settings(listing)
     read = Read()
-    for name in files:
-        _read_file(listing, name, read, _point_shape(settings))
+    for image, rows in _read_files(listing, files, read).items():
+        _add(listing, image, rows, read, _point_shape(settings))
     if not any(read.boxes.values()):
         return [], []
-    names = _names(listing, settings, common_folder(files))
+    names = _names(listing, settings, common_folder(read.used))
     most = max(number for boxes in read.boxes.values() for number, _ in boxes)
     notes = _notes(read, len(names), most)
     classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
     values = {
         image: [box._replace(label=classes[number]) for number, box in boxes] for image, boxes in read.boxes.items()
     }
-    places = tuple(sorted({str(PurePosixPath(name).parent) for name in files if split_of(name) or "/" in name}))
+    places = tuple(sorted({str(PurePosixPath(name).parent) for name in read.used if "/" in name}))
     places = (*where, *(places[:2] or ("*.txt",)))
     found = [Found("boxes", FORMAT, places, values, classes, sizes=read.sizes, notes=tuple(notes))]
     painted = _painted(read, classes)
@@ -87,7 +89,7 @@ def parse_rows(text: str) -> list[Row]:
 
 def _looks_right(listing: Listing, files: list[str]) -> bool:
     """Whether most of the files that have an image's name hold rows."""
-    named = [name for name in files if listing.image_of(name, name, is_stem=True)]
+    named = [name for name in files if listing.image_of(name, name)]
     good = 0
     for name in (probed := named[:: max(1, len(named) // PROBED)]):
         try:
@@ -98,17 +100,26 @@ def _looks_right(listing: Listing, files: list[str]) -> bool:
     return good > len(probed) / 2
 
 
-def _read_file(listing: Listing, name: str, read: Read, shape: tuple[int, int] | None) -> None:
-    image = listing.image_of(name, name, is_stem=True)
-    try:
-        rows = parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, OverflowError):
-        read.num_wrong += image is not None
-        return
-    if image is None:
-        if rows:
-            read.orphans.append(name)
-        return
+def _read_files(listing: Listing, files: list[str], read: Read) -> dict[str, list[Row]]:
+    """Return the rows of each image, of the file that is nearest to it."""
+    rows, claims = {}, {}
+    for name in files:
+        image = listing.image_of(name, name)
+        try:
+            rows[name] = parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, OverflowError):
+            read.num_wrong += image is not None
+            continue
+        if image is not None:
+            claims[Claim(name, name)] = image
+    held = {image: claim.name for claim, image in nearest(claims).items()}
+    read.used = list(held.values())
+    read.orphans = sorted({name for name, content in rows.items() if content} - {*read.used})
+    return {image: rows[name] for image, name in held.items()}
+
+
+def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: tuple[int, int] | None) -> None:
+    """Add the objects of an image."""
     size = listing.size(image)
     if size is None:
         return
@@ -224,7 +235,7 @@ def _names(listing: Listing, settings: Mapping[str, Any], near: str) -> tuple[st
 def _notes(read: Read, num_names: int, most: int) -> list[str]:
     orphans, wrong = len(read.orphans), read.num_wrong
     return [
-        *([f"{orphans:,} txt files without an image, such as {read.orphans[0]}"] if orphans else []),
+        *([f"{orphans:,} txt files without an image of their own, such as {read.orphans[0]}"] if orphans else []),
         *([f"{wrong:,} txt files hold lines that are no labels, and are left out"] if wrong else []),
         *([f"class ids go to {most}, but {num_names} have names"] if most >= num_names else []),
     ]
