@@ -13,7 +13,7 @@ from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import parse_points
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
-from fbnetv5.onboarding.found import Box, Found, Painting, Ready, Region
+from fbnetv5.onboarding.found import Box, Found, Painting, Ready, Region, without_masks
 from fbnetv5.onboarding.listing import Claim, Listing, common_start, split_of
 
 FORMAT = "COCO json"
@@ -252,7 +252,7 @@ def _masks_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> 
         if own and image not in lost
     }
     if lost:
-        notes.append(f"{len(lost):,} images have no mask, as some of their objects have no outline")
+        notes.append(without_masks(len(lost)))
     if not values:
         return None, notes
     classes = ("background", *(name for name in _classes(used) if name != "background"))

@@ -20,6 +20,7 @@ CORNERS = (  # left, top, right, bottom
 SIDES = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"))  # left, top, width, height
 SIZES = (("width", "height"), ("image_width", "image_height"), ("img_width", "img_height"))
 HEADERLESS = 6  # columns: image, four corners, class
+LARGEST_SHARE = 1.5  # of a side: boxes that are rounded, or reach out of their image
 ONE_CLASS = "object"  # where there is no column of classes
 Row = Sequence[str]
 
@@ -158,7 +159,7 @@ def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
     if not any(read.boxes.values()):
         return []
     corners = [corner for boxes in read.boxes.values() for _, box in boxes for corner in box]
-    is_share = max(corners) <= 1
+    is_share = max(corners) <= LARGEST_SHARE
     values, sizes = {}, {}
     num_outside = 0
     for image, boxes in read.boxes.items():

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+
+def without_masks(count: int) -> str:
+    """Return a note on images that are left out of the masks to be drawn."""
+    return f"{count:,} images have no mask, as not all of their objects have an outline"
+
+
 TARGETS = ("labels", "boxes", "masks", "keypoints")  # as a split of a config calls them
 
 

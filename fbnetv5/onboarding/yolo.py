@@ -11,7 +11,7 @@ import yaml
 
 from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.claims import nearest
-from fbnetv5.onboarding.found import Box, Found, Painting, Region
+from fbnetv5.onboarding.found import Box, Found, Painting, Region, without_masks
 from fbnetv5.onboarding.listing import Claim, Listing, common_folder
 
 FORMAT = "YOLO txt"
@@ -59,12 +59,13 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     places = tuple(sorted({str(PurePosixPath(name).parent) for name in read.used if "/" in name}))
     places = (*where, *(places[:2] or ("*.txt",)))
     found = [Found("boxes", FORMAT, places, values, classes, sizes=read.sizes, notes=tuple(notes))]
-    painted = _painted(read, classes)
+    painted, lost = _painted(read, classes)
     if painted:
         shown = ("background", *(name for name in classes if name != "background"))
-        note = "drawn of the polygons; where they overlap, the smaller one is above"
-        found.append(Found("masks", f"{FORMAT}, polygons", places, painted, shown, sizes=read.sizes, notes=(note,)))
-    return [*found, *_posed(read, settings, places)], []
+        drawn = ["drawn of the polygons; where they overlap, the smaller one is above", *lost]
+        masks = Found("masks", f"{FORMAT}, polygons", places, painted, shown, sizes=read.sizes, notes=tuple(drawn))
+        found.append(masks)
+    return [*found, *_posed(read, settings, places)], [] if painted else lost
 
 
 def parse_rows(text: str) -> list[Row]:
@@ -190,8 +191,8 @@ def _point_names(settings: Mapping[str, Any], count: int) -> tuple[tuple[str, ..
     return names, order, "names of keypoints are made up; partners of the left and the right are those of flip_idx"
 
 
-def _painted(read: Read, classes: tuple[str, ...]) -> dict[str, Painting]:
-    """Return the masks of images whose objects are all polygons."""
+def _painted(read: Read, classes: tuple[str, ...]) -> tuple[dict[str, Painting], list[str]]:
+    """Return the masks of images whose objects are all polygons, and a note on the others, where there are polygons."""
     painted = {}
     for image, polygons in read.polygons.items():
         if len(polygons) < len(read.boxes[image]):
@@ -199,7 +200,8 @@ def _painted(read: Read, classes: tuple[str, ...]) -> dict[str, Painting]:
         large = sorted(polygons, key=lambda entry: -_extent(entry[1]))
         regions = tuple(Region(classes[number], [polygon]) for number, polygon in large)
         painted[image] = Painting(read.sizes[image], regions)
-    return painted
+    lost = sum(bool(boxes) and image not in painted for image, boxes in read.boxes.items())
+    return painted, [without_masks(lost)] if lost and read.polygons else []
 
 
 def _extent(polygon: list[float]) -> float:

@@ -10,8 +10,8 @@ import torch
 
 from fbnetv5.config.read import load_config
 from fbnetv5.onboarding.initialise import initialise
-from fbnetv5.onboarding.survey import held_out
-from tests.onboarding.folders import HEIGHT, WIDTH, mask, photo, photos, text, voc, write_coco
+from fbnetv5.onboarding.survey import held_out, survey
+from tests.onboarding.folders import HEIGHT, WIDTH, coco, mask, photo, photos, text, voc, write_coco
 from tests.onboarding.reading import Read, boxes_of
 
 SQUARE = {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 20, 30]]}  # a triangle in a square
@@ -111,6 +111,36 @@ def test_classes_of_left_and_right_change_places(root, init):
         assert (config.data.flip, config.data.flip_pairs) == (True, [["left hand", "right hand"]])
 
 
+SIGN = {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]}  # its outline is its box
+LINE = {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 30]]}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "painted", "lost"),
+    [
+        ([SQUARE, SIGN, SIGN], ["0.jpg", "1.jpg", "2.jpg"], 0),
+        ([SIGN, SIGN, SIGN], [], 0),  # boxes alone
+        ([SQUARE, LINE, {"bbox": SQUARE["bbox"]}], ["0.jpg"], 2),
+        ([SQUARE, SQUARE | {"segmentation": [*SQUARE["segmentation"], [1, 2]]}], ["0.jpg", "1.jpg"], 0),
+        ([SQUARE | {"image": 0}, LINE | {"image": 0}], [], 1),
+    ],
+)
+@pytest.mark.parametrize("has_sizes", [True, False])
+def test_images_whose_objects_all_have_outlines_have_masks(root, annotations, painted, lost, has_sizes):
+    names = [f"{k}.jpg" for k in range(3)]
+    photos(root, names)
+    content = coco(names, [{"image": k, "category_id": 3, **entry} for k, entry in enumerate(annotations)], ["sign"])
+    if not has_sizes:
+        content["images"] = [{key: entry[key] for key in ("id", "file_name")} for entry in content["images"]]
+    text(root / "all.json", json.dumps(content))
+    found = survey(root)
+    masks = found.found.get("masks")
+    assert ([] if masks is None else [*masks.values]) == painted
+    assert masks is None or masks.values["0.jpg"].size == (WIDTH, HEIGHT)
+    notes = [*found.notes, *(masks.notes if masks else ())]
+    assert any(f"{lost} images have no mask" in note for note in notes) == bool(lost)
+
+
 @pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
 def test_yolo_boxes(root, init, layout):
     for split in ("train", "val"):
@@ -131,13 +161,18 @@ def test_yolo_boxes(root, init, layout):
 
 
 def test_yolo_polygons_become_masks_and_boxes(root, init):
-    photos(root, ["a.jpg", "b.jpg"])
+    photos(root, ["a.jpg", "b.jpg", "c.jpg"])
     for name in ("a", "b"):
         text(root / f"{name}.txt", "0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n")
-    read, _ = init(root)
+    text(root / "c.txt", "0 0.5 0.5 0.5 0.5\n")
+    read, said = init(root)
+    assert "1 images have no mask" in said
     assert read.train.classes["segmentation"] == ("background", "class_0")
-    for sample in read.samples().values():
+    for name, sample in read.samples().items():
         assert boxes_of(sample) == [(15, 10, 45, 30)]
+        if name == "c.jpg":
+            assert "segmentation" not in sample.target
+            continue
         expected = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
         expected[10:30, 15:45] = 1
         assert torch.equal(sample.target["segmentation"], expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fbnetv5.onboarding.survey import survey
 from tests.onboarding.folders import HEIGHT, WIDTH, photo, photos, text
 from tests.onboarding.reading import boxes_of
 
@@ -47,6 +48,7 @@ def test_names_and_mirroring_of_yolo_poses(root, init, flip_idx, name, flip):
         ("image_id,bbox_x,bbox_y,bbox_width,bbox_height,label", "{name},10,5,20,20,{label}"),
         (None, "/else/where/{name},10,5,30,25,{label}"),
         ("ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax", "{stem},{label},1,0.16667,0.5,0.125,0.625"),
+        ("image,xmin,ymin,xmax,ymax,class,split", "{name},10,5,30,25,{label}"),  # rows end before their last column
     ],
 )
 def test_boxes_in_csv(root, init, header, row):
@@ -75,3 +77,39 @@ def test_a_csv_row_without_corners_says_that_nothing_is_there(root, init):
     assert boxes_of(read.samples()["b.jpg"]) == []
     assert len(read.val) == 2
     assert "2 rows name images that are not here" in said
+
+
+def test_shares_that_rounding_made_larger_than_one_are_shares(root):
+    photos(root, ["a.jpg", "b.jpg"])
+    text(root / "boxes.csv", "image,xmin,ymin,xmax,ymax,class\na.jpg,0.5,0.5,1.000001,1,cat\nb.jpg,0,0,0.5,0.5,cat\n")
+    found = survey(root).found["boxes"].values
+    assert found["a.jpg"] == [(WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT, "cat", False)]
+    assert found["b.jpg"] == [(0, 0, WIDTH / 2, HEIGHT / 2, "cat", False)]
+
+
+def test_images_with_several_labels_are_left_out(root, init):
+    photos(root, [f"{k}.jpg" for k in range(6)])
+    rows = [*(f"{k}.jpg,{'ab'[k % 2]}" for k in range(6)), "0.jpg,b", "1.jpg,b"]
+    text(root / "labels.csv", "\n".join(["file_name,label", *rows]))
+    read, said = init(root)
+    assert {name for name, sample in read.samples().items() if "label" in sample.target} == {
+        f"{k}.jpg" for k in range(1, 6)
+    }
+    assert "labels.csv: 1 images with several labels, such as 0.jpg (a, b), are left out" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("epoch,loss,lr,ap,time,step\n1,2,3,4,5,6\n", "it has epoch, loss, lr, ap, time ..."),
+        ("image,label\n1.jpg,a\n2.jpg,b\n", "few of the images that it names are here"),
+        ("image,label\n0.jpg,\n", "it gives no image a label"),
+        ("image,bbox\n0.jpg,1 2 3 4\n", "it has image, bbox"),
+    ],
+)
+def test_a_csv_that_is_not_understood_is_named(root, content, note):
+    photos(root, ["0.jpg"])
+    text(root / "some.csv", content)
+    (said,) = survey(root).notes
+    assert said.startswith("some.csv: left out")
+    assert said.endswith(note)
