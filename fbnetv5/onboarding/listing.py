@@ -115,9 +115,7 @@ def distance(image: str, claim: Claim) -> tuple[int, bool, bool, int, int, str]:
     The first two say how many folders agree, and whether the splits contradict each other.
     """
     own, other = _essential(PurePosixPath(image)), _essential(_plain(claim.name))
-    agreeing = 0
-    while agreeing < min(len(own), len(other)) and own[-1 - agreeing] == other[-1 - agreeing]:
-        agreeing += 1
+    agreeing = num_agreeing(own, other)
     split, told = split_of(claim.near, is_file=True), split_of(image)
     shared = len(common_folder([image, claim.near]))
     return -agreeing, bool(split and told) and told != split, bool(split) and told != split, -shared, len(image), image
@@ -163,6 +161,12 @@ def common_folder(images: Iterable[str]) -> str:
     while all(len(part) > depth for part in parts) and len({part[: depth + 1] for part in parts}) == 1:
         depth += 1
     return str(PurePosixPath(*parts[0][:depth])) if parts and depth else "."
+
+
+def num_agreeing(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return how many parts at their ends two paths share."""
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return next((k for k, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
 
 
 def num_shared(file: str, folder: str) -> int:

@@ -16,7 +16,8 @@ from fbnetv5.onboarding.csv_labels import find_csv
 from fbnetv5.onboarding.found import TARGETS, Found
 from fbnetv5.onboarding.listing import Listing, list_folder, split_of
 from fbnetv5.onboarding.masks import find_masks_of, mask_files
-from fbnetv5.onboarding.voc import find_voc, image_sets
+from fbnetv5.onboarding.split_lists import listed_splits
+from fbnetv5.onboarding.voc import find_voc
 from fbnetv5.onboarding.yolo import find_yolo
 
 LOOKED_FOR = (
@@ -95,7 +96,7 @@ def _choose(everything: Iterable[Found]) -> tuple[dict[str, Found], list[str]]:
 
 def _with_splits(listing: Listing, chosen: Mapping[str, Found], notes: list[str]) -> Survey:
     """Share the labelled images among training, validation and test."""
-    told: dict[str, str] = image_sets(listing)
+    told: dict[str, str] = listed_splits(listing)
     for found in chosen.values():
         told |= found.splits
     labelled = sorted({image for found in chosen.values() for image in found.values})

@@ -1,4 +1,4 @@
-"""Pascal VOC's xml files, a file an image, and its lists of splits (ImageSets)."""
+"""Pascal VOC's xml files, a file an image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from xml.etree import ElementTree
 
 from fbnetv5.onboarding.claims import nearest
 from fbnetv5.onboarding.found import Box, Found
-from fbnetv5.onboarding.listing import Claim, Listing, split_of
+from fbnetv5.onboarding.listing import Claim, Listing
 
 FORMAT = "Pascal VOC xml"
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-LISTS = ("train", "val", "test", "trainval")  # of ImageSets, the plain ones first
 
 
 @dataclass
@@ -51,22 +50,7 @@ def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
         *(["boxes count pixels from 0 here, not from 1 as VOC's own do"] if not shift else []),
     ]
     places = tuple(sorted({str(PurePosixPath(name).parent) for name in listing.with_suffix(".xml")})[:2])
-    splits = image_sets(listing)
-    return [Found("boxes", FORMAT, places, values, classes, splits, sizes=read.sizes, notes=tuple(notes))], []
-
-
-def image_sets(listing: Listing) -> dict[str, str]:
-    """Return the split of each image that a list below ImageSets names."""
-    splits: dict[str, str] = {}
-    lists = [name for name in listing.with_suffix(".txt") if "imagesets" in name.lower()]
-    lists = [name for name in lists if PurePosixPath(name).stem in LISTS]
-    for name in sorted(lists, key=lambda name: (LISTS.index(PurePosixPath(name).stem), name)):
-        stem = PurePosixPath(name).stem
-        for line in (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines():
-            image = listing.image_of(line.split()[0], name) if line.strip() else None
-            if image is not None:
-                splits.setdefault(image, "train" if stem == "trainval" else split_of(name, is_file=True) or stem)
-    return splits
+    return [Found("boxes", FORMAT, places, values, classes, sizes=read.sizes, notes=tuple(notes))], []
 
 
 def parse_xml(text: str) -> ElementTree.Element:

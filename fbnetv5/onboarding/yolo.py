@@ -13,6 +13,7 @@ from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.claims import nearest
 from fbnetv5.onboarding.found import Box, Found, Painting, Region, without_masks
 from fbnetv5.onboarding.listing import Claim, Listing, common_folder
+from fbnetv5.onboarding.split_lists import named_splits
 
 FORMAT = "YOLO txt"
 COCO_POINTS = (
@@ -58,7 +59,8 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     }
     places = tuple(sorted({str(PurePosixPath(name).parent) for name in read.used if "/" in name}))
     places = (*where, *(places[:2] or ("*.txt",)))
-    found = [Found("boxes", FORMAT, places, values, classes, sizes=read.sizes, notes=tuple(notes))]
+    splits = named_splits(listing, settings)
+    found = [Found("boxes", FORMAT, places, values, classes, splits, sizes=read.sizes, notes=tuple(notes))]
     painted, lost = _painted(read, classes)
     if painted:
         shown = ("background", *(name for name in classes if name != "background"))
