@@ -6,6 +6,7 @@ added when keypoints are read, and taken off when they are written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.data.coco_file import is_number, read_coco_file
 
 HALF_PIXEL = 0.5
-SIDES = ("left", "right")  # in names of keypoints
+SIDE = re.compile(  # in a name; l and r at its start or end alone: l_eye, LEye, eye.l, eyeL
+    r"(?i:left|right)|^[lLrR](?=[\s_.-]|[A-Z][a-z])|(?<=[\s_.-])[lLrR]$|(?<=[a-z])[LR]$"
+)
+OTHERS = {"left": "right", "right": "left", "l": "r", "r": "l"}
 Point = tuple[float, float, int]
 
 
@@ -111,15 +115,20 @@ def coco_points(points: Sequence[Sequence[float]]) -> list[float]:
     return [value for row in rows for value in row]
 
 
+def other_side(name: str) -> str:
+    """Return the name of what a thing becomes in a mirrored image: R_Eye for L_Eye; its own where it has no side."""
+    return SIDE.sub(lambda found: _in_case_of(OTHERS[found[0].lower()], found[0]), name)
+
+
 def mirror_order(names: Sequence[str]) -> list[int]:
     """Return, for each point, the position of the one that it becomes in a mirrored image: left_hip's is right_hip's.
 
     Raises:
-        InputError: a point with "left" or "right" in its name has no partner.
+        InputError: a point of the left or the right, by its name, has no partner.
     """
     order = []
     for name in names:
-        partner = _swapped(name)
+        partner = other_side(name)
         if partner not in names:
             raise InputError(
                 f"keypoint '{name}' has no '{partner}' to change places with in a mirrored image; name its partner so, "
@@ -129,11 +138,19 @@ def mirror_order(names: Sequence[str]) -> list[int]:
     return order
 
 
-def _swapped(name: str) -> str:
-    for side, other in (SIDES, SIDES[::-1]):
-        if side in name:
-            return name.replace(side, other)
-    return name
+def can_mirror(names: Sequence[str]) -> bool:
+    """Whether names tell which points change places in a mirrored image: of several, some have a side, and partners."""
+    try:
+        order = mirror_order(names)
+    except InputError:
+        return False
+    return len(names) == 1 or order != list(range(len(names)))
+
+
+def _in_case_of(word: str, other: str) -> str:
+    if other.isupper():
+        return word.upper()
+    return word.capitalize() if other[0].isupper() else word
 
 
 def _category(path: Path, categories: Sequence[dict[str, Any]]) -> dict[str, Any]:

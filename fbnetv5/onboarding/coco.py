@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
-from fbnetv5.data.keypoints import parse_points
+from fbnetv5.data.keypoints import can_mirror, parse_points
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
 from fbnetv5.onboarding.found import Box, Found, Painting, Ready, Region, without_masks
 from fbnetv5.onboarding.listing import Claim, Listing, common_start, split_of
@@ -273,7 +273,10 @@ def _keypoints_found(contents: Mapping[str, Content], splits: Mapping[str, str])
         notes.append(f"{num_crowded:,} images show several people and are left out; cut people out first, see docs")
     if not values:
         return None, notes
-    return _found("keypoints", used, values, joints, splits, notes, ready=not num_crowded), []
+    if not can_mirror(joints):
+        notes.append("names do not tell which keypoints are left and right: images are not mirrored in training")
+    found = _found("keypoints", used, values, joints, splits, notes, ready=not num_crowded)
+    return replace(found, can_mirror=can_mirror(joints)), []
 
 
 def _found(

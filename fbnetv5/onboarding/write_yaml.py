@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fbnetv5.base.errors import InputError
-from fbnetv5.data.keypoints import mirror_order
+from fbnetv5.data.keypoints import other_side
 from fbnetv5.onboarding.found import Found
 from fbnetv5.onboarding.origins import SCRATCH, Origin
 from fbnetv5.onboarding.sizes import (
@@ -31,7 +30,6 @@ NAMED_IN_COMMENT = 12  # classes
 LEAST_FOR_LAST_LOOK = 32  # labelled images
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*")  # needs no quotes in YAML
 RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "."}
-LEFT = re.compile(r"(?<![a-zA-Z])left(?![a-zA-Z])")  # in names of classes that have a partner of the right
 WIDTH = 110
 
 Files = Mapping[str, str]
@@ -290,17 +288,12 @@ def _input_lines(target: str, seen: Input) -> list[str]:
 def _flip_lines(found: Mapping[str, Found]) -> list[str]:
     """Return the key that says which classes change places in mirrored images, or that lets no image be mirrored,
     where keypoints have no partners to change places with."""
-    if "keypoints" in found:
-        if not found["keypoints"].can_mirror:
-            return ["  flip: false   # it is not known which keypoints are left and right, and change places"]
-        try:
-            mirror_order(found["keypoints"].classes)
-        except InputError:
-            return ["  flip: false   # a keypoint of the left has no partner of the right to change places with"]
-    pairs = {}
+    if "keypoints" in found and not found["keypoints"].can_mirror:
+        return ["  flip: false   # it is not known which keypoints are left and right, and change places"]
+    pairs: dict[str, str] = {}
     for target, entry in found.items():
         for name in entry.classes if target != "keypoints" else ():
-            partner = LEFT.sub("right", name)
-            if partner != name and partner in entry.classes:
+            partner = other_side(name)
+            if partner != name and partner in entry.classes and partner not in pairs:
                 pairs[name] = f"[{scalar(name)}, {scalar(partner)}]"
     return _listed("flip_pairs", "[]", pairs.values()) if pairs else []

@@ -22,7 +22,7 @@ from fbnetv5.data.build import build_index
 from fbnetv5.data.geometry import Mirror, Turn
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.interchange import export_index, import_index
-from fbnetv5.data.keypoints import coco_points, mirror_order, parse_points, read_keypoints
+from fbnetv5.data.keypoints import coco_points, mirror_order, other_side, parse_points, read_keypoints
 from fbnetv5.data.transforms import JointTransform, train_transform
 
 NAMES = ("nose", "left_hand", "right_hand")
@@ -126,11 +126,34 @@ def test_an_exported_index_is_imported_as_it_was(tmp_path):
     assert (back.targets, back.classes) == (index.targets, index.classes)
 
 
-def test_left_and_right_change_places():
-    assert mirror_order(NAMES) == [0, 2, 1]
-    assert mirror_order(("upper_left_lip", "upper_right_lip", "chin")) == [1, 0, 2]
-    with pytest.raises(InputError, match="'left_hand'"):
-        mirror_order(("nose", "left_hand"))
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_hand", "right_hand"),
+        ("upper_left_lip", "upper_right_lip"),
+        ("left_eye_left_corner", "right_eye_right_corner"),
+        ("Left Hip", "Right Hip"),
+        ("EYE_LEFT", "EYE_RIGHT"),
+        ("topleft", "topright"),
+        ("earLeft", "earRight"),
+        ("L_Eye", "R_Eye"),
+        ("l.eye", "r.eye"),
+        ("LEye", "REye"),
+        ("lEye", "rEye"),
+        ("eye-l", "eye-r"),
+        ("eyeL", "eyeR"),
+    ],
+)
+def test_left_and_right_change_places(left, right):
+    assert (other_side(left), other_side(right)) == (right, left)
+    assert mirror_order(("nose", left, right)) == [0, 2, 1]
+    with pytest.raises(InputError, match=f"'{left}'"):
+        mirror_order(("nose", left))
+
+
+@pytest.mark.parametrize("name", ["nose", "rear", "Lip", "l", "R", "tail", "a_l_b", "RGB", "ear_rl"])
+def test_names_without_a_side_stay(name):
+    assert other_side(name) == name
 
 
 def dotted(points: Tensor) -> Tensor:

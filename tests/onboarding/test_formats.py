@@ -93,22 +93,29 @@ def test_keypoints_of_one_person_an_image(root, init):
     assert read.search.data.flip
 
 
-def test_keypoints_without_partners_are_not_mirrored(root, init):
+@pytest.mark.parametrize(
+    ("names", "is_mirrored"),
+    [(["left_eye"], False), (["nose", "tail"], False), (["nose"], True), (["L_Eye", "R_Eye"], True)],
+)
+def test_keypoints_without_sides_or_partners_are_not_mirrored(root, init, names, is_mirrored):
     photos(root, [f"{k}.jpg" for k in range(3)])
-    entry = {"category_id": 3, "bbox": [10, 10, 20, 20], "keypoints": [15, 15, 2]}
+    entry = {"category_id": 3, "bbox": [10, 10, 20, 20], "keypoints": [15, 15, 2] * len(names)}
     annotations = [{"image": k, **entry} for k in range(3)]
-    write_coco(root / "k.json", [f"{k}.jpg" for k in range(3)], annotations, [{"name": "x", "keypoints": ["left_eye"]}])
-    assert not init(root)[0].search.data.flip
+    write_coco(root / "k.json", [f"{k}.jpg" for k in range(3)], annotations, [{"name": "x", "keypoints": names}])
+    read, said = init(root)
+    assert read.search.data.flip == is_mirrored
+    assert ("images are not mirrored" in said) == (not is_mirrored)
 
 
-def test_classes_of_left_and_right_change_places(root, init):
+@pytest.mark.parametrize("pair", [["left hand", "right hand"], ["Turn Left", "Turn Right"], ["hand_L", "hand_R"]])
+def test_classes_of_left_and_right_change_places(root, init, pair):
     photos(root, [f"{k}.jpg" for k in range(4)])
-    text(root / "data.yaml", "names: [left hand, right hand, bright, right]\n")
+    text(root / "data.yaml", f"names: [{pair[0]}, {pair[1]}, bright, right]\n")
     for k in range(4):
         text(root / f"{k}.txt", f"{k} 0.5 0.5 0.5 0.25\n")
     read, _ = init(root)
     for config in (read.search, load_config(read.output.with_name("my_det.yaml"))):
-        assert (config.data.flip, config.data.flip_pairs) == (True, [["left hand", "right hand"]])
+        assert (config.data.flip, config.data.flip_pairs) == (True, [pair])
 
 
 SIGN = {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]}  # its outline is its box
