@@ -26,6 +26,7 @@ from rich.progress import track
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.cli.arguments import parser_of
+from fbnetv5.data.frames import frames_of
 
 
 def read_cuts(path: Path, heads: Path | None) -> tuple[tuple[str, ...], list[Cut]]:
@@ -61,6 +62,12 @@ def prepare(options: argparse.Namespace) -> None:
         folder=options.folder / options.split,
         aspect=options.aspect,
         padding=padding,
+        frames=frames_of(
+            str(options.annotations),
+            len(by_image),
+            lambda number: options.images / by_image[number][0].image,
+            lambda number: by_image[number][0].size,
+        ),
     )
     with ProcessPoolExecutor(options.workers) as pool:
         try:

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.normalisation import IMAGENET
-from fbnetv5.data.coco_file import box_of
-from fbnetv5.data.images import read_image
+from fbnetv5.data.coco_file import box_of, told_size
+from fbnetv5.data.images import read_stored
 from fbnetv5.data.keypoints import Point, coco_points, read_people
+from fbnetv5.data.orientation import Extent, Frames, turn_pixels
 
 PADDING = 1.25
 QUALITY = 95  # of the pictures' JPEGs
@@ -39,6 +40,7 @@ class Cut:
         area: in square pixels; None if unknown.
         head_size: in pixels; None if unknown.
         source_id: of the image; None: its file name.
+        size: (width, height) of the image that points and box are for; None if unknown.
     """
 
     image: str
@@ -48,6 +50,7 @@ class Cut:
     area: float | None = None
     head_size: float | None = None
     source_id: int | str | None = None
+    size: Extent | None = None
 
 
 class Region(NamedTuple):
@@ -72,7 +75,8 @@ def read_coco_cuts(path: Path) -> tuple[tuple[str, ...], list[Cut]]:
             entry = person.entry
             box = box_of(entry, f"{path}: image '{name}'")
             number = entry.get("id", position)
-            cuts.append(Cut(name, number, person.points, box, entry.get("area"), None, image.entry["id"]))
+            size = told_size(image.entry)
+            cuts.append(Cut(name, number, person.points, box, entry.get("area"), None, image.entry["id"], size))
     return names, cuts
 
 
@@ -108,7 +112,9 @@ def picture_name(cut: Cut) -> str:
     return str(path.with_name(f"{path.stem}_{cut.number}.jpg"))
 
 
-def write_pictures(cuts: Sequence[Cut], images: Path, folder: Path, aspect: float, padding: float) -> None:
+def write_pictures(
+    cuts: Sequence[Cut], images: Path, folder: Path, aspect: float, padding: float, frames: Frames
+) -> None:
     """Write the pictures of people of one image.
 
     Args:
@@ -116,12 +122,15 @@ def write_pictures(cuts: Sequence[Cut], images: Path, folder: Path, aspect: floa
         images: the folder of the image.
         folder: for the pictures.
         aspect, padding: see :func:`person_region`.
+        frames: which images are turned upright.
 
     Raises:
         UndecodableImageError: the image cannot be read.
         InputError: a picture cannot be written.
     """
-    image = read_image(images / cuts[0].image)
+    image, orientation = read_stored(images / cuts[0].image)
+    if frames.turns(orientation, (image.shape[2], image.shape[1]), cuts[0].size):
+        image = turn_pixels(image, orientation)
     for cut in cuts:
         pixels = cut_out(image, person_region(cut.box, aspect, padding=padding))
         with atomic_path(folder / picture_name(cut)) as temporary:

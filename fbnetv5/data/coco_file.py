@@ -112,6 +112,14 @@ def box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, flo
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
+def told_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the (width, height) of an image's entry; None where it says no two positive whole numbers."""
+    width, height = image.get("width"), image.get("height")
+    if type(width) is int and type(height) is int and min(width, height) > 0:
+        return width, height
+    return None
+
+
 def is_number(value: Any) -> bool:
     """Return whether a value is a number that a finite float can hold."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from fbnetv5.data.images import image_header
 from fbnetv5.data.index import Index, labelled_size
-from fbnetv5.data.orientation import Frames, told_by_size
+from fbnetv5.data.orientation import Extent, Frames, told_by_size
 
 PROBED = 1000  # images, evenly spaced, whose headers are read: a second or so, however many there are
 logger = logging.getLogger(__name__)
@@ -24,22 +25,41 @@ def choose_frames(exif: str, index: Index, root: Path, images: Path) -> Frames:
     """
     if exif != "auto":
         return Frames(upright=exif == "apply", by_size=False)
-    count = min(len(index), PROBED)
+    return frames_of(
+        f"{index.origin} (data.exif=auto)",
+        len(index),
+        lambda row: images / index.value("path", row),
+        lambda row: labelled_size(index, row, root),
+    )
+
+
+def frames_of(
+    origin: str, num_images: int, place_of: Callable[[int], Path], size_of: Callable[[int], Extent | None]
+) -> Frames:
+    """Return which images are turned upright, by the sizes that their labels are for, and say so where some are tagged.
+
+    Args:
+        origin: where the labels come from, for the line that is logged.
+        num_images: that there are.
+        place_of: the file of an image, by its number.
+        size_of: the (width, height) that its labels are for, None where they do not tell.
+    """
+    count = min(num_images, PROBED)
     num_tagged, told = 0, []
-    for row in (len(index) * place // count for place in range(count)):
-        header = image_header(images / index.value("path", row))
+    for number in (num_images * place // count for place in range(count)):
+        header = image_header(place_of(number))
         if header is None or header[1] == 1:  # loading the image will say what is wrong with it
             continue
         num_tagged += 1
-        told.append(told_by_size(header[1], header[0], labelled_size(index, row, root)))
+        told.append(told_by_size(header[1], header[0], size_of(number)))
     upright, stored = told.count(True), told.count(False)
     frames = Frames(upright=upright >= stored)
     if num_tagged:
-        looked = "" if count == len(index) else f" (looked at {count:,} of {len(index):,})"
+        looked = "" if count == num_images else f" (looked at {count:,} of {num_images:,})"
         logger.warning(
             "%s: %d images have an EXIF orientation%s; the size of their labels is that of the upright image %d times, "
-            "of the stored one %d times: %s (data.exif=auto)",
-            index.origin,
+            "of the stored one %d times: %s",
+            origin,
             num_tagged,
             looked,
             upright,

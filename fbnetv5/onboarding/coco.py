@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
+from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file, told_size
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import can_mirror, parse_points
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
@@ -142,10 +142,8 @@ def _images(file: CocoFile, name: str, listing: Listing, content: Content) -> di
             continue
         found[key] = image
         content.boxes[image] = []
-        told = entry.get("width"), entry.get("height")
-        size = told if all(type(side) is int and side > 0 for side in told) else listing.size(image)
-        if size is not None:
-            content.sizes[image] = size  # type: ignore[assignment]  # two whole numbers, as just seen
+        if (size := told_size(entry) or listing.size(image)) is not None:
+            content.sizes[image] = size
     content.start = common_start({image: file.images[key]["file_name"] for key, image in found.items()})
     content.is_clean = content.start is not None and not content.num_missing
     return found

@@ -10,7 +10,7 @@ from typing import Any
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import TargetKind
 from fbnetv5.config.schema import DataConfig, FilesConfig
-from fbnetv5.data.coco_file import box_of, read_coco_file
+from fbnetv5.data.coco_file import box_of, read_coco_file, told_size
 from fbnetv5.data.folders import MASK_SUFFIX, class_folders, class_order, list_files, list_images, read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import read_people
@@ -134,9 +134,8 @@ def _read_boxes(read: SplitLabels, path: Path, findings: Findings) -> None:
         if entry["file_name"] not in read.images:
             continue
         read.boxes[entry["file_name"]] = []
-        size = entry.get("width"), entry.get("height")
-        if all(type(side) is int and side > 0 for side in size):
-            read.sizes[entry["file_name"]] = size  # type: ignore[assignment]  # two whole numbers, as just seen
+        if (size := told_size(entry)) is not None:
+            read.sizes[entry["file_name"]] = size
     wrong = []
     for where, entry in file.annotations():
         image, label = listed.get(entry.get("image_id", "")), label_of.get(entry.get("category_id"))
@@ -171,9 +170,8 @@ def _read_keypoints(read: SplitLabels, path: Path, findings: Findings) -> None:
     for name, image in images.items():
         if name in read.images and image.people:
             read.people[name] = [person.points for person in image.people]
-        width, height = image.entry.get("width"), image.entry.get("height")
-        if name in read.images and isinstance(width, int) and isinstance(height, int):
-            read.sizes[name] = (width, height)
+        if name in read.images and (size := told_size(image.entry)) is not None:
+            read.sizes[name] = size
 
 
 def _orphans(read: SplitLabels, findings: Findings, names: Mapping[str, Any] | Sequence[str], text: str) -> None:

@@ -57,6 +57,31 @@ def test_two_people_of_an_image_become_two_pictures(tmp_path, monkeypatch, capsy
     assert torch.equal(source.load(0).image, read_image(out / "val" / "a_0.jpg"))
 
 
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), None])
+def test_people_are_cut_out_in_the_frame_that_their_labels_are_for(tmp_path, monkeypatch, size):
+    """A photo that is stored 80x60 and seen 60x80; without a size it is taken as a person sees it."""
+    is_upright = size != (80, 60)
+    x, y = (15, 70) if is_upright else (20, 30)
+    pixels = np.zeros((80, 60, 3) if is_upright else (60, 80, 3), np.uint8)
+    pixels[y - 4 : y + 4, x - 4 : x + 4] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(pixels).rotate(90, expand=True) if is_upright else Image.fromarray(pixels)
+    (tmp_path / "images").mkdir()
+    stored.save(tmp_path / "images" / "a.png", exif=exif)
+    sides = {} if size is None else dict(zip(("width", "height"), size, strict=True))
+    person = {"id": 1, "image_id": 3, "category_id": 1, "bbox": [x - 8, y - 8, 16, 16], "keypoints": [x, y, 2]}
+    document = {
+        "images": [{"id": 3, "file_name": "a.png", **sides}],
+        "annotations": [person],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["navel"]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    prepare(monkeypatch, tmp_path / "coco.json", tmp_path / "images", tmp_path / "people", "val")
+    picture = read_image(tmp_path / "people" / "val" / "a_1.jpg")
+    assert picture[:, 10, 10].float().mean() > 190
+
+
 def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         prepare(monkeypatch, tmp_path / "none.json", tmp_path, tmp_path / "people", "val")
