@@ -33,6 +33,7 @@ GREY = ("1", "L", "P")
 PROBED = 8  # masks of a folder whose header is looked at
 SAMPLED = 200  # masks whose values are read
 MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again"
+Meaning = tuple[int, tuple[int, ...] | None, list[str]]  # number of classes, what values become, notes
 DENSE = 2  # ids are as they stand while the largest is below this many times their number
 
 
@@ -121,9 +122,10 @@ def _coloured_masks(
     classes, notes = colours.classes, list(dict.fromkeys(other.note for other in same))
     ids = {colour: number for other in same for colour, number in other.ids.items()}
     if colours.values:
-        count, table, said = _meaning(set().union(*(other.values for other in coloured.values())))
+        values = set().union(*(other.values for other in coloured.values()))
+        values, (count, table, said) = _meaning_of_all(values, listing.root, [*owners.values()])
         classes, how = _names(listing, count, places, box_classes)
-        greys = range(256) if table is None else colours.values
+        greys = range(256) if table is None else sorted(values)
         ids = {value * ONE_GREY: value if table is None else table[value] for value in greys}
         notes += [*said, f"class names: {how}"]
     notes += _orphan_note(orphans)
@@ -135,17 +137,18 @@ def _coloured_masks(
 def _grey_masks(
     listing: Listing, owners: Mapping[str, str], orphans: Sequence[str], box_classes: Sequence[str]
 ) -> Found:
-    values, num_read = _values(listing.root, list(owners.values()))
-    ids, table, notes = _meaning(values)
+    masks = [*owners.values()]
+    chosen = masks[:: -(-len(masks) // SAMPLED)]
+    _, (ids, table, notes) = _meaning_of_all(_values(listing.root, chosen), listing.root, masks)
     places = tuple(sorted({str(PurePosixPath(mask).parent) for mask in owners.values()}))
     classes, how = _names(listing, ids, places, box_classes)
-    if num_read < len(owners):
-        notes.append(f"values seen in {num_read} of {len(owners):,} masks: fbnetv5 check reads all")
+    if table is None and len(chosen) < len(masks):
+        notes.append(f"values seen in {len(chosen)} of {len(masks):,} masks: fbnetv5 check reads all")
     notes.append(f"class names: {how}")
     notes += _orphan_note(orphans)
-    masks = {image: MaskFile(mask, table) for image, mask in sorted(owners.items())}
+    files = {image: MaskFile(mask, table) for image, mask in sorted(owners.items())}
     ready = {} if table else _ready(owners)
-    return Found("masks", FORMAT, places, masks, classes, ready=ready, notes=tuple(notes))
+    return Found("masks", FORMAT, places, files, classes, ready=ready, notes=tuple(notes))
 
 
 def _orphan_note(orphans: Sequence[str]) -> list[str]:
@@ -201,20 +204,32 @@ def _mode(path: Path) -> str | None:
         return None
 
 
-def _values(root: Path, masks: Sequence[str]) -> tuple[set[int], int]:
-    """Return the values in some masks, evenly spaced, and how many were read."""
+def _values(root: Path, masks: Sequence[str]) -> set[int]:
+    """Return the values in masks; of those in colours, the greys."""
     values: set[int] = set()
-    chosen = masks[:: -(-len(masks) // SAMPLED)]
-    for name in chosen:
+    for name in masks:
         try:
             with Image.open(root / name) as image:
-                values |= set(np.unique(np.asarray(image)).tolist())
+                pixels = np.asarray(image)
         except DECODER_ERRORS:  # check names it
             continue
-    return {int(value) for value in values}, len(chosen)
+        values |= {int(value) for value in np.unique(pixels if pixels.ndim == 2 else pixels[..., :3])}
+    return values
 
 
-def _meaning(values: set[int]) -> tuple[int, tuple[int, ...] | None, list[str]]:
+def _meaning_of_all(seen: set[int], root: Path, masks: Sequence[str]) -> tuple[set[int], Meaning]:
+    """Return values and what they mean: of some masks, or of all where these are to be written anew for it.
+
+    Args:
+        seen: the values in some masks.
+        root: the folder of the masks.
+        masks: all of them.
+    """
+    values = seen if _meaning(seen)[1] is None else _values(root, masks)
+    return values, _meaning(values)
+
+
+def _meaning(values: set[int]) -> Meaning:
     """Return the number of classes, what values become where they are no class ids, and notes."""
     ids = sorted(values - {IGNORE})
     if ids == [0] and IGNORE in values:

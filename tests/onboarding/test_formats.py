@@ -260,6 +260,20 @@ def test_masks(root, init, values, mode, expected, is_direct):
     assert len(read.train.classes["segmentation"]) == len([value for value in expected if value != 255])
 
 
+@pytest.mark.parametrize("is_rgb", [False, True])
+def test_masks_that_are_written_anew_are_read_to_the_last(root, init, monkeypatch, is_rgb):
+    for module in ("masks", "mask_colours"):
+        monkeypatch.setattr(f"fbnetv5.onboarding.{module}.SAMPLED", 2)
+    photos(root / "images", [f"{k}.jpg" for k in range(6)])
+    for k in range(6):
+        pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+        pixels[:, :20], pixels[:, 20:40] = 80, 160 if k == 5 else 0
+        mask(root / "masks" / f"{k}.png", pixels[..., None].repeat(3, 2) if is_rgb else pixels)
+    read, said = init(root)
+    assert "values 0, 80, 160 become 0 to 2" in said
+    assert read.samples()["5.jpg"].target["segmentation"][0, ::20].tolist() == [1, 2, 0]
+
+
 def test_masks_with_an_ending_and_names(root, init):
     photos(root / "data", [f"{k}.jpg" for k in range(4)])
     for k in range(4):
