@@ -71,7 +71,7 @@ class Listing:
             names: whole names, in small letters.
             near: the folder that they are for.
         """
-        found = {name: PurePosixPath(name).name.lower() for name in self.files}
+        found = {name: PurePosixPath(name).name.lower() for name in self.with_suffix(*names)}
         places = [name for name, last in found.items() if last in names]
         return sorted(places, key=lambda name: (names.index(found[name]), -num_shared(name, near), name.count("/")))
 
