@@ -72,44 +72,11 @@ def report(
         seeds: of the trainings.
     """
     tasks, k = list(dict.fromkeys(row.task for row in rows)), len(seeds)
-    first = [
-        [
-            "Task",
-            "Topologies",
-            "Mean",
-            "Least to most",
-            "Between",
-            "Repeats",
-            "ICC(1,1)",
-            f"ICC(1,{k})",
-            "ICC(3,1)",
-            f"ICC(3,{k})",
-            "tau",
-        ]
-    ]
+    icc = ["ICC(1,1)", f"ICC(1,{k})", "ICC(3,1)", f"ICC(3,{k})"]
+    first = [["Task", "Topologies", "Mean", "Least to most", "Between", "Repeats", *icc, "tau"]]
     for task in tasks:
         scores = complete(rows, task, seeds)
-        equal = [values for name, values in scores.items() if name in drawn.get(task, ())]
-        found = reliability(equal) if len(equal) > 1 and len(seeds) > 1 else None
-        if found is None:
-            first.append([task, str(len(equal)), *[NOTHING] * 9])
-            continue
-        means = [100 * statistics.mean(values) for values in equal]
-        first.append(
-            [
-                task,
-                str(len(equal)),
-                f"{statistics.mean(means):.1f}",
-                f"{min(means):.1f} to {max(means):.1f}",
-                f"{100 * found.between:.2f}",
-                f"{100 * found.within:.2f}",
-                f"{found.single:.2f}",
-                _shown(found.mean),
-                f"{found.same_seed:.2f}",
-                _shown(found.same_seeds),
-                f"{found.tau_ceiling:.2f}",
-            ]
-        )
+        first.append([task, *_trust([values for name, values in scores.items() if name in drawn.get(task, ())])])
     second = [["Task", *named]]
     for task in tasks:
         scores = complete(rows, task, seeds)
@@ -122,6 +89,26 @@ def report(
         *markdown_table(first, numeric_from=1),
         "",
         *markdown_table(second, numeric_from=1),
+    ]
+
+
+def _trust(scores: Sequence[Sequence[float]]) -> list[str]:
+    """Return a row on the scores of topologies, a seed each: how many, how good, and how far they can be trusted."""
+    found = reliability(scores) if len(scores) > 1 and len(scores[0]) > 1 else None
+    if found is None:
+        return [str(len(scores)), *[NOTHING] * 9]
+    means = [100 * statistics.mean(values) for values in scores]
+    return [
+        str(len(scores)),
+        f"{statistics.mean(means):.1f}",
+        f"{min(means):.1f} to {max(means):.1f}",
+        f"{100 * found.between:.2f}",
+        f"{100 * found.within:.2f}",
+        f"{found.single:.2f}",
+        _shown(found.mean),
+        f"{found.same_seed:.2f}",
+        _shown(found.same_seeds),
+        f"{found.tau_ceiling:.2f}",
     ]
 
 
