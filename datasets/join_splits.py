@@ -5,13 +5,14 @@
         --split '{images: images/train, boxes: instances_held.json}'
 
 A split names its files as data.val of a config does, and data.val={index: val.parquet} is what comes of it. Images
-that are labelled for nothing are left out. Class ids are those of the first split that has such labels.
+that are labelled for nothing are left out, and those that are labelled in a split that --without names: a training
+does not see what it is judged on. Class ids are those of the first split that has such labels.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from fbnetv5.data.index import Index
 FILES = ("images", "labels", "boxes", "masks", "depth_maps", "keypoints")
 
 
-def join(indexes: Sequence[Index], origin: str) -> Index:
+def join(indexes: Sequence[Index], origin: str, without: Collection[str] = ()) -> Index:
     """Return one index of all images that are labelled for something.
 
     Args:
         indexes: of the same root.
         origin: of the result, for messages.
+        without: paths of images that are left out.
 
     Raises:
         InputError: an image is in two of them, or the classes of a target differ.
@@ -47,17 +49,30 @@ def join(indexes: Sequence[Index], origin: str) -> Index:
                 raise InputError(f"{index.origin}: classes of '{target.name}' are {', '.join(own)} in one split alone")
             targets[target.name] = target
         scales |= index.scales
-        labelled = sorted({row for target in index.targets for row in index.labelled(target.name)})
-        rows += index.table.take(labelled).to_pylist()
+        rows += [row for row in _labelled(index) if row["path"] not in without]
     return Index.from_rows(rows, targets.values(), classes, origin, scales)
+
+
+def _labelled(index: Index) -> list[dict[str, Any]]:
+    """Return the rows of the images that are labelled for something."""
+    return index.table.take(sorted({row for one in index.targets for row in index.labelled(one.name)})).to_pylist()
 
 
 @one_line_errors("nothing was written")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parser().parse_args(arguments)
+    without = {row["path"] for index in _indexes(options, options.without) for row in _labelled(index)}
+    joined = join(_indexes(options, options.split), str(options.index), without)
+    joined.write(options.index)
+    counts = ", ".join(f"{joined.num_labelled(target.name):,} {target.name}" for target in joined.targets)
+    print(f"{options.index}: {len(joined):,} images; labelled: {counts}")
+
+
+def _indexes(options: argparse.Namespace, splits: Sequence[str]) -> list[Index]:
+    """Return an index of each split, with the same classes of a target in all."""
     indexes: list[Index] = []
-    for text in options.split:
+    for text in splits:
         files = _files(text)
         known = {target: names for index in indexes for target, names in index.classes.items()}
         indexes.append(
@@ -71,19 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 unannotated=options.unannotated,
             )
         )
-    joined = join(indexes, str(options.index))
-    joined.write(options.index)
-    counts = ", ".join(f"{joined.num_labelled(target.name):,} {target.name}" for target in joined.targets)
-    print(f"{options.index}: {len(joined):,} images; labelled: {counts}")
+    return indexes
 
 
 def _files(text: str) -> dict[str, Any]:
     try:
         files = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"--split {text}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{text}: {' '.join(str(error).split())}") from error
     if not isinstance(files, dict) or "images" not in files or not set(files) <= set(FILES):
-        raise InputError(f"--split {text}: give {{images: FOLDER}} and any of {', '.join(FILES[1:])}")
+        raise InputError(f"{text}: give {{images: FOLDER}} and any of {', '.join(FILES[1:])}")
     return files
 
 
@@ -92,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("index", type=Path, help="parquet file to write")
     parser.add_argument("--root", type=Path, required=True, help="folder that all paths are relative to")
     parser.add_argument("--split", action="append", required=True, metavar="{images: ...}", help="one for each place")
+    parser.add_argument("--without", action="append", default=[], metavar="{images: ...}", help="images to leave out")
     parser.add_argument("--mask-classes", nargs="+", default=(), metavar="NAME", help="of the mask values 0, 1, ...")
     parser.add_argument("--depth-scale", type=float, help="value in the depth maps that is one metre")
     parser.add_argument(

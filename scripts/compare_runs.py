@@ -70,7 +70,12 @@ def table(runs: Sequence[Probabilities]) -> str:
 def mean_correlation(runs: Sequence[Probabilities], task: str, other: str) -> float:
     """Return the mean over ordered pairs of different runs of the correlation between ``task`` and ``other``."""
     pairs = itertools.permutations(runs, 2)
-    return statistics.mean(statistics.correlation(a[task], b[other]) for a, b in pairs)
+    return statistics.mean(_correlation(a[task], b[other]) for a, b in pairs)
+
+
+def _correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the correlation of two rows; 0 where those of one have not moved yet."""
+    return statistics.correlation(one, other) if len(set(one)) > 1 < len(set(other)) else 0.0
 
 
 if __name__ == "__main__":

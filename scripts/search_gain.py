@@ -116,7 +116,7 @@ def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, nu
         scale, mean = scores[:num_random].std(), scores[:num_random].mean()
         found, possible = (mean - scores[num_random:]) / scale + random_cost - run_costs(run, [derived, best])
         print(f"{name}: gain {found:.2f} of {possible:.2f}; derived {_shown(run, derived)}, best {_shown(run, best)}")
-        others = on_b.scores(same_cost(run, derived))
+        others = on_b.scores(same_cost(run, derived) or [derived])  # itself alone where no other costs as much
         above, better = (others.mean() - scores[num_random]) / scale, (others > scores[num_random]).double().mean()
         print(
             f"  {above:.2f} above the mean of {len(others)} random ones of its cost, better than {100 * better:.0f} % "

@@ -14,13 +14,13 @@ from fbnetv5.config.read import identity, load_config, path_override
 from fbnetv5.jobs.evaluate import METRICS
 from fbnetv5.projects.comparisons.options import ComparisonConfig
 from fbnetv5.projects.comparisons.table import COLUMNS, Row, line, markdown, parse
+from fbnetv5.report.run_folder import logged_time
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Job, Outcomes, Run, errors, finished
 from fbnetv5.runs.kept_table import read_table, write_table
-from fbnetv5.runs.record import read_record
 from fbnetv5.runs.study import Study, find_config
 
-LEFT_OUT = ("seed", "runtime.", "output", "name", "data.root", "project", "label.", "export.", "search.")
+LEFT_OUT = ("seed", "output", "name", "data.root", "project", "label.", "export.", "search.")
 
 
 class Comparison(Study):
@@ -35,7 +35,7 @@ class Comparison(Study):
         super().__init__(Path(config.output).absolute())
         self.config = config
         self.file = Path(config.table).absolute()
-        self.before = parse(self.file, read_table(self.file, COLUMNS, self.settings))
+        self.before = self._read()
 
     @functools.cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -78,7 +78,7 @@ class Comparison(Study):
                 job = self.job(name, seed)
                 if job.name in done:
                     metrics = read_json(job.folder / METRICS).get("metrics", {})
-                    seconds = float(read_record(job.folder)["seconds"])
+                    _, seconds = logged_time(job.folder)
                     for column, metric in entry.metrics.items():
                         row = Row(name, seed, column, _metric(metrics, metric, job.folder), seconds)
                         rows[row.key] = row
@@ -97,9 +97,13 @@ class Comparison(Study):
 
     def write(self, outcomes: Outcomes) -> None:
         """Write the table, and the page."""
+        self.before = self._read()  # another comparison may have added to it
         super().write(outcomes)
         if rows := self.rows(outcomes):
             write_table(self.file, COLUMNS, [line(row) for row in rows], self.settings)
+
+    def _read(self) -> list[Row]:
+        return parse(self.file, read_table(self.file, COLUMNS, self.settings))
 
     def _config(self, name: str) -> Any:
         entry = self.config.trainings[name]

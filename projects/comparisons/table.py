@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one training, in 0..1, and how long the training took."""
+    """One metric of one training, in 0..1, and the seconds that its steps took."""
 
     training: str
     seed: int

@@ -186,8 +186,14 @@ class Plan:
         for under, networks in self._shortlist(seed, of, task).items():
             best = sorted((one for one in networks if one.name in scores), key=lambda one: float(scores[one.name]))
             count = self.config.num_topologies if under == EQUAL else 1
-            found.append(Found(seed, method, task, under, tuple(best[:count])))
+            networks = tuple(self._as_named(one) for one in best[:count])
+            found.append(Found(seed, method, task, under, networks))
         return found
+
+    def _as_named(self, network: Network) -> Network:
+        """Return the hand-made network that has the same blocks, which the table holds already; else this one."""
+        same = (one for one in self.truth.named[network.task] if one.topology.blocks == network.topology.blocks)
+        return next(same, network)
 
     def _can_shortlist(self, seed: int, of: str | None, task: str, done: Collection[str]) -> bool:
         return self.search_job(seed, of).name in done and bool(self._shortlist(seed, of, task))

@@ -49,11 +49,18 @@ def test_every_image_has_the_labels_of_its_place(root, capsys):
     assert "3 images; labelled: 2 label, 1 segmentation, 1 boxes" in capsys.readouterr().out
 
 
+def test_images_that_are_judged_on_are_left_out_of_a_training(root):
+    (root / "labels_train.csv").write_text("file_name,label\nc.jpg,cat\nd.jpg,dog\n")
+    main([*given(root, "{images: images/train, labels: labels_train.csv}"), "--without", SPLITS[1]])
+    index = Index.read(root / "val.parquet", root)
+    assert [index.value("path", row) for row in range(len(index))] == ["images/train/d.jpg"]
+
+
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
         (("{labels: a.csv}",), "give {images: FOLDER} and any of labels, boxes"),
-        (("{images: [",), "--split {images: ["),
+        (("{images: [",), "{images: ["),
         ((SPLITS[0], SPLITS[0]), "val.parquet"),  # an image is in both
     ],
 )

@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import load_config
+from fbnetv5.engine.trainer import check_duration
 from fbnetv5.projects.comparisons.options import load_comparison
 from fbnetv5.projects.comparisons.study import Comparison
 from fbnetv5.projects.comparisons.table import Row, interval, line, markdown, parse
 from fbnetv5.runs.job import Outcome
-from fbnetv5.runs.study import run_study
+from fbnetv5.runs.study import find_config, run_study
 from tests.processes import FORKS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -132,3 +134,5 @@ def test_the_projects_configs_load(tmp_path, file):
     config = load_comparison(file, {"output": str(tmp_path), "table": str(tmp_path / "rows.csv")}, ["data.root=x"])
     study = Comparison(config)
     assert len(study.jobs({}).jobs) == len(config.seeds) * len(config.trainings)
+    for entry in config.trainings.values():
+        check_duration("train", load_config(find_config(entry), (*entry.overrides, *config.overrides)).train)
