@@ -50,7 +50,7 @@ def equal_table(results: Results) -> list[str]:
             rows.append([*row, f"{difference:+.1f}", chance, f"{100 * above:.0f}", str(len(found))])
     return [
         "Topologies of equal MACs, in %. Score: over searches, the mean of "
-        f"{results['config']['num_topologies']} derived topologies, each trained {results['repeats']} times; mean and "
+        f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)} each; mean and "
         "deviation. Random: mean and deviation of topologies drawn uniformly (their number), trained as often. p: that "
         "searches are no better than their mean, by a one-sided t test over searches.",
         "",
@@ -68,7 +68,12 @@ def p_value(found: list[float], mean: float) -> str:
     """Return the one-sided p of a t test that values are not above ``mean``; nothing below two values."""
     if len(found) < 2 or len(set(found)) < 2:
         return NOTHING
-    return f"{ttest_1samp(found, mean, alternative='greater').pvalue:.3f}"
+    p = float(ttest_1samp(found, mean, alternative="greater").pvalue)
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+
+
+def _trainings(results: Results) -> str:
+    return "one training" if results["repeats"] == 1 else f"{results['repeats']} trainings"
 
 
 def named_table(results: Results) -> list[str]:
@@ -93,8 +98,8 @@ def named_table(results: Results) -> list[str]:
                 ]
             )
     return [
-        "Hand-made topologies, and what a search derives under the MACs of each; in %, the mean of "
-        f"{results['repeats']} trainings, of derived ones over searches.",
+        "Hand-made topologies, and what a search derives under the MACs of each; in %, by "
+        f"{_trainings(results)} each, of derived ones the mean over searches.",
         "",
         *markdown_table(rows, numeric_from=2),
     ]
