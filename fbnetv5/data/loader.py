@@ -115,7 +115,10 @@ def _batches(loader: DataLoader[Any]) -> Iterator[PackedBatch]:
     batches = iter(loader)
     while True:
         with dead_workers_in_one_line():
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except (EOFError, ConnectionError) as error:
+                raise RuntimeError("a DataLoader worker ended while it handed over a batch") from error
         if batch is None:
             return
         checked(batch.batch)

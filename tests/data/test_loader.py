@@ -24,7 +24,7 @@ from fbnetv5.data.collate import collate
 from fbnetv5.data.dataset import MultitaskDataset
 from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.inputs import InputSpec
-from fbnetv5.data.loader import build_eval_loader, build_loader, build_train_loader, dead_workers_in_one_line
+from fbnetv5.data.loader import _batches, build_eval_loader, build_loader, build_train_loader, dead_workers_in_one_line
 from fbnetv5.data.packing import pack
 from fbnetv5.data.sampler import StepSampler
 from fbnetv5.data.shapes import ShapesSource
@@ -303,6 +303,16 @@ def test_a_killed_loader_process_is_one_line() -> None:
     finally:
         process.kill()
     assert re.fullmatch(r"a process that loads images has died .*; try runtime\.workers=0, or fewer", said)
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
+def test_so_is_one_that_is_killed_while_it_hands_over_a_batch(error: type[Exception]) -> None:
+    def handing_over() -> Iterator[Any]:
+        yield from ()
+        raise error
+
+    with pytest.raises(InputError, match=r"has died \(a DataLoader worker ended while it handed over a batch\)"):
+        next(_batches(handing_over()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [{"crop": 24}, {"crop": None, "long_side": 96}])
