@@ -12,6 +12,7 @@ last line has their ratios. Beside it: how much better the derived topology scor
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Gain:
         found: in J over the mean of all.
         possible: the same of the best one that descents find.
         above_same_cost: in score alone over the mean of those of its cost.
-        better_than: which share of these has a worse score.
+        better_than: which share of these has a worse score; NaN, as is the former, where none has its cost.
     """
 
     found: float
@@ -116,15 +117,29 @@ def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, nu
         scale, mean = scores[:num_random].std(), scores[:num_random].mean()
         found, possible = (mean - scores[num_random:]) / scale + random_cost - run_costs(run, [derived, best])
         print(f"{name}: gain {found:.2f} of {possible:.2f}; derived {_shown(run, derived)}, best {_shown(run, best)}")
-        others = on_b.scores(same_cost(run, derived) or [derived])  # itself alone where no other costs as much
-        above, better = (others.mean() - scores[num_random]) / scale, (others > scores[num_random]).double().mean()
-        print(
-            f"  {above:.2f} above the mean of {len(others)} random ones of its cost, better than {100 * better:.0f} % "
-            "of them",
-            flush=True,
-        )
-        gains[name] = Gain(float(found), float(possible), float(above), float(better))
+        above, better = beside_same_cost(on_b, same_cost(run, derived), float(scores[num_random]), float(scale))
+        gains[name] = Gain(float(found), float(possible), above, better)
     return gains
+
+
+def beside_same_cost(
+    landscape: Landscape, same: Sequence[tuple[int, ...]], score: float, scale: float
+) -> tuple[float, float]:
+    """Print and return how far a score is below those of architectures of the same cost, and the share that is worse.
+
+    Both are NaN where there are no such architectures.
+    """
+    if not same:
+        print("  no random one has its cost", flush=True)
+        return math.nan, math.nan
+    others = landscape.scores(same)
+    above, better = float((others.mean() - score) / scale), float((others > score).double().mean())
+    print(
+        f"  {above:.2f} above the mean of {len(others)} random ones of its cost, better than {100 * better:.0f} % "
+        "of them",
+        flush=True,
+    )
+    return above, better
 
 
 def write_gains(file: Path, name: str, seed: int, gains: Mapping[str, Gain]) -> None:

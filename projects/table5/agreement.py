@@ -66,7 +66,7 @@ def rank_row(plan: Plan, task: str, said: Mapping[str, Guess], scores: Scores) -
 def taus_between(judges: Iterable[Mapping[str, float]]) -> list[float]:
     """Return the tau of each two judges, over the topologies that both have scored.
 
-    Two trainings are such judges: a supernet that agrees with a training as they do has said what one can say.
+    Two trainings are such judges, and what they agree by is what one of them can be foretold by another.
 
     Args:
         judges: scores by topology, of each judge.

@@ -39,7 +39,7 @@ class Found:
     networks: tuple[Network, ...]
 
 
-def _in_turn(found: Sequence[Found]) -> list[Network]:
+def in_turn(found: Sequence[Found]) -> list[Network]:
     """Return the networks that searches found: at equal MACs first, the best of each before any second best."""
     networks = []
     for equal in (True, False):
@@ -97,7 +97,7 @@ class Plan:
         shortlists = [self.shortlist_job(*which) for which in self.derivations if self._can_shortlist(*which, done)]
         to_come["predict"] = len(predictions) - len(ready)
         to_come["shortlist"] = len(self.derivations) - len(shortlists) - len(self.errors)
-        found = _in_turn(self.found(done))
+        found = in_turn(self.found(done))
         trainings: dict[str, Job] = {}
         for seed in self.truth.config.seeds:
             for network in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.projects.table5.options import AblationConfig
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.results import Results, gather
@@ -14,6 +15,9 @@ from fbnetv5.projects.table5.truth_table import Row
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Outcomes, finished
 from fbnetv5.runs.study import Study, find_config, run_study
+
+FOUND = "found.csv"  # what each search found, the best first; ``under`` names what has at least its MACs
+COLUMNS = ("seed", "method", "task", "under", "place", "topology", "macs")
 
 
 class Ablation(Study):
@@ -63,9 +67,15 @@ class Ablation(Study):
         return markdown(results)
 
     def write(self, outcomes: Outcomes) -> None:
-        """Write all numbers that there are, the page, and the table of truth."""
+        """Write all numbers that there are, the page, what was found, and the table of truth."""
         super().write(outcomes)
         self.truth.keep(self._rows(outcomes))
+        lines = [
+            (str(one.seed), one.method, one.task, one.under, str(place), network.name, str(network.macs))
+            for one in self.plan.found(finished(outcomes))
+            for place, network in enumerate(one.networks, start=1)
+        ]
+        write_text(self.root / FOUND, "".join(csv_lines([COLUMNS, *lines])))
 
     def _rows(self, outcomes: Outcomes) -> list[Row]:
         derived = [network for found in self.plan.found(finished(outcomes)) for network in found.networks]

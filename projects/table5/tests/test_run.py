@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.jobs.supernet import supernet_step
 from fbnetv5.projects.table5.__main__ import CONFIGS
 from fbnetv5.projects.table5.options import load_ablation
-from fbnetv5.projects.table5.plan import EQUAL
+from fbnetv5.projects.table5.plan import EQUAL, Found, in_turn
 from fbnetv5.projects.table5.results import passes_per_sample
 from fbnetv5.projects.table5.run import Ablation, run_ablation
 from fbnetv5.projects.table5.tests.test_truth import MINI as TRUTH
+from fbnetv5.projects.table5.truth_plan import Network
 from tests.jobs.test_algorithms import batches, build, config_of
 from tests.processes import FORKS
 
@@ -152,6 +154,16 @@ def test_passes_are_those_that_a_step_takes(method, num_tasks):
 def test_what_is_wrong_with_a_config_is_said(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         _ = Ablation(load_ablation(write(tmp_path, **changes), {}), 1).plan.tasks
+
+
+def test_the_best_of_each_search_is_trained_before_any_second_best_and_equal_macs_before_others():
+    def found(seed: int, under: str, *names: str) -> Found:
+        return Found(
+            seed, "multitask", "cls", under, tuple(Network("cls", name, Topology.full(1), 1) for name in names)
+        )
+
+    every = [found(0, "fpn", "e"), found(0, EQUAL, "a", "c", "d"), found(1, EQUAL, "b")]
+    assert [network.name for network in in_turn(every)] == ["a", "b", "c", "d", "e"]
 
 
 def test_a_first_answer_takes_the_first_seeds_of_the_table_alone(tmp_path):
