@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,3 +86,10 @@ def test_a_search_is_measured_and_too_few_images_are_refused(
     with pytest.raises(SystemExit):
         search_gain.main([*few, "--images", "9"])
     assert "'cls' has 16 labelled validation images" in capsys.readouterr().err
+
+
+def test_what_no_random_architecture_costs_is_beside_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert all(map(math.isnan, search_gain.beside_same_cost(Known(torch.ones(2)), [], 0.5, 1.0)))
+    assert "no random one has its cost" in capsys.readouterr().out
+    found = search_gain.beside_same_cost(Known(torch.tensor([1.0, 2.0]).double()), [(1, 0), (0, 1), (1, 1)], 1.5, 0.5)
+    assert found == pytest.approx(((2.0 - 1.5) / 0.5, 2 / 3))

@@ -14,10 +14,12 @@ import yaml
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.jobs.supernet import supernet_step
 from fbnetv5.projects.table5.__main__ import CONFIGS
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.plan import EQUAL, Found, in_turn
+from fbnetv5.projects.table5.predict import Prediction, is_predicted
 from fbnetv5.projects.table5.results import passes_per_sample
 from fbnetv5.projects.table5.run import Ablation, run_ablation
 from fbnetv5.projects.table5.tests.test_truth import MINI as TRUTH
@@ -164,6 +166,18 @@ def test_the_best_of_each_search_is_trained_before_any_second_best_and_equal_mac
 
     every = [found(0, "fpn", "e"), found(0, EQUAL, "a", "c", "d"), found(1, EQUAL, "b")]
     assert [network.name for network in in_turn(every)] == ["a", "b", "c", "d", "e"]
+
+
+def test_scores_of_a_search_that_was_done_again_are_made_again(tmp_path):
+    prediction = Prediction(
+        CONFIGS / "../../../configs/quickstart.yaml", (), tmp_path, "cls", (), 8, tmp_path / "p.json"
+    )
+    assert not is_predicted(prediction)
+    (tmp_path / WEIGHTS).write_bytes(b"first")
+    prediction.result.write_text(json.dumps({"inputs": prediction.inputs, "scores": {}}))
+    assert is_predicted(prediction)
+    (tmp_path / WEIGHTS).write_bytes(b"another")
+    assert not is_predicted(prediction)
 
 
 def test_a_first_answer_takes_the_first_seeds_of_the_table_alone(tmp_path):
