@@ -1,5 +1,6 @@
 # `make demo` searches topologies for three tasks; `make test` checks everything. Both set up .venv themselves.
 PYTHON ?= python3
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(2, os.cpu_count() or 1))')
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
@@ -36,7 +37,7 @@ $(VENV)/.installed-test: $(BIN)/python setup.py
 	@touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python train_net.py --config configs/quickstart.yaml resume=true
+	$(BIN)/python train_net.py --config configs/quickstart.yaml --processes $(PROCESSES) resume=true
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -31,6 +31,22 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return number
 
 
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command lines of runs have: the processes that share a run, and sweeps."""
+    parser.add_argument(
+        "--processes",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="processes of this machine that share the run, its GPUs or its cores among them; by default one",
+    )
+    parser.add_argument(
+        "--multirun",
+        action="store_true",
+        help="sweep over key=a,b,c and the axes of the file; one folder a job; see docs/SWEEPS.md",
+    )
+
+
 def add_study_arguments(parser: argparse.ArgumentParser, *, table: bool = True) -> None:
     """Add what the command lines of all studies have: output, seeds, processes, and a ``table`` that is kept."""
     parser.add_argument("--output", help="folder of what is not kept for good; the config's if not given")

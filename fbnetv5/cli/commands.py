@@ -14,6 +14,7 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.version import __version__
+from fbnetv5.cli.arguments import add_run_arguments
 from fbnetv5.cli.help import classes_text, keys_text, launcher_text
 from fbnetv5.cli.launch import existing_config, launch
 from fbnetv5.config.read import CONFIG, CONFIGS, load_config, path_override
@@ -79,7 +80,7 @@ def overview() -> str:
     lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: fbnetv5 COMMAND ... (or python -m fbnetv5; for several processes, torchrun ... -m fbnetv5)",
+            "usage: fbnetv5 COMMAND ... (or python -m fbnetv5; on several machines, torchrun ... -m fbnetv5)",
             "",
             "Search topologies for several vision tasks in one run; train, evaluate and export; label images.",
             "",
@@ -97,12 +98,12 @@ def run_config(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Run a config's job: ``fbnetv5 search CONFIG [key=value ...] [--multirun]``."""
     parser = command.parser(name)
     parser.add_argument("config", metavar="CONFIG", help="YAML file of the run, or the name of one")
-    parser.add_argument("--multirun", action="store_true", help="sweep over key=a,b,c and the axes of the file")
+    add_run_arguments(parser)
     known, overrides = parser.parse_known_args(arguments)
     with one_line_errors():
         file = existing_config(known.config)
         overrides = [*job_override(name, known.config, file), *overrides]
-    launch(file, overrides, sweep=known.multirun)
+    launch(file, overrides, sweep=known.multirun, processes=known.processes)
 
 
 def run_sweep(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -212,7 +213,7 @@ def job_override(name: str, given: str, file: Path) -> list[str]:
     return [f"job={name}"]
 
 
-CONFIG_USAGE = "CONFIG [key=value ...] [--multirun]"
+CONFIG_USAGE = "CONFIG [key=value ...] [--processes N] [--multirun]"
 SEARCH_KEYS = (*COMMON, "model.", "tasks", "optimizer.", "search.")
 COMMANDS: dict[str, Command] = {
     "init": Command(

@@ -22,6 +22,7 @@ from fbnetv5.base.errors import InputError, Interrupted, nearest, one_line_error
 from fbnetv5.base.files import clear_partial
 from fbnetv5.base.lock import LOCK, locked
 from fbnetv5.base.memory import keep_freed_memory, memory_in_one_line
+from fbnetv5.cli.arguments import add_run_arguments
 from fbnetv5.cli.help import help_text
 from fbnetv5.cli.kept import release, sigterm_as_interrupt, what_is_kept
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
@@ -30,6 +31,7 @@ from fbnetv5.config.targets import find_function, import_module
 from fbnetv5.engine.loggers.logger import check_loggers
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.plan import swept_keys, with_file_axes
+from fbnetv5.runs.ranks import Ranks
 
 SWEEP_INTERRUPTED = "resume=true goes on with what is not finished"
 JOBS = {name: f"fbnetv5.jobs.{name}.run" for name in ("search", "pretrain", "train", "evaluate", "label", "export")}
@@ -42,16 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known, overrides = _parser().parse_known_args(arguments)
     with one_line_errors():
         file = existing_config(known.config, "--config ")
-    launch(file, overrides, sweep=known.multirun)
+    launch(file, overrides, sweep=known.multirun, processes=known.processes)
 
 
-def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None:
+def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False, processes: int = 1) -> None:
     """Check a config and run it; ends the process with status 1 and one line on stderr where the input is at fault.
 
     Args:
         file: the config.
         overrides: in hydra's grammar, and keys of the launcher.
         sweep: run all combinations of ``key=a,b`` and of the axes of the file.
+        processes: of this machine, that share a run.
     """
     sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
     with one_line_errors(SWEEP_INTERRUPTED if sweep else ""):
@@ -62,7 +65,14 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
             raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
         if not sweep and (axes := swept_keys(overrides)):
             raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
-        startable(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
+        if processes > 1 and sweep:
+            raise InputError("--processes is for one run; launcher=processes launcher.jobs=N does N runs at a time")
+        if processes > 1 and "WORLD_SIZE" in os.environ:
+            raise InputError("--processes starts processes itself: call it without torchrun")
+        config = startable(file, overrides, sweep=sweep)  # before hydra does, for errors that can be read
+        if processes > 1:
+            _launch_ranks(file, overrides, config, processes)
+            return
         if sweeps:
             from fbnetv5.runs.sweep import run_sweep  # here, as it imports torch
 
@@ -72,6 +82,21 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> None
     sys.argv = [sys.argv[0], *_hydra_arguments(file, sweep), *map(open_ended, overrides)]
     with sigterm_as_interrupt():
         hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
+
+
+def _launch_ranks(file: Path, overrides: Sequence[str], config: RunConfig, count: int) -> None:
+    """Run a config in several processes.
+
+    Raises:
+        SystemExit: it failed, and has said why.
+        Interrupted: a second Ctrl-C or SIGTERM.
+    """
+    with Ranks(count, ["fbnetv5.cli.launch", f"--config={file.absolute()}", *overrides]) as ranks:
+        status = ranks.wait()
+    if ranks.is_killed:
+        raise Interrupted(what_is_kept(config, Path(config.output)))
+    if status:
+        raise SystemExit(status)
 
 
 def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> RunConfig:
@@ -172,17 +197,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train_net.py",
         description="Search topologies for several vision tasks in one run; train, evaluate and export; label images.",
-        usage="python train_net.py --config FILE [key=value ...] [--multirun]",
+        usage="python train_net.py --config FILE [key=value ...] [--processes N] [--multirun]",
         epilog=help_text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the run, or a name; see configs/")
-    parser.add_argument(
-        "--multirun",
-        action="store_true",
-        help="sweep over key=a,b,c and the axes of the file; one folder a job; see docs/SWEEPS.md",
-    )
+    add_run_arguments(parser)
     return parser
 
 

@@ -154,8 +154,8 @@ def _num_processes(run: RunFolder) -> int:
 def _commands(run: RunFolder) -> list[tuple[str, str]]:
     folder = _shown(run.path)
     count = _num_processes(run)
-    launcher = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
-    start = f"{launcher} train_net.py --config {shlex.quote(str(folder / 'config.yaml'))}"
+    shared = "" if count == 1 else f" --processes {count}"
+    start = f"python train_net.py --config {shlex.quote(str(folder / 'config.yaml'))}{shared}"
     output = shlex.quote(f"output={folder}_again")
     run_again = ("repeat", f"{start} {output}") if run.is_finished else ("resume", f"{start} resume=true")
     return [run_again, ("this page", f"python scripts/report.py {shlex.quote(str(folder))}")]

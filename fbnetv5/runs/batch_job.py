@@ -31,7 +31,7 @@ class BatchJob:
         overrides: of the run.
         swept: those that tell it from the other runs.
         folder: of the run, where ``job.log`` takes what it prints and ``job.json`` how it ended.
-        processes: more than one are started by torchrun.
+        processes: that share it.
         environment: variables of the run, beside those of the node.
     """
 
@@ -76,9 +76,9 @@ class BatchJob:
         return submitit.helpers.DelayedSubmission(dataclasses.replace(self, overrides=(*kept, "resume=true")))
 
     def _command(self) -> list[str]:
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes}", "-m"]
-        modules = [*(torchrun if self.processes > 1 else []), "fbnetv5.cli.launch"]
-        return [sys.executable, "-m", "fbnetv5.runs.child", *modules, f"--config={self.config}", *self.overrides]
+        shared = [f"--processes={self.processes}"] if self.processes > 1 else []
+        given = [f"--config={self.config}", *shared, *self.overrides]
+        return [sys.executable, "-m", "fbnetv5.runs.child", "fbnetv5.cli.launch", *given]
 
 
 def environment_of_runs() -> dict[str, str]:

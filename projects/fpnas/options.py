@@ -49,9 +49,7 @@ def check_search(config: RunConfig, project: SearchConfig) -> None:
         if (value := getattr(project, key)) is not None and value < 1:
             raise InputError(f"project.{key}={value} is too small: at least 1")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(
-            "start FPNAS without torchrun: it trains several networks at a time, project.jobs says how many"
-        )
+        raise InputError("start FPNAS in one process: it trains several networks at a time, project.jobs says how many")
     if not 0 < project.validation_share < 1:
         raise InputError(f"project.validation_share={project.validation_share} is not between 0 and 1")
     check_training(config, "final_lr", project.final_lr)

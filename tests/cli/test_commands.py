@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fbnetv5.cli import commands
@@ -10,12 +12,14 @@ from fbnetv5.config.read import CONFIGS, config_names, find_config, load_config
 
 @pytest.fixture
 def launched(monkeypatch, tmp_path):
-    """What a command line would run: a file, its overrides, and whether it is a sweep."""
+    """What a command line would run: a file, its overrides, whether it is a sweep, and its processes if several."""
     monkeypatch.chdir(tmp_path)
     calls: list = []
-    monkeypatch.setattr(
-        commands, "launch", lambda file, overrides, *, sweep=False: calls.append((file, overrides, sweep))
-    )
+
+    def launch(file: Path, overrides: list[str], *, sweep: bool = False, processes: int = 1) -> None:
+        calls.append((file, overrides, sweep, processes) if processes > 1 else (file, overrides, sweep))
+
+    monkeypatch.setattr(commands, "launch", launch)
 
     def run(*arguments: str):
         calls.clear()
@@ -50,6 +54,7 @@ def test_jobs_take_a_config_and_keys(launched):
     assert launched("pretrain", "quickstart")[1] == ["job=pretrain"]
     assert launched("train", "train/det/shapes", "seed=1,2", "--multirun")[2]
     assert launched("sweep", "quickstart", "seed=1,2") == (CONFIGS / "quickstart.yaml", ["seed=1,2"], True)
+    assert launched("search", "quickstart", "--processes", "4", "seed=1")[1:] == (["job=search", "seed=1"], False, 4)
     assert launched("run", "quickstart")[1] == []
 
 

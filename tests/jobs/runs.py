@@ -62,6 +62,12 @@ def torchrun(given: list[str], processes: int) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment(), check=False)
 
 
+def in_processes(given: list[str], count: int) -> subprocess.CompletedProcess[str]:
+    """The same, by the command line's own ``--processes``."""
+    command = [sys.executable, str(ROOT / "train_net.py"), *given, f"--processes={count}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment(), check=False)
+
+
 def environment() -> dict[str, str]:
     """One thread a process: tests share two cores."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

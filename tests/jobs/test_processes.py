@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.jobs import cases
-from tests.jobs.runs import torchrun
+from tests.jobs.runs import in_processes, torchrun
 from tests.on_request import ON_REQUEST, some_on_request
 from tests.processes import run
 
@@ -83,7 +83,8 @@ def test_two_processes_equal_one(name, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     cases.take([*given, *alone, f"output={one}"])
     spread = [*given, f"output={two}"]
-    result = torchrun(spread, 2) if name == "search" else run(cases.take, spread, processes=2)
+    as_a_user = {"search": torchrun, "train pose": in_processes}.get(name)
+    result = as_a_user(spread, 2) if as_a_user else run(cases.take, spread, processes=2)
     assert result.returncode == 0, result.stderr[-3000:]
     expected, found = dict(numbers(results(one))), dict(numbers(results(two)))
     for place, value in expected.items():

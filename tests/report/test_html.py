@@ -123,7 +123,7 @@ def test_an_interrupted_search_shows_what_is_likeliest(tmp_path):
     page = page_of(tmp_path)
     assert "not finished: step 55 of 60" in page.text
     assert "likeliest so far" in page.text
-    command = f"torchrun --nproc_per_node 4 train_net.py --config {tmp_path}/config.yaml resume=true"
+    command = f"python train_net.py --config {tmp_path}/config.yaml --processes 4 resume=true"
     assert command in page.texts["code"]
 
 
