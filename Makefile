@@ -1,6 +1,6 @@
 # `make demo` searches topologies for three tasks; `make test` checks everything. Both set up .venv themselves.
 PYTHON ?= python3
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(2, os.cpu_count() or 1))')
+PROCESSES ?= $(shell $(PYTHON) -c 'import os, shutil; print(1 if shutil.which("nvidia-smi") else min(2, os.cpu_count() or 1))')
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Launch a job: ``python train_net.py --config configs/quickstart.yaml [key=value ...] [--multirun]``."""
+"""Launch a job: ``python train_net.py --config FILE [key=value ...] [--processes N] [--multirun]``."""
 
 from fbnetv5.cli.launch import main
 

@@ -39,7 +39,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def local_world_size() -> int:
-    """Return the processes that torchrun started on this machine; 1 where none did, whatever a scheduler started."""
+    """Return the processes that share a run on this machine; 1 where none does, whatever a scheduler started."""
     return environment_number("LOCAL_WORLD_SIZE", 1)
 
 

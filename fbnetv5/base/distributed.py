@@ -1,4 +1,4 @@
-"""The processes of a run: one alone, or several started by torchrun."""
+"""The processes of a run: one alone, or several started by ``--processes`` or torchrun."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
 def start_world(
     device: str, threads: int | None = None, tf32: bool = True, *, timeout: float = TIMEOUT, sums_gradients: bool = True
 ) -> Iterator[World]:
-    """Join the processes that torchrun started (gloo on CPUs, nccl on GPUs), or run alone; leave at the end, together.
+    """Join the processes that were started (gloo on CPUs, nccl on GPUs), or run alone; leave at the end, together.
 
     Args:
         device: as :func:`pick_device` takes it.

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, Interrupted
 
 TIMEOUT = 20.0  # seconds; torchrun takes another 30 to end a process that is stopped
 PATIENCE = 10  # times the timeout, for a process that may be busy, or of which this machine knows nothing
 GRACE = 5.0  # seconds in which a process may end in order once it is known that another has failed
+INTERRUPTED = "was interrupted"
 BROKEN = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe")
 
 
@@ -137,6 +138,8 @@ class Watch:
 
     def _reason_behind(self, error: BaseException) -> str | None:
         """Return why another process has failed, if that is what ``error`` comes from; else tell the others of it."""
+        if isinstance(error, Interrupted):
+            return None  # all processes have agreed to end
         is_broken = isinstance(error, dist.DistError) or (
             isinstance(error, RuntimeError) and any(word in str(error).lower() for word in BROKEN)
         )
@@ -151,11 +154,14 @@ class Watch:
             time.sleep(self.every / 4)
         if is_broken:
             reason = reason or f"the connection to another process broke: {str(error).splitlines()[0][:300]}"
-        if reason and (is_broken or isinstance(error, KeyboardInterrupt)):
+        if reason and (is_broken or (isinstance(error, KeyboardInterrupt) and not reason.endswith(INTERRUPTED))):
             self._tell(reason)
             return reason
-        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        self._tell(f"rank {self.rank} failed: {(said.strip().splitlines() or [''])[0]}")
+        if isinstance(error, KeyboardInterrupt):
+            self._tell(f"rank {self.rank} {INTERRUPTED}")
+        else:
+            said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            self._tell(f"rank {self.rank} failed: {(said.strip().splitlines() or [''])[0]}")
         if self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
             time.sleep(2 * self.every)  # the store ends with this process: others read it before
         return None

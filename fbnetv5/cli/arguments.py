@@ -31,15 +31,20 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return number
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command lines of runs have: the processes that share a run, and sweeps."""
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add how many processes share a run."""
     parser.add_argument(
         "--processes",
         type=at_least(1),
         default=1,
         metavar="N",
-        help="processes of this machine that share the run, its GPUs or its cores among them; by default one",
+        help="processes of this machine that share the run, and its GPUs or its cores; by default one",
     )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command lines of runs have: the processes that share a run, and sweeps."""
+    add_processes(parser)
     parser.add_argument(
         "--multirun",
         action="store_true",

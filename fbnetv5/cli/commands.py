@@ -14,7 +14,7 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.version import __version__
-from fbnetv5.cli.arguments import add_run_arguments
+from fbnetv5.cli.arguments import add_processes, add_run_arguments
 from fbnetv5.cli.help import classes_text, keys_text, launcher_text
 from fbnetv5.cli.launch import existing_config, launch
 from fbnetv5.config.read import CONFIG, CONFIGS, load_config, path_override
@@ -120,6 +120,8 @@ def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Evaluate or export a trained model, with the data of its training: ``fbnetv5 export RUN [key=value ...]``."""
     parser = command.parser(name)
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a training, or the YAML file of such a run")
+    if name == "evaluate":
+        add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
     if not known.run.is_dir():
         return run_config(name, command, arguments)
@@ -128,7 +130,8 @@ def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
         if not file.is_file():
             raise InputError(f"{file}: there is no such file; give the folder of a training")
     keys = [path_override(f"{name}.model", known.run), path_override("output", known.run / name)]
-    return launch(file.absolute(), [f"job={name}", "resume=false", *keys, *overrides])
+    processes = getattr(known, "processes", 1)
+    return launch(file.absolute(), [f"job={name}", "resume=false", *keys, *overrides], processes=processes)
 
 
 def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -136,6 +139,7 @@ def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
     parser = command.parser(name)
     parser.add_argument("model", metavar="MODEL", help="folder of a trained model, or a URI such as hf://owner/name")
     parser.add_argument("images", metavar="IMAGES", help="a folder of images, or one image; a path or a URI")
+    add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
     model, images = Path(known.model), Path(known.images).expanduser().absolute()
     folder = Path("runs", model.name) if is_uri(known.model) else model if model.is_dir() else model.parent
@@ -144,7 +148,7 @@ def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
         path_override("evaluate.images", known.images),
         path_override("output", folder / name / images.name),
     ]
-    launch(CONFIGS / "evaluate.yaml", [*keys, *overrides])
+    launch(CONFIGS / "evaluate.yaml", [*keys, *overrides], processes=known.processes)
 
 
 def run_init(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -255,14 +259,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate": Command(
         "evaluate a trained model on the validation split of its training, or of a config",
-        "RUN [key=value ...]",
+        "RUN [key=value ...] [--processes N]",
         run_on_model,
         ("runs/my_det", "runs/my_det data.root=/data/others output=runs/others"),
         (*COMMON, "evaluate."),
     ),
     "predict": Command(
         "predict a folder of images, or one, by a trained model",
-        "MODEL IMAGES [key=value ...]",
+        "MODEL IMAGES [key=value ...] [--processes N]",
         run_predict,
         ("runs/my_det photos", "runs/my_det photo.jpg output=runs/photo"),
         ("output", "evaluate.", "runtime."),

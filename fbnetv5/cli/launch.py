@@ -65,6 +65,8 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False, process
             raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
         if not sweep and (axes := swept_keys(overrides)):
             raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
+        if option := next((text for text in overrides if text.startswith("-")), None):
+            raise InputError(f"{option}: there is no such option here; --help lists them")
         if processes > 1 and sweep:
             raise InputError("--processes is for one run; launcher=processes launcher.jobs=N does N runs at a time")
         if processes > 1 and "WORLD_SIZE" in os.environ:
@@ -89,12 +91,19 @@ def _launch_ranks(file: Path, overrides: Sequence[str], config: RunConfig, count
 
     Raises:
         SystemExit: it failed, and has said why.
-        Interrupted: a second Ctrl-C or SIGTERM.
+        Interrupted: Ctrl-C or SIGTERM ended rank 0 before it could say so.
     """
+    folder = Path(config.output)
+    with locked(folder):
+        pass  # rank 0 will hold the lock; what stands against that is said before the others start
     with Ranks(count, ["fbnetv5.cli.launch", f"--config={file.absolute()}", *overrides]) as ranks:
         status = ranks.wait()
     if ranks.is_killed:
-        raise Interrupted(what_is_kept(config, Path(config.output)))
+        kept = what_is_kept(config, folder)
+        (folder / LOCK).unlink(missing_ok=True)
+        clear_partial(folder, but=LOCK)
+        release(folder)
+        raise Interrupted(kept)
     if status:
         raise SystemExit(status)
 

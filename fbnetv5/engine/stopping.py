@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -19,8 +20,8 @@ TOLD = b"\nending after this step, with a checkpoint; Ctrl-C again ends at once\
 class Stopping:
     """A context that takes down whether this process was told to end, by Ctrl-C or SIGTERM.
 
-    Signals that somebody else handles already are left alone. Alone, a second Ctrl-C ends the process at once; with
-    torchrun, which repeats them, further signals mean nothing.
+    Signals that somebody else handles already are left alone. Alone, a second Ctrl-C ends the process at once; of
+    several processes, which hear from whoever started them, further signals mean nothing.
 
     Args:
         world: the processes of the run.
@@ -60,6 +61,7 @@ class Stopping:
             return
         if self.is_asked and number == signal.SIGINT and self.world.size == 1:
             raise KeyboardInterrupt
-        if not self.is_asked and self.world.is_main:
-            os.write(2, TOLD)  # print is not for signal handlers
-        self.is_asked = True
+        first, self.is_asked = not self.is_asked, True
+        if first and self.world.is_main:
+            with contextlib.suppress(OSError):  # of a terminal that was closed
+                os.write(2, TOLD)  # print is not for signal handlers

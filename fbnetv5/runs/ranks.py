@@ -20,12 +20,13 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import IO, Any
 
+from fbnetv5.runs.machine import num_cores
 from fbnetv5.runs.process import THREADS, how_it_died
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 EVERY = 0.1  # seconds between looks
 PATIENCE = 45.0  # seconds in which the others hear of one that has failed, and say so
-KILLED = 128 + signal.SIGINT
+INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 
 
 class Ranks:
@@ -50,16 +51,18 @@ class Ranks:
 
     def wait(self) -> int:
         """Wait until all have ended; return the exit status of the run: the first that is not 0."""
+        failed: dict[int, int] = {}
         deadline: float | None = None
-        while any(process.poll() is None for process in self._processes):
-            if deadline is None and self._failed():
+        while None in [process.poll() for process in self._processes]:  # each of them is asked
+            if deadline is None and (failed := self._failed()):
                 deadline = time.monotonic() + PATIENCE
             if deadline is not None and time.monotonic() > deadline:
                 self._kill()
             time.sleep(EVERY)
-        if self.is_killed:
-            return KILLED
-        failed = self._failed()
+        failed = failed or self._failed()  # of those that are killed above none failed by itself
+        if failed and self._is_told:
+            self.is_killed = self.is_killed or self._processes[0].returncode < 0
+            return INTERRUPTED
         self._tell(failed)
         return next((max(status, 1) for status in failed.values()), 0)
 
@@ -72,6 +75,8 @@ class Ranks:
             port = _free_port()
             for rank in range(self.count):
                 self._start(rank, port)
+            if self._is_told:  # by a signal that did not reach all of them
+                self._kill()
             stack.pop_all()
         return self
 
@@ -85,7 +90,8 @@ class Ranks:
             self._printed.append(printed)
         places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.count, "LOCAL_WORLD_SIZE": self.count}
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        threads = {name: os.environ.get(name, "1") for name in THREADS}  # they share the cores
+        share = str(max(1, num_cores() // self.count))
+        threads = {name: os.environ.get(name, share) for name in THREADS}
         variables = {name: str(value) for name, value in {**places, **meeting, **threads}.items()}
         self._processes.append(
             subprocess.Popen(
@@ -115,23 +121,32 @@ class Ranks:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        if sys.stderr.isatty():
+            print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # the cursor, which progress bars hide
 
     def _tell(self, failed: dict[int, int]) -> None:
-        """Say what rank 0 cannot have said: that it was killed, and where another one broke."""
-        if failed.get(0, 0) < 0:
-            print(f"error: rank 0 was {how_it_died(failed[0])}", file=sys.stderr)
-        for rank in sorted(failed.keys() - {0}):
-            printed = self._printed[rank - 1]
-            printed.seek(0)
-            text = printed.read().decode(errors="replace")
-            if "Traceback (most recent call last)" in text:
-                print(f"rank {rank} printed:\n{text.rstrip()}", file=sys.stderr)
+        """Say what rank 0 cannot have said: how ranks died, and where another one broke."""
+        for rank in sorted(failed):
+            if failed[rank] < 0:
+                print(f"error: rank {rank} was {how_it_died(failed[rank])}", file=sys.stderr)
+            text = self._text(rank)
+            if "Traceback (most recent call last)" in text or (text and 0 not in failed):
+                print(f"rank {rank} printed:\n{text}", file=sys.stderr)
                 return
+
+    def _text(self, rank: int) -> str:
+        """Return what a rank has printed, if it was not printed here."""
+        if rank == 0:
+            return ""
+        printed = self._printed[rank - 1]
+        printed.seek(0)
+        return printed.read().decode(errors="replace").rstrip()
 
     def _end(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._kill()
+        if None in [process.poll() for process in self._processes]:
+            self._kill()
         for process in self._processes:
             process.wait()
             assert process.stdin is not None

@@ -38,11 +38,16 @@ def interrupted(folder: Path, number: signal.Signals, *overrides: str) -> tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
-def test_a_run_that_is_told_to_end_writes_a_checkpoint_that_another_start_goes_on_from(tmp_path, number, workers):
+@pytest.mark.parametrize(
+    ("number", "given"),
+    [(signal.SIGINT, "--processes=2"), (signal.SIGTERM, "runtime.workers=1")],
+    ids=["SIGINT, two processes", "SIGTERM"],
+)
+def test_a_run_that_is_told_to_end_writes_a_checkpoint_that_another_start_goes_on_from(tmp_path, number, given):
     folder = tmp_path / "run"
-    status, said = interrupted(folder, number, "runtime.checkpoint_every=4000", f"runtime.workers={workers}")
+    status, said = interrupted(folder, number, "runtime.checkpoint_every=4000", given)
     assert status == 130
+    assert "error" not in said
     (checkpoint,) = (folder / "checkpoints").iterdir()
     step = int(checkpoint.name.removeprefix("step-"))
     assert f"interrupted; resume=true goes on from step {step}, whose checkpoint is written" in said

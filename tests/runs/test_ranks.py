@@ -10,20 +10,28 @@ from pathlib import Path
 
 import pytest
 
+from fbnetv5.base.lock import locked
 from fbnetv5.cli.launch import launch
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.runs import ranks
+from fbnetv5.runs.process import interruptible
 from fbnetv5.runs.ranks import Ranks
 
 PLACES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "OMP_NUM_THREADS")
 WAITING = """
 import time
-pathlib.Path(f"ready-{rank}").touch()
 try:
+    pathlib.Path(f"ready-{rank}").touch()
     time.sleep(60)
 except KeyboardInterrupt:
     raise SystemExit(130)
 """
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    with interruptible():
+        yield
 
 
 @pytest.fixture
@@ -49,24 +57,26 @@ def wait_for(folder: Path) -> None:
         time.sleep(0.02)
 
 
-def signalled(numbers: list[signal.Signals], folder: Path) -> None:
-    """Send signals to this process once both ranks are ready."""
+def signalled(numbers: list[signal.Signals], folder: Path, both: Ranks) -> None:
+    """Send signals to this process once both ranks are ready, each once the one before has arrived."""
     wait_for(folder)
     for number in numbers:
         os.kill(os.getpid(), number)
-        time.sleep(0.05)
+        while not both._is_told:
+            time.sleep(0.01)
 
 
 def test_each_rank_is_told_its_place(command, tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(ranks, "num_cores", lambda: 7)
     code = f"""
 pathlib.Path(f"place-{{rank}}").write_text(" ".join([*(os.environ[name] for name in {PLACES}), *sys.argv[1:]]))
 print("said by", rank)
 """
     with Ranks(2, command(code)) as both:
         assert both.wait() == 0
-    assert (tmp_path / "place-0").read_text() == "0 0 2 2 127.0.0.1 1 one two"
-    assert (tmp_path / "place-1").read_text() == "1 1 2 2 127.0.0.1 1 one two"
+    assert (tmp_path / "place-0").read_text() == "0 0 2 2 127.0.0.1 3 one two"
+    assert (tmp_path / "place-1").read_text() == "1 1 2 2 127.0.0.1 3 one two"
     assert capfd.readouterr() == ("said by 0\n", "")
 
 
@@ -84,19 +94,26 @@ def test_what_all_ranks_say_is_said_once(command, capfd):
     assert capfd.readouterr().err == "error: no such file\n"
 
 
-def test_a_rank_that_waits_for_a_failed_one_is_ended(command, capfd, monkeypatch):
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_rank_that_waits_for_a_failed_one_is_ended(first, command, capfd, monkeypatch):
     monkeypatch.setattr(ranks, "PATIENCE", 0.2)
-    code = "if rank == 0:\n    os.kill(os.getpid(), signal.SIGKILL)\n" + WAITING
+    code = f"if rank == {first}:\n    os.kill(os.getpid(), signal.SIGKILL)\n" + WAITING
     with Ranks(2, command(code)) as both:
         assert both.wait() == 1
-    assert capfd.readouterr().err == "error: rank 0 was killed by SIGKILL (out of memory?)\n"
+    assert capfd.readouterr().err == f"error: rank {first} was killed by SIGKILL (out of memory?)\n"
+
+
+def test_what_a_rank_says_that_the_first_never_heard_is_shown(command, capfd):
+    with Ranks(2, command("sys.exit('error: no such device' if rank else 0)")) as both:
+        assert both.wait() == 1
+    assert capfd.readouterr().err == "rank 1 printed:\nerror: no such device\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_all_ranks(number, command, tmp_path):
     before = signal.getsignal(number)
     with Ranks(2, command(WAITING)) as both:
-        threading.Thread(target=signalled, args=([number], tmp_path)).start()
+        threading.Thread(target=signalled, args=([number], tmp_path, both)).start()
         assert both.wait() == 130
         assert not both.is_killed
     assert signal.getsignal(number) == before
@@ -105,7 +122,7 @@ def test_a_signal_reaches_all_ranks(number, command, tmp_path):
 def test_a_second_signal_ends_them_at_once(command, tmp_path):
     code = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAITING
     with Ranks(2, command(code)) as both:
-        threading.Thread(target=signalled, args=([signal.SIGINT, signal.SIGINT], tmp_path)).start()
+        threading.Thread(target=signalled, args=([signal.SIGINT, signal.SIGINT], tmp_path, both)).start()
         assert both.wait() == 130
         assert both.is_killed
 
@@ -116,11 +133,20 @@ def test_ranks_end_with_the_context(command, tmp_path):
     assert [process.returncode for process in both._processes] == [-signal.SIGKILL] * 2
 
 
+def test_a_folder_in_use_is_refused_before_the_others_start(tmp_path, capsys):
+    with locked(tmp_path), pytest.raises(SystemExit):
+        launch(CONFIGS / "quickstart.yaml", [f"output={tmp_path}"], processes=2)
+    assert "is in use" in capsys.readouterr().err
+
+
 def test_processes_are_for_one_run_that_torchrun_did_not_start(monkeypatch, capsys):
     quickstart = CONFIGS / "quickstart.yaml"
     with pytest.raises(SystemExit):
         launch(quickstart, ["seed=0,1"], sweep=True, processes=2)
     assert capsys.readouterr().err.startswith("error: --processes is for one run")
+    with pytest.raises(SystemExit):
+        launch(quickstart, ["--procesess=2"])
+    assert capsys.readouterr().err.startswith("error: --procesess=2: there is no such option")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SystemExit):
         launch(quickstart, [], processes=2)
