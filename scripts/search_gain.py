@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     config = load_config(given.run / "config.yaml", ["search.compare=score"])
     with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
-        run = build_run(config, world)
+        run = build_run(replace(config, resume=True), world, given.run)  # by the milliseconds that it searched with
         weights = given.run / WEIGHTS
         load_by_name(run.model, read_weights(weights), optional=None, origin=weights)
         gains = measure(run, given.run, given.images, given.random, given.starts)

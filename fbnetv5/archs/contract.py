@@ -19,7 +19,8 @@ class Network(Protocol):
 
     A new one is such a class in any module, built from its options alone, which are plain data, and
     ``model.network._target_`` in a config. Its parameters are all to serve the features that the head reads, as
-    DistributedDataParallel wants it. If its strides are not 4, 8, 16 and 32, ``strides`` has one a path, for heads.
+    DistributedDataParallel wants it. If its strides are not 4, 8, 16 and 32, ``strides`` has one a path; heads that
+    take the usual ones for granted are refused.
     """
 
     channels: tuple[int, ...]

@@ -31,6 +31,7 @@ from fbnetv5.base.weights import read_torch, read_weights, require_finite
 PRETRAINED = "pretrained"
 _COUNTER = ".num_batches_tracked"  # old torch files lack it
 _LITE = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)  # TensorFlow's (value - 127) / 128
+WRAPPERS = ("module.", "model.")  # starts of names: of a model trained in parallel, and of one inside of another
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in which timm keeps them
 _MAX_LISTED = 5
 
@@ -237,10 +238,18 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         InputError: it cannot be read, or holds something else.
     """
     if path.suffix == ".safetensors":
-        return read_weights(path)
+        return _unwrapped(read_weights(path))
     checkpoint = read_torch(path)
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"{path} does not hold a mapping from names to tensors")
     require_finite(weights, path)
-    return weights
+    return _unwrapped(weights)
+
+
+def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights without the start that all names share where a model was saved inside of another."""
+    for start in WRAPPERS:
+        if weights and all(name.startswith(start) for name in weights):
+            return {name.removeprefix(start): value for name, value in weights.items()}
+    return dict(weights)

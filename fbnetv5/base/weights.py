@@ -36,13 +36,19 @@ def save_weights(
     The header has the normalisation of the images that they expect, and where they started from. It is one entry: of
     several, safetensors writes them in any order, and files of equal weights would differ.
     """
-    about = None
-    if normalisation is not None or origin is not None:
-        started = {} if origin is None else {_ORIGIN: asdict(origin)}
-        about = {_NORMALISATION: json.dumps(asdict(normalisation or IMAGENET) | started)}
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, about)
+    about = about_weights(normalisation, origin)
+    header = None if about is None else {_NORMALISATION: about}
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, header)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def about_weights(normalisation: Normalisation | None, origin: Origin | None) -> str | None:
+    """Return what a file says of its weights, as JSON; None where there is nothing to say."""
+    if normalisation is None and origin is None:
+        return None
+    started = {} if origin is None else {_ORIGIN: asdict(origin)}
+    return json.dumps(asdict(normalisation or IMAGENET) | started)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -92,17 +98,8 @@ def read_normalisation(path: Path) -> Normalisation:
     Raises:
         InputError: it is missing, truncated or not a safetensors file, or what it says is no normalisation.
     """
-    about = _header(path)
-    if _NORMALISATION not in about:
-        return IMAGENET
-    try:
-        said = json.loads(about[_NORMALISATION])
-        mean, std = (tuple(map(float, said[key])) for key in ("mean", "std"))
-        if (len(mean), len(std)) != (3, 3):
-            raise ValueError("three numbers each")
-        return Normalisation(mean, std)  # type: ignore[arg-type]  # as many as it takes
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot read the normalisation of its images: {error}") from error
+    about = read_about(path)
+    return IMAGENET if about is None else said_normalisation(about, path)
 
 
 def read_origin(path: Path) -> Origin | None:
@@ -111,7 +108,24 @@ def read_origin(path: Path) -> Origin | None:
     Raises:
         InputError: it is missing, truncated or not a safetensors file, or what it says is no origin.
     """
-    about = _header(path).get(_NORMALISATION, "{}")
+    about = read_about(path)
+    return None if about is None else said_origin(about, path)
+
+
+def said_normalisation(about: str, path: Path) -> Normalisation:
+    """Return the normalisation that :func:`about_weights` wrote down. Raises InputError where ``about`` has none."""
+    try:
+        said = json.loads(about)
+        mean, std = (tuple(map(float, said[key])) for key in ("mean", "std"))
+        if (len(mean), len(std)) != (3, 3):
+            raise ValueError("three numbers each")
+        return Normalisation(mean, std)  # type: ignore[arg-type]  # as many as it takes
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot read the normalisation of its images: {error}") from error
+
+
+def said_origin(about: str, path: Path) -> Origin | None:
+    """Return the origin that :func:`about_weights` wrote down, if one. Raises InputError where it is damaged."""
     try:
         said = json.loads(about).get(_ORIGIN)
         if said is None:
@@ -121,10 +135,16 @@ def read_origin(path: Path) -> Origin | None:
         raise InputError(f"{path}: cannot read where its weights come from: {error}") from error
 
 
-def _header(path: Path) -> dict[str, str]:
+def read_about(path: Path) -> str | None:
+    """Return what the header of a safetensors file says of its weights.
+
+    Raises:
+        InputError: it is missing, truncated or not a safetensors file.
+    """
     try:
         with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
+            about: str | None = (file.metadata() or {}).get(_NORMALISATION)
+            return about
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read weights from {path}: {error}") from error
 

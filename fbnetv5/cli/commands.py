@@ -202,6 +202,23 @@ def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
             print(write_report(run))
 
 
+def run_collect(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Gather runs into one table: ``fbnetv5 collect RUNS ...``."""
+    parser = command.parser(name)
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs, or of sweeps, or globs of them")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="where the files go; the first of the folders if not given"
+    )
+    parser.add_argument("--x", metavar="COST", default="macs", help="the cost: macs, params or latency_ms")
+    parser.add_argument("--y", metavar="METRIC", help="the score: any column; by default a metric, else the loss")
+    parser.add_argument("--task", help="only this task of searches, or head of trainings")
+    known = parser.parse_args(arguments)
+    with one_line_errors():
+        from fbnetv5.runs.collect import collect_runs  # here, as it imports torch
+
+        collect_runs(known.runs, known.output, x=known.x, y=known.y, task=known.task)
+
+
 def job_override(name: str, given: str, file: Path) -> list[str]:
     """Return the override that makes a config's job that of a command.
 
@@ -288,6 +305,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "report": Command(
         "write the report of a run again, also of one that goes on", "RUN ...", run_report, ("runs/my_search",)
+    ),
+    "collect": Command(
+        "gather runs into one table, and draw the Pareto front of score against cost",
+        "RUNS ... [--x macs|params|latency_ms] [--y METRIC] [--task TASK] [--output FOLDER]",
+        run_collect,
+        ("runs/families", "'runs/cost_targets/*' --task seg --y loss --output tables"),
     ),
     "sweep": Command(
         "run all combinations of several values, of any job: --multirun of the others",

@@ -20,7 +20,8 @@ examples:
   python train_net.py --config configs/label/photos.yaml label.images=photos
   python train_net.py --config runs/bccd/config.yaml job=export export.model=runs/bccd output=runs/bccd/export
   python train_net.py --config configs/sweeps/families.yaml --multirun launcher=processes launcher.jobs=2
-  python train_net.py --config configs/search/fbnetv5_a.yaml --processes 8 data.root=runs/imagenet_labels
+  python train_net.py --config configs/search/fbnetv5_a.yaml --processes 8 data.root=runs/imagenet_labels \\
+      data.train.images=/data/imagenet/train
 """
 
 

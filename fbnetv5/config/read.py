@@ -6,6 +6,7 @@ import contextlib
 import glob
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ OPEN_ENDED = (  # mappings without fixed keys
     "project",
 )
 Schema = TypeVar("Schema")
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/][\w./-]*", re.ASCII)  # neither a shell nor hydra's grammar minds it
 NOT_IN_IDENTITY = re.compile(
     r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
 )
@@ -224,6 +226,13 @@ def path_override(key: str, path: str | Path) -> str:
     """Return the override that sets a key to a path, whatever characters the path has."""
     escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"
+
+
+def typed_path(key: str, path: str | Path) -> str:
+    """Return the same as one types it in a shell: as it stands where shell and grammar take it so."""
+    if PLAIN_PATH.fullmatch(str(path)):
+        return f"{key}={path}"
+    return shlex.quote(path_override(key, path))
 
 
 def identity(config: RunConfig) -> dict[str, Any]:

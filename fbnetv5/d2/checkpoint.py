@@ -3,20 +3,27 @@
 python -m fbnetv5.d2.checkpoint runs/pretrain_a/model.safetensors model.pth    # for MODEL.WEIGHTS
 python -m fbnetv5.d2.checkpoint runs/d2go/model_final.pth model.safetensors    # for model.weights, or a model's folder
 
-These are supernets, segmentation models and classifiers; detectors have ``fbnetv5.d2.convert``.
+These are supernets, segmentation models and classifiers; detectors have ``fbnetv5.d2.convert``. What images are
+normalised with, and the licence, go along as an entry of the .pth; what D2Go trains from there is written without.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path
-from fbnetv5.base.weights import read_weights, save_weights
+from fbnetv5.base.normalisation import Normalisation
+from fbnetv5.base.origin import Origin
+from fbnetv5.base.weights import read_about, read_torch, read_weights, said_normalisation, said_origin, save_weights
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.labeling.teachers.weights import read_state
+
+ABOUT = "fbnetv5"  # entry of a .pth
 
 
 def move_weights(source: Path, target: Path) -> None:
@@ -34,11 +41,27 @@ def move_weights(source: Path, target: Path) -> None:
     if not source.is_file():
         raise InputError(f"there is no file {source}")
     if target.suffix == ".safetensors":
-        save_weights(target, dict(read_state(source)))
-        return
-    weights = read_weights(source)
-    with atomic_path(target) as temporary:
-        torch.save({"model": weights}, temporary)
+        save_weights(target, dict(read_state(source)), *about_of(source))
+    else:
+        write_checkpoint(target, read_weights(source), read_about(source))
+
+
+def write_checkpoint(path: Path, weights: Mapping[str, Tensor], about: str | None) -> None:
+    """Write a .pth, with what is said of its weights (:func:`fbnetv5.base.weights.about_weights`) as an entry."""
+    with atomic_path(path) as temporary:
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        torch.save({"model": plain, **({} if about is None else {ABOUT: about})}, temporary)
+
+
+def about_of(file: Path) -> tuple[Normalisation | None, Origin | None]:
+    """Return what a .pth of :func:`write_checkpoint` says of its weights; (None, None) where nothing is said.
+
+    Raises:
+        InputError: it cannot be read, or what it says is damaged.
+    """
+    content = read_torch(file)
+    about = content.get(ABOUT) if isinstance(content, dict) else None
+    return (None, None) if about is None else (said_normalisation(str(about), file), said_origin(str(about), file))
 
 
 @one_line_errors()

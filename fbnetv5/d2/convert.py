@@ -20,11 +20,12 @@ import yaml
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError, one_line_errors
-from fbnetv5.base.files import atomic_path, write_text
-from fbnetv5.base.weights import UNREADABLE, WEIGHTS, load_by_name, read_weights
+from fbnetv5.base.files import write_text
+from fbnetv5.base.weights import UNREADABLE, WEIGHTS, about_weights, load_by_name, read_about, read_weights
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
+from fbnetv5.d2.checkpoint import about_of, write_checkpoint
 from fbnetv5.d2.rcnn_config import to_config, to_spec
 from fbnetv5.model.folder import CONFIG, load_task_model, save_model
 from fbnetv5.model.task_net import build_model
@@ -78,21 +79,17 @@ def write_detectron2(folder: Path, output: Path) -> None:
         network = {name: tensor for name, tensor in weights.items() if name.startswith("network.")}
         if not network:
             raise InputError(f"{folder / WEIGHTS} holds no network of fbnetv5")
-        _save(output / CHECKPOINT, to_detectron2(network))
+        write_checkpoint(output / CHECKPOINT, to_detectron2(network), read_about(folder / WEIGHTS))
         return
     model = load_task_model(folder)
     topology = output.resolve() / TOPOLOGY
     config = to_config(model.spec, topology=str(topology), weights=str(output.resolve() / CHECKPOINT))
-    _save(output / CHECKPOINT, to_detectron2(model.state_dict()))
+    about = about_weights(model.spec.input.normalisation, model.origin)
+    write_checkpoint(output / CHECKPOINT, to_detectron2(model.state_dict()), about)
     assert model.spec.topology is not None  # else to_config raised
     model.spec.topology.save(topology)
     header = "# A detector of fbnetv5 for Detectron2 and D2Go; MODEL.FBNETV5 is added by add_fbnetv5_config.\n"
     write_text(output / D2_CONFIG, header + yaml.safe_dump(config, sort_keys=False, default_flow_style=None))
-
-
-def _save(path: Path, state: dict[str, Tensor]) -> None:
-    with atomic_path(path) as temporary:
-        torch.save({"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}}, temporary)
 
 
 def write_ours(config: Path, weights: Path, output: Path, classes: Sequence[str] | None = None) -> bool:
@@ -115,6 +112,7 @@ def write_ours(config: Path, weights: Path, output: Path, classes: Sequence[str]
     state, is_average = _read_checkpoint(weights)
     model = build_model(spec)
     load_by_name(model, from_detectron2(state), optional=None, origin=weights)
+    model.origin = about_of(weights)[1]
     save_model(output, model, spec)
     return is_average
 

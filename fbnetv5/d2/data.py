@@ -11,10 +11,11 @@ height, width          in pixels, where the index knows them
 annotations            boxes: ``bbox`` x1 y1 x2 y2, ``bbox_mode`` XYXY_ABS, ``category_id``, ``iscrowd``
 sem_seg_file_name      segmentation: a PNG of class ids, 255 = ignore
 label                  label: a class id
+frame                  "stored" where that is the frame of the labels of images with an EXIF orientation
 =====================  ========================================================================
 
 Class names stand in the metadata, under ``thing_classes``, ``stuff_classes`` and ``label_classes``. Dense maps are left
-out: Detectron2 has no place for them.
+out, for which Detectron2 has no place, and keypoints.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ import fbnetv5.d2.mapper  # adds our mapper to D2Go's registry
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import BOXES, IGNORE, LABEL, SEGMENTATION, Target
+from fbnetv5.config.schema import DataConfig
+from fbnetv5.data.images import image_header
 from fbnetv5.data.index import Index, IndexSource
+from fbnetv5.data.orientation import STORED, turned_size
+from fbnetv5.data.sources import in_frames
 
 try:
     from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -66,7 +71,8 @@ def register_index(
         InputError: the index or a folder is missing or wrong, or no image has the target.
     """
     file = local_path(index).absolute()
-    source = IndexSource(Index.read(file, Path(root or file.parent)), root or file.parent, images=images)
+    top = Path(root or file.parent)
+    source = in_frames(DataConfig(), "train", Index.read(file, top), top, top if images is None else Path(images))
     targets = [target for target in TARGETS if target.name in source.classes]
     wanted = [target for target in TARGETS if target.name == only]
     if only is not None and (not wanted or source.num_labelled(only) == 0):
@@ -99,12 +105,16 @@ def register_datasets(cfg: Any) -> None:
         cfg.freeze()
 
 
-def source_from_catalog(*names: str) -> IndexSource:
+def source_from_catalog(*names: str, data: DataConfig | None = None) -> IndexSource:
     """Return the images of registered data sets as a source for our own jobs.
 
     Boxes of COCO files, masks of sem_seg folders and labels as above are read; crowd regions count in evaluation alone,
     and boxes without area are left out, as everywhere in our data. ``.index.write(file)`` of the result makes an index
     that ``data.train.index`` takes.
+
+    Args:
+        names: of the data sets.
+        data: its ``exif``, ``mask_values`` and ``mask_ignore`` say how images and masks are read; else as they are.
 
     Raises:
         InputError: a name is not registered, an image is listed twice, the data sets' class names differ or are
@@ -119,7 +129,8 @@ def source_from_catalog(*names: str) -> IndexSource:
     if SEGMENTATION in targets:
         _check_ignored(names)
     origin = f"data set {' + '.join(names)}"
-    return IndexSource(Index.from_rows(map(_row, dictionaries), targets, classes, origin), "/")
+    index = Index.from_rows(map(_row, dictionaries), targets, classes, origin)
+    return in_frames(data or DataConfig(), "train", index, Path("/"), Path("/"))
 
 
 def _registered_name(name: str, only: str | None) -> str:
@@ -147,6 +158,10 @@ def _dictionary(source: IndexSource, number: int, row: Mapping[str, Any]) -> dic
     result: dict[str, Any] = {"file_name": str(source.images / row["path"]), "image_id": number}
     if row["width"] is not None and row["height"] is not None:
         result |= {"width": row["width"], "height": row["height"]}
+    elif row.get(BOXES.name) is not None and (header := image_header(Path(result["file_name"]))) is not None:
+        stored, orientation = header  # Detectron2's evaluator wants it
+        width, height = turned_size(stored, orientation) if source.frames.turns(orientation, stored, None) else stored
+        result |= {"width": width, "height": height}
     if row.get(BOXES.name) is not None:
         result["annotations"] = [
             {
@@ -162,6 +177,8 @@ def _dictionary(source: IndexSource, number: int, row: Mapping[str, Any]) -> dic
         result["sem_seg_file_name"] = str(source.root / row[SEGMENTATION.name])
     if row.get(LABEL.name) is not None:
         result["label"] = row[LABEL.name]
+    if not source.frames.upright:
+        result["frame"] = STORED
     return result
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import fbnetv5.d2
 from fbnetv5.base.types import IGNORE
-from fbnetv5.data.images import read_mask, read_stored
-from fbnetv5.data.orientation import Frames, turn_pixels
+from fbnetv5.data.images import image_header, read_mask, read_stored
+from fbnetv5.data.orientation import STORED, Extent, Frames, turn_pixels
 
 try:
     from detectron2.data import detection_utils, transforms
@@ -27,7 +27,7 @@ class MultitaskDatasetMapper:
 
     In training, ``instances`` (boxes and classes), ``sem_seg`` (int64 [h, w], 255 = ignore) and ``label`` are there
     where the image is labelled; in evaluation none of them is. Files are read as in our own jobs: palette masks give
-    their class ids, and EXIF orientation is not applied, as annotations are in stored coordinates.
+    their class ids, and images are turned into the frame of their labels (``data.orientation``).
 
     Args:
         cfg: of Detectron2 or D2Go; its ``INPUT`` and, in D2Go, ``D2GO_DATA.AUG_OPS`` say how images are augmented.
@@ -69,11 +69,21 @@ class MultitaskDatasetMapper:
     def _read_image(self, dictionary: dict[str, Any], format: str) -> np.ndarray[Any, Any]:
         """Return the pixels, uint8 [h, w, 3], in the order ``format``; D2Go's pictures of evaluations ask for it."""
         image, orientation = read_stored(Path(dictionary["file_name"]))  # RGB
-        labelled = (dictionary["width"], dictionary["height"]) if {"width", "height"} <= dictionary.keys() else None
-        if Frames().turns(orientation, (image.shape[2], image.shape[1]), labelled):  # into the frame of its labels
+        frames = Frames(upright=dictionary.get("frame") != STORED)
+        labelled = None if orientation == 1 else _labelled_size(dictionary)
+        if frames.turns(orientation, (image.shape[2], image.shape[1]), labelled):  # into the frame of its labels
             image = turn_pixels(image, orientation)
         pixels = image.permute(1, 2, 0).numpy()
         return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
+
+
+def _labelled_size(dictionary: dict[str, Any]) -> Extent | None:
+    """Return the (width, height) that an image has for its labels: the dictionary's, else its mask's; or None."""
+    if {"width", "height"} <= dictionary.keys():
+        return dictionary["width"], dictionary["height"]
+    mask = dictionary.get("sem_seg_file_name")
+    header = None if mask is None else image_header(Path(mask))
+    return None if header is None else header[0]
 
 
 def _mask(file: Path, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

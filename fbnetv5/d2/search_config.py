@@ -41,6 +41,11 @@ REPLACED = (  # what would change the search behind its file's back, and what to
     ("SOLVER.CLIP_GRADIENTS.ENABLED", "optimizer.clip_norm in MODEL.FBNETV5.OVERRIDES"),
     ("MODEL_EMA.ENABLED", "nothing: a search keeps no moving average"),
     ("QUANTIZATION.QAT.ENABLED", "nothing: quantise what the topologies are trained to"),
+    ("MODEL.WEIGHTS", "model.weights in MODEL.FBNETV5.OVERRIDES"),
+    ("MODEL.FBNETV5.FAMILY", "model.family in MODEL.FBNETV5.OVERRIDES"),
+    ("MODEL.FBNETV5.TOPOLOGY", "nothing: topologies are what a search finds"),
+    ("MODEL.FBNETV5.HEAD", "tasks in MODEL.FBNETV5.OVERRIDES"),
+    ("MODEL.FBNETV5.NUM_CLASSES", "nothing: classes are those of the data"),
     ("DATASETS.TEST", "nothing: what a search finds is evaluated once it is trained"),
 )
 
@@ -56,6 +61,7 @@ def set_search_defaults(cfg: Any) -> None:
     for key, _, unset in SHARED:
         _assign(cfg, key, unset)
     cfg.MODEL.META_ARCHITECTURE = "FBNetV5Supernet"
+    cfg.MODEL.FBNETV5.FAMILY = ""  # the file says it
     cfg.SOLVER.REFERENCE_WORLD_SIZE = 0  # or D2Go would scale rate, batch and iterations with the processes
     cfg.TEST.FINAL_EVAL = False
     cfg.PROFILERS = []  # they would run the supernet once more, in evaluation
@@ -104,7 +110,7 @@ def check_search_config(cfg: Any, num_processes: int, defaults: Any) -> None:
     """
     for key, instead in REPLACED:
         if _value(cfg, key):
-            raise InputError(f"{key}={_value(cfg, key)} has no place in a search; unset it and set {instead}")
+            raise InputError(f"{key}={_value(cfg, key)!r} has no place in a search; unset it and set {instead}")
     for name, value in cfg.SOLVER.items():
         if name not in OBEYED and value != defaults.SOLVER.get(name):
             raise InputError(

@@ -19,13 +19,14 @@ from fbnetv5.base.types import Batch
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS, save_weights
 from fbnetv5.config.read import saved_yaml
+from fbnetv5.config.targets import import_module
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read_search_config, set_search_defaults
 from fbnetv5.d2.search_hook import SearchHook
 from fbnetv5.d2.supernet import FBNetV5Supernet
 from fbnetv5.jobs.last_look import take_last_look
-from fbnetv5.jobs.search import write_topologies
+from fbnetv5.jobs.search import go_on_with_latencies, write_topologies
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import keep_latencies
 
@@ -69,9 +70,12 @@ class SearchRunner(Detectron2GoRunner):
             InputError: a key has no place in a search, or the search's file is at fault.
         """
         fbnetv5.d2.register()
-        register_datasets(cfg)
         check_search_config(cfg, comm.get_world_size(), self.get_default_cfg())
         config = read_search_config(cfg)
+        for module in config.runtime.imports:
+            import_module("runtime.imports", module)
+        register_datasets(cfg)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.runtime.tf32
         if config.runtime.threads is not None:
             torch.set_num_threads(config.runtime.threads)
         with temp_defrost(cfg):
@@ -104,6 +108,8 @@ class SearchRunner(Detectron2GoRunner):
             InputError: a loss or a gradient is not finite, or the run to resume is another one.
         """
         folder, run = Path(cfg.OUTPUT_DIR), supernet_run(model)
+        if resume:
+            go_on_with_latencies(run, folder)
         self._search = SearchHook(_unwrapped(model), folder, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.DATASETS.TRAIN)
         keep_latencies(run.latency, folder, run.world)
         if run.world.is_main:

@@ -24,6 +24,7 @@ import fbnetv5.d2
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.d2.data import source_from_catalog
 from fbnetv5.d2.search_config import read_search_config
 from fbnetv5.jobs.exchange import Iteration, Outcome
@@ -65,7 +66,7 @@ class FBNetV5Supernet(nn.Module):
         super().__init__()
         config = read_search_config(cfg)
         world = World(comm.get_rank(), comm.get_world_size(), _device(cfg.MODEL.DEVICE))
-        self.run: SupernetRun = build_run(config, world, Path(cfg.OUTPUT_DIR), _registered_source(cfg))
+        self.run: SupernetRun = build_run(config, world, Path(cfg.OUTPUT_DIR), _registered_source(cfg, config.data))
         if self.run.algorithm.draw(0).gates is not None:
             raise InputError(
                 f"search.algorithm={config.search.algorithm['_target_']} takes several backward passes a sample, and "
@@ -143,6 +144,6 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
-def _registered_source(cfg: Any) -> Source | None:
+def _registered_source(cfg: Any, data: DataConfig) -> Source | None:
     """Return the images of ``DATASETS.TRAIN``, or None where it names none."""
-    return source_from_catalog(*cfg.DATASETS.TRAIN) if cfg.DATASETS.TRAIN else None
+    return source_from_catalog(*cfg.DATASETS.TRAIN, data=data) if cfg.DATASETS.TRAIN else None

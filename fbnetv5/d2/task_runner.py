@@ -14,6 +14,7 @@ from torch import Tensor, optim
 
 import fbnetv5.d2
 from fbnetv5.base.distributed import World
+from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.types import LABEL
 from fbnetv5.config.optimizer import ScheduleConfig
 from fbnetv5.d2.runner import FBNetV5Runner
@@ -35,10 +36,12 @@ class TaskRunner(FBNetV5Runner):
 
     @classmethod
     def get_default_cfg(cls) -> Any:
-        """Return the defaults of :class:`FBNetV5Runner` with our mapper and RGB."""
+        """Return the defaults of :class:`FBNetV5Runner` with our mapper, RGB, and the normalisation of our own jobs."""
         cfg = super().get_default_cfg()
         cfg.D2GO_DATA.MAPPER.NAME = "MultitaskDatasetMapper"
         cfg.INPUT.FORMAT = "RGB"
+        cfg.MODEL.PIXEL_MEAN = [round(255 * mean, 3) for mean in IMAGENET.mean]
+        cfg.MODEL.PIXEL_STD = [round(255 * std, 3) for std in IMAGENET.std]
         return cfg
 
     def build_lr_scheduler(self, cfg: Any, optimizer: optim.Optimizer) -> Any:

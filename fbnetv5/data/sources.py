@@ -79,7 +79,7 @@ def _open_split(
         raise InputError(f"data.root={config.root}: there is no such folder")
     files = _with_local_copies(files)
     if files.index is not None:
-        return _in_frames(config, split, Index.read(root / files.index, root), root, root / (files.images or "."))
+        return in_frames(config, split, Index.read(root / files.index, root), root, root / (files.images or "."))
     if files.images is None:
         raise InputError(f"give data.{split}.images, a folder below data.root, or data.{split}.index")
     index = build_index(
@@ -97,7 +97,7 @@ def _open_split(
         depth_scale=config.depth_scale,
         unannotated=config.unannotated,  # type: ignore[arg-type]  # one of the two, checked with the configuration
     )
-    return _in_frames(config, split, index, root, root)
+    return in_frames(config, split, index, root, root)
 
 
 def _with_local_copies(files: FilesConfig) -> FilesConfig:
@@ -106,7 +106,7 @@ def _with_local_copies(files: FilesConfig) -> FilesConfig:
     return replace(files, **{key: str(local_path(value).absolute()) for key, value in uris.items()})
 
 
-def _in_frames(config: DataConfig, split: str, index: Index, root: Path, images: Path) -> IndexSource:
+def in_frames(config: DataConfig, split: str, index: Index, root: Path, images: Path) -> IndexSource:
     """Open the images of a split with their labels, each in the frame that its labels are in."""
     code = mask_code(config.mask_values, config.mask_ignore, len(index.classes.get("segmentation", ())))
     check_masks(index, root, num_classes=2 if split == "train" else 1, code=code)

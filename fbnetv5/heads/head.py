@@ -40,7 +40,8 @@ class Head(Protocol):
 
         Every loss is a mean, so that losses of equal batches may be averaged, and gives every parameter that it
         depends on a gradient, whatever the targets are. Where it is a mean over all processes, the head says so by an
-        attribute ``across_ranks``, and a joint model, whose processes may lack labels, sets it to False.
+        attribute ``across_ranks``, and a joint model, whose processes may lack labels, sets it to False. A head that
+        takes the strides of ``paths`` for granted says so by ``needs_usual_strides``.
 
         Args:
             features: ``features[path]`` is float32 [n, channels[path], h, w], for all of ``paths``.

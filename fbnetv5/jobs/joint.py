@@ -167,12 +167,14 @@ def _forward_backward(run: JointTraining, step: int, key: int, part: Batch, shar
     device, precision = run.world.device, run.config.runtime.precision
     images = part.images.to(WEIGHT_DTYPES[precision], memory_format=torch.channels_last)
     with forked(run.config.seed, Purpose.HEADS, step, key, device=device), autocast(device, precision):
-        found = run.model.losses(images, part.targets, part.sizes)
+        found, zero = run.model.losses(images, part.targets, part.sizes)
     losses = {task: torch.stack(list(of_task.values())).sum() for task, of_task in found.items()}
     learned = dict(zip(run.model.learned, shares, strict=True))
     nothing = images.new_zeros(())
     whole = sum((run.task_weights(task, loss) * learned[task] for task, loss in losses.items()), nothing)
-    if losses:
+    if synchronises_bn(run.config, run.world):  # whose backward pass all ranks take together, whatever their labels
+        whole = whole + zero
+    if whole.requires_grad:
         whole.backward()
     added = [losses[task].detach() * share if task in losses else nothing for task, share in learned.items()]
     return torch.stack([whole.detach(), *added])

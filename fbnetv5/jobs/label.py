@@ -14,7 +14,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import local_path
 from fbnetv5.config.label import LabelConfig
-from fbnetv5.config.read import CONFIG, identity
+from fbnetv5.config.read import CONFIG, identity, typed_path
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.orientation import UPRIGHT, Frames
@@ -182,7 +182,8 @@ def _finish(options: LabelConfig, labeler: Labeler, plan: Plan, images: Path, fo
         print(f"drawn: {folder / DRAWN}")
     print(f"index: {folder / INDEX}; to train on it:")
     exif = "" if options.frame == UPRIGHT else " data.exif=ignore"
-    print(f"  data.root={folder} data.train.index={INDEX} data.train.images={images}{exif}")
+    places = typed_path("data.root", folder), typed_path("data.train.images", images)
+    print(f"  {places[0]} data.train.index={INDEX} {places[1]}{exif}")
 
 
 def _heading(plan: Plan, labeler: Labeler, missing: Sequence[int], world: World, folder: Path) -> str:

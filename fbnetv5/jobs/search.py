@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights, save_weights
-from fbnetv5.config.schema import ModelConfig, RunConfig
+from fbnetv5.config.schema import ModelConfig, RunConfig, SearchConfig
 from fbnetv5.config.targets import build_target, find_class, require_members
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.sources import build_source
@@ -105,12 +105,38 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     model.to(memory_format=torch.channels_last)
     earlier = folder if config.resume else None
     costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
+    check_budget(search, costs.block_costs)
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     algorithm = build_algorithm(config, space, len(tasks))
     run = SupernetRun(config, world, source, space, model, optimizer, algorithm, kept, costs.latency, held_out)
     check_joint(run)
     return run
+
+
+def go_on_with_latencies(run: SupernetRun, folder: Path) -> None:
+    """Let blocks cost what they did when the run in ``folder`` began, where that is known only after :func:`build_run`.
+
+    Raises:
+        InputError: its latencies are missing, damaged or another network's.
+    """
+    if run.latency is None:
+        return
+    config, stages = run.config, run.space.num_stages
+    family = run.model.network.family
+    costs = find_block_costs(config.search, config.runtime, family, stages, crop_side(config.data), run.world, folder)
+    run.latency, run.space = costs.latency, TopologySpace(stages, costs.block_costs)
+    run.algorithm = build_algorithm(config, run.space, len(run.model.tasks))
+
+
+def check_budget(search: SearchConfig, block_costs: Sequence[float]) -> None:
+    """Raise InputError where the budget is below what any block costs: it is meant in another unit."""
+    least = min((cost for cost in block_costs if cost > 0), default=0.0)
+    if search.budget is not None and search.budget < least:
+        raise InputError(
+            f"search.budget={search.budget:g} is less than any block costs ({least:.3g} in {search.cost}), so that "
+            "topologies would have none; it is in the unit of search.cost, which may be macs, params or latency"
+        )
 
 
 def build_algorithm(config: RunConfig, space: SearchSpace, num_tasks: int) -> SearchAlgorithm:

@@ -129,6 +129,6 @@ def _own_table(folder: Path, conditions: Conditions) -> LatencyTable | None:
         if not table.conditions.same_network(conditions):
             raise InputError(f"{file} is of another network ({table.conditions}); choose another output folder")
         return table
-    if any((folder / "checkpoints").glob("step-*")):
+    if any((folder / "checkpoints").glob("step-*")) or (folder / "last_checkpoint").exists():  # the latter is D2Go's
         raise InputError(f"{file} is missing: the run began with its latencies; restore it, or start again elsewhere")
     return None

@@ -54,8 +54,9 @@ class KeypointMetrics(Evaluator):
         if self.main_metric not in values:
             raise InputError(f"nothing to evaluate: no person in {len(people)} images has a size, so there is no PCK")
         overall = {name: value for name, value in values.items() if "/" not in name}
-        if all(person.truth.area is not None for person in people):
-            overall |= keypoint_ap(people, sigmas_of(self.classes))
+        sized = [person for person in people if person.truth.area != 0]  # of points on a line, OKS knows no scale
+        if sized and all(person.truth.area is not None for person in sized):
+            overall |= keypoint_ap(sized, sigmas_of(self.classes))
         return overall | {"num_images": float(len(people))} | values
 
     def _with_truth(self, people: list[FoundPerson]) -> list[FoundPerson]:

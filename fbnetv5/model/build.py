@@ -123,15 +123,30 @@ def read_topology(name: str, num_stages: int, task: str | None = None) -> Topolo
 
 
 def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:
-    """Return how a trained model sees images: the central crop for a class of the image, else the whole, padded."""
+    """Return how a trained model sees images: the central crop for a class of the image, else the whole, padded.
+
+    Raises:
+        InputError: a crop for a class is no square, or larger than images are.
+    """
     if kind is TargetKind.SCALAR and data.crop is not None:
+        if data.crop_width not in (None, data.crop):
+            raise InputError(
+                f"data.crop_width={data.crop_width}: a class is predicted of a square, the middle of the image; leave "
+                "it out"
+            )
+        if data.crop > data.short_side:
+            raise InputError(
+                f"data.crop={data.crop} is larger than data.short_side={data.short_side}: images to predict would be "
+                "padded. Raise data.short_side or lower data.crop"
+            )
         return InputSpec(short_side=data.short_side, crop=data.crop)
     return whole_input(data)
 
 
 def whole_input(data: DataConfig) -> InputSpec:
     """Return how a trained model sees whole images, padded."""
-    if data.crop is not None and data.crop_width is not None and data.long_side is None:
+    is_whole = data.crop_place == "center"  # else it is a piece of a larger picture
+    if is_whole and data.crop is not None and data.crop_width is not None and data.long_side is None:
         long_side = max(data.short_side, data.crop, data.crop_width)  # the whole picture has the shape of the crop
         return InputSpec(short_side=data.short_side, long_side=long_side, multiple=STRIDES[-1])
     return InputSpec(short_side=data.short_side, long_side=data.long_side, multiple=STRIDES[-1])

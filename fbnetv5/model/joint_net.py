@@ -165,7 +165,7 @@ class JointModel(PhotoModel[dict[str, Prediction]]):
         if self.training:
             if targets is None:
                 raise ValueError("training needs targets")
-            losses = self.losses(images, targets, true_sizes)
+            losses, _ = self.losses(images, targets, true_sizes)
             return {f"{task}/{name}": loss for task, found in losses.items() for name, loss in found.items()}
         features, size = self.network(images), (images.shape[-2], images.shape[-1])
         with torch.autocast(images.device.type, enabled=False):  # boxes and masks want full precision
@@ -177,10 +177,11 @@ class JointModel(PhotoModel[dict[str, Prediction]]):
 
     def losses(
         self, images: Tensor, targets: list[TargetDict], true_sizes: Sequence[Size] | None = None
-    ) -> dict[str, dict[str, Tensor]]:
+    ) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
         """Return the losses of each task that learns and that an image is labelled for; arguments as :meth:`forward`.
 
-        Each is the mean over the images that are labelled for the task.
+        Each is the mean over the images that are labelled for the task. Beside them there is a zero that depends on
+        the features of all tasks, with labels and without: its backward pass goes through all of the network.
         """
         features, size = self.network(images, self.learned), (images.shape[-2], images.shape[-1])
         losses = {}
@@ -194,7 +195,8 @@ class JointModel(PhotoModel[dict[str, Prediction]]):
                 sizes = None if true_sizes is None else [true_sizes[row] for row in rows]
                 found: Any = self.head(task)(given, size, [targets[row] for row in rows], sizes)
                 losses[task] = found
-        return losses
+        through = [feature.flatten()[0] for task in self.learned for feature in features[task].values()]
+        return losses, 0 * torch.stack(through).sum()
 
     def typed(self, tensors: Any) -> dict[str, Prediction]:
         return {task: as_prediction(tensors[task], self.targets[task].kind, self.classes[task]) for task in tensors}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fbnetv5.archs.contract import CountedNetwork, Network, build_network, resolved_entry
 from fbnetv5.archs.cost import Cost, feature_sizes, measured_macs, network_cost
-from fbnetv5.archs.families import get_family
+from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
@@ -211,6 +211,12 @@ def _build_chosen(spec: ModelSpec) -> tuple[Network, Head]:
         raise InputError(
             f"model.network {spec.network_name} returns {_paths(returned)}, the head {type(head).__name__} reads "
             f"{_paths(head.paths)}; {advice}"
+        )
+    strides = getattr(network, "strides", STRIDES)
+    if getattr(head, "needs_usual_strides", False) and any(strides[path] != STRIDES[path] for path in head.paths):
+        found = ", ".join(str(strides[path]) for path in head.paths)
+        raise InputError(
+            f"model.network {spec.network_name} has stride {found} where the head {type(head).__name__} reads; {advice}"
         )
     return network, head
 

@@ -59,7 +59,7 @@ def chart_groups(run: RunFolder) -> list[Group]:
 def validations(run: RunFolder) -> dict[str, Points]:
     """Return the metrics over all classes, 0 to 1, over the steps of a training; the final ones come last."""
     records = [_stripped(record) for record in run.records if any(key.startswith(VALIDATION) for key in record)]
-    if run.metrics and run.records and run.get("job") == "train":
+    if run.metrics and run.records:
         records.append({**run.metrics, "step": run.records[-1]["step"]})
     return {name: series(records, name) for name in overall(keys(records)) if name != "step"}
 

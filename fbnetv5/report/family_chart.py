@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fbnetv5.base.weights import WEIGHTS
+from fbnetv5.config.read import typed_path
 from fbnetv5.report.line_chart import value_ticks
 from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.style import GREY, SELECT, styled
@@ -112,8 +112,9 @@ def _dot(family: TaskFamily, member: Member, run: Path, across: float, up: float
 def _command(run: Path, file: str) -> str:
     """Return the command that trains a topology, or with a wildcard all that fit it, from the supernet's weights."""
     command = "sweep" if "*" in file else "train"
-    topology, weights = shlex.quote(f"model.topology={run / file}"), shlex.quote(f"model.weights={run / WEIGHTS}")
-    return f"fbnetv5 {command} {TRAINING} {topology} {weights}"
+    topology, weights = typed_path("model.topology", run / file), typed_path("model.weights", run / WEIGHTS)
+    output = typed_path("output", f"{run}_{Path(file).with_suffix('').as_posix().replace('/', '_').rstrip('_*')}")
+    return f"fbnetv5 {command} {TRAINING} {topology} {weights} {output}"
 
 
 def _cost(family: TaskFamily, member: Member) -> float:

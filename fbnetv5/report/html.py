@@ -19,6 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from fbnetv5.base.files import write_text
+from fbnetv5.config.read import typed_path
 from fbnetv5.metrics.names import overall
 from fbnetv5.report.curves import SETTLING, chart_groups, series
 from fbnetv5.report.family_chart import TRAINING, family_chart
@@ -42,7 +43,7 @@ def try_report(folder: Path) -> None:
         print(f"report: {write_report(folder)}")
     except Exception as error:  # whatever it is, the run's results are worth more than their picture
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"warning: no {REPORT}: {reason}; scripts/report.py {folder} tries again", file=sys.stderr)
+        print(f"warning: no {REPORT}: {reason}; fbnetv5 report {shlex.quote(str(folder))} tries again", file=sys.stderr)
 
 
 def write_report(folder: str | Path) -> Path:
@@ -155,10 +156,10 @@ def _commands(run: RunFolder) -> list[tuple[str, str]]:
     folder = _shown(run.path)
     count = _num_processes(run)
     shared = "" if count == 1 else f" --processes {count}"
-    start = f"python train_net.py --config {shlex.quote(str(folder / 'config.yaml'))}{shared}"
-    output = shlex.quote(f"output={folder}_again")
+    start = f"fbnetv5 run {shlex.quote(str(folder / 'config.yaml'))}{shared}"
+    output = typed_path("output", f"{folder}_again")
     run_again = ("repeat", f"{start} {output}") if run.is_finished else ("resume", f"{start} resume=true")
-    return [run_again, ("this page", f"python scripts/report.py {shlex.quote(str(folder))}")]
+    return [run_again, ("this page", f"fbnetv5 report {shlex.quote(str(folder))}")]
 
 
 def joint_pictures(joint: FoundJoint) -> dict[str, Any]:

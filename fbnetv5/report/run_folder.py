@@ -27,6 +27,14 @@ CONFIG = "config.yaml"
 FINAL_METRICS = "metrics.json"
 MODEL = "config.json"
 DRAWN = "predictions/drawn.png"
+TRAINED, EVALUATED = (WEIGHTS,), (FINAL_METRICS, "predictions")
+WRITTEN: Mapping[Any, Sequence[str]] = {  # by job, at its end
+    **dict.fromkeys(("search", "pretrain", "train"), TRAINED),
+    "evaluate": EVALUATED,
+    "label": ("summary.json",),
+    "export": ("model_*.json",),
+}
+WRITTEN_BY_PROJECTS = (*TRAINED, *EVALUATED, "architecture.yaml")
 LARGEST = 1e100  # what is larger, infinite or NaN is left out
 
 
@@ -92,9 +100,9 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run came to its end: there are weights, or for an evaluation its results."""
-        written = (WEIGHTS,) if self.get("job") != "evaluate" else (FINAL_METRICS, "predictions")
-        return any((self.path / name).exists() for name in written)
+        """Whether the run came to its end: something is there that its job writes then."""
+        written = WRITTEN.get(self.get("job"), WRITTEN_BY_PROJECTS)
+        return any(any(self.path.glob(pattern)) for pattern in written)
 
     @property
     def tasks(self) -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.config.read import CONFIG, flatten
 from fbnetv5.metrics.names import split_names
 from fbnetv5.report.run_folder import RunFolder, finite, read_folder
@@ -67,7 +66,7 @@ def read_rows(folder: Path) -> list[Row]:
     measured = bool(run.metrics or run.model)
     if measured or not rows:
         rows.append(_trained(run))
-    done = bool(run.infos) or measured or (run.get("job") == "pretrain" and (folder / WEIGHTS).exists())
+    done = bool(run.infos) or measured or run.is_finished
     failed = record.get("status") == "failed" and not done
     status = "finished" if done else "failed" if failed else "unfinished"
     why = [str(record.get("error", ""))] if failed else [f"step {last['step']:.0f}"] if not done and last else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def table(outcomes: Sequence[Outcome], seconds: float) -> str:
     count = f"{len(outcomes) - len(failed)} of {len(outcomes)} jobs finished"
     ending = f", {len(failed)} failed; resume=true runs what is not finished" if failed else ""
     folder = shown(outcomes[0].job.folder.parent)
-    return "\n".join([*lines, f"{count}{ending}; {seconds:.0f} s", f"compare: python scripts/collect.py {folder}"])
+    return "\n".join([*lines, f"{count}{ending}; {seconds:.0f} s", f"compare: fbnetv5 collect {shlex.quote(folder)}"])
 
 
 def shown(folder: Path) -> str:

@@ -153,6 +153,16 @@ def test_entries_of_other_names_are_matched_by_order(lite, tmp_path):
     assert torch.equal(network.trunk[2][1].conv_dw.weight, lite["blocks.3.1.conv_dw.weight"])
 
 
+@pytest.mark.parametrize("start", ["module.", "model."])
+def test_entries_inside_of_another_model_keep_timms_normalisation(start, lite, tmp_path):
+    path = tmp_path / "wrapped.pth"
+    torch.save({"state_dict": {start + name: value for name, value in lite.items()}}, path)
+    network = MultiPathNet(get_family(LITE), LINEAR)
+    found = load_trunk_weights(network, str(path))
+    assert found.normalisation == read_network(get_family(LITE).timm_network).normalisation
+    assert torch.equal(network.trunk[2][1].conv_dw.weight, lite["blocks.3.1.conv_dw.weight"])
+
+
 def test_entries_of_another_order_are_refused_by_name(lite, tmp_path):
     path = tmp_path / "other.pth"
     named = renamed(lite)

@@ -20,12 +20,14 @@ from detectron2.data.datasets import load_sem_seg, register_coco_instances
 from detectron2.structures import BoxMode
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.types import BOXES
 from fbnetv5.d2.data import register_datasets, register_index, source_from_catalog
 from fbnetv5.d2.mapper import MultitaskDatasetMapper
 from fbnetv5.d2.search_runner import SearchRunner
 from fbnetv5.data.build import build_index
-from fbnetv5.data.index import IndexSource
+from fbnetv5.data.index import Index, IndexSource
 from tests.data.conftest import HEIGHT, WIDTH, Folder
+from tests.data.test_orientation import ORIENTATIONS, opened, photo, write_labels
 
 
 @pytest.fixture
@@ -63,6 +65,38 @@ def same_items(a: IndexSource, b: IndexSource) -> bool:
         and all(torch.equal(torch.as_tensor(x.target[key]), torch.as_tensor(y.target[key])) for key in x.target)
         for x, y in pairs
     )
+
+
+@pytest.mark.parametrize(("boxes", "masks"), [("boxes.json", None), (None, "masks")])
+@pytest.mark.parametrize("frame", ["upright", "stored"])
+def test_photos_are_read_in_the_frame_of_their_labels(frame: str, boxes: str, masks: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for orientation in ORIENTATIONS:
+        photo(tmp_path / "photos" / f"{orientation}.png", orientation)
+    write_labels(tmp_path, frame)
+    own = opened(tmp_path, boxes=boxes, masks=masks)
+    own.index.write(tmp_path / "index.parquet")
+    register_index("photos", tmp_path / "index.parquet")
+    for is_train in (True, False):
+        mapper = MultitaskDatasetMapper(config(**{"INPUT.FORMAT": "RGB"}), is_train, tfm_gens=[])
+        for row, dictionary in enumerate(DatasetCatalog.get("photos")):
+            found = mapper(dictionary)
+            assert torch.equal(found["image"], own.load(row).image)
+            shown = torch.from_numpy(mapper._read_image(found, "RGB")).permute(2, 0, 1)  # for D2Go's pictures
+            assert torch.equal(shown, own.load(row).image)
+    assert same_items(source_from_catalog("photos"), own)
+
+
+def test_boxes_of_images_whose_size_no_label_says_have_one(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for orientation in (1, 6):
+        photo(tmp_path / "photos" / f"{orientation}.png", orientation)
+    rows = [{"path": f"photos/{number}.png", "boxes": [[0, 0, 8, 8]], "box_labels": [0]} for number in (1, 6)]
+    Index.from_rows(rows, (BOXES,), {"boxes": ("a",)}, "rows").write(tmp_path / "index.parquet")
+    register_index("photos", tmp_path / "index.parquet")
+    mapper = MultitaskDatasetMapper(config(**{"INPUT.FORMAT": "RGB"}), False, tfm_gens=[])
+    for dictionary in DatasetCatalog.get("photos"):
+        assert mapper(dictionary)["image"].shape[1:] == (dictionary["height"], dictionary["width"])
 
 
 def test_an_index_becomes_detectron2s_dictionaries(folder: Folder) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import torch
 
+from fbnetv5.base.devices import tf32_products
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import WEIGHTS, read_weights
 from fbnetv5.config.read import load_config
 from fbnetv5.data.build import build_index
 from fbnetv5.jobs import search
+from fbnetv5.latency.table import LatencyTable
 from tests.d2.detectors import ROOT, needs_detectron2
 from tests.data.conftest import Folder
+from tests.latency.tables import random_table
 
 pytestmark = needs_detectron2
 
@@ -124,6 +127,42 @@ def test_a_resumed_search_ends_as_an_uninterrupted_one(theirs, tmp_path):
     assert_same(run_d2(half, resume=True), theirs)
     lines = [(run / "metrics.jsonl").read_text().count("\n") for run in (half, theirs)]
     assert lines == [STEPS // 2, STEPS // 2]
+
+
+def test_a_resumed_search_goes_on_with_its_own_latencies(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    by_latency = ("search.cost=latency", "search.latency.repeats=2")
+    monkeypatch.setattr("fbnetv5.latency.cache.measure_latency", lambda *_: random_table(5))
+    whole = run_d2(tmp_path / "whole", overrides=by_latency)
+    half = tmp_path / "half"
+    shutil.copytree(whole, half)
+    (half / "last_checkpoint").write_text(f"model_{PERIOD - 1:07d}.pth")
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr("fbnetv5.latency.cache.measure_latency", lambda *_: random_table(6))
+    assert_same(run_d2(half, overrides=by_latency, resume=True), whole)
+    assert LatencyTable.load(half / "latency.json") == LatencyTable.load(whole / "latency.json")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_imports_and_tf32_of_the_searchs_file_count(allowed, tmp_path, monkeypatch):
+    from fbnetv5.d2.runner import SearchRunner
+
+    (tmp_path / "handlers_of_a_test.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "handlers_of_a_test", raising=False)
+    with tf32_products(not allowed):
+        given = ("runtime.imports=[handlers_of_a_test]", f"runtime.tf32={str(allowed).lower()}")
+        SearchRunner().register(d2_config(overrides=given))
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (allowed, allowed)
+    assert "handlers_of_a_test" in sys.modules
+
+
+def test_what_the_searchs_file_says_is_refused_elsewhere():
+    refused(r"FBNETV5.FAMILY='A_C' has no place in a search.* model.family", "MODEL.FBNETV5.FAMILY", "A_C")
+    refused("FBNETV5.TOPOLOGY='fpn' has no place", "MODEL.FBNETV5.TOPOLOGY", "fpn")
+    refused("FBNETV5.NUM_CLASSES=3 has no place", "MODEL.FBNETV5.NUM_CLASSES", 3)
+    refused("FBNETV5.HEAD=.* has no place", "MODEL.FBNETV5.HEAD", {"a": 1, "b": 2})
+    refused("MODEL.WEIGHTS='a.pth' has no place", "MODEL.WEIGHTS", "a.pth")
 
 
 def test_another_search_is_not_resumed(theirs, tmp_path):

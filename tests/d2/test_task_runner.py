@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
+from fbnetv5.base.origin import Origin
 from fbnetv5.base.weights import read_weights, save_weights
 from fbnetv5.config.read import load_config
 from fbnetv5.d2.checkpoint import main as move
@@ -73,6 +75,27 @@ def test_a_trained_model_goes_on_from_its_own_weights(folder, tmp_path):
     before, after = (torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("run", "again"))
     names = [name for name in before if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert all(torch.equal(before[name], after[name]) for name in names)
+
+
+def test_what_images_are_normalised_with_and_the_licence_move_along(tmp_path):
+    about = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)), Origin("somebody's weights", "apache-2.0")
+    save_weights(tmp_path / "a.safetensors", {"network.a": torch.randn(2, 3)}, *about)
+    move([str(tmp_path / "a.safetensors"), str(tmp_path / "a.pth")])
+    move([str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors")])
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+    torch.save({"model": {}, "fbnetv5": 3}, tmp_path / "c.pth")
+    with pytest.raises(InputError, match="cannot read the normalisation"):
+        move_weights(tmp_path / "c.pth", tmp_path / "d.safetensors")
+
+
+@needs_detectron2
+def test_images_are_normalised_as_in_our_own_jobs():
+    from fbnetv5.d2.task_runner import TaskRunner
+
+    cfg = TaskRunner.get_default_cfg()
+    assert cfg.INPUT.FORMAT == "RGB"
+    assert [mean / 255 for mean in cfg.MODEL.PIXEL_MEAN] == pytest.approx(IMAGENET.mean, rel=1e-4)
+    assert [std / 255 for std in cfg.MODEL.PIXEL_STD] == pytest.approx(IMAGENET.std, rel=1e-4)
 
 
 def test_weights_move_there_and_back(tmp_path):

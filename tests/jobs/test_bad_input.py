@@ -120,6 +120,7 @@ def test_messages_say_what_is_wrong_and_what_to_do(error_of, override):
         ("search.task_weights={dte: 2}", "search.task_weights names dte"),
         ("data.area=[0.5]", "data.area=[0.5]"),
         ("search.budget=-1", "search.budget=-1.0"),
+        ("search.budget=4", "search.budget=4 is less than any block costs"),
         ("search.latency.repeats=0", "search.latency.repeats=0"),
         ("runtime.log_every=0", "runtime.log_every=0"),
         ("runtime.device=gpu", "runtime.device=gpu"),

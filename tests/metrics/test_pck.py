@@ -98,6 +98,18 @@ def test_the_files_truth_counts_and_says_what_is_defined(tmp_path):
     assert evaluated()["AP"] == pytest.approx(1)  # of the extent of the points
 
 
+def test_people_without_extent_are_left_out_of_ap():
+    """OKS has no scale for points on a line; PCK takes theirs from the box."""
+    evaluator = build_evaluator(KEYPOINTS, NAMES, None)
+    line = TRUTH.copy()
+    line[:, 1] = 9
+    for name, truth in (("whole", TRUTH), ("line", line)):
+        found = torch.tensor(truth, dtype=torch.float32) + torch.tensor([0.5, 0, 0])
+        evaluator.update([found], [{"keypoints": torch.tensor(truth, dtype=torch.float32)}], [name])
+    values = evaluator.compute(ALONE)
+    assert (values["PCK@0.2"], values["AP"]) == (1, pytest.approx(1))
+
+
 def test_what_cannot_be_judged_is_refused(tmp_path):
     path = write(tmp_path)
     with pytest.raises(InputError, match=r"no person for image 'other/b\.jpg'"):

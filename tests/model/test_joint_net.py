@@ -78,7 +78,20 @@ def test_a_head_sees_the_images_that_are_labelled_for_it():
     )
     sum(found.values()).backward()
     assert all(parameter.grad is None for parameter in joint.heads["det"].parameters())
-    assert joint.losses(images, [target_of()] * 3) == {}
+    assert joint.losses(images, [target_of()] * 3)[0] == {}
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_backward_pass_may_go_through_all_of_the_network_whatever_is_labelled(share):
+    """As synchronised BN wants it, whose backward pass waits for those of the other processes."""
+    joint = build(share)
+    joint(torch.randn(2, 3, 64, 96), [target_of("label", "boxes", "segmentation")] * 2)
+    for labelled in ((), ("label",)):
+        joint.zero_grad()
+        losses, zero = joint.losses(torch.randn(2, 3, 64, 96), [target_of(*labelled)] * 2)
+        assert zero == 0
+        sum((loss for found in losses.values() for loss in found.values()), zero).backward()
+        assert all(parameter.grad is not None for parameter in joint.network.parameters())
 
 
 @pytest.mark.parametrize("share", SHARES)

@@ -17,11 +17,13 @@ from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import forked
-from fbnetv5.base.types import LABEL, Item
+from fbnetv5.base.types import LABEL, Item, TargetKind
 from fbnetv5.base.weights import save_weights
+from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.collate import collate
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.engine.evaluate import evaluate
+from fbnetv5.model.build import input_spec
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
 
 HEADS = {
@@ -81,6 +83,38 @@ class Pathless(nn.Identity):
 
     def no_weight_decay(self) -> set[str]:
         return set()
+
+
+class Dilated(nn.Module):
+    """A network of somebody else whose coarsest features are finer than usual."""
+
+    channels, strides = (8, 8, 8, 8), (4, 8, 16, 16)
+
+
+def test_a_head_that_takes_strides_for_granted_is_refused_beside_others():
+    own = {"family": None, "topology": None, "network": {"_target_": f"{__name__}.Dilated"}}
+    assert build("det", **own).head.paths == (1,)
+    with pytest.raises(InputError, match=r"Dilated has stride 16 where the head LiteRCNN reads"):
+        build("det", **own, head={**HEADS["det"], "path": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "expected"),
+    [
+        ({"crop": 96, "crop_width": 192, "scale": [0.5, 2.0]}, TargetKind.DENSE, InputSpec(128, multiple=32)),
+        ({"crop": 96, "crop_width": 192, "crop_place": "center"}, TargetKind.DENSE, InputSpec(128, 192, multiple=32)),
+        ({"crop": 96}, TargetKind.SCALAR, InputSpec(128, crop=96)),
+        ({"crop": 96, "crop_width": 192}, TargetKind.SCALAR, "crop_width=192: a class"),
+        ({"crop": 160, "area": [0.2, 1.0]}, TargetKind.SCALAR, "crop=160 is larger than"),
+    ],
+)
+def test_the_input_is_what_the_training_sees(changes, kind, expected):
+    data = replace(DataConfig(), short_side=128, **changes)
+    if isinstance(expected, InputSpec):
+        assert input_spec(data, kind) == expected
+    else:
+        with pytest.raises(InputError, match=expected):
+            input_spec(data, kind)
 
 
 def test_a_model_is_the_pruned_network_under_the_supernets_names_and_a_head():

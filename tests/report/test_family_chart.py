@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
 import pytest
 
 from fbnetv5.archs.topology import Topology
+from fbnetv5.config.read import typed_path
 from fbnetv5.report.family_chart import PLOT, family_chart
 from fbnetv5.report.html import write_report
 from fbnetv5.report.task_family import DERIVED, Member, TaskFamily, read_families, to_document
@@ -60,8 +62,13 @@ def test_a_dot_says_how_its_topology_is_trained(tmp_path: Path, monkeypatch: pyt
     write_search(folder)
     write(folder, json.dumps(to_document(family())))
     page = write_report(folder).read_text()
-    weights = "&#39;model.weights=my run/model.safetensors&#39;"
-    for file in ("family_cls/02.yaml", "topology_cls.yaml"):
-        assert f"fbnetv5 train CONFIG.yaml &#39;model.topology=my run/{file}&#39; {weights}" in page
-    assert f"fbnetv5 sweep CONFIG.yaml &#39;model.topology=my run/family_cls/*.yaml&#39; {weights}" in page
+    expected = {  # by command, topology: output
+        ("train", "my run/family_cls/02.yaml"): "my run_family_cls_02",
+        ("train", "my run/topology_cls.yaml"): "my run_topology_cls",
+        ("sweep", "my run/family_cls/*.yaml"): "my run_family_cls",
+    }
+    for (command, topology), output in expected.items():
+        given = {"model.topology": topology, "model.weights": "my run/model.safetensors", "output": output}
+        typed = " ".join(typed_path(key, path) for key, path in given.items())
+        assert html.escape(f"fbnetv5 {command} CONFIG.yaml {typed}") in page
     assert page.count('class="dot ') == 5

@@ -123,7 +123,7 @@ def test_an_interrupted_search_shows_what_is_likeliest(tmp_path):
     page = page_of(tmp_path)
     assert "not finished: step 55 of 60" in page.text
     assert "likeliest so far" in page.text
-    command = f"python train_net.py --config {tmp_path}/config.yaml --processes 4 resume=true"
+    command = f"fbnetv5 run {tmp_path}/config.yaml --processes 4 resume=true"
     assert command in page.texts["code"]
 
 
@@ -143,6 +143,10 @@ def test_runs_that_have_hardly_begun(tmp_path):
         assert "No metrics are recorded" in page_of(tmp_path / job).text
     write_records(tmp_path / "train", [{"step": 1, "loss": 0.5}])
     assert "total: 0.5 at step 1" in page_of(tmp_path / "train").texts["title"]
+    write_config(tmp_path / "label", job="label")
+    assert "not finished" in page_of(tmp_path / "label").text
+    (tmp_path / "label" / "summary.json").write_text("{}")
+    assert "not finished" not in page_of(tmp_path / "label").text
     write_config(tmp_path / "train", job=None, name=7, train=None, model=[], runtime="?", search={"steps": "x"})
     page_of(tmp_path / "train")
 

@@ -42,6 +42,8 @@ class LiteRCNN(DetectionHead):
         score_threshold: detections below it are dropped.
     """
 
+    needs_usual_strides = True
+
     def __init__(
         self,
         channels: Sequence[int],

@@ -1,15 +1,11 @@
-"""Gather runs into one table, as CSV and as a page with the Pareto front of score against cost.
+"""Runs gathered into one table, as CSV and as a page with the Pareto front of score against cost.
 
-    python scripts/collect.py runs/families
-    python scripts/collect.py 'runs/cost_targets/*' --task seg --y loss --output tables
-
-writes collected.csv and collected.html. A search has a row for each task, with the topology's cost and the task's last
-loss; a training has one row, with its metrics. Before these columns stand the config keys that differ between the runs.
+A search has a row for each task, with the topology's cost and the task's last loss; a training has one row, with its
+metrics. Before these columns stand the config keys that differ between the runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import glob
 import html
@@ -18,7 +14,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fbnetv5.base.errors import InputError, nearest, one_line_errors
+from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
 from fbnetv5.runs.gather import Row, differing, find_runs, read_rows
 from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front
@@ -36,30 +32,31 @@ tr.unfinished td { color: #5b6876 } svg { max-width: 100%; height: auto } p { co
 """
 
 
-@one_line_errors()
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog="See the top of this file.", allow_abbrev=False
-    )
-    parser.add_argument("runs", nargs="+", help="folders of runs, or of sweeps, or globs of them")
-    parser.add_argument("--output", type=Path, help="where the files go; the first of the folders, if not given")
-    parser.add_argument("--x", choices=COSTS, default="macs", help="the cost")
-    parser.add_argument("--y", metavar="METRIC", help="the score: any column; loss for searches if not given")
-    parser.add_argument("--task", help="only this task of searches, or head of trainings")
-    options = parser.parse_args(arguments)
-    rows = [row for run in find_runs(_expand(options.runs)) for row in read_rows(run)]
-    rows = [row for row in rows if options.task in (None, row.task) or not row.task]
-    y = options.y or default_score(rows)
-    collect(rows, options.output or _expand(options.runs)[0], options.x, y)
+def collect_runs(
+    places: Sequence[str], output: Path | None = None, *, x: str = "macs", y: str | None = None, task: str | None = None
+) -> None:
+    """Write collected.csv and collected.html of runs, and print where and how many.
 
-
-def collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
-    """Write the table of ``rows`` and the front of ``y`` against ``x`` to ``output``, and print where and how many.
+    Args:
+        places: folders of runs, or of sweeps, or globs of them.
+        output: where the files go; the first of the folders if not given.
+        x: the cost, one of ``COSTS``.
+        y: the score, any column; a metric of trainings, else the loss of searches, if not given.
+        task: only this task of searches, or head of trainings.
 
     Raises:
-        InputError: no row has the score, or a file cannot be written.
+        InputError: there is no such cost, there are no runs, none has the score, or a file cannot be written.
     """
+    if x not in COSTS:
+        raise InputError(f"--x {x} is none of {', '.join(COSTS)}{nearest(x, COSTS)}")
+    found = _expand(places)
+    rows = [row for run in find_runs(found) for row in read_rows(run)]
+    rows = [row for row in rows if task in (None, row.task) or not row.task]
+    _collect(rows, output or found[0], x, y or default_score(rows))
+
+
+def _collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
+    """Write the table of ``rows`` and the front of ``y`` against ``x`` to ``output``."""
     known = dict.fromkeys(name for row in rows for name in row.values)
     if y not in known and known:
         raise InputError(f"--y {y}: no run has it; there are {', '.join(known)}{nearest(y, known)}")
@@ -169,7 +166,3 @@ def _expand(places: Sequence[str]) -> list[Path]:
         matches = sorted(map(Path, glob.glob(place)))  # noqa: PTH207 - pathlib's takes no absolute patterns
         found += matches or [Path(place)]
     return [path for path in found if not path.is_file()]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""scripts/collect.py: the Pareto front against brute force, and folders in any state become a table."""
+"""``fbnetv5 collect``: the Pareto front against brute force, and folders in any state become a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import random
 import pytest
 import yaml
 
+from fbnetv5.cli import commands
 from fbnetv5.runs.pareto import pareto_front
-from scripts import collect
 
 
 def brute_force(points):
@@ -65,7 +65,7 @@ def test_trainings_in_any_state(tmp_path, capsys):
     write_run(tmp_path / "broken", 3, metrics_json="{", config_yaml=": [")
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "job.json").write_text(json.dumps({"status": "failed", "error": "killed by <SIGKILL>"}))
-    collect.main([str(tmp_path)])
+    commands.main(["collect", str(tmp_path)])
     rows = rows_of(tmp_path)
     assert {name: row["front"] for name, row in rows.items() if row["top1"]} == {
         "smallClassifier": "yes",
@@ -100,11 +100,11 @@ def test_a_search_has_a_row_for_each_task(tmp_path):
             topology_det_yaml=yaml.safe_dump({"info": "none"}),
             metrics_jsonl=json.dumps({"step": 2, "loss/seg": loss}) + "\n",
         )
-    collect.main([str(tmp_path / "*"), "--task", "seg", "--output", str(tmp_path / "out")])
+    commands.main(["collect", str(tmp_path / "*"), "--task", "seg", "--output", str(tmp_path / "out")])
     rows = rows_of(tmp_path / "out")
     assert [row["front"] for row in rows.values()] == ["yes", "yes", ""]  # a low loss is better
     assert [float(row["latency_ms"]) for row in rows.values()] == [12.5, 25, 37.5]
-    collect.main([str(tmp_path / "?"), "--output", str(tmp_path / "both")])
+    commands.main(["collect", str(tmp_path / "?"), "--output", str(tmp_path / "both")])
     assert len(rows_of(tmp_path / "both")) == 6
 
 
@@ -117,6 +117,6 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
         ([str(tmp_path), "--y", "top5"], "--y top5: no run has it"),
     ):
         with pytest.raises(SystemExit) as exit_info:
-            collect.main(arguments)
+            commands.main(["collect", *arguments])
         assert exit_info.value.code == 1
         assert expected in capsys.readouterr().err
