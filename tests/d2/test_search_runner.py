@@ -158,11 +158,19 @@ def test_imports_and_tf32_of_the_searchs_file_count(allowed, tmp_path, monkeypat
 
 
 def test_what_the_searchs_file_says_is_refused_elsewhere():
+    from detectron2.config import CfgNode
+
+    from fbnetv5.d2.runner import SearchRunner
+    from fbnetv5.d2.search_config import check_search_config
+
     refused(r"FBNETV5.FAMILY='A_C' has no place in a search.* model.family", "MODEL.FBNETV5.FAMILY", "A_C")
     refused("FBNETV5.TOPOLOGY='fpn' has no place", "MODEL.FBNETV5.TOPOLOGY", "fpn")
     refused("FBNETV5.NUM_CLASSES=3 has no place", "MODEL.FBNETV5.NUM_CLASSES", 3)
-    refused("FBNETV5.HEAD=.* has no place", "MODEL.FBNETV5.HEAD", {"a": 1, "b": 2})
     refused("MODEL.WEIGHTS='a.pth' has no place", "MODEL.WEIGHTS", "a.pth")
+    cfg = SearchRunner.get_default_cfg()
+    cfg.MODEL.FBNETV5.HEAD = CfgNode({"a": 1, "b": 2})
+    with pytest.raises(InputError, match=r"^MODEL.FBNETV5.HEAD=.* has no place in a search; .*$"):
+        check_search_config(cfg, 1, SearchRunner.get_default_cfg())
 
 
 def test_another_search_is_not_resumed(theirs, tmp_path):
