@@ -1,6 +1,6 @@
 """Teachers: pretrained models that label images, with boxes or with a class for every pixel.
 
-Shapes: n boxes, K classes, an image of H x W pixels as it is stored.
+Shapes: n boxes, K classes, an image of H x W pixels in the frame of ``label.frame``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Boxes(NamedTuple):
-    """The boxes of an image, in its stored pixels, in any order and of any score.
+    """The boxes of an image, in its pixels, in any order and of any score.
 
     Attributes:
         boxes: float32 [n, 4], x1 y1 x2 y2.
