@@ -150,6 +150,14 @@ def _outlive_sigterm(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def labelled_part(source: Source, target: Target) -> Subset:
+    """Return the images that are labelled for a target. Raises InputError where none is."""
+    labelled = Subset(source, source.labelled(target.name))
+    if len(labelled) == 0:
+        raise InputError(f"no image of the training split is labelled with '{target.name}'; give its labels")
+    return labelled
+
+
 def build_train_loader(
     data: DataConfig,
     source: Source,
@@ -169,12 +177,9 @@ def build_train_loader(
     Raises:
         InputError: as :func:`build_loader`, or no image is labelled for ``target``.
     """
-    labelled = Subset(source, source.labelled(target.name))
-    if len(labelled) == 0:
-        raise InputError(f"no image of the training split is labelled with '{target.name}'; give its labels")
     return build_loader(
         data,
-        labelled,
+        labelled_part(source, target),
         [target],
         world,
         steps=steps,

@@ -20,7 +20,6 @@ from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch
 from fbnetv5.config.joint import task_entries
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.data.loader import build_loader
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.checkpoint import Checkpoint
@@ -58,18 +57,7 @@ class JointTraining(ModelTraining[JointModel]):
         )
 
     def batches(self, start_step: int) -> Iterable[Batch]:
-        config = self.config
-        return build_loader(
-            config.data,
-            self.source,
-            [self.model.targets[task] for task in self.model.learned],
-            self.world,
-            steps=range(start_step, self.num_steps),
-            batch_size=config.train.batch_size,
-            workers=config.runtime.workers,
-            seed=config.seed,
-            normalisation=self.model.normalisation,
-        )
+        return self.loader(self.source, [self.model.targets[task] for task in self.model.learned], start_step)
 
     def statistics(self, model: JointModel) -> nn.Module:
         return model.learning_parts()  # the mean of equal numbers may differ from them by a rounding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,9 +13,10 @@ from torch import nn, optim
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Batch, Source
+from fbnetv5.base.types import Batch, Source, Target
 from fbnetv5.config.schema import RunConfig, TrainConfig
 from fbnetv5.data.augmentation import check_crop
+from fbnetv5.data.loader import build_loader
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.divergence import clip_gradient, require_finite
 from fbnetv5.engine.optim import check_optimizer, set_lr
@@ -55,6 +56,21 @@ class ModelTraining(Trainable[Batch], Generic[Model]):
     def evaluate_every(self) -> int | None:
         """Steps between two evaluations before the end."""
         return self.config.train.eval_every
+
+    def loader(self, images: Source, targets: Sequence[Target], start_step: int) -> Iterable[Batch]:
+        """Return this rank's batches from a step on, of ``images`` with the labels of ``targets``."""
+        config = self.config
+        return build_loader(
+            config.data,
+            images,
+            targets,
+            self.world,
+            steps=range(start_step, self.num_steps),
+            batch_size=config.train.batch_size,
+            workers=config.runtime.workers,
+            seed=config.seed,
+            normalisation=self.model.normalisation,
+        )
 
     def statistics(self, model: Model) -> nn.Module:
         """Return what of the model, or of its average, has statistics of BN that ranks keep for themselves."""

@@ -16,7 +16,7 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Batch
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.data.loader import build_train_loader
+from fbnetv5.data.loader import labelled_part
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
@@ -51,16 +51,25 @@ def run(config: RunConfig, folder: Path) -> None:
     """
     with world_of(config.runtime) as world:
         build = build_joint_training if config.model.tasks or config.model.joint else build_training
-        training: Training | JointTraining = build(config, world)
-        train(training, folder)
-        if world.is_main:
-            save_model(folder, training.averaged, training.model.spec)
-            print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
-        if training.val_source is not None:
-            evaluate_and_report(config, training.averaged, training.val_source, folder, world)
-        if world.is_main:
-            write_card(training.averaged, folder)
-            try_report(folder)
+        train_and_report(build(config, world), folder)
+
+
+def train_and_report(training: Training | JointTraining, folder: Path) -> None:
+    """Train to the end, save the model, evaluate it, and write its card and report.
+
+    Raises:
+        InputError: the training diverged, the data or a file is at fault; the message says which.
+    """
+    config, world = training.config, training.world
+    train(training, folder)
+    if world.is_main:
+        save_model(folder, training.averaged, training.model.spec)
+        print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
+    if training.val_source is not None:
+        evaluate_and_report(config, training.averaged, training.val_source, folder, world)
+    if world.is_main:
+        write_card(training.averaged, folder)
+        try_report(folder)
 
 
 @dataclass
@@ -90,18 +99,8 @@ class Training(ModelTraining[TaskNet]):
         )
 
     def batches(self, start_step: int) -> Iterable[Batch]:
-        config = self.config
-        return build_train_loader(
-            config.data,
-            self.source,
-            self.model.head.target,
-            self.world,
-            steps=range(start_step, self.num_steps),
-            batch_size=config.train.batch_size,
-            workers=config.runtime.workers,
-            seed=config.seed,
-            normalisation=self.model.normalisation,
-        )
+        target = self.model.head.target
+        return self.loader(labelled_part(self.source, target), [target], start_step)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         return train_step(self, step, batch)

@@ -20,19 +20,14 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.engine.trainer import train
 from fbnetv5.engine.world import world_of
-from fbnetv5.jobs.evaluate import evaluate_and_report
-from fbnetv5.jobs.train import Training, build_training
-from fbnetv5.model.card import write_card
-from fbnetv5.model.folder import save_model
+from fbnetv5.jobs.train import Training, build_training, train_and_report
 from fbnetv5.projects.fna.methods import SearchResult, read_result
 from fbnetv5.projects.fna.network import network_entry
 from fbnetv5.projects.fna.options import ADAPT_STARTS, AdaptOptions, check_choice
 from fbnetv5.projects.fna.problem import strategy
 from fbnetv5.projects.fna.remap import collect_from_super_network, remap_network
 from fbnetv5.projects.fna.seeds import load_seed
-from fbnetv5.report.html import try_report
 
 START = "start.safetensors"  # the remapped parameters
 CHECKPOINTS = "checkpoints"
@@ -51,16 +46,7 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the search, the data or a file is at fault; the message says which.
     """
     with world_of(config.runtime) as world:
-        training = build_adaptation(config, world, folder)
-        train(training, folder)
-        if world.is_main:
-            save_model(folder, training.averaged, training.model.spec)
-            print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
-        if training.val_source is not None:
-            evaluate_and_report(config, training.averaged, training.val_source, folder, world)
-        if world.is_main:
-            write_card(training.averaged, folder)
-            try_report(folder)
+        train_and_report(build_adaptation(config, world, folder), folder)
 
 
 def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
