@@ -36,7 +36,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
+        with contextlib.suppress(OSError):  # of a file system without permissions
+            temporary.chmod(0o644)
         temporary.replace(target)
     except OSError as error:
         kept = "; the previous file is untouched" if target.exists() else ""
@@ -95,9 +96,10 @@ def written_beside(path: Path) -> Iterator[Path]:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder such that it is there as a whole or not at all; see :func:`clear_partial`."""
-    hidden = Path(tempfile.mkdtemp(prefix=_partial(path), dir=path.parent))
-    path.replace(hidden)
-    shutil.rmtree(hidden)
+    with reported(path):
+        hidden = Path(tempfile.mkdtemp(prefix=_partial(path), dir=path.parent))
+        path.replace(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)  # what somebody holds open is left to the next start
 
 
 def _sync(folder: Path) -> None:

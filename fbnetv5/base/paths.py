@@ -97,6 +97,8 @@ class Web(PathHandler):
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         self._check_kwargs(kwargs)
         copy = cached_copy(path)
+        if copy.is_file() and not force:  # as it is written at once; a cache may be for reading only
+            return str(copy)
         with file_lock(str(copy)):  # processes of a run want the same file
             if force or not copy.is_file():
                 _download(path, copy)

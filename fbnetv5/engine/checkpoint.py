@@ -137,6 +137,9 @@ def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path
         for key in sorted(now.keys() | then.keys())
         if now.get(key, "absent") != then.get(key, "absent")
     ]
+    ordered = [[key for key in one if key.startswith(("tasks.", "model.tasks."))] for one in (now, then)]
+    if not differing and ordered[0] != ordered[1]:
+        differing.append("the tasks were in another order")  # what was learnt of them goes by their place
     if differing:
         raise InputError(
             f"{folder} was written under another configuration: {'; '.join(differing[:3])}"

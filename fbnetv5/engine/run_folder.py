@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fbnetv5.base.distributed import World
+from fbnetv5.base.documents import parse_yaml, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.version import __version__
@@ -15,6 +16,17 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy")
+
+
+def require_own(folder: Path, job: str) -> None:
+    """Raise InputError where a folder holds a run of another job, whose configuration would be overwritten."""
+    try:
+        found = parse_yaml(read_text(folder / CONFIG))
+    except (OSError, ValueError):
+        return  # there is none that could be lost
+    other = found.get("job", job) if isinstance(found, dict) else job
+    if other != job:
+        raise InputError(f"{folder} holds a run of job={other}; choose another output, such as {folder / job}")
 
 
 def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Checkpointer, Checkpoint | None]:

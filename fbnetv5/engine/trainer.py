@@ -183,7 +183,8 @@ def train(run: Trainable[Item], folder: Path) -> None:
             if log.due(done):
                 log.record(done)
                 run.record(done, log)
-            if done % config.runtime.checkpoint_every == 0 or done == run.num_steps:
+            is_due = done % config.runtime.checkpoint_every == 0 or done == run.num_steps
+            if is_due or _evaluates(run, done):
                 _save(run, done, checkpointer, log)  # first: an evaluation that fails loses no step
             if done < run.num_steps and stopping.agreed(done):
                 _save(run, done, checkpointer, log)

@@ -77,7 +77,8 @@ class CoarseMaps(nn.Module):
 def covered_size(image: Tensor) -> Tensor:
     """Return the (height, width) of the input [1, 3, H, W] that the image covers, float [2].
 
-    Padding is zero, the mean colour; no pixel of an image is, as long as a channel's mean is no whole number of 255.
+    Padding is zero, the mean colour. No pixel of an image is, as long as a channel's mean is no whole number of 255.
+    Where all are, as 127, a picture's last rows and columns of nothing but that colour count as padding.
     """
     magnitude = image[0].abs().amax(dim=0)
     return torch.cat([_last(magnitude.amax(dim=1)), _last(magnitude.amax(dim=0))])

@@ -45,15 +45,6 @@ def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size]
     return size
 
 
-def check_padding(spec: InputSpec) -> None:
-    """Raise InputError if a pixel can be the mean colour: an exported detector could not tell it from padding."""
-    if all(abs(255 * mean - round(255 * mean)) < 1e-3 for mean in spec.mean):
-        raise InputError(
-            f"input.mean {list(spec.mean)} is a colour that pixels can have, so that padding cannot be recognised; "
-            "train with a mean that is no whole number of 255 in one channel, such as ImageNet's"
-        )
-
-
 def fitted(image: Tensor, spec: InputSpec, size: Size) -> tuple[Tensor, Size]:
     """Return an image as the input of an exported model, and the (height, width) of it that the image covers.
 

@@ -156,7 +156,7 @@ def ground_truth_file(config: RunConfig, target: Target) -> Path | None:
     file = data.val.keypoints if target.kind is TargetKind.KEYPOINTS else data.val.boxes
     if config.evaluate.images is not None or data.root is None or file is None:
         return None
-    return local_path(data.root).absolute() / (local_path(file) if is_uri(file) else file)
+    return local_path(data.root).absolute() / (local_path(file).absolute() if is_uri(file) else file)
 
 
 def draw_some(model: FinalModel, source: Source, path: Path, count: int) -> None:

@@ -19,13 +19,14 @@ from fbnetv5.config.read import saved_yaml
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
+from fbnetv5.engine.run_folder import require_own
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.coreml import CORE_ML
 from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
 from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_support, convert
-from fbnetv5.export.inputs import check_padding, fitted, input_size
+from fbnetv5.export.inputs import fitted, input_size
 from fbnetv5.export.joint import AnyDeployed, deploy_any
 from fbnetv5.export.lowered import Lowered
 from fbnetv5.export.parts import candidate_parts
@@ -58,6 +59,7 @@ def run(config: RunConfig, folder: Path) -> None:
     with start_world("cpu", config.runtime.threads) as world:
         if world.size > 1:
             raise InputError("export runs in one process")
+        require_own(folder, config.job)
         with ExportProgress() as progress:
             export = build_export(config, progress)
             write_text(folder / "config.yaml", saved_yaml(config, f"fbnetv5 {__version__}, export"))
@@ -111,8 +113,6 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
         check_support(runtime, precision)
     model = load(options.model, trust_code=config.evaluate.trust_code)
     spec = model.spec.input
-    if any(task.target.kind is TargetKind.BOXES for task in tasks_of(model).values()):
-        check_padding(spec)
     train_source = _training_source(config, model)
     needs_sizes = options.size is None and spec.crop is None and train_source is not None
     size = input_size(spec, options.size, _sizes(config, train_source) if needs_sizes and train_source else ())

@@ -27,7 +27,7 @@ from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.report.task_look import LAST_LOOK, read_looks
-from fbnetv5.search.last_look import Finding, LastLook, last_look
+from fbnetv5.search.last_look import Finding, LastLook, clip_worst, last_look
 
 LARGEST_SHARE = 0.25  # of a task's labelled images that may be held out
 EVERY = 10.0  # seconds between two lines that tell how far it is
@@ -143,7 +143,7 @@ def read_verdicts(folder: Path) -> list[str]:
 
 
 def _described(finding: Finding, scores: Tensor) -> dict[str, Any]:
-    variance = float(scores.var(correction=0))
+    variance = float(clip_worst(scores).var(correction=0))  # of what was fitted
     signs = 2 * torch.tensor(finding.choices) - 1  # a margin is for what was chosen, a worth for selecting the block
     return {
         "derived": "".join(map(str, finding.choices)),

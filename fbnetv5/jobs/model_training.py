@@ -57,8 +57,13 @@ class ModelTraining(Trainable[Batch], Generic[Model]):
         """Steps between two evaluations before the end."""
         return self.config.train.eval_every
 
-    def loader(self, images: Source, targets: Sequence[Target], start_step: int) -> Iterable[Batch]:
-        """Return this rank's batches from a step on, of ``images`` with the labels of ``targets``."""
+    def loader(
+        self, images: Source, targets: Sequence[Target], start_step: int, *, keep_unknown: bool = False
+    ) -> Iterable[Batch]:
+        """Return this rank's batches from a step on, of ``images`` with the labels of ``targets``.
+
+        ``keep_unknown`` is :func:`~fbnetv5.data.loader.build_loader`'s.
+        """
         config = self.config
         return build_loader(
             config.data,
@@ -70,6 +75,7 @@ class ModelTraining(Trainable[Batch], Generic[Model]):
             workers=config.runtime.workers,
             seed=config.seed,
             normalisation=self.model.normalisation,
+            keep_unknown=keep_unknown,
         )
 
     def statistics(self, model: Model) -> nn.Module:

@@ -168,6 +168,8 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
     rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
+    if len(rows) == 2 and crop_side(config.data) < 2 * STRIDES[-1]:  # of one image with one pixel BN has no statistics
+        rows = []
     for name, task in tasks.items():
         labelled = set(images.labelled(task.target.name))
         if not labelled & set(rows[0::2]) or not labelled & set(rows[1::2]):
@@ -204,6 +206,8 @@ def check_sizes(config: RunConfig, world: World) -> None:
             f"one image of {crop} pixels an architecture leaves batch normalisation a single value on "
             "path 3; raise search.batch_size or data.crop"
         )
+    if below := [name for name, weight in search.task_weights.items() if weight < 0]:
+        raise InputError(f"search.task_weights: that of {below[0]} is below 0; with 0 the supernet does not learn it")
     unknown = set(search.task_weights) - set(config.tasks)
     if unknown:
         raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")

@@ -100,7 +100,7 @@ class Training(ModelTraining[TaskNet]):
 
     def batches(self, start_step: int) -> Iterable[Batch]:
         target = self.model.head.target
-        return self.loader(labelled_part(self.source, target), [target], start_step)
+        return self.loader(labelled_part(self.source, target), [target], start_step, keep_unknown=True)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         return train_step(self, step, batch)

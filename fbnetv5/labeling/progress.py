@@ -35,7 +35,7 @@ class LabelProgress:
     def due(self) -> bool:
         """Count a batch; whether it is one to tell of."""
         self._batches += 1
-        return self.shown and self._batches % self.every == 0
+        return self.shown and (self._console.is_terminal or self._batches % self.every == 0)
 
     def show(self, done: int) -> None:
         """Tell that the labels of ``done`` images are there."""

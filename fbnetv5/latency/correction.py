@@ -23,6 +23,7 @@ from fbnetv5.latency.table import NUM_VALUES, LatencyTable
 
 Array = npt.NDArray[np.float64]
 KINDS = (slice(0, NUM_PATHS), slice(NUM_PATHS, 2 * NUM_PATHS), slice(2 * NUM_PATHS, NUM_VALUES))
+FUSIONS = KINDS[-1]
 
 
 class MeasuredNetwork(NamedTuple):
@@ -88,7 +89,9 @@ def _folded(table: LatencyTable, predictor: LatencyPredictor, heads: Sequence[st
     weights, values = predictor.weights, np.array(table.to_list())
     result = values * (1 + weights["sum"][0] + weights["parts"])
     for number, kind in enumerate(KINDS):
-        added = weights["numbers"][number] * (values[kind] > 0)  # a path is not fused into itself
+        added = np.full(len(values[kind]), weights["numbers"][number])
+        if kind == FUSIONS:
+            added[:: NUM_PATHS + 1] = 0  # a path is not fused into itself
         result[kind] += weights["kinds"][number] * values[kind] + added
     result[0] += predictor.constant  # which every network has, as the first partition
     result = np.maximum(result, 0.0)

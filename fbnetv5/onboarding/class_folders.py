@@ -12,31 +12,47 @@ from fbnetv5.onboarding.listing import GENERIC, Listing, below, split_of
 FORMAT = "class folders"
 
 
-def find_class_folders(listing: Listing) -> Found | None:
-    """Return the class of each image, if all images lie in class folders."""
+STRAYS = 20  # of so many images one may lie beside the class folders
+
+
+def find_class_folders(listing: Listing) -> tuple[list[Found], list[str]]:
+    """Return the class of each image, if nearly all images lie in class folders, and notes on folders not taken."""
     tops = _tops(listing.images, ".")
     if not tops:
-        return None
-    values = {image: PurePosixPath(below(image, top)).parts[0] for top, images in tops.items() for image in images}
+        return [], []
+    told = {top: split_of(f"{top}/x") for top in tops}
+    values, splits, learnt = {}, {}, set()
+    for top, images in tops.items():
+        for image in images:
+            values[image] = PurePosixPath(below(image, top)).parts[0]
+            if split_of(image) != told[top]:  # by a word in the name of a class, such as test tube
+                splits[image] = told[top] or "train"
+        if told[top] in ("train", ""):
+            learnt |= {values[image] for image in images}
     classes = class_order(values.values())
-    if len(classes) < 2 or any(name.lower() in GENERIC for name in classes):
-        return None
-    ready = {split_of(f"{top}/x"): Ready(top, top) for top in tops}
-    if len(ready) < len(tops):
+    if len(classes) < 2:
+        return [], [f"all images lie in one folder, {classes[0]}: one class alone is nothing to tell apart"]
+    if generic := [name for name in classes if name.lower() in GENERIC]:
+        return [], [f"folders are not taken as classes, as {generic[0]} is no usual name of one: rename it if it is"]
+    ready = {told[top]: Ready(top, top) for top in tops}
+    if len(ready) < len(tops) or learnt != set(classes) or len(values) < len(listing.images):
         ready = {}
-    return Found("labels", FORMAT, tuple(tops), values, classes, ready=ready)
+    return [Found("labels", FORMAT, tuple(tops), values, classes, splits, ready)], []
 
 
 def _tops(images: tuple[str, ...], top: str) -> dict[str, list[str]]:
     """Return the images of each folder that holds class folders."""
-    inside = [image for image in images if top == "." or image.startswith(f"{top}/")]
-    folders = Counter(PurePosixPath(below(image, top)).parts[0] for image in inside if "/" in below(image, top))
-    if not folders or sum(folders.values()) < len(inside):  # images that lie in no class folder
+    every = [image for image in images if top == "." or image.startswith(f"{top}/")]
+    inside = [image for image in every if "/" in below(image, top)]
+    folders = Counter(PurePosixPath(below(image, top)).parts[0] for image in inside)
+    if not folders or STRAYS * (len(every) - len(inside)) > len(every):
         return {}
     start = "" if top == "." else f"{top}/"
     if all(split_of(f"{name}/x") or name.lower() in GENERIC for name in folders):
-        deeper = [_tops(images, start + name) for name in folders]
-        return {key: value for entry in deeper for key, value in entry.items()} if all(deeper) else {}
+        deeper = {name: _tops(images, start + name) for name in folders}
+        if not all(found or split_of(f"{name}/x") == "test" for name, found in deeper.items()):
+            return {}
+        return {key: value for entry in deeper.values() for key, value in entry.items()}
     if len(folders) == 1 and any(below(image, start + next(iter(folders))).count("/") for image in inside):
         return _tops(images, start + next(iter(folders)))  # a folder around all
     return {top: inside}

@@ -292,7 +292,8 @@ def _found(
     places: dict[str, Ready] = {}
     if ready and len({*told.values()}) == len(used) and len({*images}) == len(images):
         for name, content in used.items():
-            same = set(content.classes) <= set(classes) or target == "keypoints"
+            learns = told[name] in ("train", "")  # of a split that is learnt from, the classes are all there are
+            same = not learns or set(content.classes) == set(classes) or target == "keypoints"
             if content.is_clean and content.start is not None and same:
                 places[told[name]] = Ready(content.start, name)
     sizes = {image: size for content in used.values() for image, size in content.sizes.items()}

@@ -25,8 +25,14 @@ Files = dict[str, str]  # keys and values of a split in a config
 
 
 def image_folders(survey: Survey) -> dict[str, str] | None:
-    """Return the folder of images of each split, None where splits do not lie in folders of their own."""
+    """Return the folder of images of each split, None where splits do not lie in folders of their own.
+
+    Or where training images do not show all classes of labels, which an index alone can name then.
+    """
     if survey.split_off or not survey.val:
+        return None
+    labels = survey.found.get("labels")
+    if labels and {labels.values[image] for image in survey.train if image in labels.values} != set(labels.classes):
         return None
     tops: dict[str, str] = {}
     for split, images in (("train", survey.train), ("val", survey.val)):

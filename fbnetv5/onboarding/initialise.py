@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,7 +46,7 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     if not found.found:
         _refuse_existing([output], overwrite)
         write_text(output, label_text(str(root), output.stem, str(output.with_suffix(""))))
-        print(f"wrote {output}: fbnetv5 label {output} lets pretrained models make labels")
+        print(f"wrote {output}: fbnetv5 label {shlex.quote(str(output))} lets pretrained models make labels")
         return
     if not found.train:
         raise InputError(f"{root}: only one image is labelled; a search needs some to learn from")
@@ -69,7 +70,9 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
     print(f"wrote {', '.join(map(str, configs))}")
     print(whence)
-    print(f"next: fbnetv5 check {output}, then fbnetv5 search {output}, then fbnetv5 train {configs[1]}")
+    search, *trainings = (shlex.quote(str(config)) for config in configs)
+    steps = [f"check {search}", f"search {search}", *(f"train {training}" for training in trainings)]
+    print("next:\n" + "\n".join(f"  fbnetv5 {step}" for step in steps))
 
 
 def _check(root: Path, output: Path, overwrite: bool) -> None:

@@ -60,8 +60,10 @@ def survey(root: Path) -> Survey:
     masks = frozenset(name for files in folders.values() for name in files)
     listing = replace(listing, masks=masks)
     if not listing.images:
+        seen = "".join(f"; {note}" for note in [*notes, *_other_files(listing)])
         raise InputError(
-            f"{root}: no images here ({', '.join(IMAGE_SUFFIXES)}); fbnetv5 init looks for images and for {LOOKED_FOR}"
+            f"{root}: no images here ({', '.join(IMAGE_SUFFIXES)}){seen}; fbnetv5 init looks for images and for "
+            f"{LOOKED_FOR}"
         )
     everything: list[Found] = []
     for find in (find_coco, find_yolo, find_voc, find_csv):
@@ -72,11 +74,12 @@ def survey(root: Path) -> Survey:
     masks_found, said = find_masks_of(listing, folders, coloured, names)
     everything = [*([masks_found] if masks_found else []), *everything]
     notes += said
-    if folder_classes := find_class_folders(listing):
-        if everything:
-            notes.append("folders of images are not taken as classes, as there are other labels")
-        else:
-            everything.append(folder_classes)
+    folder_classes, said = find_class_folders(listing)
+    if not everything:
+        everything += folder_classes
+        notes += said
+    elif folder_classes:
+        notes.append("folders of images are not taken as classes, as there are other labels")
     chosen, said = _choose(everything)
     return _with_splits(listing, chosen, [*notes, *said, *_other_files(listing)])
 
@@ -105,19 +108,21 @@ def _with_splits(listing: Listing, chosen: Mapping[str, Found], notes: list[str]
         split = {image: "train" if part == "test" else part for image, part in split.items()}
     if labelled and "train" not in split.values():
         split = dict.fromkeys(labelled, "train")
-    val = {image for image, part in split.items() if part == "val"}
-    split_off = {}
+    told_val = {image for image, part in split.items() if part == "val"}
+    val, split_off = set(told_val), {}
     for target, found in chosen.items():
-        if any(_says_something(found, image) for image in found.values if image in val):
+        if any(_says_something(found, image) for image in found.values if image in told_val):
             continue
         own = [image for image in found.values if split[image] == "train"]
         part = held_out(own)
+        if not any(_says_something(found, image) for image in part):
+            part |= held_out(image for image in own if _says_something(found, image))
         split_off[target] = len(part)
         val |= part
     train = tuple(image for image in labelled if split[image] == "train" and image not in val)
     test = tuple(image for image in labelled if split[image] == "test" and image not in val)
     if test:
-        notes.append(f"test split: {len(test):,} images, for fbnetv5 evaluate; no run uses them")
+        notes.append(f"test split: {len(test):,} images; no run uses them")
     return Survey(listing, chosen, train, tuple(sorted(val)), test, split_off, tuple(notes))
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from fbnetv5.data.keypoints import other_side
 from fbnetv5.onboarding.found import Found
@@ -79,19 +80,21 @@ def search_text(facts: Facts) -> str:
     batch, steps = search_schedule(len(survey.train), facts.origin)
     tasks = [_task(target, boxes, seen.short_side) for target in survey.found]
     names = " and ".join([", ".join([TASKS[t] for t in survey.found][:-1]), [TASKS[t] for t in survey.found][-1]])
-    fewest = min(sum(image in found.values for image in survey.train) for found in survey.found.values())
+    counts = {task: sum(image in survey.found[task].values for image in survey.train) for task in survey.found}
+    least = min(counts, key=counts.__getitem__)
     look = (
         f"{{candidates: {facts.origin.candidates}}}"
-        if fewest >= LEAST_FOR_LAST_LOOK
-        else "{candidates: 0}   # so few images are all learnt"
+        if counts[least] >= LEAST_FOR_LAST_LOOK
+        else f"{{candidates: 0}}   # {TASKS[least]} has {counts[least]} images, all to learn from; from "
+        f"{LEAST_FOR_LAST_LOOK} on, 64 have a last look, families and joint.yaml written"
     )
-    trainings = [f"#   fbnetv5 train {facts.start}_{TASKS[target]}.yaml" for target in survey.found]
+    trainings = [f"#   fbnetv5 train {quote(f'{facts.start}_{TASKS[target]}.yaml')}" for target in survey.found]
     return "\n".join(
         [
             f"# Search for {names.removeprefix(' and ')}, minutes on two CPU cores. fbnetv5 init wrote it; change it.",
             "#",
-            f"#   fbnetv5 check {facts.start}.yaml",
-            f"#   fbnetv5 search {facts.start}.yaml",
+            f"#   fbnetv5 check {quote(f'{facts.start}.yaml')}",
+            f"#   fbnetv5 search {quote(f'{facts.start}.yaml')}",
             *trainings,
             "#",
             *(f"# {line}" for line in _found_lines(facts)),
@@ -99,7 +102,7 @@ def search_text(facts: Facts) -> str:
             "",
             f"name: {scalar(facts.name)}",
             "data:",
-            *_data_lines(facts, list(survey.found), with_val=False),
+            *_data_lines(facts, list(survey.found)),
             f"  short_side: {seen.short_side}   # pixels; images have {shape.width}x{shape.height} in the middle",
             f"  long_side: {seen.long_side}",
             f"  crop: {seen.crop}",
@@ -131,7 +134,7 @@ def train_text(facts: Facts, target: str) -> str:
         [
             f"# Training for {task} of what the search found, minutes on two CPU cores. fbnetv5 init wrote it.",
             "#",
-            f"#   fbnetv5 train {facts.start}_{task}.yaml",
+            f"#   fbnetv5 train {quote(f'{facts.start}_{task}.yaml')}",
             f"#   fbnetv5 predict runs/{facts.name}_{task} PHOTOS",
             "#",
             f"# {count:,} images are labelled for it. Without a search: model.topology=fpn model.weights=null{own}",
@@ -144,7 +147,7 @@ def train_text(facts: Facts, target: str) -> str:
             f"  weights: {scalar(f'runs/{facts.name}/model.safetensors')}   # of the search's supernet",
             *_head_lines(target, found, boxes, seen.short_side),
             "data:",
-            *_data_lines(facts, [target], with_val=True),
+            *_data_lines(facts, [target]),
             *_input_lines(target, seen),
             *_flip_lines({target: found}),
             f"train: {{steps: {steps}, batch_size: {batch}, eval_every: {every}}}   "
@@ -161,7 +164,7 @@ def label_text(root: str, name: str, start: str) -> str:
         [
             "# Boxes and masks by pretrained models, which are downloaded: pip install 'fbnetv5[label]'.",
             "#",
-            f"#   fbnetv5 label {start}.yaml",
+            f"#   fbnetv5 label {quote(f'{start}.yaml')}",
             "#",
             "# It found images without labels. What it prints at its end says how to search on the result.",
             "defaults: [/label/photos, _self_]",
@@ -200,13 +203,12 @@ def _target_line(found: Found) -> str:
     return f"{TASKS[found.target]}: {found.format}, {found.num_classes}: {names}{more}."
 
 
-def _data_lines(facts: Facts, targets: Sequence[str], *, with_val: bool) -> list[str]:
+def _data_lines(facts: Facts, targets: Sequence[str]) -> list[str]:
     found = facts.survey.found
     lines = [f"  root: {scalar(facts.root)}"]
     for split, files in facts.splits.items():
-        if split == "train" or with_val:
-            kept = {key: value for key, value in files.items() if key in ("images", "index", *targets)}
-            lines.append(f"  {split}: {{{', '.join(f'{key}: {scalar(value)}' for key, value in kept.items())}}}")
+        kept = {key: value for key, value in files.items() if key in ("images", "index", *targets)}
+        lines.append(f"  {split}: {{{', '.join(f'{key}: {scalar(value)}' for key, value in kept.items())}}}")
     is_indexed = "index" in facts.splits["train"]
     if "masks" in targets and not is_indexed:
         lines += _listed("mask_classes", "[]", map(scalar, found["masks"].classes))

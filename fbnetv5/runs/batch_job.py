@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fbnetv5.runs.process import how_it_died
+from fbnetv5.runs.process import GRACE, how_it_died
 from fbnetv5.runs.record import LOG, write_record
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ class BatchJob:
             assert process.stdin is not None
             process.stdin.close()  # the run ends, if it has not
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.5)
+                process.wait(GRACE)  # for its step and a checkpoint; a scheduler ends both when this process ends
         with path.open("rb") as printed:
             printed.seek(before)
             error = error_line(status, printed.read().decode(errors="replace"))

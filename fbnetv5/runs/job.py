@@ -124,9 +124,16 @@ def is_done(job: Job) -> bool:
         saved.pop("defaults")
         node = OmegaConf.structured(RunConfig)
         node.merge_with(saved)
-        return identity(to_run_config(node)) == identity(load_config(work.config, work.overrides))
+        return _settings(to_run_config(node)) == _settings(load_config(work.config, work.overrides))
     except (OSError, ValueError, AttributeError, KeyError, yaml.YAMLError, OmegaConfBaseException, InputError):
         return False  # running it again says what is wrong
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """Return, flat, what a run's results depend on: of an evaluation or an export, its own keys and its data too."""
+    own = {"evaluate": config.evaluate, "export": config.export}.get(config.job)
+    settings = identity(config)
+    return settings if own is None else {**settings, "own": own, "data.root": config.data.root}
 
 
 def do(work: Run | Call) -> None:

@@ -55,9 +55,11 @@ class Finding:
     @property
     def shortfall(self) -> float:
         """What other options would gain, by expectation over the errors of the margins, one slot at a time."""
-        ratio = self.margins / self.errors.clamp(min=1e-12)
+        is_open = self.margins.isfinite()
+        margins, errors = self.margins[is_open], self.errors[is_open]
+        ratio = margins / errors.clamp(min=1e-12)
         density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
-        return float((self.errors * density - self.margins * torch.special.ndtr(-ratio)).sum())
+        return float((errors * density - margins * torch.special.ndtr(-ratio)).sum())
 
 
 @dataclass(frozen=True)
@@ -200,16 +202,25 @@ def _finding(
 
     chosen = finalists[values.index(min(values))]
     own = total(torch.tensor([chosen]))[0]
-    margins = [
-        min((float(total(torch.tensor([other]))[0] - own) for other in _others(chosen, slot, count)), default=math.inf)
-        for slot, count in enumerate(space.num_options)
-    ]
+    margins, errors = [math.inf] * len(chosen), [0.0] * len(chosen)  # as of a slot of one option
+    for slot, count in enumerate(space.num_options):
+        if count > 1:
+            others = torch.tensor(_others(chosen, slot, count))
+            lost = total(others) - own
+            margins[slot] = float(lost.min())
+            errors[slot] = float(worth.errors(torch.tensor([chosen]), others[lost.argmin()][None])[0]) / scale
     rng = generator(0, Purpose.LAST_LOOK)
     drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
     gain = float(cost_term.of(space, drawn).mean() - own)  # the mean predicted score is 0 here
-    errors = worth.spread_errors / scale
     return Finding(
-        worth, tuple(finalists), tuple(values), chosen, torch.tensor(margins).double(), errors, gain, agreement
+        worth,
+        tuple(finalists),
+        tuple(values),
+        chosen,
+        torch.tensor(margins, dtype=torch.float64),
+        torch.tensor(errors, dtype=torch.float64),
+        gain,
+        agreement,
     )
 
 

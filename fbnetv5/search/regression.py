@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +37,16 @@ class Worth:
         pairs: [B, O, B, O] what two options of different slots add together, symmetric; 0 without pairs.
         num_options: of each slot.
         mean: of the scores, over all architectures.
-        spread_errors: [B] standard errors of what lies between the dearest and the best option of each slot.
         left_out_error: root mean square of what is missed of a score that was left out.
+        fit: the regression itself.
     """
 
     options: Tensor
     pairs: Tensor
     num_options: tuple[int, ...]
     mean: float
-    spread_errors: Tensor
     left_out_error: float
+    fit: _Fit = field(repr=False)
 
     def predict(self, choices: Tensor) -> Tensor:
         """Return the predicted scores [M] of choices int64 [M, B]."""
@@ -55,6 +55,13 @@ class Worth:
         chosen = self.pairs[slots, choices]  # [M, B, B, O]
         paired = chosen.gather(3, choices[:, None, :, None].expand(*chosen.shape[:3], 1)).sum(dim=(1, 2, 3))
         return self.mean + single + 0.5 * paired
+
+    def errors(self, choices: Tensor, others: Tensor) -> Tensor:
+        """Return standard errors [M] of how much the predicted scores of two rows of choices [M, B] differ."""
+        features = _Features(self.num_options, pairs=self.fit.has_pairs)
+        contrasts = features.of(others.numpy()) - features.of(choices.numpy())
+        variances = np.einsum("mc,cd,md->m", contrasts, self.fit.covariance, contrasts, optimize=True)
+        return torch.from_numpy(np.sqrt(variances.clip(min=0.0)))
 
     def deviation(self) -> float:
         """Return the deviation of the predicted scores over all architectures, each equally likely."""
@@ -89,9 +96,8 @@ def fit_worth(
     best = _ridge(design, target, features.penalty(*_best_penalties(design, target, features, penalties)))
     mean -= float(centre @ best.coefficients)
     options, pairs = features.split(best.coefficients)
-    errors = [best.error_of(contrast) for contrast in features.spreads(options)]
     return Worth(
-        options, pairs, tuple(num_options), mean, torch.tensor(errors, dtype=torch.float64), math.sqrt(best.press)
+        options, pairs, tuple(num_options), mean, math.sqrt(best.press), replace(best, has_pairs=bool(features.pairs))
     )
 
 
@@ -166,14 +172,6 @@ class _Features:
             pairs[two, : len(second), one, : len(first)] = table.T
         return options, pairs
 
-    def spreads(self, options: Tensor) -> Iterator[Array]:
-        """Yield for each slot what makes of coefficients the difference of the options that add most and least."""
-        for slot, contrasts in enumerate(self.contrasts):
-            own = options[slot, : len(contrasts)]
-            spread = np.zeros(self.num_single)
-            spread[self._columns(slot)] = contrasts[int(own.argmax())] - contrasts[int(own.argmin())]
-            yield spread
-
     def _columns(self, slot: int) -> slice:
         return slice(int(self.starts[slot]), int(self.starts[slot + 1]))
 
@@ -195,16 +193,13 @@ class _Fit:
         coefficients: [C], 0 where the penalty is infinite.
         press: mean square of left-out residuals.
         covariance: [C, C] of the posterior, whose prior is worth ``penalty`` scores: sigma^2 (X'X + penalty)^-1.
+        has_pairs: whether there are columns of pairs.
     """
 
     coefficients: Array
     press: float
     covariance: Array
-
-    def error_of(self, contrast: Array) -> float:
-        """Return the standard error of a sum of the first coefficients, each times ``contrast``."""
-        own = self.covariance[: len(contrast), : len(contrast)]
-        return math.sqrt(max(float(contrast @ own @ contrast), 0.0))
+    has_pairs: bool = False
 
 
 @dataclass(frozen=True)

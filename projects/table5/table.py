@@ -51,8 +51,8 @@ def equal_table(results: Results) -> list[str]:
     return [
         "Topologies of equal MACs, in %. Score: over searches, the mean of "
         f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)} each; mean and "
-        "deviation. Random: mean and deviation of topologies drawn uniformly (their number), trained as often. p: that "
-        "searches are no better than their mean, by a one-sided t test over searches.",
+        "deviation. Random: mean and deviation of topologies drawn with probability 1/2 a block (their number), "
+        "trained as often. p: that searches are no better than their mean, by a one-sided t test over searches.",
         "",
         *markdown_table(rows, numeric_from=3),
     ]

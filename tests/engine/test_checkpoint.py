@@ -12,7 +12,7 @@ from torch import nn
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import save_weights
-from fbnetv5.engine.checkpoint import Checkpointer
+from fbnetv5.engine.checkpoint import Checkpointer, check_identity
 from tests.processes import run
 
 
@@ -120,3 +120,11 @@ def test_folders_that_are_no_checkpoints_are_passed_over(tmp_path):
     latest = Checkpointer(tmp_path, {}).latest()
     assert latest is not None
     assert latest.step == 1
+
+
+def test_tasks_in_another_order_are_another_configuration(tmp_path):
+    """Logits, histories and states of the optimiser go by the place of a task."""
+    then, now = {"tasks.a.path": 1, "tasks.b.path": 1, "seed": 0}, {"seed": 0, "tasks.b.path": 1, "tasks.a.path": 1}
+    check_identity(then, {"seed": 0, "tasks.a.path": 1, "tasks.b.path": 1}, tmp_path)
+    with pytest.raises(InputError, match="the tasks were in another order"):
+        check_identity(now, then, tmp_path)

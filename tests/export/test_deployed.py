@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from fbnetv5.archs.fusion import to_higher_resolution
+from fbnetv5.archs.trunk_weights import PACKAGES
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import TargetKind
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.deployed import covered_size, deploy, folded
-from fbnetv5.export.inputs import check_padding, fitted, input_size
+from fbnetv5.export.inputs import fitted, input_size
 from fbnetv5.export.network import group_means
 from fbnetv5.export.parts import candidate_parts, is_quantised
 from fbnetv5.export.runtime import decoded
@@ -150,10 +151,17 @@ def test_no_pixel_of_an_image_looks_like_padding():
     assert (prepared != 0).all()
 
 
-def test_a_mean_that_pixels_can_have_is_refused():
-    check_padding(InputSpec(short_side=64, mean=(0.4, 0.2, 0.406)))
-    with pytest.raises(InputError, match="is a colour that pixels can have"):
-        check_padding(InputSpec(short_side=64, mean=(0.4, 0.2, 0.0)))
+def test_padding_is_told_from_an_image_that_holds_its_colour():
+    """As the mean of EfficientNet-Lite's ImageNet weights, 127 of 255, is a colour that pixels have."""
+    spec = InputSpec(short_side=64, long_side=96, multiple=32).normalised_with(
+        PACKAGES["efficientnet_lite0"].normalisation
+    )
+    image = photo(128, 160)
+    image[:, 30:40] = 127
+    prepared, covered = fitted(image, spec, (64, 96))
+    assert covered_size(prepared).tolist() == list(covered)
+    image[:, 100:] = 127
+    assert covered_size(fitted(image, spec, (64, 96))[0]).tolist() == [51, 80]  # of 64: 50, and one that resizing mixes
 
 
 def test_images_are_fitted_as_the_trained_model_sees_them_or_smaller():

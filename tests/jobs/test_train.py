@@ -108,3 +108,18 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, overrides, message, 
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message in line
     assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_mask_crop_of_ignored_pixels_alone_is_learnt_from_as_it_is(tmp_path):
+    """Its target is there, all 255, as the head's loss wants it."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64), (40 * number, 90, 120)).save(tmp_path / "images" / f"{number}.png")
+        mask = Image.new("L", (64, 64), 255)
+        mask.putpixel((0, 0), 1)
+        mask.putpixel((1, 0), 0)
+        mask.save(tmp_path / "masks" / f"{number}.png")
+    files = ["data.train.images=images", "data.train.masks=masks", f"data.root={tmp_path}", "data.mask_classes=[a,b]"]
+    take([*training("seg")(tmp_path), *files, "data.crop=32", "data.scale=[2.0,2.0]", f"output={tmp_path / 'run'}"])
+    assert (tmp_path / "run" / "model.safetensors").is_file()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.search.last_look import best_architectures
-from fbnetv5.search.regression import Worth, _ridge, fit_worth
+from fbnetv5.search.regression import _ridge, fit_worth
 from fbnetv5.search.space import CostTerm, relative_costs
 from tests.search.landscape import BinarySpace
 
@@ -69,8 +69,25 @@ def test_errors_are_those_of_the_posterior() -> None:
     fit = _ridge(design, target - target.mean(), penalty)
     expected = fit.press * np.linalg.inv(design.T @ design + np.diag(penalty))
     np.testing.assert_allclose(fit.covariance, expected, rtol=1e-7, atol=1e-12)
-    contrast = np.array([1.0, 0, -1, 0])
-    assert fit.error_of(contrast) == pytest.approx(math.sqrt(contrast @ expected @ contrast))
+
+
+def test_errors_of_differences_count_what_pairs_add() -> None:
+    """Over landscapes with pairs, what is missed of a difference between neighbours has the size of its error."""
+    missed = []
+    for seed in range(12):
+        choices, truth = landscape((2,) * 7, seed, 0.5)
+        rng = RNG().manual_seed(seed)
+        seen = torch.randperm(len(choices), generator=rng)[:96]
+        noisy = truth[seen] + 0.5 * truth.std() * torch.randn(96, generator=rng, dtype=torch.float64)
+        worth = fit_worth(choices[seen], noisy, (2,) * 7, penalties=((3.0,), (3.0, 10.0)))
+        best = choices[worth.predict(choices).argmin()].repeat(7, 1)
+        others = best ^ torch.eye(7, dtype=torch.int64)
+        place = {tuple(row): number for number, row in enumerate(choices.tolist())}
+        true = truth[[place[tuple(row)] for row in others.tolist()]] - truth[place[tuple(best[0].tolist())]]
+        found = worth.predict(others) - worth.predict(best)
+        missed.append((found - true) / worth.errors(best, others))
+    size = torch.cat(missed).square().mean().sqrt()
+    assert 0.6 < size < 1.6
 
 
 def test_noise_does_not_choose_the_architecture() -> None:
@@ -102,8 +119,9 @@ def test_a_slot_without_worth_is_free() -> None:
     choices, _ = landscape((2,) * 6, 0)
     noise = 0.3 * torch.randn(len(choices), generator=RNG().manual_seed(0), dtype=torch.float64)
     worth = fit_worth(choices, 2.0 * choices[:, 1] - 1.0 * choices[:, 4] + noise, (2,) * 6)
-    spread = worth.options.amax(dim=1) - worth.options.amin(dim=1)
-    assert (spread > 2 * worth.spread_errors).tolist() == [False, True, False, False, True, False]
+    none, each = torch.zeros(6, 6, dtype=torch.int64), torch.eye(6, dtype=torch.int64)
+    lost = worth.predict(each) - worth.predict(none)
+    assert (lost.abs() > 2 * worth.errors(none, each)).tolist() == [False, True, False, False, True, False]
     assert worth.options[1, 1] - worth.options[1, 0] == pytest.approx(2.0, abs=0.2)
 
 
@@ -142,8 +160,7 @@ def test_no_more_architectures_are_found_than_there_are() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    zeros = torch.zeros(2, dtype=torch.float64)
-    worth = Worth(torch.zeros(2, 2).double(), torch.zeros(2, 2, 2, 2).double(), (2, 2), 0.0, zeros, 0.0)
+    worth = fit_worth(torch.tensor([[0, 0], [1, 0], [0, 1]]), torch.zeros(3).double(), (2, 2))
     with pytest.raises(InputError, match="budget"):
         best_architectures(BinarySpace((1.0, 1.0)), worth, budget=-1.0)
     with pytest.raises(ValueError, match="at least 3"):

@@ -38,7 +38,9 @@ class MLflow:
             self._run = known or self._new_run(name)
             keep_run(folder, SERVICE, self._run)
             if known is None:
-                params = [entities.Param(key, str(value)[:PARAM_LENGTH]) for key, value in config.items()]
+                params = [
+                    entities.Param(REFUSED.sub("_", key), str(value)[:PARAM_LENGTH]) for key, value in config.items()
+                ]
                 for start in range(0, len(params), PARAMS_AT_ONCE):
                     self._client.log_batch(self._run, params=params[start : start + PARAMS_AT_ONCE])
         except InputError:
