@@ -168,7 +168,7 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
     rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
-    if len(rows) == 2 and crop_side(config.data) < 2 * STRIDES[-1]:  # of one image with one pixel BN has no statistics
+    if len(rows) == 2 and crop_side(config.data) <= STRIDES[-1]:  # of one image with one pixel BN has no statistics
         rows = []
     for name, task in tasks.items():
         labelled = set(images.labelled(task.target.name))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import json
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.config.read import typed_path
@@ -70,5 +70,5 @@ def test_a_dot_says_how_its_topology_is_trained(tmp_path: Path, monkeypatch: pyt
     for (command, topology), output in expected.items():
         given = {"model.topology": topology, "model.weights": "my run/model.safetensors", "output": output}
         typed = " ".join(typed_path(key, path) for key, path in given.items())
-        assert html.escape(f"fbnetv5 {command} CONFIG.yaml {typed}") in page
+        assert escape(f"fbnetv5 {command} CONFIG.yaml {typed}") in page
     assert page.count('class="dot ') == 5
