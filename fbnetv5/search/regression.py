@@ -192,7 +192,8 @@ class _Fit:
     Attributes:
         coefficients: [C], 0 where the penalty is infinite.
         press: mean square of left-out residuals.
-        covariance: [C, C] of the posterior, whose prior is worth ``penalty`` scores: sigma^2 (X'X + penalty)^-1.
+        covariance: [C, C] of the posterior, whose prior is worth ``penalty`` scores: sigma^2 (X'X + penalty)^-1. There
+            sigma^2 is the squares of residuals by the degrees of freedom that the fit leaves.
         has_pairs: whether there are columns of pairs.
     """
 
@@ -253,5 +254,7 @@ def _ridge(design: Array, target: Array, penalty: Array) -> _Fit:
     coefficients, covariance = np.zeros(len(penalty)), np.zeros((len(penalty), len(penalty)))
     coefficients[one.used] = one.scale * (one.right @ (shrunk / np.sqrt(one.squares) * (one.left.T @ target)))
     inverse = np.eye(len(one.scale)) - (one.right * shrunk) @ one.right.T  # of the scaled gram matrix and the prior
-    covariance[np.ix_(one.used, one.used)] = press * inverse * np.outer(one.scale, one.scale)
+    residuals = target - one.left @ (shrunk * (one.left.T @ target))
+    noise = float(residuals @ residuals) / max(len(target) - 1 - float(shrunk.sum()), 1.0)  # less what the fit takes up
+    covariance[np.ix_(one.used, one.used)] = noise * inverse * np.outer(one.scale, one.scale)
     return _Fit(coefficients, press, covariance)

@@ -67,7 +67,10 @@ def test_errors_are_those_of_the_posterior() -> None:
     design -= design.mean(axis=0)
     penalty = np.array([1.0, 4.0, 2.0, 0.5])
     fit = _ridge(design, target - target.mean(), penalty)
-    expected = fit.press * np.linalg.inv(design.T @ design + np.diag(penalty))
+    inverse = np.linalg.inv(design.T @ design + np.diag(penalty))
+    residuals = target - target.mean() - design @ fit.coefficients
+    noise = residuals @ residuals / (9 - 1 - np.trace(design @ inverse @ design.T))
+    expected = noise * inverse
     np.testing.assert_allclose(fit.covariance, expected, rtol=1e-7, atol=1e-12)
 
 
