@@ -130,7 +130,7 @@ def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
         if not file.is_file():
             raise InputError(f"{file}: there is no such file; give the folder of a training")
     keys = [path_override(f"{name}.model", known.run), path_override("output", known.run / name)]
-    processes = getattr(known, "processes", 1)
+    processes = known.processes if name == "evaluate" else 1
     return launch(file.absolute(), [f"job={name}", "resume=false", *keys, *overrides], processes=processes)
 
 

@@ -85,8 +85,8 @@ def search_text(facts: Facts) -> str:
     look = (
         f"{{candidates: {facts.origin.candidates}}}"
         if counts[least] >= LEAST_FOR_LAST_LOOK
-        else f"{{candidates: 0}}   # {TASKS[least]} has {counts[least]} images, all to learn from; from "
-        f"{LEAST_FOR_LAST_LOOK} on, 64 have a last look, families and joint.yaml written"
+        else f"{{candidates: 0}}   # {TASKS[least]} has {counts[least]} images, all to learn from; with "
+        f"{LEAST_FOR_LAST_LOOK} there is a last look, which writes families and joint.yaml"
     )
     trainings = [f"#   fbnetv5 train {quote(f'{facts.start}_{TASKS[target]}.yaml')}" for target in survey.found]
     return "\n".join(

@@ -25,7 +25,7 @@ from fbnetv5.runs.process import THREADS, how_it_died
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 EVERY = 0.1  # seconds between looks
-PATIENCE = 45.0  # seconds in which the others hear of one that has failed, and say so
+PATIENCE = 30.0  # seconds in which the others hear of one that has failed, and say so
 INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 
 
