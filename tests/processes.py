@@ -82,8 +82,7 @@ def run(
         with ranks_of(processes) as ranks:
             running = [start(work, *args, log=log, env={**os.environ, **rank}) for rank in ranks]
             deadline = time.monotonic() + timeout
-            while any(p.is_alive() for p in running) and not any(p.exitcode for p in running):
-                alive = [p.sentinel for p in running if p.is_alive()]
+            while (alive := [p.sentinel for p in running if p.is_alive()]) and not any(p.exitcode for p in running):
                 multiprocessing.connection.wait(alive, deadline - time.monotonic())
                 assert time.monotonic() < deadline
             status = next((p.exitcode for p in running if p.exitcode), 0)
