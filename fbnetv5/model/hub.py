@@ -22,7 +22,7 @@ def save_to_hub(
 ) -> str:
     """Upload a model: model.safetensors, config.json and its card, as a new version of a repository.
 
-    The card is written anew, unless you have made the one in the model's folder yours.
+    The card is written anew, unless you have made the one in the model's folder yours; then ``license`` alone changes.
 
     Args:
         model: as :func:`fbnetv5.load` or a training gives it.
@@ -48,7 +48,10 @@ def save_to_hub(
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
         save_model(staged, model, model.spec)
-        write_text(staged / CARD, _kept_card(model.folder) or card(model, model.folder, place=uri, license=license))
+        kept = _kept_card(model.folder)
+        if kept and license:
+            kept = _licensed(kept, license)
+        write_text(staged / CARD, kept or card(model, model.folder, place=uri, license=license))
         try:
             api = hub.HfApi()
             api.create_repo(name, private=private, exist_ok=True)
@@ -72,3 +75,10 @@ def _kept_card(folder: Path | None) -> str | None:
     if folder is None or (is_ours(folder) and (folder / METRICS).is_file()) or not (folder / CARD).is_file():
         return None
     return (folder / CARD).read_text(encoding="utf-8")
+
+
+def _licensed(text: str, license: str) -> str:
+    """Return a card with another license."""
+    found = hugging_face("save_to_hub").ModelCard(text, ignore_metadata_errors=True)
+    found.data.license = license
+    return str(found)

@@ -29,7 +29,8 @@ MODEL = "config.json"
 DRAWN = "predictions/drawn.png"
 TRAINED, EVALUATED = (WEIGHTS,), (FINAL_METRICS, "predictions")
 WRITTEN: Mapping[Any, Sequence[str]] = {  # by job, at its end
-    **dict.fromkeys(("search", "pretrain", "train"), TRAINED),
+    **dict.fromkeys(("search", "pretrain"), TRAINED),
+    "train": ("README.md",),  # the model's card, after its evaluation
     "evaluate": EVALUATED,
     "label": ("summary.json",),
     "export": ("model_*.json",),

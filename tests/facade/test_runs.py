@@ -97,6 +97,9 @@ def test_a_training_is_read_from_its_folder_and_its_model_when_asked_for(tmp_pat
     save_model(tmp_path, model, model.spec)
     (tmp_path / "config.yaml").write_text("job: train\nname: mine\n")
     (tmp_path / "metrics.json").write_text(json.dumps({"metrics": {"top1": 0.5, "top1/a": 1.0}, "model": {"macs": 7}}))
+    with pytest.raises(InputError, match="this training is not finished"):
+        fbnetv5.read_training(tmp_path)  # which writes its card when all else is there
+    (tmp_path / "README.md").write_text("")
     trained = fbnetv5.read_training(tmp_path)
     assert isinstance(trained, TrainResult)
     assert "model" not in vars(trained)

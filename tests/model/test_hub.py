@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -60,7 +61,9 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Hub:
     made = Hub(tmp_path / "hub")
-    stand_in = SimpleNamespace(HfApi=made.HfApi, snapshot_download=made.snapshot_download)
+    stand_in = SimpleNamespace(
+        HfApi=made.HfApi, snapshot_download=made.snapshot_download, ModelCard=huggingface_hub.ModelCard
+    )
     monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
     return made
 
@@ -88,6 +91,11 @@ def test_a_model_goes_to_the_hub_and_comes_back(hub, tmp_path):
     again.save_to_hub("bob/pets", private=True)  # what the hub does not have, metrics.json, its card still says
     assert "| top1 | 0.5 |" in (hub.folder / "bob/pets" / CARD).read_text()
     assert hub.private["bob/pets"]
+    again.save_to_hub("eve/pets", license="mit")
+    text = (hub.folder / "eve/pets" / CARD).read_text()
+    assert "license: mit" in text
+    assert "apache" not in text.split("---")[1]
+    assert "| top1 | 0.5 |" in text
 
 
 def test_exported_files_go_along_when_asked(hub, tmp_path):
@@ -106,6 +114,8 @@ def test_a_card_of_ones_own_is_uploaded_as_it_stands(hub, tmp_path):
     (tmp_path / "run" / CARD).write_text("my own words")
     model.save_to_hub("ada/pets")
     assert (hub.folder / "ada/pets" / CARD).read_text() == "my own words"
+    model.save_to_hub("ada/pets", license="mit")
+    assert (hub.folder / "ada/pets" / CARD).read_text() == "---\nlicense: mit\n---\nmy own words"
 
 
 def test_the_example_of_the_document_runs_as_it_stands(hub, tmp_path, monkeypatch):
