@@ -149,7 +149,8 @@ def _timm_network(family: Family) -> TimmNetwork:
     if family.timm_network is None:
         raise InputError(
             f"model.trunk_weights: the trunk of family {family.name} is no network of timm's, and there are no weights "
-            "for it; those of A, B, D, G and timm/... are. model.trunk_weights=null starts from scratch"
+            "for it; those of A, B, D, G and timm/... are. model.trunk_weights=null optimizer.backbone_factor=1 starts "
+            "from scratch"
         )
     return read_network(family.timm_network)
 

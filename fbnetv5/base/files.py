@@ -61,7 +61,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=_partial(target), dir=target.parent))
-        temporary.chmod(0o755)
+        with contextlib.suppress(OSError):  # of drives without permissions
+            temporary.chmod(0o755)
         yield temporary
         _sync(temporary)
         temporary.replace(target)

@@ -72,7 +72,7 @@ def register_index(
     """
     file = local_path(index).absolute()
     top = Path(root or file.parent)
-    source = in_frames(DataConfig(), "train", Index.read(file, top), top, top if images is None else Path(images))
+    source = in_frames(DataConfig(), "val", Index.read(file, top), top, top if images is None else Path(images))
     targets = [target for target in TARGETS if target.name in source.classes]
     wanted = [target for target in TARGETS if target.name == only]
     if only is not None and (not wanted or source.num_labelled(only) == 0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from fbnetv5.base.files import atomic_folder, atomic_path, remove_folder
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
 
 STATE = "state.pt"
+TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def _tasks(identity: Mapping[str, Any]) -> list[str]:
+    """Return the tasks of a configuration, in order."""
+    return list(dict.fromkeys(found[1] for key in identity if (found := TASK.match(key)) is not None))
+
+
 def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:
     """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs."""
     differing = [
@@ -137,8 +144,7 @@ def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path
         for key in sorted(now.keys() | then.keys())
         if now.get(key, "absent") != then.get(key, "absent")
     ]
-    ordered = [[key for key in one if key.startswith(("tasks.", "model.tasks."))] for one in (now, then)]
-    if not differing and ordered[0] != ordered[1]:
+    if not differing and _tasks(now) != _tasks(then):
         differing.append("the tasks were in another order")  # what was learnt of them goes by their place
     if differing:
         raise InputError(

@@ -32,12 +32,14 @@ class DeployedModel(nn.Module):
     Args:
         network: images [1, 3, H, W] to whatever the head reads, such as features by path.
         head: that to named tensors.
+        pads: whether an image may cover less than the input; crops cover all of it.
     """
 
-    def __init__(self, network: nn.Module, head: nn.Module) -> None:
+    def __init__(self, network: nn.Module, head: nn.Module, pads: bool = True) -> None:
         super().__init__()
         self.network = network
         self.head = head
+        self.pads = pads
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Predict for one image [1, 3, H, W], normalised, zeros on the right and below where it is padded.
@@ -48,7 +50,7 @@ class DeployedModel(nn.Module):
 
     def by_task(self, image: Tensor) -> dict[str, dict[str, Tensor]]:
         """Return what :meth:`forward` does, by task."""
-        return {ALONE: self.head(self.network(image), covered_size(image))}
+        return {ALONE: self.head(self.network(image), covered_size(image) if self.pads else None)}
 
 
 class CoarseMaps(nn.Module):
@@ -106,7 +108,8 @@ def deploy(model: TaskNet, size: Size, map_stride: int = 1) -> DeployedModel:
     with torch.no_grad():
         head = deployed_head(model.head, model.network(torch.zeros(1, 3, *size)), size, map_stride)
     network: Any = model.network
-    return DeployedModel(DeployedNetwork(network) if isinstance(network, MultiPathNet) else network, head).eval()
+    network = DeployedNetwork(network) if isinstance(network, MultiPathNet) else network
+    return DeployedModel(network, head, pads=model.spec.input.crop is None).eval()
 
 
 def deployed_head(head: Head, features: Features, size: Size, map_stride: int) -> nn.Module:

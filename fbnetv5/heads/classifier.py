@@ -35,13 +35,13 @@ class MBPoolClassifier(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map ``[N, in_channels, H, W]`` to logits ``[N, num_classes]``."""
-        logits: Tensor = self.classify(self.embed(feature))
+        logits: Tensor = self.classify(self.embed(self.expand(feature).mean(dim=(2, 3), keepdim=True)))
         return logits
 
-    def embed(self, feature: Tensor) -> Tensor:
-        """Map ``[N, in_channels, H, W]`` to what the class scores are computed from, ``[N, hidden_channels]``."""
-        pooled = self.expand(feature).mean(dim=(2, 3), keepdim=True)
-        embedding: Tensor = self.activation(self.hidden(pooled)).flatten(1)
+    def embed(self, means: Tensor) -> Tensor:
+        """Map the means of what :attr:`expand` gives, ``[N, C, 1, 1]``, to what the class scores are computed from,
+        ``[N, hidden_channels]``."""
+        embedding: Tensor = self.activation(self.hidden(means)).flatten(1)
         return embedding
 
 
@@ -74,15 +74,16 @@ class Classifier(LabelHead):
         self.classifier = MBPoolClassifier(channels[path], num_classes, expansion, hidden_channels)
         self.dropout = nn.Dropout(dropout)
 
-    def logits(self, features: Features) -> Tensor:
-        """Return the classes' logits, [n, K]."""
+    def maps(self, features: Features) -> Tensor:
+        """Return what is averaged, [n, expansion * C, h, w]."""
         (path,) = self.paths
-        logits: Tensor = self.classifier.classify(self.dropout(self.classifier.embed(features[path])))
-        return logits
+        maps: Tensor = self.classifier.expand(features[path])
+        return maps
 
-    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what classifies one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
-        return DeployedClassifier(self.classifier, self.paths[0])
+    def logits(self, means: Tensor) -> Tensor:
+        """Return the classes' logits, [n, K]."""
+        logits: Tensor = self.classifier.classify(self.dropout(self.classifier.embed(means)))
+        return logits
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
@@ -92,16 +93,3 @@ class Classifier(LabelHead):
         cost += conv_cost(in_channels=hidden.in_channels, out_channels=hidden.out_channels, size=(1, 1))
         cost += conv_cost(in_channels=classify.in_features, out_channels=classify.out_features, size=(1, 1))
         return cost.macs
-
-
-class DeployedClassifier(nn.Module):
-    """A classifier's inference for one image: ``classifier`` maps the feature of ``path`` to logits."""
-
-    def __init__(self, classifier: nn.Module, path: int) -> None:
-        super().__init__()
-        self.path = path
-        self.classifier = classifier
-
-    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
-        """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""
-        return {"scores": self.classifier(features[self.path]).softmax(dim=1)[0]}

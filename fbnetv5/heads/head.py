@@ -86,8 +86,8 @@ class DeployableHead(Protocol):
         """Return a module ``(features, covered)`` that maps the features of one image to named tensors.
 
         ``covered`` is the (height, width) that the image covers of the input, float [2]; what is to its right and below
-        is padding. Operations have fixed sizes, and no branch depends on a value. By the kind of the head's target the
-        module returns
+        is padding. It is None for a head of classes whose images are crops, which cover all of it. Operations have
+        fixed sizes, and no branch depends on a value. By the kind of the head's target the module returns
 
         =========  ===========================================================================================
         SCALAR     ``scores`` [K], the probability of each class

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fbnetv5.base.types import Features, Size
-from fbnetv5.heads.classifier import DeployedClassifier
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.label_head import LabelHead
 
 
 class PooledLinear(nn.Module):
-    """Feature to class scores: average over the image, then one layer.
+    """Averages to class scores by one layer.
 
     Args:
         in_channels: channels of the feature.
@@ -28,9 +27,9 @@ class PooledLinear(nn.Module):
         nn.init.normal_(self.classify.weight, std=0.01)
         nn.init.zeros_(self.classify.bias)
 
-    def forward(self, feature: Tensor) -> Tensor:
-        """Map ``[N, in_channels, H, W]`` to logits ``[N, num_classes]``."""
-        logits: Tensor = self.classify(self.dropout(feature.mean(dim=(2, 3))))
+    def forward(self, means: Tensor) -> Tensor:
+        """Map ``[N, in_channels]`` to logits ``[N, num_classes]``."""
+        logits: Tensor = self.classify(self.dropout(means))
         return logits
 
 
@@ -58,15 +57,15 @@ class LinearClassifier(LabelHead):
         self.paths = ascending_paths(path)
         self.classifier = PooledLinear(channels[path], num_classes, dropout)
 
-    def logits(self, features: Features) -> Tensor:
-        """Return the classes' logits, [n, K]."""
+    def maps(self, features: Features) -> Tensor:
+        """Return what is averaged, [n, C, h, w]."""
         (path,) = self.paths
-        logits: Tensor = self.classifier(features[path])
-        return logits
+        return features[path]
 
-    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what classifies one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
-        return DeployedClassifier(self.classifier, self.paths[0])
+    def logits(self, means: Tensor) -> Tensor:
+        """Return the classes' logits, [n, K]."""
+        logits: Tensor = self.classifier(means.flatten(1))
+        return logits
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""

@@ -170,7 +170,7 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
         ranked = sorted(hurting, key=lambda part: -errors[worst][part])
         left = [part for part in ranked if part not in float_parts]
         if len(left) <= 1:
-            print("  but one part is left in int8; the drop stays")
+            print(f"  of the parts that hurt {worst or 'it'} but one is left in int8; the drop stays")
             return
         float_parts += left[: min(max(1, len(float_parts)), len(left) - 1)]
         print(f"  in float32 from now on: {', '.join(float_parts)}")
@@ -282,7 +282,7 @@ def _training_source(config: RunConfig, model: FinalModel) -> Source | None:
     source = build_source(config.data)
     for target, classes in classes_of(model).items():
         found = tuple(source.classes.get(target, ()))
-        if found == classes:
+        if found == classes or (not found and len(tasks_of(model)) > 1):  # which may have learnt from several splits
             continue
         names = f"{', '.join(found[:3]) or 'none'} ... instead of {', '.join(classes[:3])} ..."
         if needed:

@@ -160,14 +160,15 @@ def check_train_sizes(config: RunConfig, world: World, *, partial: bool = False)
     check_optimizer(config.optimizer)
     check_crop(config.data)
     images = 1 if partial else train.batch_size // (world.size * train.accumulate)
-    if config.data.crop is not None and images * (config.data.crop // STRIDES[-1]) ** 2 < 2:
+    enough = "raise " if partial else "lower train.accumulate, or raise train.batch_size or "
+    if config.data.crop is not None and images == 1 and config.data.crop <= STRIDES[-1]:
         raise InputError(
             f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
-            "raise train.batch_size or data.crop, or lower train.accumulate"
+            f"{enough}data.crop"
         )
     shortest = config.data.short_side * (config.data.scale or [1.0])[0]
     if config.data.crop is None and images == 1 and shortest <= STRIDES[-1]:
         raise InputError(
-            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; raise "
-            "train.batch_size or data.short_side, or lower train.accumulate"
+            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; "
+            f"{enough}data.short_side"
         )

@@ -15,6 +15,7 @@ from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
+LICENSE = re.compile(r"license(_name|_link)?\s*:")
 
 
 def save_to_hub(
@@ -78,7 +79,15 @@ def _kept_card(folder: Path | None) -> str | None:
 
 
 def _licensed(text: str, license: str) -> str:
-    """Return a card with another license."""
-    found = hugging_face("save_to_hub").ModelCard(text, ignore_metadata_errors=True)
-    found.data.license = license
-    return str(found)
+    """Return a card with another license in its front matter; all else stays."""
+    front, body = ["---", "---"], text
+    lines = text.splitlines()
+    if lines[:1] == ["---"] and "---" in lines[1:]:
+        end = lines.index("---", 1)
+        front, body = lines[: end + 1], "\n".join(lines[end + 1 :]) + "\n"
+    kept, own = [], False
+    for line in front[1:-1]:
+        if not line.startswith((" ", "-")):  # what is indented, or in a list, belongs to the key above
+            own = LICENSE.match(line) is not None
+        kept += [] if own else [line]
+    return "\n".join(["---", f"license: {license}", *kept, "---", body])

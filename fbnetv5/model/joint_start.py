@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.block_start import start_blocks
@@ -20,6 +21,7 @@ from fbnetv5.model.joint_net import HEADS, JointModel
 from fbnetv5.model.start import start_from_trunk
 
 NETWORK = "network."
+TRUNK = f"{NETWORK}trunk."
 
 
 def start_joint(
@@ -46,30 +48,38 @@ def start_joint(
         InputError: a file cannot be read or does not fit, or two expect images of different normalisation.
     """
     said: list[tuple[str, Normalisation]] = []
+    pretrained = None
     if finished is not None:
         said.append((f"model.joint={config.joint}", finished.normalisation))
         model.origin = finished.origin
         _start_added(model, finished, config)
     else:
-        found = start_from_trunk(model.network, config, is_main=is_main)
-        if found is not None and config.weights is None:
-            said.append((found.origin, found.normalisation))
-            model.origin = Origin.of(found.origin, found.license)
+        pretrained = start_from_trunk(model.network, config, is_main=is_main)
     chosen = {} if finished is None else finished.state_dict()
     sources = [(entry.weights, f"model.tasks.{task}.weights", task) for task, entry in entries.items() if entry.weights]
     for place, key, of_task in [*sources, *([(config.weights, "model.weights", None)] if config.weights else [])]:
         file = weights_file(str(place))
-        taken = _of_task(model, of_task, file) if of_task is not None else _of_all(model, file, kept=chosen)
-        trunk = [name for name in taken if name.startswith(f"{NETWORK}trunk.") and name in chosen]
-        if is_main and any(not bool((taken[name] == chosen[name]).all()) for name in trunk):
-            print(f"{key}={place} has another trunk, which is left out", flush=True)
+        weights = read_weights(file)
+        if is_main and (others := _left_out(model, of_task, weights, chosen)):
+            print(f"{key}={place} has {others}, left out", flush=True)
+        taken = (
+            _of_task(model, of_task, weights, file) if of_task is not None else _of_all(model, weights, file, chosen)
+        )
         chosen = {**taken, **chosen}
         said.append((f"{key}={place}", read_normalisation(file)))
         model.origin = model.origin or read_origin(file) or Origin.of(str(place))
     model.load_state_dict(chosen, strict=False)
-    fresh = [task for task in entries if not any(name.startswith(f"{HEADS}{task}.") for name in chosen)]
-    if chosen and fresh and is_main:
-        print(f"the heads of {', '.join(fresh)} start afresh", flush=True)
+    deeper = [name for name in model.state_dict() if name.startswith(TRUNK) and name not in chosen]
+    if deeper and finished is not None:
+        raise InputError(
+            f"model.joint={config.joint} has a trunk of {len(finished.network.trunk)} parts, and a new task needs "
+            f"{len(model.network.trunk)}: give the weights of a network that has them, such as model.weights"
+        )
+    if deeper and pretrained is not None:
+        said.insert(0, (pretrained.origin, pretrained.normalisation))
+        model.origin = Origin.of(pretrained.origin, pretrained.license)
+    if chosen and is_main:
+        _tell_fresh(model, entries, chosen)
     for name, normalisation in said[1:]:
         if normalisation != said[0][1]:
             raise InputError(f"{said[0][0]} and {name} expect images of different normalisation: they share no trunk")
@@ -101,9 +111,37 @@ def _is_in(block: nn.Module, model: JointModel, weights: Mapping[str, Tensor]) -
     return any(entry.startswith(f"{name}.") for entry in weights)
 
 
-def _of_task(model: JointModel, task: str, file: Path) -> dict[str, Tensor]:
+def _tell_fresh(model: JointModel, entries: Iterable[str], chosen: Mapping[str, Tensor]) -> None:
+    """Say which heads, and what of others, no file has weights for."""
+    fresh = []
+    for task in entries:
+        head = [name for name in model.state_dict() if name.startswith(f"{HEADS}{task}.")]
+        missing = [name for name in head if name not in chosen]
+        if missing and len(missing) < len(head):
+            print(f"{task}: no weights for {len(missing)} tensors of the head; they start afresh", flush=True)
+        elif missing:
+            fresh.append(task)
+    if fresh:
+        print(f"the heads of {', '.join(fresh)} start afresh", flush=True)
+
+
+def _left_out(model: JointModel, task: str | None, weights: Mapping[str, Tensor], chosen: Mapping[str, Tensor]) -> str:
+    """Return what of the network a file has other values for than those ``chosen``: a trunk, blocks; empty if none."""
+    tasks = model.spec.tasks if task is None else [task]
+    modules = tuple(f"{NETWORK}{name}." for name in model.network.modules_of(list(tasks)))
+    differing = [
+        name
+        for name in chosen
+        if name.startswith(modules)
+        and (given := _given_name(name, weights.__contains__)) is not None
+        and not torch.equal(weights[given], chosen[name])
+    ]
+    parts = {"another trunk" if name.startswith(TRUNK) else "other weights of shared blocks" for name in differing}
+    return " and ".join(sorted(parts))
+
+
+def _of_task(model: JointModel, task: str, weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
     """Return what a file has for one task, under the model's names: trunk and branch, and of the head what fits."""
-    weights = read_weights(file)
     modules = tuple(f"{NETWORK}{name}." for name in model.network.modules_of([task]))
     wanted = [name for name in model.state_dict() if name.startswith(modules)]
     network = _network(model, wanted, weights, file)
@@ -113,13 +151,13 @@ def _of_task(model: JointModel, task: str, file: Path) -> dict[str, Tensor]:
     return network | {name: w for name, w in head.items() if name in own and own[name].shape == w.shape}
 
 
-def _of_all(model: JointModel, file: Path, kept: Iterable[str]) -> dict[str, Tensor]:
+def _of_all(model: JointModel, weights: Mapping[str, Tensor], file: Path, kept: Collection[str]) -> dict[str, Tensor]:
     """Return what a file has for all tasks, under the model's names; a head only as a whole, of a joint model.
 
     Of the network nothing may be missing but what is ``kept``.
     """
-    weights, own, known = read_weights(file), model.state_dict(), set(kept)
-    wanted = [name for name in own if name.startswith(NETWORK) and name not in known]
+    own = model.state_dict()
+    wanted = [name for name in own if name.startswith(NETWORK) and name not in kept]
     chosen = _network(model, wanted, weights, file)
     for task in model.spec.tasks:
         head = {name: weights.get(name) for name in own if name.startswith(f"{HEADS}{task}.")}

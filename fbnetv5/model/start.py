@@ -19,13 +19,14 @@ def start_from_trunk(network: MultiPathNet | JointNet, config: ModelConfig, *, i
         is_main: whether to say where the weights come from.
 
     Returns:
-        the weights, with what images are normalised with for them; None where there are none.
+        the weights, with what images are normalised with for them; None where there are none, or ``model.weights``
+        takes the place of all of them.
 
     Raises:
         InputError: the weights cannot be had or read, or do not fit.
     """
     source = config.trunk_weights
-    if source is None:
+    if source is None or config.weights is not None:
         return None
     if source == "timm":
         raise InputError("model.trunk_weights=timm is now model.trunk_weights=pretrained")

@@ -7,11 +7,10 @@ from pathlib import PurePosixPath
 
 from fbnetv5.data.folders import class_order
 from fbnetv5.onboarding.found import Found, Ready
-from fbnetv5.onboarding.listing import GENERIC, Listing, below, split_of
+from fbnetv5.onboarding.listing import GENERIC, SPLIT_WORDS, Listing, below, split_of
+from fbnetv5.onboarding.split_lists import listed_splits
 
 FORMAT = "class folders"
-
-
 STRAYS = 20  # of so many images one may lie beside the class folders
 
 
@@ -21,11 +20,12 @@ def find_class_folders(listing: Listing) -> tuple[list[Found], list[str]]:
     if not tops:
         return [], []
     told = {top: split_of(f"{top}/x") for top in tops}
-    values, splits, learnt = {}, {}, set()
+    values, splits, learnt, listed = {}, {}, set(), listed_splits(listing)
     for top, images in tops.items():
         for image in images:
             values[image] = PurePosixPath(below(image, top)).parts[0]
-            if split_of(image) != told[top]:  # by a word in the name of a class, such as test tube
+            named = split_of(image) != told[top]  # by a word in the name of a class, such as test tube
+            if named and image not in listed:
                 splits[image] = told[top] or "train"
         if told[top] in ("train", ""):
             learnt |= {values[image] for image in images}
@@ -55,4 +55,5 @@ def _tops(images: tuple[str, ...], top: str) -> dict[str, list[str]]:
         return {key: value for entry in deeper.values() for key, value in entry.items()}
     if len(folders) == 1 and any(below(image, start + next(iter(folders))).count("/") for image in inside):
         return _tops(images, start + next(iter(folders)))  # a folder around all
-    return {top: inside}
+    aside = {name for name in folders if SPLIT_WORDS.get(name.lower()) in ("val", "test")}  # beside classes, is none
+    return {top: [image for image in inside if PurePosixPath(below(image, top)).parts[0] not in aside]}

@@ -27,15 +27,16 @@ CONFIG = "config.yaml"
 FINAL_METRICS = "metrics.json"
 MODEL = "config.json"
 DRAWN = "predictions/drawn.png"
-TRAINED, EVALUATED = (WEIGHTS,), (FINAL_METRICS, "predictions")
+EVALUATED = (FINAL_METRICS, "predictions/predictions.*")
+CARD = "README.md"
 WRITTEN: Mapping[Any, Sequence[str]] = {  # by job, at its end
-    **dict.fromkeys(("search", "pretrain"), TRAINED),
-    "train": ("README.md",),  # the model's card, after its evaluation
+    **dict.fromkeys(("search", "pretrain"), (WEIGHTS,)),
+    "train": (CARD,),  # of the model, after its evaluation
     "evaluate": EVALUATED,
     "label": ("summary.json",),
     "export": ("model_*.json",),
 }
-WRITTEN_BY_PROJECTS = (*TRAINED, *EVALUATED, "architecture.yaml")
+WRITTEN_BY_PROJECTS = (CARD, *EVALUATED, "architecture.yaml")
 LARGEST = 1e100  # what is larger, infinite or NaN is left out
 
 

@@ -45,13 +45,17 @@ def collect_runs(
         task: only this task of searches, or head of trainings.
 
     Raises:
-        InputError: there is no such cost, there are no runs, none has the score, or a file cannot be written.
+        InputError: there is no such cost, there are no runs, none has the task or the score, or a file cannot be
+            written.
     """
     if x not in COSTS:
         raise InputError(f"--x {x} is none of {', '.join(COSTS)}{nearest(x, COSTS)}")
     found = _expand(places)
     rows = [row for run in find_runs(found) for row in read_rows(run)]
+    tasks = dict.fromkeys(row.task for row in rows if row.task)
     rows = [row for row in rows if task in (None, row.task) or not row.task]
+    if not rows:
+        raise InputError(f"--task {task}: no run has it; there are {', '.join(tasks)}{nearest(str(task), tasks)}")
     _collect(rows, output or found[0], x, y or default_score(rows))
 
 

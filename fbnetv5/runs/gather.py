@@ -66,7 +66,7 @@ def read_rows(folder: Path) -> list[Row]:
     measured = bool(run.metrics or run.model)
     if measured or not rows:
         rows.append(_trained(run))
-    ended = run.get("job") != "train" and run.is_finished and not run.damaged
+    ended = run.is_finished and not run.damaged
     done = bool(run.infos) or measured or ended
     failed = record.get("status") == "failed" and not done
     status = "finished" if done else "failed" if failed else "unfinished"

@@ -32,7 +32,7 @@ class ComparisonConfig:
     output: str = option("runs/${name}", "its folder, from the working directory")
     table: str = option(MISSING, "the csv file that takes a row a metric, from the working directory")
     seeds: list[int] = option(lambda: [0, 1, 2], "seeds; every training is made with each")
-    overrides: list[str] = option(list, "key=value for every training, such as data.root")
+    overrides: list[str] = option(list, "key=value for every training, before its own, such as data.root")
     trainings: dict[str, TrainingEntry] = option(dict, "by name")
 
     @property
@@ -56,7 +56,8 @@ def load_comparison(
         InputError: the file cannot be read, or a key or a value is wrong.
     """
     config = load_study(file, ComparisonConfig, changes)
-    config.overrides += overrides
+    for entry in config.trainings.values():
+        entry.overrides += overrides
     check_seeds(config.seeds)
     for name, entry in config.trainings.items():
         if not entry.metrics:

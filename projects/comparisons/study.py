@@ -67,7 +67,7 @@ class Comparison(Study):
         """Return the training of a name with a seed."""
         entry, folder = self.config.trainings[name], self.root / name / f"seed-{seed}"
         own = (f"seed={seed}", path_override("output", folder), "resume=true")
-        run = Run(find_config(entry), (*entry.overrides, *self.config.overrides, *own), run_job)
+        run = Run(find_config(entry), (*self.config.overrides, *entry.overrides, *own), run_job)
         return Job(f"{name}/seed-{seed}", run, folder, group=name)
 
     def rows(self, outcomes: Outcomes) -> list[Row]:
@@ -107,7 +107,7 @@ class Comparison(Study):
 
     def _config(self, name: str) -> Any:
         entry = self.config.trainings[name]
-        return load_config(find_config(entry), (*entry.overrides, *self.config.overrides))
+        return load_config(find_config(entry), (*self.config.overrides, *entry.overrides))
 
 
 def _metric(metrics: Mapping[str, Any], name: str, folder: Path) -> float:

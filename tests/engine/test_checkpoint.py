@@ -126,5 +126,7 @@ def test_tasks_in_another_order_are_another_configuration(tmp_path):
     """Logits, histories and states of the optimiser go by the place of a task."""
     then, now = {"tasks.a.path": 1, "tasks.b.path": 1, "seed": 0}, {"seed": 0, "tasks.b.path": 1, "tasks.a.path": 1}
     check_identity(then, {"seed": 0, "tasks.a.path": 1, "tasks.b.path": 1}, tmp_path)
+    both = then | {"tasks.a.width": 2}
+    check_identity(both, {"tasks.a.width": 2} | then, tmp_path)  # in whatever order a task has its own keys
     with pytest.raises(InputError, match="the tasks were in another order"):
         check_identity(now, then, tmp_path)

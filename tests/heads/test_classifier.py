@@ -13,6 +13,7 @@ from fbnetv5.heads.linear_classifier import LinearClassifier
 
 CHANNELS = (4, 6, 8, 10)
 LABELS = torch.tensor([2, 0, 1])
+CELLS = [(4, 3), (2, 3), (1, 2)]
 
 
 def small(**options: object) -> Classifier:
@@ -78,7 +79,7 @@ def test_dropout_acts_on_what_the_last_layer_reads_and_in_training_alone():
     seen = []
     head.classifier.classify.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     head(features(), (128, 96), targets())
-    embedded = head.classifier.embed(features()[3])
+    embedded = head.classifier.embed(head.maps(features()).mean((2, 3), keepdim=True))
     dropped = seen[0] == 0
     assert 0 < dropped.sum() < dropped.numel()
     torch.testing.assert_close(seen[0][~dropped], 2 * embedded[~dropped])
@@ -114,15 +115,33 @@ def test_bad_options_and_missing_targets_are_refused():
         small()(features(), (128, 96))
 
 
+@pytest.mark.parametrize("build", [Classifier, LinearClassifier])
+def test_padding_is_not_averaged(build):
+    """A batch whose images cover 4 x 3, 2 x 3 and 1 x 2 cells of 32 pixels, the last ones in part."""
+    torch.manual_seed(0)
+    head = build(CHANNELS, 5)
+    whole, sizes = features()[3], [(128, 96), (33, 96), (5, 64)]
+    alone = [head.eval()({3: whole[i : i + 1, :, :h, :w]}, (32 * h, 32 * w))[0] for i, (h, w) in enumerate(CELLS)]
+    together = head({3: whole}, (128, 96), true_sizes=sizes)
+    torch.testing.assert_close(together, alone)
+    assert torch.equal(together[0], head({3: whole}, (128, 96))[0])
+    for i, size in enumerate(sizes):
+        deployed = head.deployed((128, 96), ())({3: whole[i : i + 1]}, torch.tensor(size, dtype=torch.float32))
+        torch.testing.assert_close(deployed["scores"], alone[i])
+    losses = head.train()({3: whole}, (128, 96), targets(), sizes)
+    expected = -torch.stack(alone).log()[range(3), LABELS].mean()
+    assert build is Classifier or torch.allclose(losses["loss_label"], expected)  # the other one has BN
+
+
 def test_a_linear_classifier_is_one_layer_on_the_average():
     head = LinearClassifier(CHANNELS, 5, dropout=0.5, label_smoothing=0.1)
     feature = features()[3]
     layer = head.classifier.classify
     expected = feature.mean((2, 3)) @ layer.weight.T + layer.bias
     torch.testing.assert_close(torch.stack(head.eval()(features(), (128, 96))), expected.softmax(1))
-    deployed = head.deployed((128, 96), ())({3: feature[:1]}, torch.ones(1))
+    deployed = head.deployed((128, 96), ())({3: feature[:1]}, None)
     torch.testing.assert_close(deployed["scores"], expected[0].softmax(0))
-    assert head.macs(((8, 8), (4, 4), (2, 2), (4, 3))) == measured_macs(head.classifier, feature[:1]) == 50
+    assert head.macs(((8, 8), (4, 4), (2, 2), (4, 3))) == measured_macs(head.classifier, feature[:1, :, 0, 0]) == 50
     loss = head.train()(features(), (128, 96), targets())["loss_label"]
     loss.backward()
     assert layer.weight.grad.any()

@@ -159,7 +159,7 @@ def test_a_joint_model_starts_as_separate_models_predict(given, tmp_path):
         (("model.tasks.cls.weights=nowhere",), "nowhere"),
         (("model.weights=supernet.safetensors",), "supernet.safetensors"),
         (("model.joint=nowhere",), "nowhere"),
-        (("data.crop=32", "data.short_side=32"), "a single value on path 3"),
+        (("data.crop=32", "data.short_side=32"), "a single value on path 3; raise data.crop"),
         (("train.batch_size=7", "train.accumulate=2"), "multiple"),
     ],
 )
@@ -193,6 +193,28 @@ def test_tasks_that_cannot_be_added_are_refused(given, untrained, overrides, mes
     rest = () if "cls:" in message else ("model.tasks.cls=null", "model.tasks.seg=null")
     with pytest.raises(InputError, match=message):
         built(given, f"model.joint={untrained}", *rest, *overrides)
+
+
+def test_a_trunk_that_a_new_task_needs_deeper_has_weights_or_is_refused(given, untrained, tmp_path):
+    shallow = built(given, "model.tasks.cls=null", "model.tasks.seg=null", "model.tasks.det.topology=linear").model
+    assert len(shallow.network.trunk) == 2
+    save_model(tmp_path, shallow, shallow.spec)
+    only = ("model.tasks.det=null", "model.tasks.seg=null", f"model.joint={tmp_path}")
+    with pytest.raises(InputError, match="a new task needs 4: give the weights"):
+        built(given, *only)
+    built(given, *only, f"model.tasks.cls.weights={untrained}")
+
+
+def test_what_of_weights_is_left_out_or_missing_is_said(given, untrained, tmp_path, capsys):
+    weights = load_file(untrained / "model.safetensors")
+    other = {name: tensor + (1 if "trunk" in name else 0) for name, tensor in weights.items()}
+    del other[next(name for name in other if name.startswith("heads.seg."))]
+    save_weights(tmp_path / "other.safetensors", other)
+    places = (f"model.tasks.cls.weights={untrained}", f"model.tasks.seg.weights={tmp_path / 'other.safetensors'}")
+    built(given, "model.tasks.det=null", *places)
+    said = capsys.readouterr().out
+    assert "other.safetensors has another trunk, left out" in said
+    assert "seg: no weights for 1 tensors of the head; they start afresh" in said
 
 
 def test_classes_of_one_target_are_one_list(given, untrained):

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 
@@ -61,9 +60,7 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Hub:
     made = Hub(tmp_path / "hub")
-    stand_in = SimpleNamespace(
-        HfApi=made.HfApi, snapshot_download=made.snapshot_download, ModelCard=huggingface_hub.ModelCard
-    )
+    stand_in = SimpleNamespace(HfApi=made.HfApi, snapshot_download=made.snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
     return made
 
@@ -116,6 +113,11 @@ def test_a_card_of_ones_own_is_uploaded_as_it_stands(hub, tmp_path):
     assert (hub.folder / "ada/pets" / CARD).read_text() == "my own words"
     model.save_to_hub("ada/pets", license="mit")
     assert (hub.folder / "ada/pets" / CARD).read_text() == "---\nlicense: mit\n---\nmy own words"
+    front = "---\ntags: [x\nlicense:\n  - other\nlicense_link: there\nmodel-index: what it is\n---\n"
+    (tmp_path / "run" / CARD).write_text(f"{front}my own words\n---\n")
+    model.save_to_hub("ada/pets", license="mit")
+    expected = "---\nlicense: mit\ntags: [x\nmodel-index: what it is\n---\nmy own words\n---\n"
+    assert (hub.folder / "ada/pets" / CARD).read_text() == expected
 
 
 def test_the_example_of_the_document_runs_as_it_stands(hub, tmp_path, monkeypatch):

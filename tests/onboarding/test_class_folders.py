@@ -24,6 +24,22 @@ def test_a_word_of_a_split_in_the_name_of_a_class_is_none(root):
     assert 0 < len(found.val) < 9
 
 
+def test_lists_of_images_come_before_words_in_the_names_of_classes(root):
+    folders(root, {"beaker": 6, "test tube": 6, "dev board": 6})
+    every = [str(path.relative_to(root)) for path in sorted(root.rglob("*.jpg"))]
+    text(root / "val.txt", "\n".join(every[::3]))
+    text(root / "train.txt", "\n".join(one for one in every if one not in every[::3]))
+    assert list(survey(root).val) == every[::3]
+
+
+@pytest.mark.parametrize("name", ["test", "Val"])
+def test_a_split_beside_class_folders_is_no_class(root, name):
+    folders(root, {"cat": 4, "dog": 4, "sea": 4, name: 5})
+    found = survey(root)
+    assert found.found["labels"].classes == ("cat", "dog", "sea")
+    assert not any(image.startswith(name) for image in (*found.train, *found.val, *found.test))
+
+
 def test_a_test_split_without_classes_is_passed_over(root):
     folders(root, {"train/cat": 4, "train/dog": 4, "test": 5})
     found = survey(root)

@@ -63,6 +63,7 @@ def test_trainings_in_any_state(tmp_path, capsys):
     write_run(tmp_path / "large", 1, "A", metrics_json=report(300, 0.9))
     write_run(tmp_path / "half", 2, metrics_jsonl='{"step": 4, "loss": 2.0}\n{"step": 8, "lo')
     write_run(tmp_path / "broken", 3, metrics_json="{", config_yaml=": [")
+    write_run(tmp_path / "no_val", 1, README_md="its card")
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "job.json").write_text(json.dumps({"status": "failed", "error": "killed by <SIGKILL>"}))
     commands.main(["collect", str(tmp_path)])
@@ -80,7 +81,7 @@ def test_trainings_in_any_state(tmp_path, capsys):
     assert "config.yaml is damaged" in rows["broken"]["note"]
     assert "metrics.json is damaged" in rows["broken"]["note"]
     out = capsys.readouterr().out
-    assert "1 failed, 3 finished, 2 unfinished run(s)" in out
+    assert "1 failed, 4 finished, 2 unfinished run(s)" in out
     text = (tmp_path / "collected.html").read_text()
     assert "killed by &lt;SIGKILL&gt;" in text
     assert "<svg" in text
@@ -115,6 +116,7 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
         ([str(tmp_path / "absent")], "absent: there is no such folder"),
         ([str(tmp_path / "empty")], "no runs in"),
         ([str(tmp_path), "--y", "top5"], "--y top5: no run has it"),
+        ([str(tmp_path), "--task", "Clasifier"], "--task Clasifier: no run has it; there are Classifier"),
     ):
         with pytest.raises(SystemExit) as exit_info:
             commands.main(["collect", *arguments])

@@ -135,4 +135,11 @@ def test_the_projects_configs_load(tmp_path, file):
     study = Comparison(config)
     assert len(study.jobs({}).jobs) == len(config.seeds) * len(config.trainings)
     for entry in config.trainings.values():
-        check_duration("train", load_config(find_config(entry), (*entry.overrides, *config.overrides)).train)
+        check_duration("train", load_config(find_config(entry), (*config.overrides, *entry.overrides)).train)
+
+
+def test_a_trainings_own_overrides_come_last_but_for_those_of_the_command_line(tmp_path):
+    study = load(tmp_path, **changed("two", overrides=["train.batch_size=2"]))
+    assert [study.settings[name]["train.batch_size"] for name in ("one", "two")] == [4, 2]
+    study = Comparison(load_comparison(tmp_path / "mini.yaml", {}, ["train.batch_size=8"]))
+    assert [study.settings[name]["train.batch_size"] for name in ("one", "two")] == [8, 8]

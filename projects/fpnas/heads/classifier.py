@@ -45,15 +45,16 @@ class PooledClassifier(LabelHead):
         self.classify = nn.Linear(hidden_channels, num_classes)
         efficientnet_init_weights(self)
 
-    def logits(self, features: Features) -> Tensor:
-        """Return the classes' logits, [n, K]."""
+    def maps(self, features: Features) -> Tensor:
+        """Return what is averaged, [n, hidden_channels, h, w]."""
         (path,) = self.paths
-        logits: Tensor = self.classify(self.dropout(self.expand(features[path]).mean(dim=(2, 3))))
-        return logits
+        maps: Tensor = self.expand(features[path])
+        return maps
 
-    def deployed(self, image_size: Size, feature_sizes: Sequence[Size]) -> nn.Module:
-        """Return what classifies one image on a device; see :class:`fbnetv5.heads.head.DeployableHead`."""
-        return DeployedPooledClassifier(self)
+    def logits(self, means: Tensor) -> Tensor:
+        """Return the classes' logits, [n, K]."""
+        logits: Tensor = self.classify(self.dropout(means.flatten(1)))
+        return logits
 
     def macs(self, sizes: Sequence[Size]) -> int:
         """Return the MACs an image, for features of ``sizes[path]`` (height, width)."""
@@ -61,20 +62,6 @@ class PooledClassifier(LabelHead):
         return pooled_classifier_macs(
             expand.in_channels, classify.out_features, sizes[self.paths[0]], hidden_channels=expand.out_channels
         )
-
-
-class DeployedPooledClassifier(nn.Module):
-    """The classifier's inference for one image."""
-
-    def __init__(self, head: PooledClassifier) -> None:
-        super().__init__()
-        (self.path,) = head.paths
-        self.expand, self.classify = head.expand, head.classify
-
-    def forward(self, features: Features, covered: Tensor) -> dict[str, Tensor]:
-        """Map the features of one image, ``features[path]`` [1, C, h, w], to ``scores`` [K], the probabilities."""
-        logits = self.classify(self.expand(features[self.path]).mean(dim=(2, 3)))
-        return {"scores": logits.softmax(dim=1)[0]}
 
 
 def pooled_classifier_macs(
