@@ -188,6 +188,11 @@ class LastLookConfig:
         minimum=2,
     )
     finalists: int = option(10, "best architectures of each task that are scored again, on other images", minimum=1)
+    neighbours: bool = option(
+        True,
+        "score, on all of these images, what differs from the topology to derive in one block, and take what is surely "
+        "better; a block's error is then what these images leave open",
+    )
     family: int = option(
         8,
         "budgets, from the trunk alone to the best topology, that each task's family has the best topology for; 0: no "

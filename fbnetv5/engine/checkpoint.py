@@ -20,6 +20,7 @@ from fbnetv5.base.files import atomic_folder, atomic_path, remove_folder
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
 
 STATE = "state.pt"
+AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)")  # what was learnt does not depend on it
 TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 
@@ -138,11 +139,14 @@ def _tasks(identity: Mapping[str, Any]) -> list[str]:
 
 
 def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:
-    """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs."""
+    """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs.
+
+    How a search looks at the supernet when it is trained may differ: another last look is taken at what was learnt.
+    """
     differing = [
         f"{key} was {then.get(key, 'absent')}, is now {now.get(key, 'absent')}"
         for key in sorted(now.keys() | then.keys())
-        if now.get(key, "absent") != then.get(key, "absent")
+        if now.get(key, "absent") != then.get(key, "absent") and not AFTERWARDS.match(key)
     ]
     if not differing and _tasks(now) != _tasks(then):
         differing.append("the tasks were in another order")  # what was learnt of them goes by their place

@@ -28,6 +28,7 @@ from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.report.task_look import LAST_LOOK, read_looks
 from fbnetv5.search.last_look import Finding, LastLook, clip_worst, last_look
+from fbnetv5.search.neighbours import look_around
 
 LARGEST_SHARE = 0.25  # of a task's labelled images that may be held out
 EVERY = 10.0  # seconds between two lines that tell how far it is
@@ -94,6 +95,10 @@ def take_last_look(run: SupernetRun) -> Looked | None:
         budget=run.config.search.budget,
         cost_term=run.algorithm.cost_term,
     )
+    if options.neighbours:
+        if run.world.is_main:
+            print("last look: what differs from the best in one block, on all of these images")
+        look = look_around(run.space, look, score, budget=run.config.search.budget, cost_term=run.algorithm.cost_term)
     families = find_families(run, look, lambda choices: score(choices, 1), options.family) if options.family else ()
     return Looked(look, families)
 

@@ -38,7 +38,8 @@ class Finding:
         choices: the architecture to derive.
         margins: how much better score and cost are with each slot's option than with its best other one, [B].
         errors: standard errors of the margins, [B].
-        gain: how much better score and cost are, by prediction, than those of the mean architecture.
+        gain: how much better score and cost are than those of the mean architecture. It and the margins are by
+            prediction, or as seen where :func:`~fbnetv5.search.neighbours.look_around` has looked.
         agreement: correlation of the predicted scores of some candidates with those on the second round's images; near
             zero, what was fitted are the first round's images. 0 where none were scored again.
     """
@@ -209,9 +210,7 @@ def _finding(
             lost = total(others) - own
             margins[slot] = float(lost.min())
             errors[slot] = float(worth.errors(torch.tensor([chosen]), others[lost.argmin()][None])[0]) / scale
-    rng = generator(0, Purpose.LAST_LOOK)
-    drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
-    gain = float(cost_term.of(space, drawn).mean() - own)  # the mean predicted score is 0 here
+    gain = mean_cost_term(space, cost_term) - float(own)  # the mean predicted score is 0 here
     return Finding(
         worth,
         tuple(finalists),
@@ -222,6 +221,13 @@ def _finding(
         gain,
         agreement,
     )
+
+
+def mean_cost_term(space: SearchSpace, cost_term: CostTerm) -> float:
+    """Return the mean cost term of architectures that are equally likely, estimated from some of them."""
+    rng = generator(0, Purpose.LAST_LOOK)
+    drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
+    return float(cost_term.of(space, drawn).mean())
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:

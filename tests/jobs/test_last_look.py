@@ -160,7 +160,8 @@ def test_a_score_is_the_mean_over_the_labelled_images():
 
 
 def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path, capsys: pytest.CaptureFixture):
-    run_job(config_of(f"output={tmp_path / 'look'}", "search.last_look.family=5"))
+    of_look = (f"output={tmp_path / 'look'}", "search.last_look.family=5")
+    run_job(config_of(*of_look, "search.last_look.neighbours=false"))
     assert len(re.findall(r"last look, (?:cls|det|seg): (?:settled|open); \d blocks", capsys.readouterr().out)) == 3
     run_job(config_of(f"output={tmp_path / 'paper'}", "search.last_look.candidates=0"))
     look = json.loads((tmp_path / "look" / "last_look.json").read_text())
@@ -185,6 +186,16 @@ def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path:
     assert not list((tmp_path / "paper").glob("family_*"))
     _check_joint(found)
     assert "What each block is worth" in (tmp_path / "look" / "report.html").read_text()
+    learnt = (tmp_path / "look" / "model.safetensors").read_bytes()
+    run_job(config_of(*of_look, "resume=true", "search.last_look.candidates=16"))  # another look at what was learnt
+    again = json.loads((tmp_path / "look" / "last_look.json").read_text())
+    assert (tmp_path / "look" / "model.safetensors").read_bytes() == learnt
+    for name, entry in again["tasks"].items():
+        assert len(entry["scores"]) == 16
+        assert len(set(entry["error"])) == 1  # that of the neighbours on both rounds' images
+        found = Topology.load(tmp_path / "look" / f"topology_{name}.yaml").blocks
+        chosen = [bit == "1" for bit in entry["derived"]]
+        assert found == {block for block, bit in zip(sorted(Topology.full(2).blocks), chosen, strict=True) if bit}
     assert "What each block is worth" not in (tmp_path / "paper" / "report.html").read_text()
 
 

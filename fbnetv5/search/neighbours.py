@@ -1,0 +1,102 @@
+"""The end of a last look: all architectures that differ in one slot from what it would derive are scored beside it.
+
+The regression fits all architectures alike, and of what is special about the best it knows little. So what it says is
+the best is scored on the images of both rounds, and so are its neighbours; where one of them is surely better it takes
+the place, a few times at most. Margins are then what was seen, with errors from how far the two rounds' images differ.
+
+Shapes: T tasks, B slots, K neighbours of an architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fbnetv5.search.family import cost_of
+from fbnetv5.search.last_look import Finding, LastLook, Score, mean_cost_term
+from fbnetv5.search.space import CostTerm, SearchSpace
+
+MOVES = 3
+SLACK = 1e-9  # of a budget, for rounding
+Choices = tuple[int, ...]
+
+
+def look_around(
+    space: SearchSpace,
+    look: LastLook,
+    score: Score,
+    *,
+    budget: float | None = None,
+    cost_term: CostTerm | None = None,
+    num_moves: int = MOVES,
+) -> LastLook:
+    """Return a last look whose findings are no worse than their neighbours, as far as the images of both rounds tell.
+
+    Args:
+        space: what was searched.
+        look: what the regression found.
+        score: see :data:`~fbnetv5.search.last_look.Score`; called for both rounds with the same architectures, those
+            that are near what is to be derived for any task, at most ``num_moves`` + 1 times.
+        budget: that an architecture's cost keeps to, in the unit of the space's costs; None for no limit.
+        cost_term: what cost adds to a score.
+        num_moves: how often an architecture is exchanged for a neighbour at most.
+    """
+    cost_term, findings = cost_term or CostTerm(), list(look.findings)
+    known: dict[Choices, Tensor] = {}  # scores, [T, 2]
+    for move in range(num_moves + 1):
+        near = [(one.choices, *neighbours(space, one.choices)) for one in findings]
+        if new := [one for one in dict.fromkeys(one for own in near for one in own) if one not in known]:
+            choices = torch.tensor(new)
+            found = torch.stack([score(choices, 0), score(choices, 1)], dim=-1)
+            known |= dict(zip(new, found.unbind(dim=1), strict=True))
+        better = []
+        for task, finding in enumerate(findings):
+            scores = {choices: known[choices][task] for choices in near[task]}
+            findings[task], other = _beside(space, finding, scores, budget, cost_term)
+            better.append(other)
+        if move == num_moves or not any(better):
+            break
+        findings = [replace(one, choices=other or one.choices) for one, other in zip(findings, better, strict=True)]
+    return replace(look, findings=tuple(findings))
+
+
+def neighbours(space: SearchSpace, choices: Choices) -> list[Choices]:
+    """Return the architectures that differ in one slot, slot by slot."""
+    return [
+        (*choices[:slot], option, *choices[slot + 1 :])
+        for slot, count in enumerate(space.num_options)
+        for option in range(count)
+        if option != choices[slot]
+    ]
+
+
+def _beside(
+    space: SearchSpace, finding: Finding, scores: Mapping[Choices, Tensor], budget: float | None, cost_term: CostTerm
+) -> tuple[Finding, Choices | None]:
+    """Return a finding with margins and gain as seen, and the best neighbour if it is better by more than the error.
+
+    Args:
+        scores: of its architecture and all neighbours on the images of both rounds, [2].
+    """
+    own, scale = finding.choices, finding.worth.deviation() or 1.0
+    near = neighbours(space, own)
+    if not near:
+        return finding, None
+    lost = torch.stack([scores[one] - scores[own] for one in near]) / scale  # [K, 2]
+    terms = cost_term.of(space, torch.tensor([own, *near]))
+    totals = dict(zip(near, (lost.mean(dim=1) + terms[1:] - terms[0]).tolist(), strict=True))
+    error = float((lost[:, 0] - lost[:, 1]).square().mean().sqrt()) / 2  # of the mean of two rounds
+    margins = [
+        min((total for other, total in totals.items() if other[slot] != option), default=math.inf)
+        for slot, option in enumerate(own)
+    ]  # infinite as of a slot of one option
+    gain = (finding.worth.mean - float(scores[own][0])) / scale + mean_cost_term(space, cost_term) - float(terms[0])
+    errors = torch.full((len(own),), error, dtype=torch.float64)
+    seen = replace(finding, margins=torch.tensor(margins, dtype=torch.float64), errors=errors, gain=gain)
+    allowed = [one for one in near if budget is None or cost_of(space, one) <= budget * (1 + SLACK)]
+    best = min(allowed, key=totals.__getitem__, default=own)
+    return seen, best if totals.get(best, 0.0) < -error else None

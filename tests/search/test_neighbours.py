@@ -1,0 +1,127 @@
+"""What differs in one slot from what is derived, on landscapes whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from fbnetv5.search.distribution import ArchitectureDistribution
+from fbnetv5.search.last_look import LastLook, last_look
+from fbnetv5.search.neighbours import look_around, neighbours
+from fbnetv5.search.space import CostTerm
+
+SLOTS = 6
+
+
+@dataclass(frozen=True)
+class Space:
+    """Slots of two options, the last one of three, of which the later ones cost more."""
+
+    num_options: tuple[int, ...] = (2,) * (SLOTS - 1) + (3,)
+
+    @property
+    def option_costs(self) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(float(option) for option in range(count)) for count in self.num_options)
+
+
+ALL = torch.tensor(list(itertools.product(*(range(count) for count in Space().num_options))))
+PLACES = {tuple(row): place for place, row in enumerate(ALL.tolist())}
+
+
+class Landscape:
+    """Any scores of two tasks at all, those of the second round with ``noise`` beside the first's."""
+
+    def __init__(self, seed: int, noise: float = 0.0) -> None:
+        rng = torch.Generator().manual_seed(seed)
+        sums = torch.randn(2, SLOTS, 3, generator=rng, dtype=torch.float64)[:, torch.arange(SLOTS), ALL].sum(dim=-1)
+        first = sums + 0.7 * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
+        second = first + noise * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
+        self.scores = torch.stack([first, second], dim=-1)  # [2, A, 2]
+        self.asked: list[tuple[int, tuple[int, ...]]] = []
+
+    def __call__(self, choices: Tensor, which: int) -> Tensor:
+        rows = [tuple(row) for row in choices.tolist()]
+        self.asked += [(which, row) for row in rows]
+        return self.scores[:, [PLACES[row] for row in rows], which]
+
+
+def looked(landscape: Landscape, budget: float | None = None, cost_term: CostTerm | None = None) -> LastLook:
+    own = ArchitectureDistribution(2, Space().num_options)
+    return last_look(
+        Space(), own, landscape, num_candidates=60, num_finalists=1, seed=0, budget=budget, cost_term=cost_term
+    )
+
+
+def test_neighbours_differ_in_one_slot():
+    found = neighbours(Space(), (0, 1, 0, 1, 0, 1))
+    assert len(set(found)) == len(found) == SLOTS + 1
+    assert all(sum(a != b for a, b in zip(one, (0, 1, 0, 1, 0, 1), strict=True)) == 1 for one in found)
+
+
+@pytest.mark.parametrize("budget", [None, 3.0])
+@pytest.mark.parametrize("cost_term", [None, CostTerm(1.5, 0.3)])
+def test_without_noise_no_neighbour_is_better_and_margins_are_those_of_the_enumeration(budget, cost_term):
+    moved = 0
+    for seed in range(10):
+        landscape = Landscape(seed)
+        before = looked(landscape, budget, cost_term)
+        landscape.asked.clear()
+        look = look_around(Space(), before, landscape, budget=budget, cost_term=cost_term, num_moves=20)
+        assert len(set(landscape.asked)) == len(landscape.asked)  # each once on each round's images
+        for task, finding in enumerate(look.findings):
+            moved += finding.choices != before.findings[task].choices
+            totals = landscape.scores[task, :, 0] / finding.worth.deviation()
+            totals = totals + (cost_term or CostTerm()).of(Space(), ALL)
+            own = finding.choices
+            for slot, margin in enumerate(finding.margins.tolist()):
+                others = [one for one in neighbours(Space(), own) if one[slot] != own[slot]]
+                expected = min(float(totals[PLACES[one]] - totals[PLACES[own]]) for one in others)
+                assert margin == pytest.approx(expected)
+            inside = ALL.sum(dim=1) <= (math.inf if budget is None else budget)
+            assert inside[PLACES[own]]
+            allowed = [one for one in neighbours(Space(), own) if inside[PLACES[one]]]
+            assert all(totals[PLACES[one]] >= totals[PLACES[own]] for one in allowed)
+            assert not finding.errors.any()
+            if budget is None:
+                assert finding.shortfall == pytest.approx(0, abs=1e-9)
+    assert moved > 3
+
+
+def test_the_error_is_that_of_the_mean_of_two_rounds():
+    missed, stated = [], []
+    for seed in range(60):
+        landscape = Landscape(seed, noise=0.5)
+        look = look_around(Space(), looked(landscape), landscape, num_moves=0)
+        for task, finding in enumerate(look.findings):
+            scores = landscape.scores[task] / finding.worth.deviation()
+            own = scores[PLACES[finding.choices]]
+            lost = [scores[PLACES[one]] - own for one in neighbours(Space(), finding.choices)]
+            missed += [float(one.mean() - one[0]) for one in lost]  # beside the first round, which is the truth here
+            stated.append(float(finding.errors[0]))
+    root = torch.tensor(missed).square().mean().sqrt()
+    assert torch.tensor(stated).square().mean().sqrt() == pytest.approx(float(root), rel=1e-6)
+
+
+def test_what_the_two_rounds_do_not_agree_on_moves_nothing():
+    landscape = Landscape(0)
+    look = looked(landscape)
+    own = [finding.choices for finding in look.findings]
+    near = neighbours(Space(), own[0])
+    landscape.scores[0, PLACES[own[0]]] = 0.0
+    for one in near:
+        landscape.scores[0, PLACES[one]] = torch.tensor([1.0, -1.2], dtype=torch.float64)
+    assert look_around(Space(), look, landscape).findings[0].choices == own[0]
+    landscape.scores[0, PLACES[near[2]]] = torch.tensor([-3.0, -3.2], dtype=torch.float64)
+    assert look_around(Space(), look, landscape, num_moves=1).findings[0].choices == near[2]
+
+
+def test_a_space_without_choices_has_no_neighbours():
+    look = looked(Landscape(0))
+    alone = replace(look, findings=(replace(look.findings[0], choices=(0, 0)),))
+    found = look_around(Space((1, 1)), alone, lambda choices, _: torch.zeros(1, len(choices), dtype=torch.float64))
+    assert found.findings == alone.findings
