@@ -31,7 +31,9 @@ class ModelConfig:
     )
     num_stages: int = option(7, "stages after the trunk, of 4 blocks each", minimum=1, maximum=MAX_STAGES)
     weights: str | None = option(
-        None, "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ"
+        None,
+        "safetensors to start from, of a supernet or a trained model, matched by name; heads may differ; in the place "
+        "of trunk_weights",
     )
     trunk_weights: str | None = option(
         None,
@@ -190,8 +192,8 @@ class LastLookConfig:
     finalists: int = option(10, "best architectures of each task that are scored again, on other images", minimum=1)
     neighbours: bool = option(
         True,
-        "score, on all of these images, what differs from the topology to derive in one block, and take what is surely "
-        "better; a block's error is then what these images leave open",
+        "score, on all of these images, what differs from the topology to derive in one block, and take what is better "
+        "by more than its standard error; that of blocks is then what these images leave open",
     )
     family: int = option(
         8,

@@ -20,7 +20,8 @@ from fbnetv5.base.files import atomic_folder, atomic_path, remove_folder
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
 
 STATE = "state.pt"
-AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)")  # what was learnt does not depend on it
+CANDIDATES = "search.last_look.candidates"
+AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)")
 TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 
@@ -133,6 +134,13 @@ def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def _is_later(key: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
+    """Whether what was learnt does not depend on a key; that any candidates are scored holds images back for them."""
+    if key == CANDIDATES:
+        return bool(now.get(key)) == bool(then.get(key))
+    return AFTERWARDS.match(key) is not None
+
+
 def _tasks(identity: Mapping[str, Any]) -> list[str]:
     """Return the tasks of a configuration, in order."""
     return list(dict.fromkeys(found[1] for key in identity if (found := TASK.match(key)) is not None))
@@ -141,12 +149,13 @@ def _tasks(identity: Mapping[str, Any]) -> list[str]:
 def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:
     """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs.
 
-    How a search looks at the supernet when it is trained may differ: another last look is taken at what was learnt.
+    How a search looks at the supernet when it is trained may differ, but for the images that are kept for it: another
+    last look is taken at what was learnt.
     """
     differing = [
         f"{key} was {then.get(key, 'absent')}, is now {now.get(key, 'absent')}"
         for key in sorted(now.keys() | then.keys())
-        if now.get(key, "absent") != then.get(key, "absent") and not AFTERWARDS.match(key)
+        if now.get(key, "absent") != then.get(key, "absent") and not _is_later(key, now, then)
     ]
     if not differing and _tasks(now) != _tasks(then):
         differing.append("the tasks were in another order")  # what was learnt of them goes by their place

@@ -58,7 +58,8 @@ class LabelHead(nn.Module, ABC):
         """
         maps = self.maps(features)
         sizes = unpadded_sizes(true_sizes, image_size, len(maps))
-        logits = self.logits(covered_mean(maps, image_size, None if true_sizes is None else torch.tensor(sizes)))
+        is_padded = any(size != tuple(image_size) for size in sizes)
+        logits = self.logits(covered_mean(maps, image_size, torch.tensor(sizes) if is_padded else None))
         if not self.training:
             return list(logits.softmax(dim=1))
         if targets is None:
@@ -116,7 +117,7 @@ def covered_mean(maps: Tensor, image_size: Size, covered: Tensor | None) -> Tens
     """
     if covered is None:
         return maps.mean(dim=(2, 3), keepdim=True)
-    covered = covered.to(maps.device, torch.float32)
+    covered = covered.to(maps.device, torch.float32, non_blocking=True).clamp(min=1)  # of nothing there is no mean
     rows, columns = (
         (torch.arange(cells, device=maps.device) * side < covered[:, axis, None] * cells).to(maps.dtype)
         for axis, (cells, side) in enumerate(zip(maps.shape[-2:], image_size, strict=True))

@@ -17,6 +17,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import remove_folder, reported
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
@@ -41,7 +42,9 @@ from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.model.start import start_from_trunk
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
+from fbnetv5.report.joint_file import JOINT
 from fbnetv5.report.task_family import FOLDER
+from fbnetv5.report.task_look import LAST_LOOK
 from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.search.derive import most_likely, most_likely_within
 from fbnetv5.search.last_look import LastLook
@@ -52,6 +55,9 @@ from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 from fbnetv5.tasks.task import Task
 
 METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_dict")  # of a ``SearchAlgorithm``
+
+
+FOUND = ("topology_*", "topologies.png", LAST_LOOK, JOINT, f"{FOLDER}*")  # what another look at a search replaces
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -70,11 +76,23 @@ def run(config: RunConfig, folder: Path) -> None:
     with world_of(config.runtime) as world:
         supernet = build_run(config, world, folder)
         train(supernet, folder)
+        if world.is_main:
+            _clear_found(folder)
         looked = take_last_look(supernet)
         if world.is_main:
             save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
             write_topologies(supernet, folder, looked)
             try_report(folder)
+
+
+def _clear_found(folder: Path) -> None:
+    """Remove what an earlier look at the same supernet has found."""
+    for path in (path for pattern in FOUND for path in folder.glob(pattern)):
+        if path.is_dir():
+            remove_folder(path)
+        else:
+            with reported(path):
+                path.unlink()
 
 
 def build_run(config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None) -> SupernetRun:

@@ -37,7 +37,9 @@ def find_class_folders(listing: Listing) -> tuple[list[Found], list[str]]:
     ready = {told[top]: Ready(top, top) for top in tops}
     if len(ready) < len(tops) or learnt != set(classes) or len(values) < len(listing.images):
         ready = {}
-    return [Found("labels", FORMAT, tuple(tops), values, classes, splits, ready)], []
+    left = sorted({PurePosixPath(image).parent.as_posix() for image in listing.images if image not in values} - {"."})
+    notes = [f"{folder}: its images are in no folder of a class, and not taken" for folder in left]
+    return [Found("labels", FORMAT, tuple(tops), values, classes, splits, ready)], notes
 
 
 def _tops(images: tuple[str, ...], top: str) -> dict[str, list[str]]:
@@ -55,5 +57,6 @@ def _tops(images: tuple[str, ...], top: str) -> dict[str, list[str]]:
         return {key: value for entry in deeper.values() for key, value in entry.items()}
     if len(folders) == 1 and any(below(image, start + next(iter(folders))).count("/") for image in inside):
         return _tops(images, start + next(iter(folders)))  # a folder around all
-    aside = {name for name in folders if SPLIT_WORDS.get(name.lower()) in ("val", "test")}  # beside classes, is none
-    return {top: [image for image in inside if PurePosixPath(below(image, top)).parts[0] not in aside]}
+    aside = [name for name in folders if SPLIT_WORDS.get(name.lower()) in ("val", "test")]  # beside classes, is none
+    own = [image for image in inside if PurePosixPath(below(image, top)).parts[0] not in aside]
+    return {top: own} | {key: value for name in aside for key, value in _tops(images, start + name).items()}

@@ -27,10 +27,11 @@ CONFIG = "config.yaml"
 FINAL_METRICS = "metrics.json"
 MODEL = "config.json"
 DRAWN = "predictions/drawn.png"
-EVALUATED = (FINAL_METRICS, "predictions/predictions.*")
+EVALUATED = (FINAL_METRICS, "predictions/predictions.*", DRAWN)
 CARD = "README.md"
 WRITTEN: Mapping[Any, Sequence[str]] = {  # by job, at its end
-    **dict.fromkeys(("search", "pretrain"), (WEIGHTS,)),
+    "search": ("topology_*.yaml",),
+    "pretrain": (WEIGHTS,),
     "train": (CARD,),  # of the model, after its evaluation
     "evaluate": EVALUATED,
     "label": ("summary.json",),

@@ -54,8 +54,8 @@ def collect_runs(
     rows = [row for run in find_runs(found) for row in read_rows(run)]
     tasks = dict.fromkeys(row.task for row in rows if row.task)
     rows = [row for row in rows if task in (None, row.task) or not row.task]
-    if not rows:
-        raise InputError(f"--task {task}: no run has it; there are {', '.join(tasks)}{nearest(str(task), tasks)}")
+    if task is not None and task not in tasks:
+        raise InputError(f"--task {task}: no run has it; there are {', '.join(tasks)}{nearest(task, tasks)}")
     _collect(rows, output or found[0], x, y or default_score(rows))
 
 

@@ -206,7 +206,7 @@ def _finding(
     margins, errors = [math.inf] * len(chosen), [0.0] * len(chosen)  # as of a slot of one option
     for slot, count in enumerate(space.num_options):
         if count > 1:
-            others = torch.tensor(_others(chosen, slot, count))
+            others = torch.tensor(differing(chosen, slot, count))
             lost = total(others) - own
             margins[slot] = float(lost.min())
             errors[slot] = float(worth.errors(torch.tensor([chosen]), others[lost.argmin()][None])[0]) / scale
@@ -237,6 +237,6 @@ def _correlation(one: Tensor, other: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([one, other]))[0, 1].nan_to_num())
 
 
-def _others(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:
+def differing(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:
     """Return the architectures that differ in one slot."""
     return [(*choices[:slot], option, *choices[slot + 1 :]) for option in range(count) if option != choices[slot]]

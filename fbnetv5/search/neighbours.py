@@ -1,8 +1,9 @@
 """The end of a last look: all architectures that differ in one slot from what it would derive are scored beside it.
 
 The regression fits all architectures alike, and of what is special about the best it knows little. So what it says is
-the best is scored on the images of both rounds, and so are its neighbours; where one of them is surely better it takes
-the place, a few times at most. Margins are then what was seen, with errors from how far the two rounds' images differ.
+the best is scored on the images of both rounds, and so are its neighbours; where one of them is better by more than the
+standard error it takes the place, a few times at most. Margins are then what was seen, with errors from how far the two
+rounds' images differ; that the best was chosen on the same images makes them a little too good.
 
 Shapes: T tasks, B slots, K neighbours of an architecture.
 """
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.search.family import cost_of
-from fbnetv5.search.last_look import Finding, LastLook, Score, mean_cost_term
+from fbnetv5.search.last_look import Finding, LastLook, Score, differing, mean_cost_term
 from fbnetv5.search.space import CostTerm, SearchSpace
 
 MOVES = 3
@@ -66,12 +67,7 @@ def look_around(
 
 def neighbours(space: SearchSpace, choices: Choices) -> list[Choices]:
     """Return the architectures that differ in one slot, slot by slot."""
-    return [
-        (*choices[:slot], option, *choices[slot + 1 :])
-        for slot, count in enumerate(space.num_options)
-        for option in range(count)
-        if option != choices[slot]
-    ]
+    return [other for slot, count in enumerate(space.num_options) for other in differing(choices, slot, count)]
 
 
 def _beside(

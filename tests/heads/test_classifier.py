@@ -128,6 +128,7 @@ def test_padding_is_not_averaged(build):
     for i, size in enumerate(sizes):
         deployed = head.deployed((128, 96), ())({3: whole[i : i + 1]}, torch.tensor(size, dtype=torch.float32))
         torch.testing.assert_close(deployed["scores"], alone[i])
+    assert head.deployed((128, 96), ())({3: whole[:1]}, torch.zeros(2))["scores"].isfinite().all()
     losses = head.train()({3: whole}, (128, 96), targets(), sizes)
     expected = -torch.stack(alone).log()[range(3), LABELS].mean()
     assert build is Classifier or torch.allclose(losses["loss_label"], expected)  # the other one has BN

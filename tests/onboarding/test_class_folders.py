@@ -38,6 +38,16 @@ def test_a_split_beside_class_folders_is_no_class(root, name):
     found = survey(root)
     assert found.found["labels"].classes == ("cat", "dog", "sea")
     assert not any(image.startswith(name) for image in (*found.train, *found.val, *found.test))
+    assert f"{name}: its images are in no folder of a class, and not taken" in found.notes
+
+
+def test_a_split_of_class_folders_beside_them_is_that_split(root):
+    folders(root, {"cat": 4, "dog": 4, "val/cat": 2, "val/dog": 2})
+    found = survey(root)
+    assert found.found["labels"].classes == ("cat", "dog")
+    assert len(found.train) == 8
+    assert len(found.val) == 4
+    assert all(image.startswith("val/") for image in found.val)
 
 
 def test_a_test_split_without_classes_is_passed_over(root):
