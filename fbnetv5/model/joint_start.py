@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,11 +80,7 @@ def start_joint(
         model.origin = Origin.of(pretrained.origin, pretrained.license)
     if chosen and is_main:
         _tell_fresh(model, entries, chosen)
-    for name, normalisation in said[1:]:
-        if normalisation != said[0][1]:
-            raise InputError(f"{said[0][0]} and {name} expect images of different normalisation: they share no trunk")
-    if said:
-        model.spec = replace(model.spec, input=model.spec.input.normalised_with(said[0][1]))
+    _normalise(model, said)
 
 
 def weights_file(place: str) -> Path:
@@ -109,6 +105,15 @@ def _is_in(block: nn.Module, model: JointModel, weights: Mapping[str, Tensor]) -
     """Whether weights by name hold those of a block."""
     name = next(name for name, module in model.named_modules() if module is block)
     return any(entry.startswith(f"{name}.") for entry in weights)
+
+
+def _normalise(model: JointModel, said: Sequence[tuple[str, Normalisation]]) -> None:
+    """Take the normalisation that sources of weights expect. Raises InputError where they differ."""
+    for name, normalisation in said[1:]:
+        if normalisation != said[0][1]:
+            raise InputError(f"{said[0][0]} and {name} expect images of different normalisation: they share no trunk")
+    if said:
+        model.spec = replace(model.spec, input=model.spec.input.normalised_with(said[0][1]))
 
 
 def _tell_fresh(model: JointModel, entries: Iterable[str], chosen: Mapping[str, Tensor]) -> None:
