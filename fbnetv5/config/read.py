@@ -45,9 +45,6 @@ OPEN_ENDED = (  # mappings without fixed keys
 )
 Schema = TypeVar("Schema")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/][\w./-]*", re.ASCII)  # neither a shell nor hydra's grammar minds it
-NOT_IN_IDENTITY = re.compile(
-    r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
-)
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:
@@ -235,12 +232,6 @@ def typed_path(key: str, path: str | Path) -> str:
     return shlex.quote(path_override(key, path))
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
-    flat = flatten(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
-    return {key: value for key, value in flat.items() if not NOT_IN_IDENTITY.match(key)}
-
-
 def saved_yaml(config: RunConfig, header: str) -> str:
     """Return the resolved configuration as YAML under a comment; a config file that gives the same run again."""
     lines = "".join(f"# {line}\n" for line in header.splitlines())
@@ -277,11 +268,3 @@ def _explain(error: BaseException, known: Sequence[str] = ()) -> str:
         known = known or [known_key for known_key, _, _ in describe()]
         return f"unknown key '{key}'{nearest(key, {*known, *(k.rsplit('.', 1)[0] for k in known)})}"
     return f"{key}: {text.splitlines()[0]}"
-
-
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one with dotted keys."""
-    if not isinstance(node, Mapping) or (prefix and not node):
-        return {prefix: node}
-    children = [flatten(child, f"{prefix}.{key}" if prefix else str(key)) for key, child in node.items()]
-    return {key: value for child in children for key, value in child.items()}

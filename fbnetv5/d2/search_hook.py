@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import fbnetv5.d2
-from fbnetv5.config.read import identity
+from fbnetv5.config.identity import check_identity, identity
 from fbnetv5.d2.supernet import FBNetV5Supernet, Passed
 from fbnetv5.data.skipped import SkippedImages
-from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.log import RunLog
 from fbnetv5.engine.loggers.logger import open_loggers

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,9 @@ from fbnetv5.base.documents import parse_json, shortened
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder, atomic_path, remove_folder
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
+from fbnetv5.config.identity import check_identity
 
 STATE = "state.pt"
-CANDIDATES = "search.last_look.candidates"
-AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)")
-TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 
 @dataclass(frozen=True)
@@ -132,35 +129,3 @@ def _parse(stored: Any, folder: Path) -> tuple[int, dict[str, Any], dict[str, An
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
-
-
-def _is_later(key: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> bool:
-    """Whether what was learnt does not depend on a key; that any candidates are scored holds images back for them."""
-    if key == CANDIDATES:
-        return bool(now.get(key)) == bool(then.get(key))
-    return AFTERWARDS.match(key) is not None
-
-
-def _tasks(identity: Mapping[str, Any]) -> list[str]:
-    """Return the tasks of a configuration, in order."""
-    return list(dict.fromkeys(found[1] for key in identity if (found := TASK.match(key)) is not None))
-
-
-def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:
-    """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs.
-
-    How a search looks at the supernet when it is trained may differ, but for the images that are kept for it: another
-    last look is taken at what was learnt.
-    """
-    differing = [
-        f"{key} was {then.get(key, 'absent')}, is now {now.get(key, 'absent')}"
-        for key in sorted(now.keys() | then.keys())
-        if now.get(key, "absent") != then.get(key, "absent") and not _is_later(key, now, then)
-    ]
-    if not differing and _tasks(now) != _tasks(then):
-        differing.append("the tasks were in another order")  # what was learnt of them goes by their place
-    if differing:
-        raise InputError(
-            f"{folder} was written under another configuration: {'; '.join(differing[:3])}"
-            f"{' and more' if len(differing) > 3 else ''}. Restore it, or choose another output folder"
-        )

@@ -11,9 +11,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.joint_file import JOINT
-from fbnetv5.search.family import cost_of
 from fbnetv5.search.joint import best_together
 from fbnetv5.search.last_look import LastLook
+from fbnetv5.search.space import cost_of
 
 
 def check_joint(run: SupernetRun) -> None:

@@ -13,8 +13,9 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import local_path
+from fbnetv5.config.identity import identity
 from fbnetv5.config.label import LabelConfig
-from fbnetv5.config.read import CONFIG, identity, typed_path
+from fbnetv5.config.read import CONFIG, typed_path
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.orientation import UPRIGHT, Frames

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder
+from fbnetv5.config.identity import check_identity
 from fbnetv5.data.folders import class_folders, class_order, read_labels, walk_images
 from fbnetv5.data.images import IMAGE_SUFFIXES
 from fbnetv5.data.index import class_names
-from fbnetv5.engine.checkpoint import check_identity
 
 IMAGES, PLAN = "images.parquet", "plan.json"
 NUM_SHOWN = 5  # names of classes in a message

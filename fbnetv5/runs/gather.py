@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import CONFIG, flatten
+from fbnetv5.config.identity import flatten
+from fbnetv5.config.read import CONFIG
 from fbnetv5.metrics.names import split_names
 from fbnetv5.report.run_folder import RunFolder, finite, read_folder
 from fbnetv5.runs.record import RECORD, read_record

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import CONFIG, identity, load_config, to_run_config
+from fbnetv5.config.identity import identity
+from fbnetv5.config.read import CONFIG, load_config, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.runs.record import LOG, read_record
 

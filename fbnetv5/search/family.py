@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fbnetv5.search.last_look import best_architectures
 from fbnetv5.search.regression import Worth
-from fbnetv5.search.space import SearchSpace
+from fbnetv5.search.space import SearchSpace, cost_of
 
 
 def best_by_budget(space: SearchSpace, worth: Worth, count: int) -> list[tuple[int, ...]]:
@@ -26,8 +24,3 @@ def best_by_budget(space: SearchSpace, worth: Worth, count: int) -> list[tuple[i
     (best,) = best_architectures(space, worth)
     budgets = np.linspace(cheapest, cost_of(space, best), count)
     return list(dict.fromkeys(best_architectures(space, worth, budget=float(budget))[0] for budget in budgets))
-
-
-def cost_of(space: SearchSpace, choices: Sequence[int]) -> float:
-    """Return what an architecture costs, in the unit of the space's costs."""
-    return sum(costs[option] for costs, option in zip(space.option_costs, choices, strict=True))

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 import torch
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.search.family import cost_of
 from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth
-from fbnetv5.search.space import CostTerm, SearchSpace, dearest
+from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, dearest, limit_of
 
 HALVINGS = 12  # of the price
 MOST = 512  # architectures of a task that are tried with those of the others
-SLACK = 1e-9
+SLACK = 1e-9  # of a value, for rounding
 
 Choices = tuple[int, ...]
 
@@ -62,7 +61,7 @@ def best_together(
     cheapest = len(tasks) * sum(min(costs) for costs in space.option_costs)
     if budget < cheapest:
         raise InputError(f"no topologies fit the joint budget of {budget:,}: the cheapest cost {cheapest:,} together")
-    limit = budget * (1 + SLACK)
+    limit = limit_of(budget)
     price, known = _least_price(tasks, limit)
     if price == 0.0:
         return _joint(space, known, 0.0)

@@ -17,12 +17,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fbnetv5.search.family import cost_of
 from fbnetv5.search.last_look import Finding, LastLook, Score, differing, mean_cost_term
-from fbnetv5.search.space import CostTerm, SearchSpace
+from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
 MOVES = 3
-SLACK = 1e-9  # of a budget, for rounding
 Choices = tuple[int, ...]
 
 
@@ -93,6 +91,6 @@ def _beside(
     gain = (finding.worth.mean - float(scores[own][0])) / scale + mean_cost_term(space, cost_term) - float(terms[0])
     errors = torch.full((len(own),), error, dtype=torch.float64)
     seen = replace(finding, margins=torch.tensor(margins, dtype=torch.float64), errors=errors, gain=gain)
-    allowed = [one for one in near if budget is None or cost_of(space, one) <= budget * (1 + SLACK)]
+    allowed = [one for one in near if budget is None or cost_of(space, one) <= limit_of(budget)]
     best = min(allowed, key=totals.__getitem__, default=own)
     return seen, best if totals.get(best, 0.0) < -error else None

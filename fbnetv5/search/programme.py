@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.search.frontier import Sums, least_by_frontier
-from fbnetv5.search.space import CostTerm, SearchSpace, dearest
+from fbnetv5.search.space import CostTerm, SearchSpace, dearest, limit_of
 
 Array = npt.NDArray[np.float64]
 _INFEASIBLE = 2  # scipy's status of a programme without a solution
@@ -69,7 +69,7 @@ def _sums(space: SearchSpace, options: Tensor, pairs: Tensor, budget: float | No
 
     def of_cost(cost: Array) -> Array:
         term = cost_term.weight * np.maximum(cost / whole - cost_term.target, 0.0)
-        return term if budget is None else np.where(cost <= budget * (1 + 1e-12), term, np.inf)
+        return term if budget is None else np.where(cost <= limit_of(budget), term, np.inf)
 
     singles = np.where(absent, np.inf, options.numpy() + _frugality(costs))
     return Sums(num_options, singles, pairs.numpy(), costs, of_cost)
@@ -108,7 +108,7 @@ class _Programme:
             share = dict(enumerate(costs / dearest(space)))
             self.constraints.append(LinearConstraint(self._row({**share, self.width - 1: -1.0}), ub=cost_term.target))
         if budget is not None:
-            self.constraints.append(LinearConstraint(self._row(dict(enumerate(costs))), ub=budget))
+            self.constraints.append(LinearConstraint(self._row(dict(enumerate(costs))), ub=limit_of(budget)))
 
     def solve(self, excluded: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         """Return the best architecture that is none of those excluded; None if there is no other."""

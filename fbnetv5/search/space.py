@@ -77,6 +77,16 @@ def relaxed_costs(space: SearchSpace, gates: Tensor) -> Tensor:
     return (gates * _cost_table(space)).sum(dim=(-2, -1)) / dearest(space)
 
 
+def cost_of(space: SearchSpace, choices: Sequence[int]) -> float:
+    """Return what an architecture costs, in the unit of the space's costs."""
+    return sum(costs[option] for costs, option in zip(space.option_costs, choices, strict=True))
+
+
+def limit_of(budget: float) -> float:
+    """Return what an architecture that keeps to a budget may cost by sums of rounded numbers."""
+    return budget * (1 + 1e-9)
+
+
 def _cost_table(space: SearchSpace) -> Tensor:
     """Costs of the options, float64 [B, O]; zero where a slot has no such option."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(c, dtype=torch.float64) for c in space.option_costs], True)

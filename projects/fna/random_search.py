@@ -13,10 +13,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.weights import save_weights
-from fbnetv5.config.read import identity
+from fbnetv5.config.identity import check_identity, identity
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import build_eval_loader
-from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.engine.trainer import train

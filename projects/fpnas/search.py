@@ -30,11 +30,11 @@ import torch
 from fbnetv5.base.distributed import World
 from fbnetv5.base.files import write_text
 from fbnetv5.base.weights import WEIGHTS, read_weights, save_weights
-from fbnetv5.config.read import identity, read_project
+from fbnetv5.config.identity import check_identity, identity
+from fbnetv5.config.read import read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
 from fbnetv5.data.sources import build_source
-from fbnetv5.engine.checkpoint import check_identity
 from fbnetv5.engine.run_folder import open_run_folder
 from fbnetv5.projects.fpnas.bound import BoundedSpace
 from fbnetv5.projects.fpnas.crew import Crew

@@ -13,7 +13,8 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
-from fbnetv5.config.read import identity, load_config, path_override
+from fbnetv5.config.identity import identity
+from fbnetv5.config.read import load_config, path_override
 from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.world import world_of

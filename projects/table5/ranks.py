@@ -20,15 +20,16 @@ from omegaconf import MISSING
 
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import add_study_arguments, parser_of
+from fbnetv5.config.identity import identity
 from fbnetv5.config.option import option
-from fbnetv5.config.read import identity, load_config
+from fbnetv5.config.read import load_config
 from fbnetv5.projects.table5.agreement import PREDICTORS, Guess, guesses, rank_row, taus_between
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.ranks_table import Said, markdown, read_said, write_said
 from fbnetv5.projects.table5.truth import Truth
 from fbnetv5.projects.table5.truth_options import load_truth
-from fbnetv5.projects.table5.truth_table import complete
+from fbnetv5.projects.table5.truth_table import judged
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Job, Outcomes, errors, finished
 from fbnetv5.runs.study import (
@@ -121,7 +122,7 @@ class Ranks(Study):
             for task in plan.tasks:
                 own = [one for one in rows if one.supernet == (name, seed) and one.task == task]
                 said = {one.topology: Guess(one.score, one.regression) for one in own}
-                scores = complete(self.truth.before, task, self._seeds(task))
+                scores = {topology: [one.score] for topology, one in judged(self.truth.before, task).items()}
                 taus.append({"variant": name, "seed": seed, "task": task, **rank_row(plan, task, said, scores)})
         between = self._between(rows)
         return {"taus": taus, "predictors": list(PREDICTORS), "between": between, "failed": errors(outcomes)}
@@ -153,12 +154,6 @@ class Ranks(Study):
             kind: {task: taus_between(by_task.get(task, {}).values()) for task in plan.tasks}
             for kind, by_task in judges.items()
         }
-
-    def _seeds(self, task: str) -> list[int]:
-        """Return the seeds that the first topologies of a task have all been trained with: a seed shifts all scores."""
-        plan, known = self.truth.plan, {row.key for row in self.truth.before}
-        first = plan.drawn[task][: plan.config.num_first]
-        return [seed for seed in plan.config.seeds if all((task, one.name, seed) in known for one in first)]
 
     def _search(self, plan: Plan) -> Any:
         seed = self.config.seeds[0]

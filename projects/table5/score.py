@@ -19,7 +19,8 @@ from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
-from fbnetv5.config.read import identity, load_config
+from fbnetv5.config.identity import identity
+from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import DataConfig, RunConfig
 from fbnetv5.data.kept import KeptSource
 from fbnetv5.data.shapes_worlds import WORLDS

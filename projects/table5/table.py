@@ -50,7 +50,7 @@ def equal_table(results: Results) -> list[str]:
             rows.append([*row, f"{difference:+.1f}", chance, f"{100 * above:.0f}", str(len(found))])
     return [
         "Topologies of equal MACs, in %. Score: over searches, the mean of "
-        f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)} each; mean and "
+        f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)}; mean and "
         "deviation. Random: mean and deviation of topologies drawn with probability 1/2 a block (their number), "
         "trained as often. p: that searches are no better than their mean, by a one-sided t test over searches.",
         "",
@@ -73,7 +73,10 @@ def p_value(found: list[float], mean: float) -> str:
 
 
 def _trainings(results: Results) -> str:
-    return "one training" if results["repeats"] == 1 else f"{results['repeats']} trainings"
+    """Say which trainings judge a topology; no number where not all have as many."""
+    if results["repeats"] is None:
+        return "all trainings of each"
+    return "one training each" if results["repeats"] == 1 else f"{results['repeats']} trainings each"
 
 
 def named_table(results: Results) -> list[str]:
@@ -99,7 +102,7 @@ def named_table(results: Results) -> list[str]:
             )
     return [
         "Hand-made topologies, and what a search derives under the MACs of each; in %, by "
-        f"{_trainings(results)} each, of derived ones the mean over searches.",
+        f"{_trainings(results)}, of derived ones the mean over searches.",
         "",
         *markdown_table(rows, numeric_from=2),
     ]

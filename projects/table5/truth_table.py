@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.table5.reliability import reliability
 from fbnetv5.runs.kept_table import Settings, read_table, write_table
@@ -123,3 +125,29 @@ def complete(rows: Sequence[Row], task: str, seeds: Sequence[int]) -> dict[str, 
     return {
         name: [scores[name, seed] for seed in seeds] for name in names if all((name, seed) in scores for seed in seeds)
     }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the trainings of a topology say together: its score beside the mean seed, and how many there are."""
+
+    score: float
+    trainings: int
+
+
+def judged(rows: Sequence[Row], task: str) -> dict[str, Judged]:
+    """Return what each topology of a task reaches, by least squares of score = topology + seed over all trainings.
+
+    A topology with all seeds has the mean of its scores; of another one, what its seeds give or take is accounted for.
+    """
+    own = [row for row in rows if row.task == task]
+    if not own:
+        return {}
+    names, seeds = list(dict.fromkeys(row.topology for row in own)), sorted({row.seed for row in own})
+    design = np.zeros((len(own) + 1, len(names) + len(seeds)))
+    for place, row in enumerate(own):
+        design[place, [names.index(row.topology), len(names) + seeds.index(row.seed)]] = 1
+    design[-1, len(names) :] = 1  # the seeds' shares sum to 0
+    fitted = np.linalg.lstsq(design, np.array([*(row.score for row in own), 0.0]), rcond=None)[0]
+    counts = design[:-1, : len(names)].sum(axis=0)
+    return {name: Judged(float(fitted[place]), int(counts[place])) for place, name in enumerate(names)}

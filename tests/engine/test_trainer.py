@@ -15,8 +15,8 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import save_weights
+from fbnetv5.config.identity import identity
 from fbnetv5.config.optimizer import ScheduleConfig
-from fbnetv5.config.read import identity
 from fbnetv5.config.schema import RunConfig, RuntimeConfig, SearchConfig
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.trainer import Trainable, check_duration, count_steps, train

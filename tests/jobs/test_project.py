@@ -19,8 +19,9 @@ import fbnetv5.projects
 from fbnetv5.archs.cost import measured_macs
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import main, run_job
+from fbnetv5.config.identity import identity
 from fbnetv5.config.option import option
-from fbnetv5.config.read import identity, load_config, read_project
+from fbnetv5.config.read import load_config, read_project
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.d2.rcnn_config import to_config
 from fbnetv5.data.inputs import InputSpec

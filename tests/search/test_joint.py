@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.search.family import cost_of
 from fbnetv5.search.joint import best_together
 from fbnetv5.search.regression import Worth, fit_worth
+from fbnetv5.search.space import cost_of
 from tests.search.landscape import BinarySpace
 
 SPACE = BinarySpace((1.0, 2.0, 0.5, 0.75, 1.25, 1.0))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from fbnetv5.search.distribution import ArchitectureDistribution
-from fbnetv5.search.family import best_by_budget, cost_of
+from fbnetv5.search.family import best_by_budget
 from fbnetv5.search.last_look import Finding, best_architectures, clip_worst, draw_candidates, last_look
 from fbnetv5.search.regression import fit_worth
-from fbnetv5.search.space import CostTerm, relative_costs
+from fbnetv5.search.space import CostTerm, cost_of, relative_costs
 from tests.search.landscape import BinarySpace
 
 ALL = torch.tensor(list(itertools.product(range(2), repeat=8)))

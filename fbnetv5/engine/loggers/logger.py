@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
-from fbnetv5.config.read import identity
+from fbnetv5.config.identity import identity
 from fbnetv5.config.schema import RunConfig
 
 FOLDER = "loggers"  # of a run's folder: what services keep there, and the ids of their runs
