@@ -112,6 +112,12 @@ def box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, flo
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
+def key_of(annotation: Mapping[str, Any], name: str) -> ImageId | None:
+    """Return what an annotation has as ``image_id`` or ``category_id``; None where that can be no id."""
+    key = annotation.get(name)
+    return key if isinstance(key, (int, str)) else None
+
+
 def told_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the (width, height) of an image's entry; None where it says no two positive whole numbers."""
     width, height = image.get("width"), image.get("height")

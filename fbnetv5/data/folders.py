@@ -181,13 +181,15 @@ def _walk(folder: Path, prefix: str, suffixes: tuple[str, ...], above: frozenset
 
 
 def _check_file(folder: Path, name: str, kind: str) -> None:
-    """Raise InputError for what an index cannot name: a pipe, or a name, from the top folder, that is not UTF-8."""
+    """Raise InputError for what an index cannot name: a pipe, or an image whose path is not UTF-8."""
     place = folder / name.rpartition("/")[2]
     if kind == _OTHER:
         raise InputError(f"{place}: no file, but a pipe, a device or a socket; move it elsewhere")
     try:
         name.encode()
     except UnicodeEncodeError as error:
+        if not name.lower().endswith(IMAGE_SUFFIXES):
+            return
         raise InputError(f"{str(place)!r}: the name is not UTF-8, which an index cannot hold; rename it") from error
 
 

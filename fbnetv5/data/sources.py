@@ -77,7 +77,7 @@ def _open_split(
     root = local_path(str(config.root)).absolute()
     if not is_folder(root):
         raise InputError(f"data.root={config.root}: there is no such folder")
-    files = _with_local_copies(files)
+    files = with_local_copies(files)
     if files.index is not None:
         return in_frames(config, split, Index.read(root / files.index, root), root, root / (files.images or "."))
     if files.images is None:
@@ -100,7 +100,7 @@ def _open_split(
     return in_frames(config, split, index, root, root)
 
 
-def _with_local_copies(files: FilesConfig) -> FilesConfig:
+def with_local_copies(files: FilesConfig) -> FilesConfig:
     """Return the files of a split with paths in the place of URIs; paths stay, below data.root or absolute."""
     uris = {key: value for key, value in vars(files).items() if value is not None and is_uri(value)}
     return replace(files, **{key: str(local_path(value).absolute()) for key, value in uris.items()})

@@ -13,7 +13,9 @@ from fbnetv5.base.files import atomic_path, write_text
 from fbnetv5.base.types import Source
 from fbnetv5.config.joint import task_entries
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.data.images import IMAGE_SUFFIXES
 from fbnetv5.data.index import IndexSource
+from fbnetv5.data.index_checks import require_several
 from fbnetv5.data.orientation import Frames
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.heads.head import head_target
@@ -46,6 +48,8 @@ def check(config: RunConfig, *, sheet: Path, report: Path | None = None) -> bool
     data = config.data
     if data.root is None:
         raise InputError("data.root is null, so the config has no files to check: it uses the shapes data set")
+    if sheet.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"--sheet {sheet}: a picture is called like sheet.jpg ({', '.join(IMAGE_SUFFIXES)})")
     findings = Findings()
     sources = _open(config, findings)
     splits, looks, summary = [], [], {}
@@ -104,19 +108,28 @@ def _count(read: SplitLabels, looks: Sequence[Look], findings: Findings) -> dict
 
 
 def _check_tasks(config: RunConfig, splits: Sequence[SplitLabels], findings: Findings) -> None:
-    """Add the targets that the config learns, and no training image is labelled with."""
+    """Add the targets that the config learns, and no training image is labelled with, or with one class alone."""
     if config.job == "train" and config.model.head:
-        wanted = {"model.head": head_target(config.model.head).name}
+        wanted = {"model.head": head_target(config.model.head)}
     elif config.job == "train" and config.model.tasks:
         heads = {f"model.tasks.{name}.head": entry.head for name, entry in task_entries(config.model).items()}
-        wanted = {key: head_target(head, key).name for key, head in heads.items()}
+        wanted = {key: head_target(head, key) for key, head in heads.items()}
     elif config.job in ("search", "pretrain") and config.tasks:
-        wanted = {f"tasks.{name}": task.target.name for name, task in build_tasks(config.tasks).items()}
+        wanted = {f"tasks.{name}": task.target for name, task in build_tasks(config.tasks).items()}
     else:
         wanted = {}
-    values = splits[0].labelled() if splits and splits[0].split == "train" else {}
-    lacking = [f"{key} needs '{target}'" for key, target in wanted.items() if not values.get(target)]
+    train = splits[0] if splits and splits[0].split == "train" else SplitLabels("train")
+    lacking, refused, values = [], [], train.labelled()
+    for key, target in wanted.items():
+        if not values.get(target.name):
+            lacking.append(f"{key} needs '{target.name}'")
+            continue
+        try:
+            require_several(target, train.classes[target.name])
+        except InputError as error:
+            refused.append(str(error))
     findings.add("no labels", "labels are missing in data.train", lacking, stops=True)
+    findings.add("one class", "a run ends with", list(dict.fromkeys(refused)), split="train", stops=True)
 
 
 def _summary_lines(summary: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file, told_size
+from fbnetv5.data.coco_file import CocoFile, box_of, is_number, key_of, read_coco_file, told_size
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import can_mirror, parse_points
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
@@ -46,6 +46,7 @@ class Content:
     is_clean: bool = True
     num_missing: int = 0
     num_dropped: int = 0
+    num_annotations: int = 0
 
 
 def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
@@ -60,11 +61,15 @@ def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
         except InputError as error:
             notes.append(f"left out: {error}")
             continue
-        if content.boxes:
-            contents[name] = content
-        else:
+        if not content.boxes:
             notes.append(f"{name}: left out, as none of its images is here")
+        elif not content.people and 0 < content.num_dropped == content.num_annotations:
+            count = f"none of its {content.num_dropped:,} annotations"
+            notes.append(f"{name}: left out, as {count} has a usable box, class and image")
+        else:
+            contents[name] = content
     splits = _settle(contents)
+    notes += listing.size_notes({image: size for one in contents.values() for image, size in one.sizes.items()})
     ordered = sorted(contents, key=lambda name: (bool(contents[name].joints), name))  # instances before people
     results = []
     for maker in (_boxes_found, _masks_found, _keypoints_found):
@@ -119,12 +124,15 @@ def read_content(file: CocoFile, name: str, listing: Listing) -> Content:
         content.joints = tuple(joints[0]["keypoints"])
     images = _images(file, name, listing, content)
     for where, entry in file.annotations():
-        image, label = images.get(entry.get("image_id")), label_of.get(entry.get("category_id"))
+        key, category = key_of(entry, "image_id"), key_of(entry, "category_id")
+        image, label = images.get(key), label_of.get(category)
+        content.num_annotations += 1
         if image is None or label is None:
-            content.is_clean, content.num_dropped = False, content.num_dropped + (image is not None)
+            is_lost = image is not None or key not in file.images  # else its image is not here, which is counted
+            content.is_clean, content.num_dropped = False, content.num_dropped + is_lost
             continue
         _add(content, image, label, entry, where)
-        if content.joints and entry.get("category_id") == joints[0]["id"]:
+        if content.joints and category == joints[0]["id"]:
             _add_person(content, image, entry, where)
     if not content.has_outlines:
         content.regions.clear()
@@ -187,7 +195,8 @@ def _outline(given: Any) -> Any:
         return given if {"counts", "size"} <= set(given) else None
     if not isinstance(given, list):
         return None
-    return [part for part in given if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
+    parts = [part for part in given if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
+    return [part for part in parts if all(is_number(value) for value in part)]
 
 
 def _is_box(outline: Any, box: tuple[float, float, float, float]) -> bool:
@@ -233,7 +242,10 @@ def _unlabelled(values: dict[str, list[Box]]) -> list[str]:
 
 
 def _masks_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> tuple[Found | None, list[str]]:
-    """Masks that are to be drawn of outlines, small ones above; pixels without one are background."""
+    """Masks that are to be drawn of outlines, small ones above; pixels without one are background.
+
+    So are images without annotations, unless there are so many that they are taken as unlabelled.
+    """
     used, notes = _shared({name: content for name, content in contents.items() if content.regions})
     regions: dict[str, list[tuple[float, Region]]] = defaultdict(list)
     sizes: dict[str, tuple[int, int]] = {}
@@ -244,10 +256,12 @@ def _masks_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> 
             regions[image] += content.regions.get(image, ())
             if len(content.regions.get(image, ())) < len(boxes) or image not in sizes:
                 lost.add(image)
+    bare = [image for image, own in regions.items() if not own]
+    left = {*lost, *(bare if len(bare) > SPARSE * len(regions) else ())}
     values = {
         image: Painting(sizes[image], tuple(region for _, region in sorted(own, key=lambda entry: -entry[0])))
         for image, own in regions.items()
-        if own and image not in lost
+        if image not in left
     }
     if lost:
         notes.append(without_masks(len(lost)))

@@ -139,37 +139,44 @@ def _write_indexes(survey: Survey, folder: Path, link: str, tell: Tell) -> dict[
     """Write an index of each split, for images that do not lie in folders of their own."""
     targets = [INDEX_TARGETS[target] for target in survey.found]
     classes = {INDEX_TARGETS[target].name: found.classes for target, found in survey.found.items()}
+    ids = {name: {label: number for number, label in enumerate(found.classes)} for name, found in survey.found.items()}
     masks = _index_masks(survey, folder, link, tell)
     splits = {}
     for split, images in (("train", survey.train), ("val", survey.val)):
         if images:
-            rows = [_row(survey, image, masks) for image in images]
+            rows = [_row(survey, image, masks, ids) for image in images]
             Index.from_rows(rows, targets, classes, split).write(folder / f"{split}.parquet")
             splits[split] = {"index": f"{link}/{split}.parquet"}
     return splits
 
 
-def _row(survey: Survey, image: str, masks: Mapping[str, str]) -> dict[str, Any]:
+def _row(survey: Survey, image: str, masks: Mapping[str, str], ids: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     row: dict[str, Any] = {"path": image}
     for target, found in survey.found.items():
         if image not in found.values:
             continue
-        value, ids = found.values[image], {label: number for number, label in enumerate(found.classes)}
+        value = found.values[image]
         if target == "labels":
-            row["label"] = ids[value]
+            row["label"] = ids[target][value]
         elif target == "masks":
             row["segmentation"] = masks[image]
         elif target == "keypoints":
             row["keypoints"] = [list(point) for point in value]
+            row |= _sides(survey, found, image)
         else:
-            size = found.sizes.get(image) or survey.listing.size(image)
             row |= {"boxes": [], "box_labels": []}
             for box in value:
                 boxes, labels = ("box_crowds", "box_crowd_labels") if box.crowd else ("boxes", "box_labels")
                 row.setdefault(boxes, []).append(list(box[:4]))
-                row.setdefault(labels, []).append(ids[box.label])
-            row |= {} if size is None else {"width": size[0], "height": size[1]}
+                row.setdefault(labels, []).append(ids[target][box.label])
+            row |= _sides(survey, found, image)
     return row
+
+
+def _sides(survey: Survey, found: Found, image: str) -> dict[str, int]:
+    """Return the size of an image that its labels are for."""
+    size = found.sizes.get(image) or survey.listing.size(image)
+    return {} if size is None else {"width": size[0], "height": size[1]}
 
 
 def _index_masks(survey: Survey, folder: Path, link: str, tell: Tell) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fbnetv5.data.folders import class_order
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
-from fbnetv5.onboarding.found import Box, Found
+from fbnetv5.onboarding.found import Box, Found, left_out_boxes
 from fbnetv5.onboarding.listing import Claim, Listing, split_of
 
 FORMAT = "csv of boxes"
@@ -17,7 +17,14 @@ CORNERS = (  # left, top, right, bottom
     *(("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2")),
     *(("left", "top", "right", "bottom"), ("bbox_xmin", "bbox_ymin", "bbox_xmax", "bbox_ymax")),
 )
-SIDES = (("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("x", "y", "w", "h"))  # left, top, width, height
+SIDES = (  # left, top, width, height
+    *(("bbox_x", "bbox_y", "bbox_width", "bbox_height"), ("bbox_left", "bbox_top", "bbox_width", "bbox_height")),
+    *(("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height")),
+)
+UNKNOWN = (  # columns of files of boxes that are written in another way
+    *({"xmin"}, {"x_min"}, {"x1"}, {"bbox"}, {"bbox_x"}, {"bbox_xmin"}, {"bbox_left"}, {"x_center"}, {"xcenter"}),
+    *({"x_centre"}, {"cx", "cy"}, {"x", "y"}, {"left", "top"}),
+)
 SIZES = (("width", "height"), ("image_width", "image_height"), ("img_width", "img_height"))
 HEADERLESS = 6  # columns: image, four corners, class
 LARGEST_SHARE = 1.5  # of a side: boxes that are rounded, or reach out of their image
@@ -96,13 +103,19 @@ def box_columns(
     for kinds, has_sides in ((CORNERS, False), (SIDES, True)):
         for kind in kinds:
             if image is not None and set(kind) <= set(header):
-                sizes = [tuple(map(header.index, pair)) for pair in SIZES if set(pair) <= set(header)]
+                others = set(header) - {*kind}
+                sizes = [tuple(map(header.index, pair)) for pair in SIZES if set(pair) <= others]
                 corners = tuple(map(header.index, kind))
                 return Columns(image, corners, place(labels), place(splits), (*sizes, ())[0], has_sides)
     first = rows[0]
     has_corners = len(first) == HEADERLESS and all(_number(cell) is not None or not cell.strip() for cell in first[1:5])
     is_image = has_corners and listing.image_of(first[0], name) is not None
     return Columns(0, (1, 2, 3, 4), 5, start=0) if is_image else None
+
+
+def has_unknown_boxes(header: Collection[str]) -> bool:
+    """Whether columns, in small letters, are of boxes that :func:`box_columns` does not know."""
+    return any(names <= {*header} for names in UNKNOWN)
 
 
 def read_boxes(listing: Listing, name: str, rows: Sequence[Row], columns: Columns, read: ReadBoxes) -> None:
@@ -124,8 +137,8 @@ def read_boxes(listing: Listing, name: str, rows: Sequence[Row], columns: Column
                     numbers[2:] = [numbers[0] + numbers[2], numbers[1] + numbers[3]]
                 box = _cell(row, columns.label).strip() or ONE_CLASS, tuple(numbers)
         size = [_number(_cell(row, place)) for place in columns.size]
-        sides = (int(size[0] or 0), int(size[1] or 0)) if size and None not in size else None
-        read.rows.append(Given(Claim(row[columns.image], name), split, box, sides))
+        sides = (int(size[0] or 0), int(size[1] or 0)) if size else (0, 0)
+        read.rows.append(Given(Claim(row[columns.image], name), split, box, sides if min(sides) > 0 else None))
 
 
 def _settle(read: ReadBoxes) -> list[str]:
@@ -163,7 +176,7 @@ def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
     values, sizes = {}, {}
     num_outside = 0
     for image, boxes in read.boxes.items():
-        size = _size(listing, image, read.sizes)
+        size = read.sizes.get(image) or listing.size(image)
         if size is None:
             continue
         sizes[image] = size
@@ -175,16 +188,11 @@ def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
         *(["corners are shares of the image's sides"] if is_share else []),
         *([f"{read.num_missing:,} rows name images that are not here"] if read.num_missing else []),
         *([f"{read.num_wrong:,} rows without four numbers are left out"] if read.num_wrong else []),
-        *([f"{num_outside:,} boxes that are inverted or outside of their image are left out"] if num_outside else []),
+        *left_out_boxes(num_outside),
+        *listing.size_notes(sizes),
         *sharing,
     ]
     return [Found("boxes", FORMAT, tuple(read.used), values, classes, read.splits, sizes=sizes, notes=tuple(notes))]
-
-
-def _size(listing: Listing, image: str, told: Mapping[str, tuple[int, int]]) -> tuple[int, int] | None:
-    """Return the size that boxes are for: upright, unless the file says the stored one."""
-    size = listing.size(image)
-    return size[::-1] if size is not None and told.get(image) == size[::-1] else size
 
 
 def _box(label: str, given: tuple[float, ...], scale: tuple[int, ...], size: tuple[int, int]) -> Box | None:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from fbnetv5.data.folders import class_order
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
-from fbnetv5.onboarding.csv_boxes import ReadBoxes, box_columns, boxes_found, read_boxes
+from fbnetv5.onboarding.csv_boxes import ReadBoxes, box_columns, boxes_found, has_unknown_boxes, read_boxes
 from fbnetv5.onboarding.found import Found, Ready
 from fbnetv5.onboarding.listing import Claim, Listing, common_start, split_of
 from fbnetv5.onboarding.mask_colours import TABLES
@@ -43,7 +43,6 @@ LABEL_COLUMNS = (
     "labelname",
 )
 SPLIT_COLUMNS = ("split", "subset", "set", "data set")
-BOX_COLUMNS = {"xmin", "x1", "bbox", "bbox_x"}  # of files of boxes that are not known
 FOUND_SHARE = 0.5  # of the images that a file names must be there
 COLUMNS_SHOWN = 5
 
@@ -96,7 +95,7 @@ def _read_file(listing: Listing, name: str, files: dict[str, Labels], read: Read
         read_boxes(listing, name, rows, boxes, read)
         return []
     shown = ", ".join(rows[0][:COLUMNS_SHOWN]) + (" ..." if len(rows[0]) > COLUMNS_SHOWN else "")
-    if BOX_COLUMNS & set(header):
+    if has_unknown_boxes(header):
         return [f"{name}: left out: boxes need columns such as image, xmin, ymin, xmax, ymax, class; it has {shown}"]
     columns = _columns(listing, name, rows, header)
     if columns is None:

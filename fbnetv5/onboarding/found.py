@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
 def without_masks(count: int) -> str:
     """Return a note on images that are left out of the masks to be drawn."""
     return f"{count:,} images have no mask, as not all of their objects have an outline"
+
+
+def text_of(file: Path) -> str:
+    """Return the text of a file beside labels; nothing where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return ""
+
+
+def left_out_boxes(count: int) -> list[str]:
+    """Return a note on boxes of which nothing is left when they are cut at the border of their image."""
+    return [f"{count:,} boxes that are inverted or outside of their image are left out"] if count else []
 
 
 TARGETS = ("labels", "boxes", "masks", "keypoints")  # as a split of a config calls them

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, UndecodableImageError
-from fbnetv5.data.images import read_mask, read_stored
+from fbnetv5.data.images import read_depth, read_mask, read_stored
 from fbnetv5.data.orientation import Extent, Frames, turned_size
 from fbnetv5.data.tars import read_bytes
 from fbnetv5.labeling.progress import LabelProgress
@@ -37,7 +36,7 @@ class Look:
         name: of the image.
         damage: why it cannot be read.
         orientation: its EXIF orientation.
-        size_fault, mask_fault: what a run would say.
+        size_fault, map_fault: what a run would say of its size, and of its mask or depth map.
         content: a hash of the file's bytes.
         picture: a hash that pictures that look alike share; None for plain ones.
         values: of the mask, but for what is ignored.
@@ -47,7 +46,7 @@ class Look:
     damage: str | None = None
     orientation: int = 1
     size_fault: str | None = None
-    mask_fault: str | None = None
+    map_fault: str | None = None
     content: bytes = b""
     picture: int | None = None
     values: tuple[int, ...] = ()
@@ -81,7 +80,7 @@ def look_at(name: str, read: SplitLabels, frames: Frames) -> Look:
     size_fault = None
     if labelled is not None and labelled != size:
         size_fault = f"{name}: {labelled[0]}x{labelled[1]} in the labels, {size[0]}x{size[1]} in the file"
-    fault, values = _look_at_mask(name, read, size)
+    fault, values = _look_at_maps(name, read, size)
     return Look(name, None, orientation, size_fault, fault, content, picture_hash(pixels), values)
 
 
@@ -103,8 +102,9 @@ def check_images(read: SplitLabels, looks: Sequence[Look], findings: Findings, *
     findings.add("damaged images", text, damaged, split=split, stops=undecodable == "error")
     sizes = [look.size_fault for look in looks if look.size_fault]
     findings.add("sizes", "images of another size than their labels", sizes, split=split, stops=True)
-    masks = [look.mask_fault for look in looks if look.mask_fault]
-    findings.add("masks", "masks that cannot be used", masks, split=split, stops=True)
+    maps = [look.map_fault for look in looks if look.map_fault]
+    what = "depth maps" if not read.masks else "masks" if not read.depth_maps else "masks or depth maps"
+    findings.add("masks", f"{what} that cannot be used", maps, split=split, stops=True)
     turned = [f"{look.name} ({look.orientation})" for look in looks if look.orientation != 1]
     findings.add("orientation", "images with an EXIF orientation (data.exif)", turned, split=split)
     twins = _groups({look.name: look.content for look in looks if look.content})
@@ -122,7 +122,8 @@ def check_across(train: Sequence[Look], val: Sequence[Look], findings: Findings)
     """Add images of the validation split that are training images too, or look just like one."""
     same = list(_pairs({look.content: look.name for look in train if look.content}, val, "content"))
     findings.add("duplicates across splits", "validation images are training images too", same)
-    exact = {look.name for look in val if look.content in {other.content for other in train}}
+    known = {look.content for look in train}
+    exact = {look.name for look in val if look.content in known}
     others = [look for look in val if look.name not in exact]
     alike = list(_pairs({look.picture: look.name for look in train if look.picture is not None}, others, "picture"))
     findings.add("look-alikes across splits", "validation images look like training images", alike)
@@ -141,13 +142,15 @@ def _groups(hashes: Mapping[str, bytes]) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def _look_at_mask(name: str, read: SplitLabels, size: Extent) -> tuple[str | None, tuple[int, ...]]:
-    """Return what is wrong with the mask of an image, and which classes it shows."""
-    path: Path | None = read.masks.get(name)
-    if path is None:
-        return None, ()
+def _look_at_maps(name: str, read: SplitLabels, size: Extent) -> tuple[str | None, tuple[int, ...]]:
+    """Return what is wrong with the mask or the depth map of an image, and which classes the mask shows."""
+    mask, depth_map = read.masks.get(name), read.depth_maps.get(name)
     try:
-        pixels = read_mask(path, len(read.classes["segmentation"]), size, read.code)
+        if depth_map is not None:
+            read_depth(depth_map, read.depth_scale, size)
+        if mask is None:
+            return None, ()
+        pixels = read_mask(mask, len(read.classes["segmentation"]), size, read.code)
     except InputError as error:
         return str(error), ()
     return None, tuple(value for value in np.unique(pixels.numpy()).tolist() if value != IGNORE)

@@ -15,6 +15,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # of a config that any comman
 FOLDER_END = "_labels"  # of the folder of what is written beside the configs
 ABOUT = "about.txt"  # in it, by which it is known
 TOLD_EVERY = 1000  # masks
+LABEL_SUFFIXES = (".json", ".csv", ".xml")  # of files that hardly anything but labels is in
 CLASSES_SHOWN = 8
 
 
@@ -35,10 +36,13 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     """
     _check(root, output, overwrite)
     from fbnetv5.onboarding.convert import link_to, needs_folder, write_splits  # here, as they import torch
+    from fbnetv5.onboarding.listing import list_folder
     from fbnetv5.onboarding.origins import origin_of
     from fbnetv5.onboarding.survey import survey
     from fbnetv5.onboarding.write_yaml import TASKS, Facts, config_texts, label_text
 
+    if any(name.lower().endswith(LABEL_SUFFIXES) for name in list_folder(root).files):
+        origin_of(start)  # refused before all is read, which takes minutes where there is much
     found = survey(root)
     print("\n".join(_report(root, found)))
     folder = output.with_name(output.stem + FOLDER_END)

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ GENERIC = {  # names of folders that tell images from labels, and nothing of an 
 }
 LABEL_SUFFIXES = (".txt", ".xml")  # of files that are called as their image
 SIZES_READ = 10_000  # headers that sizes are taken from, evenly spaced: some seconds
+KEPT_PATHS = 1 << 18  # whose folders are not taken apart again
 
 
 class Claim(NamedTuple):
@@ -60,6 +61,15 @@ class Listing:
             found[PurePosixPath(image).stem.lower()].append(image)
         return found
 
+    @cached_property
+    def _by_folder(self) -> Mapping[tuple[str, str], list[str]]:
+        """The images by their stem and the innermost folder that tells something."""
+        found = defaultdict(list)
+        for stem, images in self._by_stem.items():
+            for image in images:
+                found[stem, (_essential(image) or ("",))[-1]].append(image)
+        return found
+
     def with_suffix(self, *suffixes: str) -> list[str]:
         """Return the files whose name ends in one of ``suffixes``, in any case."""
         return [name for name in self.files if name.lower().endswith(suffixes)]
@@ -82,20 +92,22 @@ class Listing:
     def image_of(self, name: str, near: str) -> str | None:
         """Return the image that a name means, None where there is no such image.
 
+        Of several images of that name, none is meant if the folders say another one, which is not here.
+
         Args:
             name: as a file of labels has it, relative to any folder or absolute on another machine, with or without a
                 suffix; or that file's own.
             near: the file of labels; of several images, those of its split come first, then those near it.
         """
-        path = _plain(name)
-        suffix = path.suffix.lower()
-        candidates = self.named(path.stem if suffix in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES) else path.name)
-        if suffix in IMAGE_SUFFIXES:
-            same = [image for image in candidates if PurePosixPath(image).name == path.name]
-            candidates = same or [image for image in candidates if image.lower().endswith(path.name.lower())]
+        path, claim = _plain(name), Claim(name, near)
+        is_whole = path.suffix.lower() not in (*IMAGE_SUFFIXES, *LABEL_SUFFIXES)
+        stem, folders = (path.name if is_whole else path.stem).lower(), _essential(str(path))
+        candidates = _called(self._by_folder.get((stem, folders[-1]), []), path) if folders else []
+        candidates = candidates or _called(self.named(stem), path)
         if len(candidates) < 2:
             return candidates[0] if candidates else None
-        return min(candidates, key=lambda image: distance(image, Claim(name, near)))
+        best = min(candidates, key=lambda image: distance(image, claim))
+        return None if _is_elsewhere(best, claim) else best
 
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:
@@ -108,16 +120,23 @@ class Listing:
         """Return the (width, height) of an image, upright; None if it cannot be read."""
         return self.sizes.get(image) or read_size(self.root / image)
 
+    def size_notes(self, told: Mapping[str, tuple[int, int]]) -> list[str]:
+        """Return a line on images that have neither the size that labels are for, as ``told``, nor its reverse."""
+        pairs = ((image, size, told[image]) for image, size in self.sizes.items() if image in told)
+        wrong = [f"{image}: {w}x{h}, not {size[0]}x{size[1]}" for image, (w, h), size in pairs if {w, h} != {*size}]
+        more = " or more" if len(self.sizes) < len(self.images) else ""
+        return [f"{len(wrong):,}{more} images have another size than their labels say: {wrong[0]}"] if wrong else []
+
 
 def distance(image: str, claim: Claim) -> tuple[int, bool, bool, int, int, str]:
     """What orders the images that a claim may mean, and the claims of an image; the least is meant.
 
     The first two say how many folders agree, and whether the splits contradict each other.
     """
-    own, other = _essential(PurePosixPath(image)), _essential(_plain(claim.name))
-    agreeing = num_agreeing(own, other)
-    split, told = split_of(claim.near, is_file=True), split_of(image)
-    shared = len(common_folder([image, claim.near]))
+    name = str(_plain(claim.name))
+    agreeing = num_agreeing(_essential(image), _essential(name))
+    split, told = split_of(name) or split_of(claim.near, is_file=True), split_of(image)
+    shared = num_agreeing(_folders(image)[::-1], _folders(claim.near)[::-1])
     return -agreeing, bool(split and told) and told != split, bool(split) and told != split, -shared, len(image), image
 
 
@@ -132,6 +151,7 @@ def read_size(path: Path) -> tuple[int, int] | None:
     return None if header is None else turned_size(*header)
 
 
+@lru_cache(KEPT_PATHS)
 def split_of(path: str, *, is_file: bool = False) -> str:
     """Return train, val or test, as the folders of a path say (of a file of labels, its name too), or nothing."""
     parts = PurePosixPath(path).parts
@@ -187,9 +207,37 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _essential(path: PurePosixPath) -> list[str]:
-    return [part.lower() for part in path.parts[:-1] if part.lower() not in GENERIC]
+def _called(images: list[str], path: PurePosixPath) -> list[str]:
+    """Return those of some images that have the suffix of a path, if it is one of an image's, in its own case first."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return images
+    same = [image for image in images if image.endswith(path.name) and PurePosixPath(image).name == path.name]
+    return same or [image for image in images if image.lower().endswith(path.name.lower())]
 
 
+def _is_elsewhere(image: str, claim: Claim) -> bool:
+    """Whether what is claimed lies in another folder than an image, by all that the folders of both tell."""
+    own, other = (
+        [part for part in parts if not split_of(f"{part}/x")]
+        for parts in (_essential(image), _essential(str(_plain(claim.name))))
+    )
+    if not own or not other or num_agreeing(own, other):
+        return False
+    around = {*other, *(part.lower() for part in _folders(claim.near))}
+    return own[-1] not in around and other[-1] not in own
+
+
+@lru_cache(KEPT_PATHS)
+def _folders(path: str) -> tuple[str, ...]:
+    return PurePosixPath(path).parts[:-1]
+
+
+@lru_cache(KEPT_PATHS)
+def _essential(path: str) -> tuple[str, ...]:
+    """Return the folders of a path that tell something of an image, in small letters."""
+    return tuple(part.lower() for part in _folders(path) if part.lower() not in GENERIC)
+
+
+@lru_cache(KEPT_PATHS)
 def _plain(name: str) -> PurePosixPath:
     return PurePosixPath(name.strip().replace("\\", "/").lstrip("/"))

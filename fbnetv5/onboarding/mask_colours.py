@@ -13,6 +13,7 @@ from PIL import Image
 from fbnetv5.base.types import IGNORE
 from fbnetv5.data.images import DECODER_ERRORS
 from fbnetv5.data.mask_codes import MaskCode, colour_text, packed
+from fbnetv5.onboarding.found import text_of
 from fbnetv5.onboarding.listing import Listing, num_shared
 
 TABLES = ("class_dict.csv", "label_colors.txt", "label_colours.txt", "labelmap.txt", "colormap.txt")
@@ -65,7 +66,7 @@ def colours_of(listing: Listing, folder: str, files: Sequence[str]) -> Colours |
     seen = _seen(listing.root, files)
     why = MISSING
     for name in sorted(listing.called(TABLES, folder), key=lambda name: -num_shared(name, folder)):
-        colours = parse_table((listing.root / name).read_text(encoding="utf-8-sig", errors="replace"), name)
+        colours = parse_table(text_of(listing.root / name), name)
         if colours is None:
             continue
         unknown = sorted(seen - set(colours.ids))

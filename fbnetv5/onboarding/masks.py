@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ from fbnetv5.data.folders import MASK_SUFFIX
 from fbnetv5.data.images import DECODER_ERRORS
 from fbnetv5.data.mask_codes import colour_text
 from fbnetv5.onboarding.claims import nearest
-from fbnetv5.onboarding.found import Found, MaskFile, Ready
+from fbnetv5.onboarding.found import Found, MaskFile, Ready, text_of
 from fbnetv5.onboarding.listing import Claim, Listing, common_folder, split_of
 from fbnetv5.onboarding.mask_colours import MODES, ONE_GREY, Colours, colours_of
 from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
@@ -25,16 +25,19 @@ FORMAT = "mask folder"
 WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "segmentationclass", "annotation", "annotations"}
 WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"}
 IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
-OTHER = re.compile(r"segmentationobject|instance|depth|panoptic")  # PNG files of one channel that are no class masks
+OTHER = re.compile(r"segmentationobject|instance|depth|panoptic|(?<![a-z])disp(arity)?(?![a-z])")  # no class masks
 ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids|l)$", re.IGNORECASE)
 NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names.txt", "labels.txt", "labelmap.txt")
 NAME_LISTS = ("mask_classes.json", "classes.json", "labels.json")
 GREY = ("1", "L", "P")
+DEEP = ("I", "F")  # modes of 16 bits and more
 PROBED = 8  # masks of a folder whose header is looked at
 SAMPLED = 200  # masks whose values are read
 MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again"
 Meaning = tuple[int, tuple[int, ...] | None, list[str]]  # number of classes, what values become, notes
 DENSE = 2  # ids are as they stand while the largest is below this many times their number
+SOFT = 100  # values between 0 and 255, at least, of masks whose edges are soft
+SOFT_SHARE = 0.8  # of the pixels of these, at least, that are 0 or 255
 
 
 def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colours], list[str]]:
@@ -58,7 +61,10 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colour
                 found[f"!{folder}"] = files
             continue
         modes = {_mode(listing.root / name) for name in files[:: max(1, len(files) // PROBED)]}
-        if modes <= {*GREY, None}:
+        if any(mode is not None and mode.startswith(DEEP) for mode in modes):
+            notes.append(f"{folder}: {len(files):,} PNG files of 16 bits left out: are they depth maps?")
+            found[f"!{folder}"] = files
+        elif modes <= {*GREY, None}:
             found[folder] = files
         elif named and modes - {*MODES, *GREY, None}:
             notes.append(f"{folder}: {len(files):,} PNG files left out: {', '.join(sorted(map(str, modes)))}, not grey")
@@ -122,8 +128,8 @@ def _coloured_masks(
     classes, notes = colours.classes, list(dict.fromkeys(other.note for other in same))
     ids = {colour: number for other in same for colour, number in other.ids.items()}
     if colours.values:
-        values = set().union(*(other.values for other in coloured.values()))
-        values, (count, table, said) = _meaning_of_all(values, listing.root, [*owners.values()])
+        seen = dict.fromkeys((value for other in coloured.values() for value in other.values), 1)
+        values, (count, table, said) = _meaning_of_all(seen, listing.root, [*owners.values()])
         classes, how = _names(listing, count, places, box_classes)
         greys = range(256) if table is None else sorted(values)
         ids = {value * ONE_GREY: value if table is None else table[value] for value in greys}
@@ -204,24 +210,25 @@ def _mode(path: Path) -> str | None:
         return None
 
 
-def _values(root: Path, masks: Sequence[str]) -> set[int]:
-    """Return the values in masks; of those in colours, the greys."""
-    values: set[int] = set()
+def _values(root: Path, masks: Sequence[str]) -> Counter[int]:
+    """Return how many pixels of masks have each value; of those in colours, the greys."""
+    values: Counter[int] = Counter()
     for name in masks:
         try:
             with Image.open(root / name) as image:
                 pixels = np.asarray(image)
         except DECODER_ERRORS:  # check names it
             continue
-        values |= {int(value) for value in np.unique(pixels if pixels.ndim == 2 else pixels[..., :3])}
+        found = np.unique(pixels if pixels.ndim == 2 else pixels[..., :3], return_counts=True)
+        values.update(dict(zip(*(array.tolist() for array in found), strict=True)))
     return values
 
 
-def _meaning_of_all(seen: set[int], root: Path, masks: Sequence[str]) -> tuple[set[int], Meaning]:
+def _meaning_of_all(seen: Mapping[int, int], root: Path, masks: Sequence[str]) -> tuple[Mapping[int, int], Meaning]:
     """Return values and what they mean: of some masks, or of all where these are to be written anew for it.
 
     Args:
-        seen: the values in some masks.
+        seen: how many pixels of some masks have each value.
         root: the folder of the masks.
         masks: all of them.
     """
@@ -229,9 +236,12 @@ def _meaning_of_all(seen: set[int], root: Path, masks: Sequence[str]) -> tuple[s
     return values, _meaning(values)
 
 
-def _meaning(values: set[int]) -> Meaning:
+def _meaning(values: Mapping[int, int]) -> Meaning:
     """Return the number of classes, what values become where they are no class ids, and notes."""
-    ids = sorted(values - {IGNORE})
+    ids = sorted({*values} - {IGNORE})
+    ends = values.get(0, 0) + values.get(IGNORE, 0)
+    if len(ids) > SOFT and ends >= SOFT_SHARE * sum(values.values()):
+        return 2, (*[0] * 128, *[1] * 128), ["0 to 127 are taken as background, 128 to 255 as foreground: soft edges"]
     if ids == [0] and IGNORE in values:
         return 2, (0, *[1] * 255), ["0 and 255 are taken as background and foreground"]
     if not ids or ids[-1] < DENSE * len(ids) or ids[-1] < 32:
@@ -246,13 +256,17 @@ def _meaning(values: set[int]) -> Meaning:
 def _names(
     listing: Listing, count: int, places: Sequence[str], box_classes: Sequence[str]
 ) -> tuple[tuple[str, ...], str]:
-    """Return the names of ``count`` classes, and where they come from."""
+    """Return the names of ``count`` classes, and where they come from.
+
+    A list of the classes of boxes lacks the background, unless it lies there for the masks.
+    """
     near = common_folder(f"{place}/x" for place in places)
     for name in listing.called(NAME_FILES, near):
-        text = (listing.root / name).read_text(encoding="utf-8-sig", errors="replace")
+        text = text_of(listing.root / name)
         lines = [re.sub(r"^\d+[\s:,]+|:.*$", "", line.strip()) for line in text.splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith("#")]
-        if len(lines) >= count > 1 and len(set(lines)) == len(lines):
+        of_boxes = {*box_classes} >= {*lines} and PurePosixPath(name).name.lower() != NAME_FILES[0]
+        if len(lines) >= count > 1 and len(set(lines)) == len(lines) and not of_boxes:
             return tuple(lines), name
         if len(lines) == count - 1 and "background" not in lines:
             return ("background", *lines), name

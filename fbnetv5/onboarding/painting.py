@@ -61,10 +61,18 @@ def write_chunk(root: Path, ids: Mapping[str, int], colours: Sequence[int], rows
         InputError: a mask cannot be read.
     """
     for value, place in rows:
-        picture = Image.fromarray(mask_of(root, value, ids))
+        picture = Image.fromarray(_mask_for(place, root, value, ids))
         picture.putpalette(list(colours))
         picture.save(place, compress_level=1, compress_type=zlib.Z_RLE)  # areas of one value: fast, and smaller
     return len(rows)
+
+
+def _mask_for(place: Path, root: Path, value: Mask, ids: Mapping[str, int]) -> np.ndarray:
+    """Return what :func:`mask_of` does. Raises InputError, which names the mask of an outline that is none."""
+    try:
+        return mask_of(root, value, ids)
+    except InputError as error:
+        raise error if isinstance(value, MaskFile) else InputError(f"the mask {place.name}: {error}") from error
 
 
 def mask_of(root: Path, value: Mask, ids: Mapping[str, int]) -> np.ndarray:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import TargetKind
 from fbnetv5.config.schema import DataConfig, FilesConfig
-from fbnetv5.data.coco_file import box_of, read_coco_file, told_size
+from fbnetv5.data.coco_file import box_of, key_of, read_coco_file, told_size
 from fbnetv5.data.folders import MASK_SUFFIX, class_folders, class_order, list_files, list_images, read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import read_people
 from fbnetv5.data.mask_codes import MaskCode, mask_code
+from fbnetv5.data.sources import with_local_copies
 from fbnetv5.onboarding.findings import Findings
 from fbnetv5.onboarding.found import Box
 
@@ -26,10 +28,12 @@ class SplitLabels:
     Attributes:
         split: train or val.
         images: where each lies.
-        labels, boxes, masks, people: what images are labelled with: a class; boxes; a file; keypoints of each person.
+        labels, boxes, masks, depth_maps, people: what images are labelled with: a class; boxes; a file; a file;
+            keypoints of each person.
         sizes: (width, height) that labels say they are for.
-        classes: by target: label, boxes, segmentation, keypoints.
+        classes: by target: label, boxes, segmentation, depth (which has none), keypoints.
         code: what the pixels of masks mean.
+        depth_scale: the value in depth maps that is one metre.
     """
 
     split: str
@@ -37,10 +41,12 @@ class SplitLabels:
     labels: dict[str, str] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     masks: dict[str, Path] = field(default_factory=dict)
+    depth_maps: dict[str, Path] = field(default_factory=dict)
     people: dict[str, list[Any]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     code: MaskCode = field(default_factory=MaskCode)
+    depth_scale: float = 1.0
 
     def labelled(self) -> dict[str, Mapping[str, Any]]:
         """Return what is there by the name of its target, of the targets that the split has labels for."""
@@ -48,6 +54,7 @@ class SplitLabels:
             "label": self.labels,
             "boxes": self.boxes,
             "segmentation": self.masks,
+            "depth": self.depth_maps,
             "keypoints": self.people,
         }
         return {target: values[target] for target in self.classes}
@@ -55,8 +62,9 @@ class SplitLabels:
 
 def read_split(data: DataConfig, split: str, files: FilesConfig, findings: Findings) -> SplitLabels:
     """Read the labels of a split; what cannot be read is a finding, and left out."""
-    root = Path(str(data.root)).expanduser().absolute()
+    root, files = local_path(str(data.root)).absolute(), with_local_copies(files)
     read = SplitLabels(split, code=mask_code(data.mask_values, data.mask_ignore, len(data.mask_classes)))
+    read.depth_scale = data.depth_scale or 1.0
     if files.index is not None:
         _attempt(findings, split, lambda: _read_index(read, root, files))
         return read
@@ -67,8 +75,9 @@ def read_split(data: DataConfig, split: str, files: FilesConfig, findings: Findi
         return read
     readers: dict[str | None, Callable[[], None]] = {
         files.labels: lambda: _read_classes(read, root, files, findings),
-        files.boxes: lambda: _read_boxes(read, root / str(files.boxes), findings),
+        files.boxes: lambda: _read_boxes(read, root / str(files.boxes), data.unannotated, findings),
         files.masks: lambda: _read_masks(read, root / str(files.masks), data.mask_classes, findings),
+        files.depth_maps: lambda: _read_depth_maps(read, root / str(files.depth_maps), findings),
     }
     for place, reader in readers.items():
         if place is not None:
@@ -96,12 +105,15 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
     sizes = zip(names, columns["width"], columns["height"], strict=True)
     read.sizes = {name: (width, height) for name, width, height in sizes if width and height}
     for target in index.targets:
-        classes = index.classes[target.name]
+        classes = index.classes.get(target.name, ())
         given = {name: value for name, value in zip(names, columns[target.name], strict=True) if value is not None}
         if target.kind is TargetKind.SCALAR:
             read.labels = {name: classes[value] for name, value in given.items()}
         elif target.kind is TargetKind.MASK:
             read.masks = {name: root / value for name, value in given.items()}
+        elif target.kind is TargetKind.DENSE:
+            read.depth_maps = {name: root / value for name, value in given.items()}
+            read.depth_scale = index.scales[target.name]
         elif target.kind is TargetKind.KEYPOINTS:
             read.people = {name: [value] for name, value in given.items()}
         elif target.kind is TargetKind.BOXES:
@@ -111,8 +123,7 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
                     for (x1, y1, x2, y2), number in zip(value or (), ids or (), strict=True):
                         crowd = boxes == target.crowds_key
                         read.boxes.setdefault(name, []).append(Box(x1, y1, x2, y2, classes[number], crowd))
-        if target.kind is not TargetKind.DENSE:
-            read.classes[target.name] = tuple(classes)
+        read.classes[target.name] = tuple(classes)
 
 
 def _read_classes(read: SplitLabels, root: Path, files: FilesConfig, findings: Findings) -> None:
@@ -123,7 +134,7 @@ def _read_classes(read: SplitLabels, root: Path, files: FilesConfig, findings: F
     read.labels = {name: label for name, label in found.items() if name in read.images}
 
 
-def _read_boxes(read: SplitLabels, path: Path, findings: Findings) -> None:
+def _read_boxes(read: SplitLabels, path: Path, unannotated: str, findings: Findings) -> None:
     file = read_coco_file(path)
     names, _ = file.labels()
     label_of = {entry["id"]: entry["name"] for entry in file.categories}
@@ -136,9 +147,10 @@ def _read_boxes(read: SplitLabels, path: Path, findings: Findings) -> None:
         read.boxes[entry["file_name"]] = []
         if (size := told_size(entry)) is not None:
             read.sizes[entry["file_name"]] = size
-    wrong = []
+    wrong, annotated = [], set()
     for where, entry in file.annotations():
-        image, label = listed.get(entry.get("image_id", "")), label_of.get(entry.get("category_id"))
+        image, label = listed.get(key_of(entry, "image_id") or ""), label_of.get(key_of(entry, "category_id"))
+        annotated.add(image)
         try:
             x, y, width, height = box_of(entry, where)
         except InputError as error:
@@ -149,18 +161,29 @@ def _read_boxes(read: SplitLabels, path: Path, findings: Findings) -> None:
         elif image in read.boxes:
             crowd = bool(entry.get("iscrowd"))
             read.boxes[image].append(Box(x, y, x + width, y + height, label, crowd))
+    if unannotated == "unlabelled":
+        read.boxes = {image: boxes for image, boxes in read.boxes.items() if image in annotated}
     findings.add("annotations", "annotations that cannot be read", wrong, split=read.split, stops=True)
 
 
 def _read_masks(read: SplitLabels, folder: Path, classes: Sequence[str], findings: Findings) -> None:
     read.classes["segmentation"] = tuple(classes)
+    read.masks, others = _maps_of(read.images, folder)
+    findings.add("masks without images", "masks without an image", others, split=read.split)
+
+
+def _read_depth_maps(read: SplitLabels, folder: Path, findings: Findings) -> None:
+    read.classes["depth"] = ()
+    read.depth_maps, others = _maps_of(read.images, folder)
+    findings.add("depth maps without images", "depth maps without an image", others, split=read.split)
+
+
+def _maps_of(images: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the PNG file of each image that has one in a folder, and the others there."""
     available = set(list_files(folder, (MASK_SUFFIX,)))
-    for image in read.images:
-        mask = str(PurePosixPath(image).with_suffix(MASK_SUFFIX))
-        if mask in available:
-            read.masks[image] = folder / mask
-    used = {str(PurePosixPath(image).with_suffix(MASK_SUFFIX)) for image in read.masks}
-    findings.add("masks without images", "masks without an image", sorted(available - used), split=read.split)
+    names = {image: str(PurePosixPath(image).with_suffix(MASK_SUFFIX)) for image in images}
+    found = {image: folder / name for image, name in names.items() if name in available}
+    return found, sorted(available - {names[image] for image in found})
 
 
 def _read_keypoints(read: SplitLabels, path: Path, findings: Findings) -> None:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from fbnetv5.onboarding.claims import nearest
+from fbnetv5.onboarding.found import text_of
 from fbnetv5.onboarding.listing import GENERIC, SPLIT_WORDS, Claim, Listing, below, num_agreeing, split_of
 
 BOTH = "trainval"  # a list of images of which those called train and val say more
@@ -47,7 +48,7 @@ def _splits(listing: Listing, lists: Mapping[str, str]) -> dict[str, str]:
     """Return the split of each image that lists name, by the split of each list; of several, the nearest."""
     claims = {}
     for name in lists:
-        for line in (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        for line in text_of(listing.root / name).splitlines():
             image = listing.image_of(line, name) or listing.image_of(NUMBER.sub("", line.rstrip()), name)
             if image is not None:
                 claims[Claim(line, name)] = image

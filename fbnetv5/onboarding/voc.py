@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from fbnetv5.onboarding.claims import nearest
-from fbnetv5.onboarding.found import Box, Found
+from fbnetv5.onboarding.found import Box, Found, left_out_boxes
 from fbnetv5.onboarding.listing import Claim, Listing
 
 FORMAT = "Pascal VOC xml"
@@ -27,6 +27,11 @@ class Read:
     orphans: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
+    @property
+    def num_objects(self) -> int:
+        """Objects of all images."""
+        return sum(map(len, self.objects.values()))
+
 
 def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return the boxes of xml files, and notes."""
@@ -39,7 +44,10 @@ def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
     values = {image: _boxes(objects, read.sizes[image], shift) for image, objects in read.objects.items()}
     classes = tuple(sorted({box.label for boxes in values.values() for box in boxes}))
     difficult = sum(box.crowd for boxes in values.values() for box in boxes)
+    num_outside = read.num_objects - sum(map(len, values.values()))
     notes = [
+        *listing.size_notes(read.sizes),
+        *left_out_boxes(num_outside),
         *([f"{difficult:,} objects marked difficult are not learnt from"] if difficult else []),
         *(
             [f"{len(read.orphans):,} xml files without an image of their own, such as {read.orphans[0]}"]
@@ -87,10 +95,8 @@ def _read_files(listing: Listing) -> Read:
     read.orphans = [name for name in parsed if name not in held]
     for name, image in held.items():
         objects, told_size = parsed[name]
-        size = listing.size(image) or told_size
-        if size is not None:
-            read.sizes[image] = told_size if told_size == size[::-1] else size
-            read.objects[image] = objects
+        if (size := told_size or listing.size(image)) is not None:
+            read.sizes[image], read.objects[image] = size, objects
     return read
 
 

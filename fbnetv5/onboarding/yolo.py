@@ -11,7 +11,7 @@ import yaml
 
 from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.claims import nearest
-from fbnetv5.onboarding.found import Box, Found, Painting, Region, without_masks
+from fbnetv5.onboarding.found import Box, Found, Painting, Region, left_out_boxes, text_of, without_masks
 from fbnetv5.onboarding.listing import Claim, Listing, common_folder
 from fbnetv5.onboarding.split_lists import named_splits
 
@@ -37,6 +37,7 @@ class Read:
     used: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     num_wrong: int = 0
+    num_outside: int = 0
 
 
 def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
@@ -142,6 +143,8 @@ def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: tuple
         box = Box(max(0, corners[0]), max(0, corners[1]), min(size[0], corners[2]), min(size[1], corners[3]), "")
         if box.x2 > box.x1 and box.y2 > box.y1:
             read.boxes[image].append((number, box))
+        else:
+            read.num_outside += 1
 
 
 def _point_shape(settings: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -194,10 +197,14 @@ def _point_names(settings: Mapping[str, Any], count: int) -> tuple[tuple[str, ..
 
 
 def _painted(read: Read, classes: tuple[str, ...]) -> tuple[dict[str, Painting], list[str]]:
-    """Return the masks of images whose objects are all polygons, and a note on the others, where there are polygons."""
-    painted = {}
-    for image, polygons in read.polygons.items():
-        if len(polygons) < len(read.boxes[image]):
+    """Return the masks of images whose objects are all polygons, or that have none, and a note on the others.
+
+    There are none where no object is a polygon.
+    """
+    painted: dict[str, Painting] = {}
+    for image, boxes in read.boxes.items() if read.polygons else ():
+        polygons = read.polygons.get(image, [])
+        if len(polygons) < len(boxes):
             continue
         large = sorted(polygons, key=lambda entry: -_extent(entry[1]))
         regions = tuple(Region(classes[number], [polygon]) for number, polygon in large)
@@ -231,8 +238,8 @@ def _names(listing: Listing, settings: Mapping[str, Any], near: str) -> tuple[st
     if isinstance(names, list):
         return tuple(map(str, names))
     for name in listing.called(NAME_FILES, near):
-        lines = (listing.root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        return tuple(line.strip() for line in lines if line.strip())
+        if lines := tuple(line.strip() for line in text_of(listing.root / name).splitlines() if line.strip()):
+            return lines
     return ()
 
 
@@ -241,5 +248,6 @@ def _notes(read: Read, num_names: int, most: int) -> list[str]:
     return [
         *([f"{orphans:,} txt files without an image of their own, such as {read.orphans[0]}"] if orphans else []),
         *([f"{wrong:,} txt files hold lines that are no labels, and are left out"] if wrong else []),
+        *left_out_boxes(read.num_outside),
         *([f"class ids go to {most}, but {num_names} have names"] if most >= num_names else []),
     ]

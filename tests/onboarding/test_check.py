@@ -14,6 +14,7 @@ from PIL import Image
 from fbnetv5.cli import commands
 from fbnetv5.onboarding.image_checks import picture_hash
 from tests.onboarding.folders import HEIGHT, WIDTH, coco, mask, photo, photos, text
+from tests.stores import open_store
 
 CONFIG = """
 defaults: [/search/small, _self_]
@@ -218,3 +219,51 @@ def test_plain_pictures_do_not_look_alike():
     assert picture_hash(steps.expand(3, -1, -1)) is None  # ever brighter: nothing to tell it by
     assert picture_hash(noise) == picture_hash(noise.repeat_interleave(2, 1).repeat_interleave(2, 2))
     assert picture_hash(noise) != picture_hash(noise.flip(2))
+
+
+def test_a_single_class_stops_a_run_as_a_run_says(folder, capsys):
+    for split in ("train", "val"):
+        text(folder.root / f"labels_{split}.csv", "\n".join(["file_name,label", *(f"{name},cat" for name in NAMES)]))
+    status, found = folder.check()
+    assert status == 1
+    assert "'label' has one class, 'cat', and nothing can be learnt from it" in found["one class"]["examples"][0]
+
+
+def test_images_without_boxes_count_as_the_config_says(folder, capsys):
+    folder.coco["train"]["annotations"] = folder.coco["train"]["annotations"][:3]
+    assert folder.check("data.unannotated=unlabelled")[0] == 0
+    assert "train boxes: 3 of 12 images" in capsys.readouterr().out
+    folder.check()
+    assert "train boxes: 12 of 12 images" in capsys.readouterr().out
+
+
+DEPTH = ["data.depth_scale=1000", "data.train.depth_maps=depth", "data.val.depth_maps=depth"]
+DEPTH += ["+tasks.depth._target_=fbnetv5.tasks.depth.Depth"]
+
+
+def test_depth_maps_are_labels_and_are_looked_at(folder, capsys):
+    (folder.root / "depth").mkdir()
+    for name in NAMES:
+        Image.fromarray(np.full((HEIGHT, WIDTH), 900, np.uint16)).save(
+            folder.root / "depth" / name.replace("jpg", "png")
+        )
+    assert folder.check(*DEPTH)[0] == 0
+    assert "train depth: 12 of 12 images" in capsys.readouterr().out
+    mask(folder.root / "depth" / "3.png", np.zeros((HEIGHT, WIDTH)))
+    status, found = folder.check(*DEPTH)
+    assert status == 1
+    assert "a depth map has one channel of 16 bits" in found["masks"]["examples"][0]
+
+
+def test_data_at_a_uri_are_checked_as_runs_read_them(folder):
+    folder.root.rename(open_store(folder.top / "store") / "data")
+    folder.root = folder.top / "store" / "data"
+    assert folder.check("data.root='store://data'")[0] == 0
+
+
+def test_a_sheet_that_can_be_no_picture_is_refused_before_anything_is_read(folder, capsys):
+    with pytest.raises(SystemExit):
+        commands.main(["check", "c.yaml", "--sheet", "sheet"])
+    said = capsys.readouterr()
+    assert "error: --sheet sheet: a picture is called like sheet.jpg" in said.err
+    assert "images" not in said.out

@@ -28,7 +28,7 @@ MADE_UP = ("class_0", "class_1")
         ({"classes.txt": "cat\ndog", "mask_classes.txt": "sea\nland"}, ("cat", "dog"), ("sea", "land")),
         ({"a/mask_classes.txt": "x\ny", "masks/Mask_Classes.txt": "sea\nland"}, MADE_UP, ("sea", "land")),
         ({"a/classes.txt": "x\ny", "labels/classes.txt": "cat\ndog"}, ("cat", "dog"), ("x", "y")),
-        ({"obj.names": "x\ny", "labels/classes.txt": "cat\ndog"}, ("cat", "dog"), ("cat", "dog")),
+        ({"obj.names": "x\ny", "labels/classes.txt": "cat\ndog"}, ("cat", "dog"), ("background", "foreground")),
         ({"my_labels.txt": "x\ny", "my_labels.json": '["x", "y"]'}, MADE_UP, ("background", "foreground")),
     ],
 )
