@@ -82,8 +82,8 @@ def run_graph(
 ) -> dict[str, Outcome]:
     """Run all jobs of a graph; return how each ended, by name.
 
-    A job that fails ends nothing but those that wait for it, which are not run. How a run ended is written to its
-    folder.
+    What follows a job that is done anew is done anew as well. A job that fails ends nothing but those that wait for it,
+    which are not run. How a run ended is written to its folder.
 
     Args:
         known_after: from what has ended to the jobs that are known then; names stay, and jobs may be added.
@@ -138,9 +138,13 @@ class _Graph:
     def _settle(self) -> bool:
         """Note jobs that need not or cannot be run; return whether there were any, which may make others appear."""
         self.known = self.known_after(self.outcomes)
-        new = [job for job in self.known.jobs if job.name not in self.seen]
+        new = [
+            job
+            for job in self._waiting()
+            if job.name not in self.seen and all(self._has_finished(name) for name in job.after)
+        ]
         self.seen |= {job.name for job in new}
-        done = [job for job in new if is_done(job)]
+        done = [job for job in new if not self._follows_new(job) and is_done(job)]
         for job in done:
             self._note(Outcome(job, "skipped"))
         stuck = False
@@ -153,6 +157,10 @@ class _Graph:
 
     def _waiting(self) -> list[Job]:
         return [job for job in self.known.jobs if job.name not in self.outcomes and job.name not in self.running]
+
+    def _follows_new(self, job: Job) -> bool:
+        """Whether a job that this one waits for has been done anew, so that what there is of this one is of another."""
+        return any(self.outcomes[name].status == "finished" for name in job.after)
 
     def _has_finished(self, name: str) -> bool:
         return name in self.outcomes and self.outcomes[name].is_finished

@@ -14,7 +14,9 @@ from typing import Any
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import csv_lines, write_text
+from fbnetv5.config.read import OPEN_ENDED
 
+ABSENT = "absent"
 Settings = Mapping[str, Mapping[str, Any]]  # of rows by their name: plain data
 
 
@@ -25,7 +27,7 @@ def read_table(file: Path, columns: Sequence[str], settings: Settings) -> list[d
         file: csv.
         columns: that it must have; the first one holds the names of ``settings``.
         settings: of today. A name that is not among them is not looked at; nor is a key that one side lacks, which
-            belongs to another version.
+            belongs to another version, unless it is an option of a class.
 
     Raises:
         InputError: the file is no such table, or rows of a name were made with other settings.
@@ -67,7 +69,8 @@ def settings_file(file: Path) -> Path:
 
 def _difference(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Name the first key that two settings differ in; empty if there is none."""
-    for key in sorted(made_with.keys() & settings.keys()):
-        if made_with[key] != settings[key]:
-            return f"{key}={made_with[key]} there, {settings[key]} here"
+    for key in sorted(made_with.keys() | settings.keys()):
+        there, here = (values.get(key, ABSENT) for values in (made_with, settings))
+        if there != here and (ABSENT not in (there, here) or key.startswith(OPEN_ENDED)):
+            return f"{key}={there} there, {here} here"
     return ""

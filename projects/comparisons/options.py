@@ -34,6 +34,12 @@ class ComparisonConfig:
     seeds: list[int] = option(lambda: [0, 1, 2], "seeds; every training is made with each")
     overrides: list[str] = option(list, "key=value for every training, before its own, such as data.root")
     trainings: dict[str, TrainingEntry] = option(dict, "by name")
+    only: list[str] = option(list, "names of those that are made; none: all. The table shows all that there are")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The trainings that are made, by name."""
+        return tuple(self.only or self.trainings)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -50,7 +56,7 @@ def load_comparison(
         file: YAML.
         changes: what to set in it, by key; None changes nothing.
         overrides: ``key=value`` for every training, after those of the file.
-        only: names of the trainings to keep; all if None.
+        only: names of the trainings to make; all if None.
 
     Raises:
         InputError: the file cannot be read, or a key or a value is wrong.
@@ -66,5 +72,5 @@ def load_comparison(
             if column not in entry.metrics or column not in config.trainings.get(other, TrainingEntry()).metrics:
                 known = nearest(other, config.trainings)
                 raise InputError(f"trainings.{name}.against: '{other}' and it do not both have '{column}'{known}")
-    config.trainings = chosen(config.trainings, only, "trainings")
+    config.only = list(chosen(config.trainings, only or config.only or None, "trainings"))
     return config

@@ -37,6 +37,13 @@ class Comparison(Study):
         self.config = config
         self.file = Path(config.table).absolute()
         self.before = self._read()
+        known = {row.key for row in self.before}
+        self._jobs = [
+            self.job(name, seed)
+            for seed in config.seeds
+            for name in config.chosen
+            if any((name, seed, column) not in known for column in config.trainings[name].metrics)
+        ]
 
     @functools.cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -48,21 +55,12 @@ class Comparison(Study):
 
     def describe(self) -> str:
         """Say how many trainings there are, and how many of them are left."""
-        total = len(self.config.trainings) * len(self.config.seeds)
-        left = len(self.jobs({}).jobs)
-        return f"{self.config.name}: {total} trainings, {left} to do, into {self.file}"
+        total = len(self.config.chosen) * len(self.config.seeds)
+        return f"{self.config.name}: {total} trainings, {len(self._jobs)} to do, into {self.file}"
 
     def jobs(self, outcomes: Outcomes) -> Known:
-        """Return the trainings whose metrics are not all known, seed by seed."""
-        known = {row.key for row in self.before}
-        return Known(
-            [
-                self.job(name, seed)
-                for seed in self.config.seeds
-                for name, entry in self.config.trainings.items()
-                if any((name, seed, column) not in known for column in entry.metrics)
-            ]
-        )
+        """Return the trainings whose metrics were not all known at the start, seed by seed."""
+        return Known(self._jobs)
 
     def job(self, name: str, seed: int) -> Job:
         """Return the training of a name with a seed."""

@@ -41,7 +41,6 @@ class AblationConfig:
         lambda: ["search.algorithm._target_=fbnetv5.search.differentiable.SingleTask"],
         "what each task's own search changes in it, beside removing the other tasks",
     )
-    num_images: int = option(512, "validation images that a supernet's prediction is the mean over")
 
 
 def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] = ()) -> AblationConfig:
@@ -57,7 +56,7 @@ def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] 
     """
     config = load_study(file, AblationConfig, changes)
     config.overrides += overrides
-    for key in ("num_topologies", "num_shortlisted", "num_images"):
+    for key in ("num_topologies", "num_shortlisted"):
         if getattr(config, key) < 1:
             raise InputError(f"{key}={getattr(config, key)} is too small: at least 1")
     for method in config.methods:

@@ -133,7 +133,6 @@ class Plan:
             search=search.folder,
             task=task,
             topologies=tuple((one.name, self.truth.file(one)) for one in networks),
-            num_images=self.config.num_images,
             result=self.prediction_file(seed, task),
         )
         work = Call(write_prediction, prediction, is_predicted)
@@ -163,7 +162,6 @@ class Plan:
             search=search.folder,
             task=task,
             topologies=tuple((name, self.truth.file(one)) for name, one in networks.items()),
-            num_images=None,
             result=self._shortlist_file(seed, of, task),
         )
         work = Call(write_prediction, prediction, is_predicted)

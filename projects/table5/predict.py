@@ -1,4 +1,4 @@
-"""What a searched supernet predicts of topologies: their scores on images that it has not learnt from."""
+"""What a searched supernet predicts of topologies: their scores on images that it held out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
 from fbnetv5.config.identity import identity
 from fbnetv5.config.read import load_config, path_override
-from fbnetv5.data.sources import build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.judge import Judge, plain_batches
@@ -33,8 +32,6 @@ class Prediction:
         search: its folder.
         task: whose head gives the score.
         topologies: their files, by name.
-        num_images: validation images that a score is the mean over; None: the training images that the search held out
-            for its last look, by which choices may be made.
         result: the file to write.
     """
 
@@ -43,7 +40,6 @@ class Prediction:
     search: Path
     task: str
     topologies: tuple[tuple[str, Path], ...]
-    num_images: int | None
     result: Path
 
     @property
@@ -54,7 +50,6 @@ class Prediction:
             "topologies": [name for name, _ in self.topologies],
             "search": identity(load_config(self.config, self.overrides)),
             "weights": [weights.st_size, weights.st_mtime_ns],
-            "num_images": self.num_images,
         }
 
 
@@ -78,8 +73,11 @@ def is_predicted(prediction: Prediction) -> bool:
 def predict(prediction: Prediction) -> dict[str, float]:
     """Return the score of each topology as a sub-network of the supernet, on the same images; lower is better.
 
+    The images are the training images that the search held out for its last look: trained networks are judged on
+    validation images, and a score on the same ones would agree with theirs by what is special about these.
+
     Raises:
-        InputError: the search has no weights, or no validation image is labelled for the task.
+        InputError: the search has no weights, or held out no image that is labelled for the task.
     """
     folder, task = prediction.search, prediction.task
     config = load_config(prediction.config, (*prediction.overrides, path_override("output", folder)))
@@ -88,7 +86,7 @@ def predict(prediction: Prediction) -> dict[str, float]:
         load_by_name(run.model, read_weights(folder / WEIGHTS), optional=None, origin=folder / WEIGHTS)
         net = MultitaskNet(run.model.network, {task: run.model.tasks[task]}, {task: run.model.heads[task]})
         target = run.model.tasks[task].target
-        images = _images(run, target.name, prediction.num_images)
+        images = _images(run, target.name)
         batches = plain_batches(config, images, [target], world, normalisation=run.model.normalisation)
         judge = Judge(net, batches, config)
         topologies = [Topology.load(file) for _, file in prediction.topologies]
@@ -96,17 +94,9 @@ def predict(prediction: Prediction) -> dict[str, float]:
     return {name: score for (name, _), score in zip(prediction.topologies, scores, strict=True)}
 
 
-def _images(run: SupernetRun, target: str, num_images: int | None) -> Source:
-    """Return so many validation images that are labelled for a target; or if None, those that the run holds out.
-
-    Raises:
-        InputError: there are none.
-    """
-    source = run.held_out if num_images is None else build_val_source(run.config.data, run.source.classes)
+def _images(run: SupernetRun, target: str) -> Source:
+    """Return the images that the run holds out and that are labelled for a target. Raises InputError without any."""
+    source = run.held_out
     if source is None or source.num_labelled(target) == 0:
-        kind, key = ("held-out", "search.last_look.candidates") if num_images is None else ("validation", "data.val")
-        raise InputError(f"no {kind} image is labelled with '{target}': give {key} in search.overrides")
-    rows = list(source.labelled(target))
-    if num_images is not None:
-        rows = rows[:: max(1, len(rows) // num_images)][:num_images]  # files may be sorted
-    return Subset(source, rows)
+        raise InputError(f"no held-out image is labelled with '{target}': give search.last_look.candidates")
+    return Subset(source, list(source.labelled(target)))

@@ -1,7 +1,7 @@
 """What makes a supernet rank topologies as their trainings do? Searches that differ in one thing, and their taus.
 
     python -m projects.table5.ranks                            hours on two cores; ends early without loss
-    python -m projects.table5.ranks --variants base sandwich --seeds 0 1 2
+    python -m projects.table5.ranks --variants base uniform --seeds 0 1 2
 
 Every supernet says of every topology of the table of truth how good it is. That stands in a csv file, and a supernet
 that stands there is not trained again; the taus are worked out anew from it and the table of truth.
@@ -73,6 +73,7 @@ class Ranks(Study):
             for name, changes in config.variants.items()
         }
         self.before = read_said(self.file, self.settings)
+        self._known = {one.supernet for one in self.before}
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
@@ -91,11 +92,10 @@ class Ranks(Study):
 
     def jobs(self, outcomes: Outcomes) -> Known:
         """Return the searches and predictions that are not in the table yet."""
-        known = {one.supernet for one in self.before}
         jobs: list[Job] = []
         for seed in self.config.seeds:
             for name, plan in self.plans.items():
-                if (name, seed) not in known:
+                if (name, seed) not in self._known:
                     own = [plan.search_job(seed, None), *(plan.predict_job(seed, task) for task in plan.tasks)]
                     jobs += [_named(job, name) for job in own]
         return Known(jobs)
@@ -133,6 +133,7 @@ class Ranks(Study):
 
     def write(self, outcomes: Outcomes) -> None:
         """Write the table, and the taus."""
+        self.before = read_said(self.file, self.settings)  # another comparison may have added to it
         super().write(outcomes)
         if rows := self.rows(outcomes):
             write_said(self.file, rows, self.settings)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from scipy.stats import ttest_1samp
+from scipy.stats import ttest_ind
 
 from fbnetv5.projects.table5.results import Results
 from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
@@ -35,24 +35,29 @@ def markdown(results: Results) -> str:
 
 def equal_table(results: Results) -> list[str]:
     """Return the scores of derived and of random topologies at equal MACs."""
-    rows = [["Task", "Metric", "Method", "Score", "Random", "Difference", "p", "Above, % of random", "Searches"]]
+    rows = [
+        ["Task", "Metric", "Method", "Score", "Random", "Difference", "p", "Above, % of random", "Searches", "Distinct"]
+    ]
     for task in results["tasks"]:
         random = [100 * score for score in results["random"][task]["scores"].values()]
         for method in results["config"]["methods"]:
             found = [100 * score for score in mean_scores(results, task, method)]
             row = [task, results["metrics"][task], NAMES[method], spread(found), f"{spread(random)} ({len(random)})"]
             if not found or len(random) < 2:
-                rows.append([*row, NOTHING, NOTHING, NOTHING, str(len(found))])
+                rows.append([*row, NOTHING, NOTHING, NOTHING, str(len(found)), NOTHING])
                 continue
             difference = statistics.mean(found) - statistics.mean(random)
             above = sum(score < statistics.mean(found) for score in random) / len(random)
-            chance = p_value(found, statistics.mean(random))
-            rows.append([*row, f"{difference:+.1f}", chance, f"{100 * above:.0f}", str(len(found))])
+            chance = p_value(found, random)
+            names = [name for one in _found(results, task, method, "") for name in one["topologies"]]
+            distinct = f"{len({*names})} of {len(names)}"
+            rows.append([*row, f"{difference:+.1f}", chance, f"{100 * above:.0f}", str(len(found)), distinct])
     return [
         "Topologies of equal MACs, in %. Score: over searches, the mean of "
         f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)}; mean and "
         "deviation. Random: mean and deviation of topologies drawn with probability 1/2 a block (their number), "
-        "trained as often. p: that searches are no better than their mean, by a one-sided t test over searches.",
+        "trained as often. p: that searches are no better than these, by Welch's one-sided t test. Distinct: different "
+        "topologies among those found; what several searches find is trained once.",
         "",
         *markdown_table(rows, numeric_from=3),
     ]
@@ -64,11 +69,14 @@ def mean_scores(results: Results, task: str, method: str, under: str = "") -> li
     return [statistics.mean(scores) for scores in found if scores and None not in scores]
 
 
-def p_value(found: list[float], mean: float) -> str:
-    """Return the one-sided p of a t test that values are not above ``mean``; nothing below two values."""
-    if len(found) < 2 or len(set(found)) < 2:
+def p_value(found: list[float], random: list[float]) -> str:
+    """Return the one-sided p of Welch's t test that the mean of ``found`` is not above that of ``random``.
+
+    Nothing below two values of each.
+    """
+    if min(len(found), len(random)) < 2 or len({*found, *random}) < 2:
         return NOTHING
-    p = float(ttest_1samp(found, mean, alternative="greater").pvalue)
+    p = float(ttest_ind(found, random, equal_var=False, alternative="greater").pvalue)
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 

@@ -88,7 +88,10 @@ class Truth(Study):
         self.keep(self.rows(outcomes))
 
     def keep(self, rows: list[Row]) -> None:
-        """Write the table, if there is anything in it."""
+        """Write the table, if there is anything in it, with what another command has added to it since."""
+        known = {row.key for row in rows}
+        self.before = read_rows(self.file, self.plan.settings)
+        rows = self._sorted([*rows, *(row for row in self.before if row.key not in known)])
         if rows:
             write_rows(self.file, rows, self.plan.settings)
 

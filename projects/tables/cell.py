@@ -21,6 +21,7 @@ from fbnetv5.projects.tables.methods import METHODS
 from fbnetv5.projects.tables.mr import mr_landscape
 
 TOGETHER = "together"
+LANDSCAPE = "landscape"  # the column of its digest
 LANDSCAPES = {"macro": macro_landscape, "mr": mr_landscape}
 ALONE = {"macro": ("top1",), "mr": ("cls-50-1000", "cls-10-1000", "seg")}
 """Tasks of a space that are also searched for alone: in macro one, since the others are that one at a price."""
@@ -74,8 +75,8 @@ def expected(cell: Cell) -> set[tuple[str, str, int]]:
 
 
 def is_done(cell: Cell) -> bool:
-    """Whether the file of a cell holds all that it measures."""
-    return expected(cell) <= {row[:3] for row in read_rows(cell.file)}
+    """Whether the file of a cell holds all that it measures, on the landscape that there is now."""
+    return expected(cell) <= {row[:3] for row in _own_rows(cell)}
 
 
 def run_cell(cell: Cell) -> None:
@@ -84,7 +85,7 @@ def run_cell(cell: Cell) -> None:
     Of a method that lacks one, all numbers of evaluations are measured, as they draw their noise in turn.
     """
     torch.set_num_threads(1)
-    before = list(read_rows(cell.file))
+    before = _own_rows(cell)
     missing = {key[:2] for key in expected(cell) - {row[:3] for row in before}}
     rows = [row for row in before if row[:2] not in missing]
     whole = _landscape(cell.space)
@@ -94,8 +95,9 @@ def run_cell(cell: Cell) -> None:
             if (setting, method) in missing:
                 wanted = {*cell.evaluations, *(row.evaluations for row in before if row[:2] == (setting, method))}
                 rows += _measure(landscape, setting, method, sorted(wanted), cell)
-    lines = [[row.setting, row.method, str(row.evaluations), row.task, f"{row.regret:.4f}"] for row in rows]
-    write_text(cell.file, "".join(csv_lines([Row._fields, *lines])))
+    name = whole.digest
+    lines = [[row.setting, row.method, str(row.evaluations), row.task, f"{row.regret:.4f}", name] for row in rows]
+    write_text(cell.file, "".join(csv_lines([(*Row._fields, LANDSCAPE), *lines])))
 
 
 def read_rows(file: Path) -> Iterator[Row]:
@@ -105,6 +107,15 @@ def read_rows(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
             yield Row(row["setting"], row["method"], int(row["evaluations"]), row["task"], float(row["regret"]))
+
+
+def _own_rows(cell: Cell) -> list[Row]:
+    """Return the rows of a cell's file; none that were measured on another landscape, as of another surrogate."""
+    if not cell.file.exists():
+        return []
+    with cell.file.open(encoding="utf-8", newline="") as lines:
+        names = {row.get(LANDSCAPE) for row in csv.DictReader(lines)}
+    return list(read_rows(cell.file)) if names == {_landscape(cell.space).digest} else []
 
 
 def _measure(landscape: Landscape, setting: str, method: str, wanted: list[int], cell: Cell) -> Iterator[Row]:

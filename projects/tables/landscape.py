@@ -5,6 +5,7 @@ Shapes: T tasks, B slots, A architectures of the space, M evaluated ones.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,11 @@ class Landscape:
     def deviations(self) -> Array:
         """Standard deviation of each task's score over all architectures, [T]."""
         return np.asarray(self.values.std(axis=1))
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this landscape from others of its space: eight letters of a hash of its scores."""
+        return hashlib.sha256(np.round(self.values, 4).tobytes()).hexdigest()[:8]
 
     def at(self, choices: Choices) -> Array:
         """Return the scores of choices [..., B], [T, ...]."""

@@ -49,6 +49,13 @@ def test_what_is_done_is_not_repeated(tmp_path):
     assert lines[0] == "[1 of 2] a: finished already"
 
 
+def test_what_follows_a_job_that_is_done_anew_is_of_an_older_one(tmp_path):
+    (tmp_path / "b").write_text("before")
+    outcomes, _ = run([job(tmp_path, "b", "a"), job(tmp_path, "a"), job(tmp_path, "c", "b")])
+    assert [(name, outcome.status) for name, outcome in outcomes.items()] == [(name, "finished") for name in "abc"]
+    assert (tmp_path / "b").read_text() == "done"
+
+
 def test_a_failure_ends_only_what_waits_for_it(tmp_path):
     jobs = [
         job(tmp_path, "bad"),

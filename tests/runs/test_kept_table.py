@@ -34,6 +34,13 @@ def test_keys_of_other_versions_and_names_without_rows_say_nothing(file):
     assert len(read_table(file, COLUMNS, changed)) == 2
 
 
+@pytest.mark.parametrize(("there", "here"), [({}, {"model.head.dropout": 0.7}), ({"tasks.det.path": 2}, {})])
+def test_an_option_of_a_class_that_one_side_lacks_is_another_setting(file, there, here):
+    write_table(file, COLUMNS, ROWS, {"det": SETTINGS["det"] | there})
+    with pytest.raises(InputError, match=r"det was made with other settings \(.*absent"):
+        read_table(file, COLUMNS, {"det": SETTINGS["det"] | here})
+
+
 def test_settings_of_other_names_stay(file):
     write_table(file, COLUMNS, ROWS[1:], {"det": {"steps": 5}})
     write_table(file, COLUMNS, ROWS, {})

@@ -45,7 +45,6 @@ MINI = {
     "methods": ["multitask", "single-task"],
     "search": {"config": "configs/quickstart.yaml", "overrides": SMALL},
     "single_task": ["search.algorithm={_target_: fbnetv5.search.differentiable.SingleTask}"],
-    "num_images": 4,
 }
 
 

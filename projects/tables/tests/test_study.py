@@ -10,6 +10,7 @@ import pytest
 
 from fbnetv5.projects.tables.__main__ import main
 from fbnetv5.projects.tables.cell import Cell, Row, expected, is_done, read_rows, run_cell
+from fbnetv5.projects.tables.macro import macro_landscape
 from fbnetv5.projects.tables.results import Mean, markdown, means, misses, read_means, write_means
 
 
@@ -49,13 +50,15 @@ def test_a_cell_measures_only_what_its_file_lacks(tmp_path: Path) -> None:
     run_cell(cell)
     assert is_done(cell)
     kept = cell.file.read_text()
-    cell.file.write_text(kept.replace(kept.rsplit(",", 1)[1].strip(), "9.9990"))
+    cell.file.write_text(kept.replace(kept.rsplit(",", 2)[1], "9.9990"))
     more = Cell("macro", 1.0, 0, ("random",), (60, 100), cell.file)
     assert not is_done(more)
     run_cell(more)
     rows = {row[:4]: row.regret for row in read_rows(cell.file)}
     assert 9.999 in rows.values()
     assert rows["top1", "random", 100, "top1"] <= 48  # points between the best and the worst network
+    cell.file.write_text(cell.file.read_text().replace(macro_landscape().digest, "0" * 8))
+    assert not is_done(cell)  # it was measured on another landscape
 
 
 def test_a_cell_that_is_extended_is_as_one_that_is_run_at_once(tmp_path: Path) -> None:
