@@ -72,9 +72,9 @@ def mean_scores(results: Results, task: str, method: str, under: str = "") -> li
 def p_value(found: list[float], random: list[float]) -> str:
     """Return the one-sided p of Welch's t test that the mean of ``found`` is not above that of ``random``.
 
-    Nothing below two values of each.
+    Nothing below two values of each, or where all that was found is equal.
     """
-    if min(len(found), len(random)) < 2 or len({*found, *random}) < 2:
+    if min(len(found), len(random)) < 2 or len({*found}) < 2:
         return NOTHING
     p = float(ttest_ind(found, random, equal_var=False, alternative="greater").pvalue)
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"

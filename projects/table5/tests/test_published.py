@@ -45,7 +45,7 @@ def test_the_tables_need_no_folder_of_a_search(tmp_path):
     file = tmp_path / "found.csv"
     file.write_text("\n".join(["seed,method,task,under,place,topology,macs", *lines]) + "\n")
     page = markdown(truth, gather(truth, read_found(file)))
-    assert "| cls | top1 | Multitask (Alg. 4) | 70.0 ± 0.0 | 55.0 ± 7.1 (2) | +15.0 | - | 100 | 2 |" in page
+    assert "| cls | top1 | Multitask (Alg. 4) | 70.0 ± 0.0 | 55.0 ± 7.1 (2) | +15.0 | - | 100 | 2 | 1 of 2 |" in page
     assert "| 70.0 ± 0.0 | +5.0 | 2 |" in page
     assert "| seg | 1 to 1, 1.0 | 1 to 2, 1.5 | 2 to 2, 2.0 |" in page
 

@@ -102,7 +102,7 @@ def test_what_is_missing_is_named_and_not_averaged_over():
     found["ranks"].pop()
     found["failed"] = {"cls/1f-0": "out of paper"}
     page = markdown(found)
-    assert cells(page, "cls", "top1")[3:] == ["57.0", "54.0 ± 4.3 (4)", "+3.0", "-", "75", "1"]
+    assert cells(page, "cls", "top1")[3:] == ["57.0", "54.0 ± 4.3 (4)", "+3.0", "-", "75", "1", "4 of 4"]
     assert missing_jobs(found) == [
         "cls/1f-0: out of paper",
         "1 searches have not finished",
@@ -113,7 +113,7 @@ def test_what_is_missing_is_named_and_not_averaged_over():
 
 def test_an_empty_ablation_has_a_table():
     empty = results() | {"found": [], "searches": [], "ranks": [], "random": {"cls": {"scores": {}}}}
-    assert cells(markdown(empty), "cls", "top1")[3:] == ["-", "- (0)", "-", "-", "-", "0"]
+    assert cells(markdown(empty), "cls", "top1")[3:] == ["-", "- (0)", "-", "-", "-", "0", "-"]
 
 
 def test_spread():
