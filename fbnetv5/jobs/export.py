@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from fbnetv5.jobs.evaluate import classes_of
 from fbnetv5.model.card import EXPORTS, write_card
 from fbnetv5.model.folder import FinalModel, load
 
+EXPORTED = "exported.json"  # what an export has written, once all of it is there
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
 NEAR_ZERO = 5  # points of a metric beside which a drop tells nothing
@@ -51,7 +53,8 @@ LARGE_DROP = 2  # points that the fixed size may cost before the export says so
 def run(config: RunConfig, folder: Path) -> None:
     """Export a trained model in each of ``export.formats`` and ``export.precisions``, and compare each with it.
 
-    Writes to ``folder``: ``model_<precision>.<suffix>`` with a JSON sidecar beside each; files of other formats stay.
+    Writes to ``folder``: ``model_<precision>.<suffix>`` with a JSON sidecar beside each, and at the end exported.json,
+    which lists them; files of other formats stay.
 
     Raises:
         InputError: the configuration, the model, the data or a package is at fault; the message says which.
@@ -62,14 +65,18 @@ def run(config: RunConfig, folder: Path) -> None:
         require_own(folder, config.job)
         with ExportProgress() as progress:
             export = build_export(config, progress)
+            with reported(folder / EXPORTED):
+                (folder / EXPORTED).unlink(missing_ok=True)
             write_text(folder / "config.yaml", saved_yaml(config, f"fbnetv5 {__version__}, export"))
+            files = []
             for runtime, precision in _files(config):
                 print(progress.start_file((runtime, precision)), flush=True)
-                export_one(export, runtime, precision, folder)
+                files.append(export_one(export, runtime, precision, folder).name)
                 progress.end_file()
         trained = export.model.folder
         if trained is not None and folder.resolve() == (trained / EXPORTS).resolve():
             write_card(export.model, trained)  # which shows what was exported
+        write_text(folder / EXPORTED, json.dumps({"files": files}, indent=1) + "\n")
 
 
 @dataclass
@@ -132,8 +139,10 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     return Export(config, model, deployed, size, source, calibration, progress, metrics)
 
 
-def export_one(export: Export, runtime: str, precision: str, folder: Path) -> None:
-    """Write one file and its sidecar; in int8, with ever more parts in float32 until the metric drops little enough.
+def export_one(export: Export, runtime: str, precision: str, folder: Path) -> Path:
+    """Write one file and its sidecar, and return it.
+
+    In int8, ever more parts stay in float32 until the metric drops little enough.
 
     Raises:
         InputError: the runtime's packages are missing, or a file cannot be written.
@@ -145,6 +154,7 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> No
             partial.replace(file)
             sidecar_path(partial).replace(sidecar_path(file))
     print(f"written: {file}")
+    return file
 
 
 def _export_partial(export: Export, runtime: str, precision: str, file: Path) -> None:
@@ -184,7 +194,8 @@ def _part_errors(export: Export) -> dict[str, dict[str, float]] | None:
         print(f"  which parts int8 hurts cannot be told, and the drop stays: {error}")
         return None
     print("  measuring which parts int8 hurts ...")
-    return part_errors(export.deployed, export.calibration[:NUM_RANKED], export.progress)
+    rows = _spread(range(len(export.calibration)), NUM_RANKED)  # of all classes, where files are sorted by them
+    return part_errors(export.deployed, [export.calibration[row] for row in rows], export.progress)
 
 
 def _write(

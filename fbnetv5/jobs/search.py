@@ -76,10 +76,9 @@ def run(config: RunConfig, folder: Path) -> None:
     with world_of(config.runtime) as world:
         supernet = build_run(config, world, folder)
         train(supernet, folder)
-        if world.is_main:
-            _clear_found(folder)
         looked = take_last_look(supernet)
         if world.is_main:
+            _clear_found(folder)
             save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
             write_topologies(supernet, folder, looked)
             try_report(folder)
@@ -271,6 +270,7 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
     if looked is not None:
         write_last_look(looked.look, run, folder)
         write_families(run, looked.families, folder)
+    joint = "" if looked is None or len(run.model.tasks) == 1 else write_joint(run, looked.look, folder)
     latency_title = "" if run.latency is None else f"{'latency':>12}"
     print(f"{'task':<8}{'selected':>9}{'seen':>6}{'backbone MACs':>15}{'parameters':>12}{latency_title}   file")
     for name, probabilities in zip(run.model.tasks, run.algorithm.distribution.probabilities(), strict=True):
@@ -297,8 +297,8 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
             costs = " to ".join(f"{member.macs / 1e6:.1f} M" for member in (family.members[0], family.members[-1]))
             where = folder / f"{FOLDER}{family.task}"
             print(f"family of {family.task}: {len(family.members)} topologies of {costs} MACs in {where}")
-        if len(run.model.tasks) > 1:
-            print(write_joint(run, looked.look, folder))
+        if joint:
+            print(joint)
         for line in read_verdicts(folder):
             print(line)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +64,8 @@ def find_block_costs(
         size = (side, side) if given is None else (given[0], given[1])
         table = _latency_table(search.latency, runtime, family, size, world, earlier)
         return BlockCosts(table.block_latencies(num_stages), table)
+    if (changed := _changed(search.latency)) and world.is_main:
+        print(f"search.latency.{changed[0]} changes nothing: search.cost={search.cost}", file=sys.stderr)
     macs = search.cost == "macs"
     count = block_macs(family, num_stages, (side, side)) if macs else block_params(family, num_stages)
     return BlockCosts([float(number) for number in count])
@@ -72,14 +77,34 @@ def keep_latencies(latency: LatencyTable | None, folder: Path, world: World) -> 
         latency.save(folder / LATENCY)
 
 
+def _changed(latency: LatencyConfig) -> list[str]:
+    """Return the options that are not as they are by default."""
+    usual = vars(LatencyConfig())
+    return [key for key, value in vars(latency).items() if value != usual[key]]
+
+
 def _latency_table(
     latency: LatencyConfig, runtime: RuntimeConfig, family: Family, size: Size, world: World, earlier: Path | None
 ) -> LatencyTable:
-    """Return rank 0's table."""
-    given = None if latency.table is None else _given_table(local_path(latency.table), family, size)
-    if given is not None:
-        conditions = given.conditions
-    elif latency.runtime == TORCH:
+    """Return rank 0's table: that of a run that is resumed, the one that is given, or what is measured."""
+    table = None
+    if world.is_main:
+        table = None if earlier is None else _own_table(earlier, family, size)
+        if table is None and latency.table is not None:
+            table = _given_table(local_path(latency.table), latency, family, size)
+        if table is None:
+            table = _measured_table(latency, runtime, family, size, world)
+    text = _from_main(world, "" if table is None else json.dumps(asdict(table.conditions)))
+    own = [0.0] * NUM_VALUES if table is None else table.to_list()
+    values = world.broadcast(torch.tensor(own, dtype=torch.float64)).tolist()
+    return table or LatencyTable.from_list(Conditions.of(json.loads(text)), values)
+
+
+def _measured_table(
+    latency: LatencyConfig, runtime: RuntimeConfig, family: Family, size: Size, world: World
+) -> LatencyTable:
+    """Return the table of what parts take here, or on the device that a command asks; from the cache if it is there."""
+    if latency.runtime == TORCH:
         conditions = current_conditions(
             family,
             size,
@@ -90,25 +115,24 @@ def _latency_table(
         )
     else:
         conditions = file_conditions(family, size, latency)
-    if not world.is_main:
-        return LatencyTable.from_list(conditions, _from_main(world, [0.0] * NUM_VALUES))
-    table = given if earlier is None else _own_table(earlier, conditions) or given
-    if table is None:
-        cache = Path(runtime.latency_cache).expanduser() if runtime.latency_cache else cache_folder(FOLDER)
-        measure = None
-        if latency.runtime != TORCH:
-            parts = cache_file(conditions, cache).with_suffix("")
-            measure = partial(measure_exported, family, conditions, latency, parts)
-        table = load_or_measure(family, conditions, world.device, cache, measure=measure)
-    _from_main(world, table.to_list())
-    return table
+    cache = Path(runtime.latency_cache).expanduser() if runtime.latency_cache else cache_folder(FOLDER)
+    measure = None
+    if latency.runtime != TORCH:
+        parts = cache_file(conditions, cache).with_suffix("")
+        measure = partial(measure_exported, family, conditions, latency, parts)
+    return load_or_measure(family, conditions, world.device, cache, measure=measure)
 
 
-def _given_table(file: Path, family: Family, size: Size) -> LatencyTable:
-    """Read the table that ``search.latency.table`` names."""
+def _given_table(file: Path, latency: LatencyConfig, family: Family, size: Size) -> LatencyTable:
+    """Read the table that ``search.latency.table`` names, which is what the other options say, if they say anything."""
     table = LatencyTable.load(file)
     found = table.conditions
-    if (found.family, found.layers, found.size) != (family.name, layers_digest(family), size):
+    its = {"runtime": found.runtime_name, "precision": found.precision, "threads": found.threads, "command": None}
+    for key in its.keys() & set(_changed(latency)):
+        if its[key] != getattr(latency, key):
+            shown = "its milliseconds" if key == "command" else f"{key}={its[key]}"
+            raise InputError(f"search.latency.table={file} has {shown}: leave out search.latency.{key}, or the table")
+    if not _is_of(found, family, size):
         raise InputError(
             f"search.latency.table={file} is of {found.family} at {found.size[0]} x {found.size[1]} pixels, the search "
             f"of {family.name} at {size[0]} x {size[1]}; set search.latency.size, or measure again"
@@ -116,17 +140,24 @@ def _given_table(file: Path, family: Family, size: Size) -> LatencyTable:
     return table
 
 
-def _from_main(world: World, values: list[float]) -> list[float]:
-    """Return rank 0's values."""
-    return world.gather(torch.tensor(values, dtype=torch.float64))[: len(values)].tolist()
+def _is_of(found: Conditions, family: Family, size: Size) -> bool:
+    return (found.family, found.layers, found.size) == (family.name, layers_digest(family), size)
 
 
-def _own_table(folder: Path, conditions: Conditions) -> LatencyTable | None:
+def _from_main(world: World, text: str) -> str:
+    """Return rank 0's text."""
+    codes = torch.frombuffer(bytearray(text.encode() or b" "), dtype=torch.uint8)
+    length = int(world.broadcast(torch.tensor([len(codes)]))[0])
+    own = codes if len(codes) == length else torch.zeros(length, dtype=torch.uint8)
+    return bytes(world.broadcast(own).tolist()).decode()
+
+
+def _own_table(folder: Path, family: Family, size: Size) -> LatencyTable | None:
     """Return the table that the run in ``folder`` began with, or None where none has begun."""
     file = folder / LATENCY
     if file.exists():
         table = LatencyTable.load(file)
-        if not table.conditions.same_network(conditions):
+        if not _is_of(table.conditions, family, size):
             raise InputError(f"{file} is of another network ({table.conditions}); choose another output folder")
         return table
     if any((folder / "checkpoints").glob("step-*")) or (folder / "last_checkpoint").exists():  # the latter is D2Go's

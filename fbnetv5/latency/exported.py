@@ -66,6 +66,8 @@ def check_options(options: LatencyConfig) -> None:
                     f"search.latency.{key}={getattr(options, key)} is for exported files: set search.latency.runtime "
                     "to executorch, onnx or litert"
                 )
+    elif options.command is None and (options.pattern is not None or options.timeout != LatencyConfig().timeout):
+        raise InputError("search.latency.pattern and timeout are those of a command: set search.latency.command")
     elif options.batch_size != 1:
         raise InputError(f"search.latency.batch_size={options.batch_size}: exported files take one image")
 

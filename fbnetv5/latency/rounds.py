@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import keep_lines
 from fbnetv5.latency.bundle import File, add_time, read_times
 from fbnetv5.latency.timers import Timer
 
@@ -44,6 +45,7 @@ def measure_files(
     """
     found: dict[str, list[float]] = {name: [] for name in files}
     if table.exists():
+        keep_lines(table, lambda line: True)  # but one that was cut off
         found.update(read_times(table, files))
     done = min(map(len, found.values()))
     if done >= rounds and (not steady or drift(found, rounds) <= DRIFT):

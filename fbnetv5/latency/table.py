@@ -67,11 +67,6 @@ class Conditions:
         """The runtime without its version."""
         return self.runtime.split()[0]
 
-    def same_network(self, other: Conditions) -> bool:
-        """Whether both are of one network and input in one kind of runtime, on whatever device."""
-        keys = ("precision", "family", "layers", "size", "batch_size", "runtime_name")
-        return all(getattr(self, key) == getattr(other, key) for key in keys)
-
 
 @dataclass(frozen=True)
 class LatencyTable:

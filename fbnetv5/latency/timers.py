@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,9 +16,10 @@ from typing import Protocol
 from fbnetv5.base.errors import InputError
 from fbnetv5.latency.bundle import File
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+NUMBER = re.compile(r"(?<![\w.,])[-+]?(\d{1,3}(,\d{3})+(\.\d*)?|\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(?![\w,]*[xX])")
 PLACES = ("file", "name", "threads", "shape")
 THEN = "&&"
+GRACE = 1.0  # seconds in which what was killed lets go of its output
 SHOWN = 160  # characters of what a command printed
 
 
@@ -112,7 +114,7 @@ class CommandTimer:
         ms = self._milliseconds(output)
         if ms is None:
             raise InputError(f"the command printed no milliseconds for {file.path.name}: {_shown(output)}")
-        if not 0 <= ms < math.inf:
+        if not 0 < ms < math.inf:
             raise InputError(f"the command printed {ms:g} for {file.path.name}, which are no milliseconds")
         return ms
 
@@ -138,7 +140,11 @@ class CommandTimer:
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # what has left the group may hold the pipes
+                    process.communicate(timeout=GRACE)
+                for end in (process.stdout, process.stderr):
+                    if end is not None:
+                        end.close()
         if process.returncode:
             said = _shown(complaint or output)
             raise InputError(f"{words[0]} failed for {name} with status {process.returncode}: {said}")
@@ -151,14 +157,16 @@ class CommandTimer:
             rows = [[match.group() for match in NUMBER.finditer(line)] for line in output.splitlines()]
             found = next((numbers for numbers in reversed(rows) if numbers), [])
         try:
-            return float(found[-1]) if found else None
+            return float(found[-1].replace(",", "")) if found else None
         except (ValueError, TypeError):
             return None
 
 
 def _split(template: str) -> list[list[str]]:
     try:
-        words = shlex.split(template)
+        lexer = shlex.shlex(template, posix=True, punctuation_chars="&")
+        lexer.whitespace_split, lexer.commenters = True, ""
+        words = list(lexer)
     except ValueError as error:
         raise InputError(f"search.latency.command cannot be read: {error}") from None
     for place in re.findall(r"\{(\w*)\}", template):

@@ -35,7 +35,7 @@ WRITTEN: Mapping[Any, Sequence[str]] = {  # by job, at its end
     "train": (CARD,),  # of the model, after its evaluation
     "evaluate": EVALUATED,
     "label": ("summary.json",),
-    "export": ("model_*.json",),
+    "export": ("exported.json",),
 }
 WRITTEN_BY_PROJECTS = (CARD, *EVALUATED, "architecture.yaml")
 LARGEST = 1e100  # what is larger, infinite or NaN is left out
@@ -103,7 +103,10 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run came to its end: something is there that its job writes then."""
+        """Whether the run came to its end: something is there that its job writes then, of a search for each task."""
+        tasks = [name for name, task in _mapping(self.get("tasks")).items() if task is not None]
+        if self.get("job") == "search" and tasks:
+            return all((self.path / f"topology_{task}.yaml").exists() for task in tasks)
         written = WRITTEN.get(self.get("job"), WRITTEN_BY_PROJECTS)
         return any(any(self.path.glob(pattern)) for pattern in written)
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.search.frontier import Sums, least_by_frontier
-from fbnetv5.search.space import CostTerm, SearchSpace, dearest, limit_of
+from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, dearest, limit_of
 
 Array = npt.NDArray[np.float64]
 _INFEASIBLE = 2  # scipy's status of a programme without a solution
@@ -30,8 +31,8 @@ def least_of_sum(
     """Return the ``count`` architectures of the least sums, the least first; fewer if the space has fewer.
 
     Each is the exact minimum, over those that cost at most ``budget`` and are not before it, of the sum of ``options``
-    of what it chooses, ``pairs`` of each two of them, and the cost term. Of equals it is the cheaper one. With pairs
-    branch and bound finds them, and an integer programme where that would take too much memory.
+    of what it chooses, ``pairs`` of each two of them, and the cost term. Of equals it is the cheaper one. Branch
+    and bound finds them, and an integer programme where that would take too much memory.
 
     Args:
         space: costs the options; every chosen option counts, also of blocks that pruning would drop.
@@ -48,14 +49,16 @@ def least_of_sum(
     if budget is not None and budget < cheapest:
         raise InputError(f"no architecture fits the budget of {budget:,}: the cheapest costs {cheapest:,}")
     cost_term = cost_term or CostTerm()
-    if pairs is not None:
-        quick = least_by_frontier(_sums(space, options, pairs, budget, cost_term), count)
-        if quick is not None:
-            return quick
+    none = torch.zeros(*options.shape, *options.shape, dtype=options.dtype)
+    quick = least_by_frontier(_sums(space, options, none if pairs is None else pairs, budget, cost_term), count)
+    if quick is not None:
+        return quick
     programme = _Programme(space, options, pairs, budget, cost_term)
     found: list[tuple[int, ...]] = []
-    while len(found) < count and (best := programme.solve(found)) is not None:
-        found.append(best)
+    over: list[tuple[int, ...]] = []  # the budget, by less than the solver tells
+    while len(found) < count and (best := programme.solve([*found, *over])) is not None:
+        fits = budget is None or cost_of(space, best) <= limit_of(budget)
+        (found if fits else over).append(best)
     return found
 
 
@@ -108,7 +111,8 @@ class _Programme:
             share = dict(enumerate(costs / dearest(space)))
             self.constraints.append(LinearConstraint(self._row({**share, self.width - 1: -1.0}), ub=cost_term.target))
         if budget is not None:
-            self.constraints.append(LinearConstraint(self._row(dict(enumerate(costs))), ub=limit_of(budget)))
+            shares = self._row(dict(enumerate(costs / dearest(space))))  # of numbers near 1, as solvers want them
+            self.constraints.append(LinearConstraint(shares, ub=limit_of(budget) / dearest(space)))
 
     def solve(self, excluded: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
         """Return the best architecture that is none of those excluded; None if there is no other."""

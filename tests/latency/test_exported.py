@@ -103,8 +103,8 @@ def test_times_of_another_pattern_are_others():
     patterns = (None, "mean=(.*)", "median=(.*)")
     found = {file_conditions(NANO, SIZE, replace(OPTIONS, pattern=pattern)) for pattern in patterns}
     assert len(found) == 3
-    here = {file_conditions(NANO, SIZE, replace(OPTIONS, command=None, pattern=pattern)) for pattern in patterns}
-    assert len(here) == 1
+    with pytest.raises(InputError, match=r"pattern and timeout are those of a command"):
+        file_conditions(NANO, SIZE, replace(OPTIONS, command=None, pattern=patterns[1]))
 
 
 def test_a_search_costs_what_the_command_says(exported, tmp_path):

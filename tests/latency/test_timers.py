@@ -36,6 +36,7 @@ def test_the_last_number_of_the_last_line_that_has_one_counts(program):
     assert CommandTimer(f"{program} says", 1, 10)(FILE) == 9
     assert CommandTimer(f"{program} columns", 1, 10, r"latency_us=(\d+)")(FILE) == 3500
     assert CommandTimer(f"{program} echo took=1.5e-1ms", 1, 10)(FILE) == 0.15
+    assert CommandTimer(f"{program} echo 1,234.5 ms at 0x1F", 1, 10)(FILE) == 1234.5
 
 
 def test_places_are_filled_in_and_no_shell_reads_them(program, capfd):
@@ -51,6 +52,7 @@ def test_places_are_filled_in_and_no_shell_reads_them(program, capfd):
         ("fail", "failed for block_0.pte with status 1: no such device at all"),
         ("nothing", "printed no milliseconds for block_0.pte: done"),
         ("less", "printed -1 for block_0.pte"),
+        ("echo status: 0", "printed 0 for block_0.pte"),
         ("endless", "printed inf for block_0.pte"),
     ],
 )
@@ -70,6 +72,19 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(program):
     with pytest.raises(InputError, match=r"hangs: no answer for block_0\.pte within 0\.5 seconds"):
         CommandTimer(f"sh -c '{program.replace(chr(39), chr(34))} hang; true' {{file}}", 1, 0.5)(FILE)
     assert time.monotonic() - start < 5
+
+
+def test_what_holds_the_output_of_a_command_that_hangs_is_not_waited_for():
+    start = time.monotonic()
+    with pytest.raises(InputError, match="hangs"):
+        CommandTimer("sh -c 'setsid sleep 20 & echo 5' {file}", 1, 0.5)(FILE)
+    assert time.monotonic() - start < 5
+
+
+def test_commands_are_told_apart_without_spaces(program):
+    timer = CommandTimer(f"{program} echo 'a&&b'&& {program} echo 7", 1, 10)
+    assert timer(FILE) == 7
+    assert [command[-1] for command in timer.commands] == ["a&&b", "7"]
 
 
 @pytest.mark.parametrize(
