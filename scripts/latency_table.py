@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         table, compared = found
     print(table_text(table, options.num_stages))
-    if not options.no_cache:
+    if not options.no_cache and not options.busy:  # a search would take CPU time for milliseconds that pass
         keep(table, options.cache)
         print(f"kept in {cache_file(table.conditions, options.cache)}")
     if options.table:

@@ -55,6 +55,11 @@ def device_of(options: LatencyConfig) -> str:
     return options.command if options.pattern is None else f"{options.command}, pattern {options.pattern}"
 
 
+def timed_by(conditions: Conditions, clock: str = "wall") -> str:
+    """Return what tells times of one device, its threads and its clock from others."""
+    return f"{conditions.device}, {conditions.threads} thread(s), {clock} time"
+
+
 def check_options(options: LatencyConfig) -> None:
     """Raise InputError unless the options of a measurement fit together."""
     if options.size is not None and (len(options.size) != 2 or min(options.size) < 32):
@@ -97,7 +102,8 @@ def measure_exported(
     steady = options.command is not None  # this machine has other work at times, which rounds share alike
     with opened_timer(options, conditions) as timer:  # refuses a wrong command before minutes of exporting
         bundle = write_bundle(part_models(family, conditions.size, heads or {}), conditions, folder, say)
-        times = measure_files(bundle.files, timer, conditions.repeats, table, say=say, steady=steady)
+        who = timed_by(conditions)
+        times = measure_files(bundle.files, timer, conditions.repeats, table, say=say, steady=steady, timed_by=who)
     return table_of_bundle(bundle, medians(times, table))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import keep_lines
+from fbnetv5.base.files import keep_lines, reported, write_text
 from fbnetv5.latency.bundle import File, add_time, read_times
 from fbnetv5.latency.timers import Timer
 
@@ -25,6 +25,7 @@ def measure_files(
     *,
     say: Callable[[str], object],
     steady: bool = True,
+    timed_by: str = "",
 ) -> dict[str, list[float]]:
     """Ask for each file's milliseconds once a round, and return those of the last ``rounds`` rounds.
 
@@ -39,11 +40,13 @@ def measure_files(
         table: of times, see :mod:`fbnetv5.latency.bundle`.
         say: is told how far it is.
         steady: whether times that drift are refused; else ``say`` is told.
+        timed_by: device, threads and clock, which stand beside the table: times of another one are refused.
 
     Raises:
         InputError: the timer has no answer, or times drift; the table so far is kept.
     """
     found: dict[str, list[float]] = {name: [] for name in files}
+    _require_same(table, timed_by)
     if table.exists():
         keep_lines(table, lambda line: True)  # but one that was cut off
         found.update(read_times(table, files))
@@ -73,6 +76,16 @@ def measure_files(
             f"hot or has other work; let it rest: the same command takes {rounds} rounds more, and keeps {table}"
         )
     return _latest(found, rounds)
+
+
+def _require_same(table: Path, timed_by: str) -> None:
+    """Note beside a table what times its files. Raises InputError where that was another one."""
+    note = table.with_suffix(".txt")
+    known = note.read_text(encoding="utf-8").strip() if note.exists() and table.exists() else timed_by
+    if known != timed_by:
+        raise InputError(f"{table} was timed by {known}, not by {timed_by}: remove it, or choose another folder")
+    with reported(note):
+        write_text(note, timed_by + "\n")
 
 
 def drift(times: Mapping[str, Sequence[float]], rounds: int) -> float:

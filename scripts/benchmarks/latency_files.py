@@ -23,7 +23,7 @@ from fbnetv5.archs.families import Family, get_family
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.latency import LatencyConfig
 from fbnetv5.latency.bundle import TIMES, Bundle, digest_of, medians, read_bundle, read_times, write_bundle
-from fbnetv5.latency.exported import device_of, file_conditions, opened_timer, table_of_bundle
+from fbnetv5.latency.exported import device_of, file_conditions, opened_timer, table_of_bundle, timed_by
 from fbnetv5.latency.part_models import part_models
 from fbnetv5.latency.rounds import measure_files
 from fbnetv5.latency.table import Conditions, LatencyTable
@@ -49,7 +49,10 @@ def measure_files_table(options: argparse.Namespace) -> tuple[LatencyTable, list
         origin = bundle.folder / TIMES
         with _timer(options, latency, bundle.conditions) as timer:
             steady = options.command is not None
-            times = measure_files(bundle.files, timer, bundle.conditions.repeats, origin, say=say, steady=steady)
+            conditions = replace(bundle.conditions, device=device_of(latency))
+            who = timed_by(conditions, "cpu" if options.busy else "wall")
+            rounds = bundle.conditions.repeats
+            times = measure_files(bundle.files, timer, rounds, origin, say=say, steady=steady, timed_by=who)
     known = [network for network in networks if network.name in bundle.files]
     for made in exportables(family, bundle.conditions.size, known):
         if digest_of(made, bundle.conditions) != bundle.files[made.name].digest:

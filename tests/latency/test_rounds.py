@@ -33,6 +33,8 @@ def test_rounds_go_there_and_back_and_the_first_is_thrown_away(tmp_path):
     assert found == {name: [1.0, 1.0, 1.0] for name in "abc"}
     assert read_times(tmp_path / TIMES, FILES) == found
     measure_files(FILES, asked, 3, tmp_path / TIMES, say=print)
+    with pytest.raises(InputError, match="was timed by , not by a phone: remove it"):
+        measure_files(FILES, asked, 3, tmp_path / TIMES, say=print, timed_by="a phone")
     assert len(asked.order) == 12  # nothing was asked again
 
 
