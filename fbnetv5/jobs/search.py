@@ -181,6 +181,8 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
     look = config.search.last_look
     if 0 < look.candidates < MIN_SCORES:
         raise InputError(f"search.last_look.candidates={look.candidates}: at least {MIN_SCORES}, or 0 for no last look")
+    if look.family == 1:
+        raise InputError("search.last_look.family=1: at least 2 budgets, the trunk's and the best topology's, or 0")
     if config.job != "search" or look.candidates == 0:
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
