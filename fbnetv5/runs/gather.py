@@ -68,7 +68,7 @@ def read_rows(folder: Path) -> list[Row]:
     if measured or not rows:
         rows.append(_trained(run))
     ended = run.is_finished and not run.damaged
-    done = ended or measured
+    done = ended or measured or (bool(run.infos) and run.is_finished)
     failed = record.get("status") == "failed" and not done
     status = "finished" if done else "failed" if failed else "unfinished"
     why = [str(record.get("error", ""))] if failed else [f"step {last['step']:.0f}"] if not done and last else []

@@ -109,6 +109,23 @@ def test_a_search_has_a_row_for_each_task(tmp_path):
     assert len(rows_of(tmp_path / "both")) == 6
 
 
+def test_what_was_killed_half_way_is_not_finished(tmp_path):
+    seg, det = (yaml.safe_dump({"info": {"task": task, "backbone_macs": 5}}) for task in ("seg", "det"))
+    write_run(tmp_path / "half", 0, job="search", topology_seg_yaml=seg)
+    write_run(tmp_path / "whole", 0, job="search", topology_seg_yaml=seg, topology_det_yaml=det)
+    for name in ("half", "whole"):
+        config = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
+        tasks = {"seg": {"_target_": "x"}, "det": {"_target_": "y"}, "cls": None}
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config | {"tasks": tasks}))
+    write_run(tmp_path / "file", 0, job="export", model_fp32_json="{}", job_json=json.dumps({"status": "failed"}))
+    write_run(tmp_path / "files", 0, job="export", model_fp32_json="{}", exported_json="{}")
+    commands.main(["collect", str(tmp_path), "--y", "macs"])
+    status = {name: row["status"] for name, row in rows_of(tmp_path).items()}
+    assert status == {
+        "halfseg": "unfinished", "wholeseg": "finished", "wholedet": "finished", "file": "failed", "files": "finished",
+    }  # fmt: skip
+
+
 def test_what_is_wrong_is_one_line(tmp_path, capsys):
     write_run(tmp_path / "run", 0, metrics_json=report(100, 0.5))
     (tmp_path / "empty").mkdir()

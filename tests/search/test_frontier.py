@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fbnetv5.search.frontier import Sums, least_by_frontier
-from fbnetv5.search.programme import _Programme, _sums
-from fbnetv5.search.space import CostTerm
+from fbnetv5.search.programme import _Programme, _sums, least_of_sum
+from fbnetv5.search.space import CostTerm, cost_of
 from tests.search.landscape import BinarySpace
 
 
@@ -55,6 +55,18 @@ def test_fewer_are_found_where_the_space_has_fewer() -> None:
 
 def test_a_frontier_above_the_limit_is_left_to_the_integer_programme() -> None:
     assert least_by_frontier(random_sums((2,) * 9, 0, np.inf), 10, limit=3) is None
+
+
+def test_budgets_of_millions_near_a_cost_are_kept_with_and_without_the_frontier(monkeypatch):
+    """Solvers allow for a part in a million, and call a budget that is kept by less no solution."""
+    space, options = BinarySpace((305848565.0, 685174763.0, 974155838.0, 368841776.0) * 2), torch.zeros(8, 2)
+    options[:, 1] = -torch.tensor([0.31, 0.72, 1.03, 0.44, 0.25, 0.96, 1.17, 0.58])
+    budgets = (1359865090.4, 685174763.0 - 1, 305848565.0 + 974155838.0, 3e9)
+    found = [least_of_sum(space, options, budget=budget) for budget in budgets]
+    for (one,), budget in zip(found, budgets, strict=True):
+        assert cost_of(space, one) <= budget
+    monkeypatch.setattr("fbnetv5.search.programme.least_by_frontier", lambda *_: None)
+    assert [least_of_sum(space, options, budget=budget) for budget in budgets] == found
 
 
 @pytest.mark.parametrize("budget", [None, 3.0])
