@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path, require_regular
+from fbnetv5.base.files import atomic_path, reported, require_regular
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
 
@@ -64,6 +65,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"cannot read weights from {path}: {error}") from error
     require_finite(weights, path)
     return weights
+
+
+def digest_of(path: Path) -> str:
+    """Return what tells a file of weights from others: a hash of it. Raises InputError if it cannot be read."""
+    with reported(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def read_torch(path: Path) -> Any:

@@ -16,6 +16,7 @@ from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import atomic_path, reported, write_text, written_beside
 from fbnetv5.base.types import Size, Source, TargetKind, UndecodableImageError
 from fbnetv5.base.version import __version__
+from fbnetv5.base.weights import WEIGHTS, digest_of
 from fbnetv5.config.read import saved_yaml
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.sources import build_source, build_val_source
@@ -39,10 +40,9 @@ from fbnetv5.export.sidecar import AnySidecar, TaskFacts, sidecar_path, write_si
 from fbnetv5.export.tasks import tasks_of
 from fbnetv5.heads.head import PixelHead
 from fbnetv5.jobs.evaluate import classes_of
-from fbnetv5.model.card import EXPORTS, write_card
+from fbnetv5.model.card import EXPORTED, EXPORTS, files_of, write_card
 from fbnetv5.model.folder import FinalModel, load
 
-EXPORTED = "exported.json"  # what an export has written, once all of it is there
 NUM_COMPARED = 16  # images that predictions are compared on
 NUM_RANKED = 8  # images that parts are ranked on
 NEAR_ZERO = 5  # points of a metric beside which a drop tells nothing
@@ -54,7 +54,7 @@ def run(config: RunConfig, folder: Path) -> None:
     """Export a trained model in each of ``export.formats`` and ``export.precisions``, and compare each with it.
 
     Writes to ``folder``: ``model_<precision>.<suffix>`` with a JSON sidecar beside each, and at the end exported.json,
-    which lists them; files of other formats stay.
+    which lists them; files of other formats stay, and in the list, if they are of the same weights.
 
     Raises:
         InputError: the configuration, the model, the data or a package is at fault; the message says which.
@@ -65,6 +65,8 @@ def run(config: RunConfig, folder: Path) -> None:
         require_own(folder, config.job)
         with ExportProgress() as progress:
             export = build_export(config, progress)
+            weights = None if export.model.folder is None else export.model.folder / WEIGHTS
+            others = [] if weights is None else files_of(folder, weights) or []
             with reported(folder / EXPORTED):
                 (folder / EXPORTED).unlink(missing_ok=True)
             write_text(folder / "config.yaml", saved_yaml(config, f"fbnetv5 {__version__}, export"))
@@ -73,10 +75,17 @@ def run(config: RunConfig, folder: Path) -> None:
                 print(progress.start_file((runtime, precision)), flush=True)
                 files.append(export_one(export, runtime, precision, folder).name)
                 progress.end_file()
+        _keep_list(folder, weights, [*others, *files])
         trained = export.model.folder
         if trained is not None and folder.resolve() == (trained / EXPORTS).resolve():
             write_card(export.model, trained)  # which shows what was exported
-        write_text(folder / EXPORTED, json.dumps({"files": files}, indent=1) + "\n")
+
+
+def _keep_list(folder: Path, weights: Path | None, files: Sequence[str]) -> None:
+    """Write which files there are of these weights, when all that was asked for is there."""
+    there = [name for name in dict.fromkeys(files) if (folder / name).is_file()]
+    made_of = "" if weights is None else digest_of(weights)
+    write_text(folder / EXPORTED, json.dumps({"weights": made_of, "files": there}, indent=1) + "\n")
 
 
 @dataclass

@@ -19,6 +19,7 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.version import __version__
+from fbnetv5.base.weights import WEIGHTS, digest_of
 from fbnetv5.metrics.names import NUM_IMAGES, split_names
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
@@ -27,6 +28,7 @@ CARD = "README.md"
 MARKER = "<!-- Written by fbnetv5, which writes it anew. Delete this line to keep what you edit. -->"
 METRICS = "metrics.json"
 EXPORTS = "export"  # where `fbnetv5 export` writes below the folder of a training
+EXPORTED = "exported.json"  # what it has written there and of which weights, once all of it is there
 NOT_STATED = "not stated"
 MAX_CLASSES = 20  # that are named
 HUB_METRICS = {"top1": "accuracy", "mIoU": "mean_iou"}  # what the hub calls ours; others it has no names for
@@ -157,9 +159,20 @@ def _front(pipelines: list[str], title: str, data: str, metrics: Mapping[str, fl
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
+def files_of(folder: Path, weights: Path) -> list[str] | None:
+    """Return the names of the files in a folder of exports that are of ``weights``; None where nothing says so."""
+    said = read_json(folder / EXPORTED)
+    if not isinstance(said.get("files"), list) or not weights.is_file():
+        return None
+    return list(map(str, said["files"])) if said.get("weights") == digest_of(weights) else []
+
+
 def _exports(folder: Path | None) -> Iterable[dict[str, str]]:
-    """Yield what the sidecars of exported files say, file by file."""
+    """Yield what the sidecars of exported files say, file by file, but for those of other weights."""
+    known = None if folder is None else files_of(folder / EXPORTS, folder / WEIGHTS)
     for file in sorted((folder / EXPORTS).glob("*.json")) if folder is not None else ():
+        if known is not None and file.name.removesuffix(".json") not in known:
+            continue
         sidecar = read_json(file)
         metric = str(_mapping(sidecar, "metrics").get("main", ""))
         milliseconds = sidecar.get("milliseconds", sidecar.get("latency_ms"))

@@ -10,7 +10,8 @@ import yaml
 
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import TargetKind
-from fbnetv5.model.card import CARD, MARKER, PIPELINES, card, write_card
+from fbnetv5.base.weights import WEIGHTS, digest_of
+from fbnetv5.model.card import CARD, EXPORTED, MARKER, PIPELINES, card, write_card
 from tests.model.test_task_net import build
 
 
@@ -72,6 +73,15 @@ def test_the_text_has_metrics_costs_exports_and_origin(tmp_path):
     assert 'fbnetv5.load("hf://ada/pets-det")' in text
     assert "/home" not in text
     assert "AP/a" not in text
+
+
+def test_files_that_were_made_of_other_weights_are_not_those_of_this_model(tmp_path):
+    folder = training(tmp_path, AP=0.3)
+    (folder / WEIGHTS).write_bytes(b"these")
+    for weights, shown in ((digest_of(folder / WEIGHTS), {"model_fp32.pte"}), ("others", set())):
+        (folder / "export" / EXPORTED).write_text(json.dumps({"weights": weights, "files": ["model_fp32.pte"]}))
+        text = card(build("det"), folder, place="mine")
+        assert {name for name in ("model_fp32.pte", "model_int8.pte") if name in text} == shown
 
 
 def test_what_nothing_says_is_not_invented():
