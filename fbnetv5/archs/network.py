@@ -58,8 +58,8 @@ class MultiPathNet(nn.Module):
             images: ``[N, 3, H, W]``.
             topology: the blocks to use, any that were built; by default all of them.
             gates: ``[S, 4]``, how much of each block of ``topology`` counts. A block's path carries
-                ``gate * block(x) + (1 - gate) * carried``, and what it sends to other paths is scaled by its gate, so
-                that 1 selects a block and 0 skips it. By default there are none.
+                ``gate * block(x) + (1 - gate) * carried``, and it sends ``gate * block(x)`` to other paths, so that 1
+                selects a block and 0 skips it. By default there are none.
 
         Returns:
             Path to feature, ``[N, channels[path], H / stride, W / stride]`` up to rounding.
@@ -99,25 +99,34 @@ class MultiPathNet(nn.Module):
         if gates is not None and gates.shape != (topology.num_stages, NUM_PATHS):
             raise ValueError(f"gates are {list(gates.shape)}, expected [{topology.num_stages}, {NUM_PATHS}]")
         carried = list(carried)
+        sent = list(carried)  # what blocks give, of which paths carry a blend where there are gates
         for stage in range(1, topology.num_stages + 1):
-            previous = list(carried)
+            previous, given = list(carried), list(sent)
             for path in range(NUM_PATHS):
                 if topology.active(stage, path):
-                    x = self.blocks[block_name((stage, path))](self.fuse(previous, (stage, path), topology, gates))
+                    read = self.fuse(previous, (stage, path), topology, gates, given)
+                    x = sent[path] = self.blocks[block_name((stage, path))](read)
                     if gates is not None:
                         gate = gates[stage - 1, path]
                         x = gate * x + (1 - gate) * previous[path]
                     carried[path] = x
         last = topology.num_stages + 1
-        return {path: self.fuse(carried, (last, path), topology, gates) for path in topology.outputs}
+        return {path: self.fuse(carried, (last, path), topology, gates, sent) for path in topology.outputs}
 
-    def fuse(self, carried: list[Tensor], target: Block, topology: Topology, gates: Tensor | None = None) -> Tensor:
-        """Return what ``target`` reads: its path's feature plus, resampled, those of the blocks of the stage before."""
+    def fuse(
+        self,
+        carried: Sequence[Tensor],
+        target: Block,
+        topology: Topology,
+        gates: Tensor | None = None,
+        sent: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Return what ``target`` reads: its path's feature plus, resampled, what the blocks before sent."""
         stage, path = target
-        total = carried[path]
+        total, sent = carried[path], carried if sent is None else sent
         size = (total.shape[2], total.shape[3])
         for source in topology.fused_paths(stage, path):
-            term = self.resample(carried[source], source, path, size)
+            term = self.resample(sent[source], source, path, size)
             if gates is not None and stage > 1:
                 term = gates[stage - 2, source] * term
             total = total + term

@@ -56,7 +56,6 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False, process
         sweep: run all combinations of ``key=a,b`` and of the axes of the file.
         processes: of this machine, that share a run.
     """
-    sys.path.append(str(Path.cwd()))  # for tasks and search methods of your own, beside your config
     with one_line_errors(SWEEP_INTERRUPTED if sweep else ""):
         launcher, overrides = split_launcher(overrides)
         overrides = with_file_axes(file, overrides)
@@ -109,7 +108,7 @@ def _launch_ranks(file: Path, overrides: Sequence[str], config: RunConfig, count
 
 
 def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> RunConfig:
-    """Read a config whose run may start, and make its folder.
+    """Read a config whose run may start, make its folder, and let modules in the working directory be imported.
 
     Args:
         file, overrides, sweep: as :func:`fbnetv5.config.read.load_config` takes them.
@@ -117,6 +116,8 @@ def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> R
     Raises:
         InputError: a key or a value is wrong, a logger is not installed, or the folder cannot be written to.
     """
+    if (here := str(Path.cwd())) not in sys.path:  # for tasks and search methods of your own, beside your config
+        sys.path.append(here)
     config = load_config(file, overrides, sweep=sweep)
     if config.job not in UNLOGGED:
         check_loggers(config.runtime.loggers)

@@ -63,11 +63,24 @@ class FBNetV5Runner(GeneralizedRCNNRunner):
 
     def _get_trainer_hooks(self, cfg: Any, model: Any, *rest: Any) -> list[Any]:
         timer, average, *others = super()._get_trainer_hooks(cfg, model, *rest)
-        return [timer, average, AverageBuffers(cfg, model), *others]
+        return [timer, average, GoOnAveraging(average), AverageBuffers(cfg, model), *others]
 
     def do_test(self, cfg: Any, model: Any, train_iter: int | None = None) -> Any:
         """Evaluate as D2Go does; metrics are plain numbers, which alone the launching process reads back."""
         return plain(super().do_test(cfg, model, train_iter))
+
+
+class GoOnAveraging(HookBase):
+    """Lets the moving average of weights count the iterations before a resumed one, by which its decay warms up."""
+
+    def __init__(self, average: Any) -> None:
+        self.average = average
+
+    def before_train(self) -> None:
+        """Set the count, which D2Go keeps in no checkpoint, where there is one."""
+        updater = getattr(self.average, "ema_updater", None)
+        if updater is not None and updater._num_updates >= 0:
+            updater._num_updates = self.trainer.start_iter
 
 
 class AverageBuffers(HookBase):

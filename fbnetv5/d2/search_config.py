@@ -49,7 +49,10 @@ REPLACED = (  # what would change the search behind its file's back, and what to
     ("DATASETS.TEST", "nothing: what a search finds is evaluated once it is trained"),
 )
 
-
+UNREAD = (  # what a run of D2Go reads elsewhere, and a search in its file's data.* and its weights' normalisation
+    *("INPUT.MIN_SIZE_TRAIN", "INPUT.MAX_SIZE_TRAIN", "INPUT.CROP.ENABLED", "INPUT.RANDOM_FLIP", "INPUT.FORMAT"),
+    *("D2GO_DATA.AUG_OPS.TRAIN", "D2GO_DATA.MAPPER.NAME", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"),
+)
 OBEYED = (  # keys of SOLVER that a search follows; the others are its own file's
     *("MAX_ITER", "IMS_PER_BATCH", "BASE_LR", "CHECKPOINT_PERIOD"),
     *("REFERENCE_WORLD_SIZE", "AUTO_SCALING_METHODS", "DETERMINISTIC"),
@@ -116,6 +119,11 @@ def check_search_config(cfg: Any, num_processes: int, defaults: Any) -> None:
             raise InputError(
                 f"SOLVER.{name}={value} has no effect on a search; its file has optimizer.*, which "
                 "MODEL.FBNETV5.OVERRIDES changes"
+            )
+    for key in UNREAD:
+        if _value(cfg, key) != _value(defaults, key):
+            raise InputError(
+                f"{key} has no effect on a search; its file has data.*, which MODEL.FBNETV5.OVERRIDES changes"
             )
     if cfg.SOLVER.REFERENCE_WORLD_SIZE not in (0, num_processes):
         raise InputError(

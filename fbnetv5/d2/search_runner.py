@@ -26,7 +26,7 @@ from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read
 from fbnetv5.d2.search_hook import SearchHook
 from fbnetv5.d2.supernet import FBNetV5Supernet
 from fbnetv5.jobs.last_look import take_last_look
-from fbnetv5.jobs.search import go_on_with_latencies, write_topologies
+from fbnetv5.jobs.search import clear_found, go_on_with_latencies, write_topologies
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import keep_latencies
 
@@ -47,7 +47,8 @@ class SearchRunner(Detectron2GoRunner):
     """Searches topologies with a method that takes one backward pass a sample: algorithm 4, or random sampling.
 
     ``OUTPUT_DIR`` gets D2Go's files, and of ours: search.yaml, metrics.jsonl, probabilities.csv, tensorboard/; at the
-    end model.safetensors (the supernet), last_look.json, topology_<task>.yaml and .png, and topologies.png.
+    end model.safetensors (the supernet), last_look.json, topology_<task>.yaml and .png, topologies.png, family_<task>/
+    and joint.yaml.
     """
 
     @classmethod
@@ -118,6 +119,7 @@ class SearchRunner(Detectron2GoRunner):
         trained = super().do_train(cfg, model, resume)
         looked = take_last_look(run)
         if run.world.is_main:
+            clear_found(folder)
             save_weights(folder / WEIGHTS, run.weights, run.model.normalisation, run.model.origin)
             write_topologies(run, folder, looked)
         comm.synchronize()

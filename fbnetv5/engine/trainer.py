@@ -173,10 +173,12 @@ def train(run: Trainable[Item], folder: Path) -> None:
         log.say(f"resuming from step {start_step}")
     elif config.resume:
         log.say(f"resume=true, but {folder} has no checkpoint: starting anew")
+    is_resumed = checkpoint is not None
+    del checkpoint  # as large as the model and its optimiser
     run.model.train()
     skipped = SkippedImages(world)
     with log, Stopping(world) as stopping:
-        if checkpoint and _evaluates(run, start_step) and not _was_evaluated(world, log):
+        if is_resumed and _evaluates(run, start_step) and not _was_evaluated(world, log):
             _evaluate(run, start_step, log)  # which ended early: checkpoints are written before it
         for done, metrics in _steps(run, start_step, skipped):
             log.add(metrics)

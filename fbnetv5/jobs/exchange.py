@@ -96,7 +96,7 @@ def gather_outcomes(world: World, tasks: Sequence[str], iteration: Iteration, ou
         own = [outcome.gate_gradients.flatten() for outcome in outcomes if outcome.gate_gradients is not None]
         rows.append(torch.stack(own, dim=-1))  # [T * B * O, n]
     values = torch.cat(rows).to(world.exchange).double()
-    marks = values.new_full((1, len(outcomes)), _mark(draw.choices))
+    marks = values.new_full((1, len(outcomes)), mark_of(draw.choices))
     every = world.gather(torch.cat([marks, values]))  # [1 + rows, N]
     world.require_equal(every[0, :: len(outcomes)].tolist(), "the architectures drawn")
     losses, scores, gradients = every[1:].split([num_tasks, num_tasks, len(every) - 1 - 2 * num_tasks])
@@ -107,7 +107,7 @@ def gather_outcomes(world: World, tasks: Sequence[str], iteration: Iteration, ou
     return Outcome(losses, scores, gradients.unflatten(0, (num_tasks, *draw.gates.shape[-2:])))
 
 
-def _mark(choices: Tensor) -> float:
-    """Return 52 bits of the SHA-256 of choices, which float64 holds."""
+def mark_of(choices: Tensor) -> float:
+    """Return 52 bits of the SHA-256 of choices, which float64 holds; how many there are counts."""
     digest = hashlib.sha256(choices.contiguous().numpy().tobytes()).digest()
     return float(int.from_bytes(digest[:8], "big") >> 12)

@@ -1,7 +1,8 @@
 """Training several tasks at once on images that are labelled for some of them: a joint network and its heads.
 
 A loss is the mean over all images of an iteration that are labelled for its task, however they are shared by processes
-and micro-batches: two processes find what one finds.
+and micro-batches: two processes find what one finds. (Of masks and of sampled proposals it is their mean in a
+micro-batch, weighed by its images.)
 """
 
 from __future__ import annotations

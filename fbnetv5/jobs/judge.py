@@ -149,7 +149,10 @@ def plain_batches(
     batches, comes in none (:func:`num_whole`). Every process gets all images.
     """
     size = len(source) // math.ceil(len(source) / batch_size)
-    plain = replace(config.data, flip=False, flip_pairs=[], color="none", scale=None, area=None, rotation=None)
+    side = max(config.data.short_side, config.data.crop or 0)  # which a random scale or area may fill, and this must
+    plain = replace(
+        config.data, short_side=side, flip=False, flip_pairs=[], color="none", scale=None, area=None, rotation=None
+    )
     batches = build_loader(
         plain,
         source,

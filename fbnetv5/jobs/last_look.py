@@ -22,6 +22,7 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.log import clock
+from fbnetv5.jobs.exchange import mark_of
 from fbnetv5.jobs.family import find_families
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.supernet import SupernetRun
@@ -106,6 +107,9 @@ def take_last_look(run: SupernetRun) -> Looked | None:
 def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor) -> Tensor:
     """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them."""
     world, total = run.world, len(choices)
+    world.require_equal(
+        world.gather(torch.tensor([mark_of(choices)]).double()).tolist(), "the last look's architectures"
+    )
     share = math.ceil(total / world.size)
     own = choices[world.rank * share : (world.rank + 1) * share]
     scores = torch.full((len(run.model.tasks), share), torch.nan, dtype=torch.float64)

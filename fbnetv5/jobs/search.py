@@ -78,13 +78,13 @@ def run(config: RunConfig, folder: Path) -> None:
         train(supernet, folder)
         looked = take_last_look(supernet)
         if world.is_main:
-            _clear_found(folder)
+            clear_found(folder)
             save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
             write_topologies(supernet, folder, looked)
             try_report(folder)
 
 
-def _clear_found(folder: Path) -> None:
+def clear_found(folder: Path) -> None:
     """Remove what an earlier look at the same supernet has found."""
     for path in (path for pattern in FOUND for path in folder.glob(pattern)):
         if path.is_dir():

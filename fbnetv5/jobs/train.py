@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
-from fbnetv5.base.types import Batch
+from fbnetv5.base.types import LABEL, Batch
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.loader import labelled_part
 from fbnetv5.data.sources import build_source, build_val_source
@@ -116,6 +117,8 @@ def build_training(config: RunConfig, world: World) -> Training:
     source = build_source(config.data)
     model = build_final_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)
     val_source = build_val_source(config.data, source.classes)
+    if config.train.teacher.model is not None:
+        check_taught(model, config)
     teacher = build_teacher(config.train.teacher, model.spec.classes, model.normalisation)
     placed(model, config, world)
     if synchronises_bn(config, world):
@@ -130,6 +133,14 @@ def build_training(config: RunConfig, world: World) -> Training:
     if teacher is not None:
         teacher.to(world.device)
     return Training(config, world, source, val_source, model, optimizer, ema, parallel, teacher)
+
+
+def check_taught(model: TaskNet, config: RunConfig) -> None:
+    """Raise InputError where a teacher's answers would not be learnt, or be of the padding of images too."""
+    if model.head.target != LABEL:
+        raise InputError(f"train.teacher is for classifiers; {type(model.head).__name__} learns nothing of them")
+    if config.data.crop is None:
+        raise InputError("train.teacher needs data.crop: of whole images a teacher would see the padding of a batch")
 
 
 def train_step(run: Training, step: int, batch: Batch) -> dict[str, float]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
@@ -70,13 +71,11 @@ def common_prefix(names: Collection[str], listed: Collection[str]) -> str:
 
     The program names images relative to the root of the data, an annotation file relative to the folder of images.
     """
-    folders = {"": None} | {f"{p}/": None for name in names for p in list(PurePosixPath(name).parents)[-2::-1]}
-    known = set(listed)
-    return max(folders, key=lambda folder: (sum(_without(name, folder) in known for name in names), -len(folder)))
-
-
-def _without(name: str, folder: str) -> str | None:
-    return name[len(folder) :] if name.startswith(folder) else None
+    known, found = set(listed), Counter({"": 0})
+    for name in names:
+        places = [0, *(place + 1 for place, letter in enumerate(name) if letter == "/")]
+        found.update(name[:place] for place in places if name[place:] in known)
+    return max(found, key=lambda folder: (found[folder], -len(folder)))
 
 
 def _true_box(entry: Mapping[str, Any], label_of: Mapping[int, int], where: str) -> TrueBox:

@@ -139,7 +139,7 @@ def input_spec(data: DataConfig, kind: TargetKind) -> InputSpec:
                 f"data.crop={data.crop} is larger than data.short_side={data.short_side}: images to predict would be "
                 "padded. Raise data.short_side or lower data.crop"
             )
-        return InputSpec(short_side=data.short_side, crop=data.crop)
+        return InputSpec(short_side=data.short_side, long_side=data.long_side, crop=data.crop)
     return whole_input(data)
 
 

@@ -20,9 +20,11 @@ from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.programme import least_of_sum
 from fbnetv5.search.regression import Worth, fit_worth
-from fbnetv5.search.space import CostTerm, SearchSpace
+from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
-NUM_MEAN = 1000  # architectures that the mean cost term is estimated from
+NUM_MEAN = 1000  # architectures that means over all are estimated from
+NUM_HALVINGS = 8  # of how many of their slots are drawn, where a budget allows few
+Choices = tuple[int, ...]
 Score = Callable[[Tensor, int], Tensor]
 """Of choices int64 [M, B] on the images of the first (0) or second (1) round: float64 [T, M], lower is better."""
 
@@ -38,8 +40,9 @@ class Finding:
         choices: the architecture to derive.
         margins: how much better score and cost are with each slot's option than with its best other one, [B].
         errors: standard errors of the margins, [B].
-        gain: how much better score and cost are than those of the mean architecture. It and the margins are by
-            prediction, or as seen where :func:`~fbnetv5.search.neighbours.look_around` has looked.
+        reach: the same of what a budget allows, see :func:`within_budget`, and their errors, [2, B].
+        gain: how much better score and cost are than those of the mean architecture, see :func:`mean_total`. It and the
+            margins are by prediction, or as seen where :func:`~fbnetv5.search.neighbours.look_around` has looked.
         agreement: correlation of the predicted scores of some candidates with those on the second round's images; near
             zero, what was fitted are the first round's images. 0 where none were scored again.
     """
@@ -50,14 +53,14 @@ class Finding:
     choices: tuple[int, ...]
     margins: Tensor
     errors: Tensor
+    reach: Tensor
     gain: float
     agreement: float
 
     @property
     def shortfall(self) -> float:
-        """What other options would gain, by expectation over the errors of the margins, one slot at a time."""
-        is_open = self.margins.isfinite()
-        margins, errors = self.margins[is_open], self.errors[is_open]
+        """What other options in reach would gain, by expectation over the errors, one slot at a time."""
+        margins, errors = self.reach[:, self.reach[0].isfinite()]
         ratio = margins / errors.clamp(min=1e-12)
         density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
         return float((errors * density - margins * torch.special.ndtr(-ratio)).sum())
@@ -124,7 +127,7 @@ def last_look(
         start += len(own)
         values = _values(space, worth, torch.tensor(own), second, cost_term)
         agreement = _correlation(worth.predict(checked), again[task, again.shape[1] - len(checked) :])
-        findings.append(_finding(space, worth, own, values, agreement, cost_term or CostTerm()))
+        findings.append(_finding(space, worth, own, values, agreement, cost_term or CostTerm(), budget))
     return LastLook(candidates, scores, tuple(findings))
 
 
@@ -194,6 +197,7 @@ def _finding(
     values: list[float],
     agreement: float,
     cost_term: CostTerm,
+    budget: float | None,
 ) -> Finding:
     """Choose among the finalists, and say how sure it is."""
     scale = worth.deviation() or 1.0
@@ -204,30 +208,66 @@ def _finding(
     chosen = finalists[values.index(min(values))]
     own = total(torch.tensor([chosen]))[0]
     margins, errors = [math.inf] * len(chosen), [0.0] * len(chosen)  # as of a slot of one option
+    best = [chosen] * len(chosen)  # other options
     for slot, count in enumerate(space.num_options):
         if count > 1:
             others = torch.tensor(differing(chosen, slot, count))
             lost = total(others) - own
             margins[slot] = float(lost.min())
+            best[slot] = tuple(others[lost.argmin()].tolist())
             errors[slot] = float(worth.errors(torch.tensor([chosen]), others[lost.argmin()][None])[0]) / scale
-    gain = mean_cost_term(space, cost_term) - float(own)  # the mean predicted score is 0 here
-    return Finding(
-        worth,
-        tuple(finalists),
-        tuple(values),
-        chosen,
-        torch.tensor(margins, dtype=torch.float64),
-        torch.tensor(errors, dtype=torch.float64),
-        gain,
-        agreement,
-    )
+    seen = torch.tensor([margins, errors], dtype=torch.float64)
+    reach = within_budget(space, chosen, best, seen, budget)
+    gain = mean_total(space, worth, cost_term, budget) - float(own)
+    return Finding(worth, tuple(finalists), tuple(values), chosen, seen[0], seen[1], reach, gain, agreement)
 
 
-def mean_cost_term(space: SearchSpace, cost_term: CostTerm) -> float:
-    """Return the mean cost term of architectures that are equally likely, estimated from some of them."""
-    rng = generator(0, Purpose.LAST_LOOK)
+def within_budget(
+    space: SearchSpace, own: Choices, others: Sequence[Choices], seen: Tensor, budget: float | None
+) -> Tensor:
+    """Return the margins and errors [2, B] of the exchanges that a budget allows, infinite where it allows none.
+
+    An exchange that costs too much alone is made with the one of another slot, the least bad that pays for it; margins
+    add up then, as those of a sum over slots, and errors as independent ones.
+
+    Args:
+        space: costs the options.
+        own: the architecture.
+        others: with the best other option of each slot.
+        seen: its margins and errors, [2, B].
+        budget: None for no limit.
+    """
+    if budget is None:
+        return seen
+    costs = torch.tensor([cost_of(space, one) for one in others], dtype=torch.float64) - cost_of(space, own)
+    left = limit_of(budget) - cost_of(space, own)
+    both = seen[0][:, None] + seen[0]  # [B, B], of two exchanges
+    both = both.masked_fill((costs[:, None] + costs > left) | torch.eye(len(costs), dtype=torch.bool), math.inf)
+    margins, partners = both.min(dim=1)
+    errors = (seen[1].square() + seen[1][partners].square()).sqrt()
+    return torch.where(costs <= left, seen, torch.stack([margins, errors]))
+
+
+def mean_total(space: SearchSpace, worth: Worth, cost_term: CostTerm, budget: float | None) -> float:
+    """Return the mean of predicted score and cost of all architectures that keep to a budget, estimated from some.
+
+    The score is less the mean of all, in deviations. Where hardly any keep to the budget, slots have their cheapest
+    option more often.
+    """
+    rng, cheapest = generator(0, Purpose.LAST_LOOK), torch.tensor([row.index(min(row)) for row in space.option_costs])
     drawn = torch.stack([torch.randint(count, (NUM_MEAN,), generator=rng) for count in space.num_options], dim=1)
-    return float(cost_term.of(space, drawn).mean())
+    if budget is None:
+        return float(cost_term.of(space, drawn).mean())  # the mean predicted score is 0
+    kept = cheapest[None]
+    for halvings in range(NUM_HALVINGS):
+        spared = torch.rand(drawn.shape, generator=rng) >= 0.5**halvings
+        some = torch.where(spared, cheapest, drawn)
+        inside = torch.tensor([cost_of(space, one) <= limit_of(budget) for one in some.tolist()])
+        if inside.sum() >= NUM_MEAN / 10:
+            kept = some[inside]
+            break
+    scores = (worth.predict(kept) - worth.mean) / (worth.deviation() or 1.0)
+    return float((scores + cost_term.of(space, kept)).mean())
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:

@@ -17,11 +17,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fbnetv5.search.last_look import Finding, LastLook, Score, differing, mean_cost_term
+from fbnetv5.search.last_look import Choices, Finding, LastLook, Score, differing, mean_total, within_budget
 from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
 MOVES = 3
-Choices = tuple[int, ...]
 
 
 def look_around(
@@ -84,13 +83,16 @@ def _beside(
     terms = cost_term.of(space, torch.tensor([own, *near]))
     totals = dict(zip(near, (lost.mean(dim=1) + terms[1:] - terms[0]).tolist(), strict=True))
     error = float((lost[:, 0] - lost[:, 1]).square().mean().sqrt()) / 2  # of the mean of two rounds
-    margins = [
-        min((total for other, total in totals.items() if other[slot] != option), default=math.inf)
+    others = [
+        min((one for one in near if one[slot] != option), key=totals.__getitem__, default=own)
         for slot, option in enumerate(own)
-    ]  # infinite as of a slot of one option
-    gain = (finding.worth.mean - float(scores[own][0])) / scale + mean_cost_term(space, cost_term) - float(terms[0])
-    errors = torch.full((len(own),), error, dtype=torch.float64)
-    seen = replace(finding, margins=torch.tensor(margins, dtype=torch.float64), errors=errors, gain=gain)
+    ]
+    margins = [totals.get(other, math.inf) for other in others]  # infinite as of a slot of one option
+    found = torch.tensor([margins, [error] * len(own)], dtype=torch.float64)
+    reach = within_budget(space, own, others, found, budget)
+    mean = mean_total(space, finding.worth, cost_term, budget)
+    gain = (finding.worth.mean - float(scores[own][0])) / scale + mean - float(terms[0])
+    seen = replace(finding, margins=found[0], errors=found[1], reach=reach, gain=gain)
     allowed = [one for one in near if budget is None or cost_of(space, one) <= limit_of(budget)]
     best = min(allowed, key=totals.__getitem__, default=own)
     return seen, best if totals.get(best, 0.0) < -error else None

@@ -82,7 +82,8 @@ def fit_worth(
         choices: of the architectures that were scored.
         scores: float64, finite.
         num_options: of each slot.
-        penalties: to choose from, of slots and of pairs; a slot's is the number of scores that the prior is worth.
+        penalties: to choose from, of slots and of pairs; a slot's, times its options, is the number of
+            scores that its prior is worth; a pair's, times the options of both.
 
     Raises:
         ValueError: there are fewer than three scores.

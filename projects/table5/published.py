@@ -16,6 +16,7 @@ from typing import Any
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.cli.arguments import parser_of
+from fbnetv5.projects.table5.results import Results
 from fbnetv5.projects.table5.run import COLUMNS
 from fbnetv5.projects.table5.table import equal_table, named_table
 from fbnetv5.projects.table5.truth import CONFIG, Truth
@@ -26,7 +27,7 @@ from fbnetv5.runs.markdown import NOTHING, markdown_table
 FOUND = Path(__file__).parent / "found_shapes.csv"
 
 
-def gather(truth: Truth, found: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def gather(truth: Truth, found: Sequence[Mapping[str, str]]) -> Results:
     """Return the numbers of the ablation's first two tables, as its ``ablation.json`` has them.
 
     Args:
@@ -76,7 +77,7 @@ def gather(truth: Truth, found: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     }
 
 
-def markdown(truth: Truth, results: Mapping[str, Any]) -> str:
+def markdown(truth: Truth, results: Results) -> str:
     """Return the page: what was found beside random and hand-made topologies, and how far scores can be trusted."""
     plan = truth.plan
     drawn = {task: [one.name for one in plan.drawn[task]] for task in plan.tasks}

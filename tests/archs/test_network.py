@@ -111,7 +111,7 @@ def test_gates_of_zero_and_one_are_a_topology(seed, supernet, random_topology, i
         assert torch.allclose(features[path], expected[path], rtol=1e-5, atol=1e-5)
 
 
-def test_a_gate_blends_a_block_and_scales_what_it_sends(random_network, images):
+def test_a_gate_blends_a_block_and_scales_what_it_gives(random_network, images):
     net = random_network(NANO, Topology(1, frozenset({(1, 2)})))
     gates = torch.zeros(1, 4)
     gates[0, 2] = 0.25
@@ -121,11 +121,14 @@ def test_a_gate_blends_a_block_and_scales_what_it_sends(random_network, images):
     features = net(images, gates=gates)
     carried = 0.25 * selected[2] + 0.75 * unselected[2]
     assert torch.allclose(features[2], carried, atol=1e-5)
-    sent = 0.25 * resampled(carried, 2, 1, tuple(unselected[1].shape[2:]))
+    sent = 0.25 * resampled(selected[2], 2, 1, tuple(unselected[1].shape[2:]))  # of the block, not of the blend
     assert torch.allclose(features[1], unselected[1] + sent, atol=1e-5)
     features[2].sum().backward()
-    # Path 2 sends nothing to itself, so its feature is linear in the gate.
     assert gates.grad[0, 2] == pytest.approx((selected[2] - unselected[2]).sum().item(), rel=1e-3)
+    gates.grad = None
+    net(images, gates=gates)[1].sum().backward()  # what it sends is linear in the gate, at 0 too
+    sent = resampled(selected[2], 2, 1, tuple(unselected[1].shape[2:]))
+    assert gates.grad[0, 2] == pytest.approx(sent.sum().item(), rel=1e-3)
 
 
 def test_only_the_edges_of_the_topology_are_computed(supernet, random_topology, images, monkeypatch):

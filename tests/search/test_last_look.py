@@ -11,7 +11,15 @@ from torch import Tensor
 
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.family import best_by_budget
-from fbnetv5.search.last_look import Finding, best_architectures, clip_worst, draw_candidates, last_look
+from fbnetv5.search.last_look import (
+    Finding,
+    _finding,
+    best_architectures,
+    clip_worst,
+    draw_candidates,
+    last_look,
+    within_budget,
+)
 from fbnetv5.search.regression import fit_worth
 from fbnetv5.search.space import CostTerm, cost_of, relative_costs
 from tests.search.landscape import BinarySpace
@@ -106,10 +114,39 @@ def test_scores_that_other_images_do_not_repeat_are_found_out():
 def test_the_shortfall_is_what_flips_would_gain_by_expectation():
     margins, errors = torch.tensor([1.0, 0.2, 0.0, -0.1]).double(), torch.tensor([0.1, 0.3, 0.2, 0.4]).double()
     worth = fit_worth(ALL, truth(ALL, 0)[0], (2,) * 8)
-    finding = Finding(worth, ((0,) * 8,), (0.0,), (0,) * 8, margins, errors, 1.0, 1.0)
+    finding = Finding(worth, ((0,) * 8,), (0.0,), (0,) * 8, margins, errors, torch.stack([margins, errors]), 1.0, 1.0)
     noise = torch.randn(400_000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = -(margins + errors * noise).clamp(max=0).mean(dim=0).sum()
     assert finding.shortfall == pytest.approx(expected.item(), rel=0.01)
+
+
+@pytest.mark.parametrize("budget", [3.0, 5.0, 7.0])
+def test_under_a_budget_what_it_forbids_is_missed_by_nothing(budget):
+    """Blocks that all help: the best that fit leave nothing to gain, though each of the others alone would."""
+    worths = torch.linspace(0.2, 1.4, 12, dtype=torch.float64)
+    space, choices = BinarySpace((1.0,) * 12), torch.randint(2, (400, 12), generator=torch.Generator().manual_seed(0))
+    worth = fit_worth(choices, -(choices * worths).sum(dim=1), (2,) * 12)
+    count = int(budget)
+    best, worse = (0,) * (12 - count) + (1,) * count, (1,) * count + (0,) * (12 - count)
+    found = {
+        own: _finding(space, worth, [own], [0.0], 1.0, CostTerm(), limit)
+        for own, limit in ((best, budget), (worse, budget))
+    }
+    assert found[best].shortfall == pytest.approx(0, abs=0.01)
+    assert (found[best].margins < 0).sum() == 12 - count  # what each block would gain stays to be seen
+    assert found[best].gain > 1 > found[worse].gain
+    assert found[worse].shortfall > 1
+
+
+def test_an_exchange_that_costs_too_much_is_made_with_the_least_bad_that_pays_for_it():
+    space, own = BinarySpace((1.0, 2.0, 3.0)), (1, 1, 0)
+    others = [(0, 1, 0), (1, 0, 0), (1, 1, 1)]
+    seen = torch.tensor([[0.5, 0.2, -1.0], [0.3, 0.4, 0.0]], dtype=torch.float64)
+    assert within_budget(space, own, others, seen, None) is seen
+    for budget, reach in ((6.0, -1.0), (5.0, -0.8), (4.0, -0.8), (3.0, math.inf)):
+        found = within_budget(space, own, others, seen, budget)
+        assert found[0].tolist() == pytest.approx([0.5, 0.2, reach])
+    assert within_budget(space, own, others, seen, 4.0)[1, 2] == pytest.approx(0.4)
 
 
 def test_margins_are_those_of_the_enumeration():

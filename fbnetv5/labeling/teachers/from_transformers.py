@@ -72,7 +72,7 @@ class TransformersBoxes(ModelTeacher):
     def __call__(self, images: Sequence[Tensor]) -> list[Boxes]:
         """Find the objects in RGB images, uint8 [3, H, W] of any sizes."""
         inputs = [_prepared(self.processor, image) for image in images]
-        sizes = _sizes(images)
+        sizes = [_padded_size(size, given) for size, given in zip(_sizes(images), inputs, strict=True)]
 
         def label(positions: list[int]) -> list[Boxes]:
             with self.computing():
@@ -145,17 +145,29 @@ class TransformersPixels(ModelTeacher):
         if not self.has_queries:
             return likeliest_of_logits(outputs.logits[row], size)
         height, width = given["pixel_values"].shape[-2:]
-        true_size = (height, width)
-        if "pixel_mask" in given:  # 1 on the image, 0 on what it was padded with
-            (mask,) = given["pixel_mask"]
-            true_size = (int(mask.amax(1).sum()), int(mask.amax(0).sum()))
         return semantic_map(
             outputs.class_queries_logits[row],
             outputs.masks_queries_logits[row],
             image_size=(height, width),
-            true_size=true_size,
+            true_size=_covered(given),
             output_size=size,
         )
+
+
+def _covered(given: Mapping[str, Tensor]) -> Size:
+    """Return (height, width) of the image in what a model is given, without what it was padded with."""
+    if "pixel_mask" not in given:
+        height, width = given["pixel_values"].shape[-2:]
+        return height, width
+    (mask,) = given["pixel_mask"]  # 1 on the image, 0 on the padding
+    return int(mask.amax(1).sum()), int(mask.amax(0).sum())
+
+
+def _padded_size(size: Size, given: Mapping[str, Tensor]) -> Size:
+    """Return the size in pixels of an image with its padding: boxes are shares of that."""
+    height, width = given["pixel_values"].shape[-2:]
+    rows, columns = _covered(given)
+    return round(size[0] * height / rows), round(size[1] * width / columns)
 
 
 def _prepared(processor: Any, image: Tensor) -> dict[str, Tensor]:
