@@ -149,7 +149,8 @@ def _read_boxes(read: SplitLabels, path: Path, unannotated: str, findings: Findi
             read.sizes[entry["file_name"]] = size
     wrong, annotated = [], set()
     for where, entry in file.annotations():
-        image, label = listed.get(key_of(entry, "image_id") or ""), label_of.get(key_of(entry, "category_id"))
+        key, label = key_of(entry, "image_id"), label_of.get(key_of(entry, "category_id"))
+        image = None if key is None else listed.get(key)  # 0 may be one
         annotated.add(image)
         try:
             x, y, width, height = box_of(entry, where)

@@ -168,9 +168,7 @@ def test_the_best_of_each_search_is_trained_before_any_second_best_and_equal_mac
 
 
 def test_scores_of_a_search_that_was_done_again_are_made_again(tmp_path):
-    prediction = Prediction(
-        CONFIGS / "../../../configs/quickstart.yaml", (), tmp_path, "cls", (), 8, tmp_path / "p.json"
-    )
+    prediction = Prediction(CONFIGS / "../../../configs/quickstart.yaml", (), tmp_path, "cls", (), tmp_path / "p.json")
     assert not is_predicted(prediction)
     (tmp_path / WEIGHTS).write_bytes(b"first")
     prediction.result.write_text(json.dumps({"inputs": prediction.inputs, "scores": {}}))
