@@ -108,7 +108,7 @@ def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor) -> Tensor:
     """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them."""
     world, total = run.world, len(choices)
     world.require_equal(
-        world.gather(torch.tensor([mark_of(choices)]).double()).tolist(), "the last look's architectures"
+        world.gather(torch.tensor([mark_of(choices)]).double()).tolist(), "the architectures of the last look"
     )
     share = math.ceil(total / world.size)
     own = choices[world.rank * share : (world.rank + 1) * share]

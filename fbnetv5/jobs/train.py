@@ -138,7 +138,7 @@ def build_training(config: RunConfig, world: World) -> Training:
 def check_taught(model: TaskNet, config: RunConfig) -> None:
     """Raise InputError where a teacher's answers would not be learnt, or be of the padding of images too."""
     if model.head.target != LABEL:
-        raise InputError(f"train.teacher is for classifiers; {type(model.head).__name__} learns nothing of them")
+        raise InputError(f"train.teacher: {type(model.head).__name__} is no classifier, which alone learns from one")
     if config.data.crop is None:
         raise InputError("train.teacher needs data.crop: of whole images a teacher would see the padding of a batch")
 

@@ -12,7 +12,6 @@ import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.cli.arguments import parser_of
@@ -21,7 +20,7 @@ from fbnetv5.projects.table5.run import COLUMNS
 from fbnetv5.projects.table5.table import equal_table, named_table
 from fbnetv5.projects.table5.truth import CONFIG, Truth
 from fbnetv5.projects.table5.truth_options import load_truth
-from fbnetv5.projects.table5.truth_table import Judged, judged, report
+from fbnetv5.projects.table5.truth_table import Judged, Row, judged, report, training_deviation
 from fbnetv5.runs.markdown import NOTHING, markdown_table
 
 FOUND = Path(__file__).parent / "found_shapes.csv"
@@ -86,9 +85,9 @@ def markdown(truth: Truth, results: Results) -> str:
         "",
         *named_table(results),
         "",
-        "Trainings a topology, least to most and mean.",
+        "Trainings a topology, least to most and mean; and how far one deviates, in points, beside topology and seed.",
         "",
-        *_trainings(results, drawn, plan.config.named),
+        *_trainings(results, drawn, plan.config.named, truth.before),
         "",
         *report(truth.before, drawn, plan.config.named, plan.config.seeds),
     ]
@@ -108,15 +107,18 @@ def read_found(file: Path) -> list[dict[str, str]]:
         raise InputError(f"{file} is no table of {', '.join(COLUMNS)}: {error}") from error
 
 
-def _trainings(results: Mapping[str, Any], drawn: Mapping[str, Sequence[str]], named: Sequence[str]) -> list[str]:
-    rows = [["Task", "Found", "Random", "Hand-made"]]
+def _trainings(
+    results: Results, drawn: Mapping[str, Sequence[str]], named: Sequence[str], trained: Sequence[Row]
+) -> list[str]:
+    rows = [["Task", "Found", "Random", "Hand-made", "Deviation"]]
     for task, counts in results["trainings"].items():
         found = {name for row in results["found"] if row["task"] == task for name in row["topologies"]}
         cells = []
         for names in (found, drawn[task], named):
             own = [counts[name] for name in names if name in counts]
             cells.append(f"{min(own)} to {max(own)}, {statistics.mean(own):.1f}" if own else NOTHING)
-        rows.append([task, *cells])
+        deviation = training_deviation(trained, task)
+        rows.append([task, *cells, NOTHING if deviation is None else f"{100 * deviation:.2f}"])
     return markdown_table(rows, numeric_from=1)
 
 

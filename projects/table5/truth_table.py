@@ -135,6 +135,17 @@ class Judged:
     trainings: int
 
 
+def training_deviation(rows: Sequence[Row], task: str) -> float | None:
+    """Return how far a training deviates from score = topology + seed; None where no topology has two trainings."""
+    own, found = [row for row in rows if row.task == task], judged(rows, task)
+    left = [row.score - found[row.topology].score for row in own]
+    seeds = {seed: statistics.mean(one for row, one in zip(own, left, strict=True) if row.seed == seed)
+             for seed in {row.seed for row in own}}  # fmt: skip
+    freedom = len(own) - len(found) - len(seeds) + 1
+    squares = sum((one - seeds[row.seed]) ** 2 for row, one in zip(own, left, strict=True))
+    return (squares / freedom) ** 0.5 if freedom > 0 else None
+
+
 def judged(rows: Sequence[Row], task: str) -> dict[str, Judged]:
     """Return what each topology of a task reaches, by least squares of score = topology + seed over all trainings.
 

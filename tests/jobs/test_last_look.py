@@ -23,6 +23,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.batch_norm import batch_statistics
+from fbnetv5.jobs.exchange import mark_of
 from fbnetv5.jobs.judge import Judge, num_whole, plain_batches
 from fbnetv5.jobs.last_look import held_out_rows
 from fbnetv5.jobs.search import build_run
@@ -81,6 +82,21 @@ def test_so_many_images_come_in_batches_whole(most: int, whole: int):
     config = config_of("data.flip_pairs=[[square, disk]]")  # nothing is flipped
     batches = plain_batches(config, ShapesSource(max(whole, 1), 64, 1), TARGETS, ALONE, normalisation=IMAGENET)
     assert sum(len(batch.images) for batch in batches) == max(whole, 1)
+
+
+def test_crops_of_a_random_area_are_not_padded_where_nothing_is_random():
+    config = config_of("data.flip_pairs=[]", "data.area=[0.2,1]", "data.short_side=32", "data.crop=64")
+    (batch,) = plain_batches(config, ShapesSource(4, 64, 1), TARGETS, ALONE, normalisation=IMAGENET)
+    assert batch.images[..., -1, -1].abs().sum() > 0  # the mean colour of padding is 0
+    assert batch.images[..., 48:, 48:].flatten(2).std(dim=2).min() > 0.01
+
+
+def test_processes_that_would_score_others_stop():
+    choices = torch.tensor([[0, 1], [1, 1]])
+    assert mark_of(choices) == mark_of(choices.clone())
+    assert len({mark_of(choices), mark_of(choices[:1]), mark_of(choices.flip(0))}) == 3
+    with pytest.raises(RuntimeError, match="the architectures of the last look on rank"):
+        ALONE.require_equal([mark_of(choices), mark_of(choices.flip(0))], "the architectures of the last look")
 
 
 def test_halves_of_the_held_out_images_come_in_whole_batches():

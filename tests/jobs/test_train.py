@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import fbnetv5
+from fbnetv5.base.errors import InputError
 from fbnetv5.cli import launch as command_line
 from tests.jobs.cases import TRAIN, take, training
 from tests.jobs.runs import ROOT, arguments, metrics
@@ -75,6 +76,18 @@ def test_a_run_is_evaluated_again_with_the_same_numbers(trained, tmp_path):
     take(arguments(*given, config=trained["seg"] / "config.yaml", tiny=False))
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (trained["seg"], tmp_path))
     assert first["metrics"] == second["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "message"),
+    [
+        ("det", (), "LiteRCNN is no classifier"),
+        ("cls", ("data.crop=null",), r"train\.teacher needs data\.crop"),
+    ],
+)
+def test_a_teacher_that_would_teach_nothing_or_padding_is_refused(task, overrides, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        take([*training(task)(tmp_path), f"output={tmp_path}", "train.teacher.model=resnet18", *overrides])
 
 
 def test_a_teacher_is_distilled_from_and_weights_are_averaged(trained, tmp_path):

@@ -104,6 +104,7 @@ def test_a_head_that_takes_strides_for_granted_is_refused_beside_others():
         ({"crop": 96, "crop_width": 192, "scale": [0.5, 2.0]}, TargetKind.DENSE, InputSpec(128, multiple=32)),
         ({"crop": 96, "crop_width": 192, "crop_place": "center"}, TargetKind.DENSE, InputSpec(128, 192, multiple=32)),
         ({"crop": 96}, TargetKind.SCALAR, InputSpec(128, crop=96)),
+        ({"crop": 96, "long_side": 160}, TargetKind.SCALAR, InputSpec(128, 160, crop=96)),
         ({"crop": 96, "crop_width": 192}, TargetKind.SCALAR, "crop_width=192: a class"),
         ({"crop": 160, "area": [0.2, 1.0]}, TargetKind.SCALAR, "crop=160 is larger than"),
     ],

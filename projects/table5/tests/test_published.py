@@ -7,7 +7,7 @@ import pytest
 from fbnetv5.base.errors import InputError
 from fbnetv5.projects.table5.published import gather, markdown, read_found
 from fbnetv5.projects.table5.tests.test_truth import load
-from fbnetv5.projects.table5.truth_table import Row, judged
+from fbnetv5.projects.table5.truth_table import Row, judged, training_deviation
 
 SEEDS = (0.02, -0.02, 0.0)  # what each seed gives to all topologies
 
@@ -26,6 +26,16 @@ def test_what_a_seed_gives_to_all_is_no_merit_of_those_trained_with_it_alone():
     assert {name: one.trainings for name, one in found.items()} == {"a": 3, "b": 1, "c": 2}
     assert [one.score for one in found.values()] == pytest.approx([0.5, 0.6, 0.4])
     assert judged(rows("seg", {"a": (0.5, (0, 1, 2))}), "seg")["a"].score == pytest.approx(0.5)  # the mean of its own
+
+
+def test_the_deviation_of_a_training_is_what_topology_and_seed_leave():
+    own = rows("cls", {"a": (0.5, (0, 1)), "b": (0.6, (0, 1)), "c": (0.4, (0,))})
+    assert training_deviation(own, "cls") == pytest.approx(0, abs=1e-9)
+    own[0] = Row(
+        "cls", "a", 1_000_000, 0, own[0].score + 0.04
+    )  # four residuals of 0.01 then, and one degree of freedom
+    assert training_deviation(own, "cls") == pytest.approx(0.02)
+    assert training_deviation(own[-1:], "cls") is None
 
 
 def test_the_tables_need_no_folder_of_a_search(tmp_path):
@@ -47,7 +57,7 @@ def test_the_tables_need_no_folder_of_a_search(tmp_path):
     page = markdown(truth, gather(truth, read_found(file)))
     assert "| cls | top1 | Multitask (Alg. 4) | 70.0 ± 0.0 | 55.0 ± 7.1 (2) | +15.0 | - | 100 | 2 | 1 of 2 |" in page
     assert "| 70.0 ± 0.0 | +5.0 | 2 |" in page
-    assert "| seg | 1 to 1, 1.0 | 1 to 2, 1.5 | 2 to 2, 2.0 |" in page
+    assert "| seg | 1 to 1, 1.0 | 1 to 2, 1.5 | 2 to 2, 2.0 | 0.00 |" in page
 
     file.write_text(file.read_text().replace(",x,", ",y,"))
     with pytest.raises(InputError, match=r"cls/y was found, but .* has no training of it"):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.targets import build_target
 from fbnetv5.labeling.teachers import TransformersBoxes, TransformersPixels
-from fbnetv5.labeling.teachers.from_transformers import NEEDED
+from fbnetv5.labeling.teachers.from_transformers import NEEDED, _padded_size, _prepared
 from tests.labeling.teachers.pictures import pictures
 
 pytest.importorskip("transformers", reason=NEEDED)
@@ -38,6 +38,19 @@ def test_boxes_are_those_of_transformers(tmp_path, kind):
     assert [USED[label] for label in found.labels] == [NAMES[expected["labels"][i]] for i in used]
     torch.testing.assert_close(found.boxes, expected["boxes"][used], atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(found.scores, expected["scores"][used], atol=1e-5, rtol=1e-4)
+
+
+def test_boxes_are_in_pixels_of_the_photo_where_a_processor_pads_it(tmp_path):
+    """The model's boxes are shares of the padded square; a box that fills the photo fills a part of that."""
+    save_tiny(tmp_path, "detr")
+    teacher = TransformersBoxes(str(tmp_path))
+    teacher.processor.size = {"max_height": 96, "max_width": 96}
+    teacher.processor.do_pad, teacher.processor.pad_size = True, {"height": 96, "width": 96}
+    given = _prepared(teacher.processor, torch.zeros(3, 40, 80, dtype=torch.uint8))
+    assert given["pixel_values"].shape[-2:] == (96, 96)
+    height, width = _padded_size((40, 80), given)  # the photo covers 48 of 96 rows
+    assert (0.5 * height, width) == (40, 80)
+    assert _padded_size((40, 80), {"pixel_values": given["pixel_values"]}) == (40, 80)
 
 
 @pytest.mark.parametrize("kind", SEGMENTERS)
