@@ -114,6 +114,11 @@ def feature_sizes(family: Family, size: Size) -> tuple[Size, ...]:
     return tuple(sizes)
 
 
+def has_one_pixel(family: Family, side: int, path: int) -> bool:
+    """Whether the feature of a square image on a path is one pixel, of which BN has no statistics without others."""
+    return feature_sizes(family, (side, side))[path] == (1, 1)
+
+
 def partition_costs(family: Family, size: Size) -> tuple[Cost, ...]:
     """Cost of each of the four trunk partitions, for images of ``size``."""
     inputs = (size, *feature_sizes(family, size)[:-1])

@@ -32,7 +32,8 @@ from fbnetv5.base.normalisation import Normalisation
 
 PREFIX = "timm/"
 STEM = ("conv_stem", "bn1")  # timm's names of a network's first convolution and its batch normalisation
-_BN_EPSILON = {"fbnetc_100": 1e-3}  # where timm takes another for its pretrained weights than without them
+BN_EPSILON = {"fbnetc_100": 1e-3}
+"""Of networks for whose pretrained weights timm takes another than without them."""
 _NAMES: dict[type[nn.Module], Activation] = {module: name for name, module in ACTIVATIONS.items()}
 
 
@@ -99,7 +100,7 @@ def read_network(name: str) -> TimmNetwork:
     known = timm.list_models()
     if architecture not in known or (tag and name not in timm.list_models(pretrained=True)):
         raise InputError(f"timm has no network '{name}'{nearest(name, known)}")
-    epsilon = _BN_EPSILON.get(architecture)
+    epsilon = BN_EPSILON.get(architecture)
     with torch.device("meta"):
         try:
             model: Any = timm.create_model(name) if epsilon is None else timm.create_model(name, bn_eps=epsilon)

@@ -198,7 +198,7 @@ def pretrained_weights(name: str) -> dict[str, Tensor]:
         raise InputError(f"timm has no weights of {name}; {advice}, or choose another network")
     try:
         weights: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
-    except (OSError, RuntimeError, ValueError) as error:  # no network, or not the file that timm expects
+    except Exception as error:  # no network, a file that is damaged or not what timm expects: errors of many kinds
         reason = " ".join(str(error).split())
         raise InputError(f"timm could not load its pretrained {name} ({reason}); {advice}") from error
     return weights

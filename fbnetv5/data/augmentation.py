@@ -101,6 +101,8 @@ def check_augmentation(config: DataConfig, targets: Sequence[Target]) -> None:
         for key in ("scale", "long_side", "crop_width"):
             if getattr(config, key) is not None:
                 raise InputError(f"data.{key} has no effect with data.area; remove one of the two")
+        if config.crop_place != "random":
+            raise InputError(f"data.crop_place={config.crop_place} has no effect with data.area; remove one of the two")
     if config.crop_width is not None and config.crop is None:
         raise InputError(f"data.crop_width={config.crop_width} is the width of a crop: give data.crop, its height")
     if config.scale is not None and (len(config.scale) != 2 or not 0 < config.scale[0] <= config.scale[1] < math.inf):

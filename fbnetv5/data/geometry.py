@@ -92,10 +92,18 @@ class Resize(v2.Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Resize one tv_tensor; other inputs pass."""
         if isinstance(inpt, tv_tensors.Mask):
-            plain = inpt.as_subclass(Tensor)[None]
-            nearest = v2.InterpolationMode.NEAREST_EXACT
-            return tv_tensors.wrap(functional.resize_image(plain, params["size"], nearest)[0], like=inpt)
+            return _resized_map(inpt, params["size"])
         return self._call_kernel(functional.resize, inpt, params["size"], antialias=True)
+
+
+class CropOfArea(v2.RandomResizedCrop):
+    """Cut a random share of the image, at a random aspect ratio, and resize it; masks as :class:`Resize` does."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Cut and resize one tv_tensor; other inputs pass."""
+        if isinstance(inpt, tv_tensors.Mask):
+            return _resized_map(self._call_kernel(functional.crop, inpt, **params), list(self.size))
+        return super().transform(inpt, params)
 
 
 class SideBySide(v2.Transform):
@@ -213,6 +221,12 @@ class Mirror(v2.Transform):
             return self._call_kernel(functional.horizontal_flip, inpt)
         x, y = inpt.as_subclass(Tensor).unbind(-1)
         return tv_tensors.wrap(torch.stack([inpt.canvas_size[1] - x, y], dim=-1), like=inpt)
+
+
+def _resized_map(inpt: tv_tensors.Mask, size: list[int]) -> Any:
+    """Return a mask or a map, each pixel the one that lies where its centre lies."""
+    plain = inpt.as_subclass(Tensor)[None]
+    return tv_tensors.wrap(functional.resize_image(plain, size, v2.InterpolationMode.NEAREST_EXACT)[0], like=inpt)
 
 
 def _crop_size(height: int, width: int | None) -> Size:

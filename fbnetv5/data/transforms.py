@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import IGNORE, Size, Target, TargetKind
-from fbnetv5.data.geometry import CropTo, DenseMap, Mirror, PadTo, Resize, SideBySide, Turn, normalised
+from fbnetv5.data.geometry import CropOfArea, CropTo, DenseMap, Mirror, PadTo, Resize, SideBySide, Turn, normalised
 
 MIN_BOX_SIDE = 2.0  # pixels that a crop must leave of both sides of a box
 MIN_WHOLE_BOX_SIDE = 1.0  # pixels of both sides of a box in a whole image
@@ -73,11 +73,11 @@ def train_transform(
     if area is not None:
         if crop is None:
             raise InputError("crops of random area need the side that they are resized to, in pixels")
-        steps = [*turns, v2.RandomResizedCrop(crop, scale=area, antialias=True), *colors]
+        steps = [*turns, CropOfArea(crop, scale=area, antialias=True), *colors]
     else:
         resize = Resize(short_side, long_side=long_side, scale=scale, nearest_size=crop is None)
-        if crop is None:  # rounding may leave a box a little over the border, and no crop clips it
-            steps = [resize, *turns, v2.ClampBoundingBoxes(), *colors]
+        if crop is None:
+            steps = [resize, *turns, *colors]
         else:
             cut, pad = CropTo(crop, crop_width, centred=centred), PadTo(crop, crop_width, colour=colour)
             steps = [resize, *turns, cut, *colors, pad]  # padded last, with a colour that does not change
@@ -198,13 +198,15 @@ class JointTransform:
 
 
 def kept_boxes(moved: tv_tensors.BoundingBoxes, min_side: float) -> tuple[Tensor, Tensor]:
-    """Return the boxes [m, 4] that lie in their image, with no side below ``min_side``, and which those are, [n]."""
+    """Return the boxes [m, 4], cut to their image, with no side below ``min_side``, and which those are, [n].
+
+    Where an image was resized, rounding may have left a box that ends with it a little over its border.
+    """
     height, width = moved.canvas_size
     boxes = moved.as_subclass(Tensor)
+    boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
     first, last = boxes.split(2, dim=1)
-    large = last - first >= min_side
-    inside = (first >= 0) & (last <= boxes.new_tensor([width, height]))
-    kept = (large & inside).all(dim=1)
+    kept = (last - first >= min_side).all(dim=1)
     return boxes[kept], kept
 
 

@@ -40,12 +40,8 @@ def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Chec
         InputError: the folder holds a run and ``resume`` was not asked for, or a run of another configuration.
     """
     checkpointer = Checkpointer(folder / "checkpoints", identity(config))
-    taken = (folder / CONFIG).exists()
+    require_unclaimed(config, folder)
     world.barrier()  # all ranks have looked before one of them writes
-    if taken and not config.resume:
-        raise InputError(
-            f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
-        )
     checkpoint = checkpointer.latest() if config.resume else None
     world.require_identical(checkpoint.step if checkpoint else 0, "the steps that the run goes on from")
     if world.is_main:
@@ -54,3 +50,11 @@ def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Chec
         header = f"fbnetv5 {__version__}, Python {platform.python_version()}, {versions}\n{world.size} process(es)"
         write_text(folder / CONFIG, saved_yaml(config, header))
     return checkpointer, checkpoint
+
+
+def require_unclaimed(config: RunConfig, folder: Path) -> None:
+    """Raise InputError where a folder holds a run, and ``resume`` was not asked for."""
+    if (folder / CONFIG).exists() and not config.resume:
+        raise InputError(
+            f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
+        )

@@ -16,6 +16,7 @@ from torch import nn, optim
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError, Interrupted
 from fbnetv5.base.types import Batch
+from fbnetv5.base.weights import WEIGHTS, read_normalisation
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.skipped import SkippedImages
 from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer, refused
@@ -165,6 +166,7 @@ def train(run: Trainable[Item], folder: Path) -> None:
     )
     log.say(f"{run.summary()}; {world.size} process(es) on {world.device.type}; writing to {folder}")
     if checkpoint:
+        _check_normalisation(run.model, checkpoint.folder)
         with refused(checkpoint.folder):
             if start_step > run.num_steps:
                 raise InputError(f"{checkpoint.folder} is of step {start_step:,}, and the run has {run.num_steps:,}")
@@ -195,6 +197,20 @@ def train(run: Trainable[Item], folder: Path) -> None:
                 _evaluate(run, done, log)
         if skipped.total:
             log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
+
+
+def _check_normalisation(model: nn.Module, checkpoint: Path) -> None:
+    """Raise InputError where a checkpoint's images were normalised otherwise than those that the run would read now.
+
+    The normalisation comes with the first weights, and "pretrained" may find others on another day or machine.
+    """
+    now, then = getattr(model, "normalisation", None), read_normalisation(checkpoint / WEIGHTS)
+    if now is not None and now != then:
+        raise InputError(
+            f"{checkpoint} learnt from images less {list(then.mean)} by {list(then.std)}, and the first weights that "
+            f"are found now expect {list(now.mean)} and {list(now.std)}: model.trunk_weights=pretrained takes an "
+            "installed package's, else timm's; resume where it finds those of the beginning"
+        )
 
 
 def _evaluates(run: Trainable[Any], step: int) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.files import atomic_path, write_text
+from fbnetv5.base.files import atomic_path, remove_folder, reported, write_text
 from fbnetv5.base.paths import is_uri, local_path
 from fbnetv5.base.types import Sample, Source, Target, TargetKind
 from fbnetv5.config.schema import RunConfig
@@ -33,7 +33,7 @@ from fbnetv5.metrics.joint import JointEvaluator
 from fbnetv5.model.folder import FinalModel, load
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
-from fbnetv5.report.html import try_report
+from fbnetv5.report.html import REPORT, try_report
 from fbnetv5.report.joint_predictions import JointWriter
 from fbnetv5.report.pictures import contact_sheet, draw_prediction, draw_predictions
 from fbnetv5.report.predictions import PredictionWriter
@@ -64,9 +64,21 @@ def run(config: RunConfig, folder: Path) -> None:
                 "nothing to evaluate on: give evaluate.images, a folder or an image, or the files of data.val"
             )
         open_run_folder(config, folder, world)
+        if world.is_main:
+            clear_evaluated(folder)
+        world.barrier()  # other ranks write predictions, too
         evaluate_and_report(config, model, source, folder, world)
         if world.is_main:
             try_report(folder)
+
+
+def clear_evaluated(folder: Path) -> None:
+    """Remove what an earlier evaluation left in a folder: it may be of another model or of other images."""
+    with reported(folder):
+        for name in (METRICS, REPORT):
+            (folder / name).unlink(missing_ok=True)
+    if (folder / PREDICTIONS).exists():
+        remove_folder(folder / PREDICTIONS)
 
 
 def evaluate_and_report(config: RunConfig, model: FinalModel, source: Source, folder: Path, world: World) -> None:

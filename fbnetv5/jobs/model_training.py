@@ -10,11 +10,12 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn, optim
 
-from fbnetv5.archs.families import STRIDES
+from fbnetv5.archs.cost import has_one_pixel
+from fbnetv5.archs.families import STRIDES, get_family
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source, Target
-from fbnetv5.config.schema import RunConfig, TrainConfig
+from fbnetv5.config.schema import ModelConfig, RunConfig, TrainConfig
 from fbnetv5.data.augmentation import check_crop
 from fbnetv5.data.loader import build_loader
 from fbnetv5.engine.checkpoint import Checkpoint
@@ -160,15 +161,16 @@ def check_train_sizes(config: RunConfig, world: World, *, partial: bool = False)
     check_optimizer(config.optimizer)
     check_crop(config.data)
     images = 1 if partial else train.batch_size // (world.size * train.accumulate)
-    enough = "raise " if partial else "lower train.accumulate, or raise train.batch_size or "
-    if config.data.crop is not None and images == 1 and config.data.crop <= STRIDES[-1]:
+    data, key = config.data, "data.short_side" if config.data.crop is None else "data.crop"
+    side = int(data.short_side * (data.scale or [1.0])[0]) if data.crop is None else data.crop
+    if images == 1 and _has_one_pixel(config.model, side):
+        enough = "raise " if partial else "lower train.accumulate, or raise train.batch_size or "
         raise InputError(
-            f"one image of {config.data.crop} pixels at a time leaves batch normalisation a single value on path 3; "
-            f"{enough}data.crop"
+            f"one image of {side} pixels at a time leaves batch normalisation a single value on path 3; {enough}{key}"
         )
-    shortest = config.data.short_side * (config.data.scale or [1.0])[0]
-    if config.data.crop is None and images == 1 and shortest <= STRIDES[-1]:
-        raise InputError(
-            f"one image of {shortest:g} pixels at a time leaves batch normalisation a single value on path 3; "
-            f"{enough}data.short_side"
-        )
+
+
+def _has_one_pixel(model: ModelConfig, side: int) -> bool:
+    if model.network:
+        return side <= STRIDES[-1]
+    return has_one_pixel(get_family(model.family), side, -1)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fbnetv5.archs.cost import Cost, network_cost
-from fbnetv5.archs.families import STRIDES, get_family
+from fbnetv5.archs.cost import Cost, has_one_pixel, network_cost
+from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World
@@ -187,7 +187,7 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
     rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
-    if len(rows) == 2 and crop_side(config.data) <= STRIDES[-1]:  # of one image with one pixel BN has no statistics
+    if len(rows) == 2 and has_one_pixel(get_family(config.model.family), crop_side(config.data), -1):  # for BN too few
         rows = []
     for name, task in tasks.items():
         labelled = set(images.labelled(task.target.name))
@@ -219,8 +219,7 @@ def check_sizes(config: RunConfig, world: World) -> None:
         )
     crop = crop_side(config.data)
     check_crop(config.data)
-    side = crop // STRIDES[-1]
-    if search.batch_size // search.num_samples * side * side < 2:
+    if search.batch_size == search.num_samples and has_one_pixel(get_family(config.model.family), crop, -1):
         raise InputError(
             f"one image of {crop} pixels an architecture leaves batch normalisation a single value on "
             "path 3; raise search.batch_size or data.crop"
@@ -234,9 +233,9 @@ def check_sizes(config: RunConfig, world: World) -> None:
 
 def check_partial(config: RunConfig, tasks: Mapping[str, Task], images: Source) -> None:
     """Raise InputError if a head may see one labelled image alone whose feature is a single value."""
-    crop = crop_side(config.data)
+    crop, family = crop_side(config.data), get_family(config.model.family)
     for name, task in tasks.items():
-        if images.num_labelled(task.target.name) < len(images) and (crop // STRIDES[task.path]) ** 2 < 2:
+        if images.num_labelled(task.target.name) < len(images) and has_one_pixel(family, crop, task.path):
             raise InputError(
                 f"'{name}' is labelled on a part of the images: one image of {crop} pixels alone leaves batch "
                 f"normalisation a single value on path {task.path}; raise data.crop"

@@ -129,7 +129,10 @@ def build_training(config: RunConfig, world: World) -> Training:
     parallel: nn.Module = model
     if world.size > 1:
         devices = [world.device] if world.device.type == "cuda" else None
-        parallel = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        unread = bool(config.model.network)  # a project's network may have layers that its head does not read
+        parallel = DistributedDataParallel(
+            model, device_ids=devices, broadcast_buffers=False, find_unused_parameters=unread
+        )
     if teacher is not None:
         teacher.to(world.device)
     return Training(config, world, source, val_source, model, optimizer, ema, parallel, teacher)

@@ -13,6 +13,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fbnetv5.archs.timm_networks import BN_EPSILON
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.paths import is_uri, local_path
@@ -89,6 +90,10 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str], given: Normalis
         InputError: the model is unknown, its weights cannot be had, or it knows other classes.
     """
     if config.model is None:
+        if given_alone := [key for key in ("weights", "size") if getattr(config, key) is not None]:
+            raise InputError(
+                f"train.teacher.{given_alone[0]} has no effect without train.teacher.model: name the teacher"
+            )
         return None
     if is_uri(config.model) or Path(config.model).expanduser().is_dir() or Path(config.model).name == CONFIG:
         return _own_teacher(config, config.model, tuple(classes), given)
@@ -126,7 +131,9 @@ def _timm_model(config: TeacherConfig, name: str, num_classes: int) -> nn.Module
     _check_name(name)
     if config.weights is None:
         return _pretrained(name, num_classes)
-    model: nn.Module = timm.create_model(name, num_classes=num_classes)
+    epsilon = BN_EPSILON.get(name.partition(".")[0])
+    options: dict[str, Any] = {} if epsilon is None else {"bn_eps": epsilon}
+    model: nn.Module = timm.create_model(name, num_classes=num_classes, **options)
     path = local_path(config.weights)
     try:
         weights = load_state_dict(str(path), weights_only=True)
@@ -162,7 +169,7 @@ def _pretrained(name: str, num_classes: int) -> nn.Module:
         )
     try:
         model: nn.Module = timm.create_model(name, pretrained=True)
-    except (OSError, RuntimeError, ValueError) as error:  # no network, or not the file that timm expects
+    except Exception as error:  # no network, a file that is damaged or not what timm expects: errors of many kinds
         reason = " ".join(str(error).split())
         raise InputError(f"cannot get timm's weights of {name}: {reason}; give train.teacher.weights") from error
     return model

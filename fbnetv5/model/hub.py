@@ -9,7 +9,8 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import HUB, hugging_face
-from fbnetv5.model.card import CARD, EXPORTS, METRICS, card, is_ours
+from fbnetv5.base.weights import WEIGHTS
+from fbnetv5.model.card import CARD, EXPORTS, METRICS, card, files_of, is_ours
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
@@ -41,11 +42,7 @@ def save_to_hub(
     if NAME.fullmatch(name) is None:
         raise InputError(f"save_to_hub: {name} is no name on the hub; it is owner/name")
     hub, uri = hugging_face("save_to_hub"), f"{HUB}{name}"
-    exported = None if model.folder is None else model.folder / EXPORTS
-    if exports and (exported is None or not exported.is_dir()):
-        raise InputError(
-            f"save_to_hub: nothing is exported to {exported or 'a folder of the model'}; leave out exports"
-        )
+    files = _exported(model.folder) if exports else []
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
         save_model(staged, model, model.spec)
@@ -60,15 +57,32 @@ def save_to_hub(
             if exports:
                 api.upload_folder(
                     repo_id=name,
-                    folder_path=str(exported),
+                    folder_path=str(Path(str(model.folder)) / EXPORTS),
                     path_in_repo=EXPORTS,
-                    allow_patterns=["model_*"],
+                    allow_patterns=files,
                     commit_message="Upload its exported files",
                 )
         except Exception as error:  # the hub has errors of many kinds
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise InputError(f"save_to_hub: the hub refuses {name}: {reason}; `hf auth login` logs in") from error
     return uri
+
+
+def _exported(folder: Path | None) -> list[str]:
+    """Return the names of a folder's exported files and their sidecars; raises InputError where some are not there."""
+    exported = Path() if folder is None else folder / EXPORTS
+    listed = None if folder is None else files_of(exported, folder / WEIGHTS)
+    if listed == []:
+        raise InputError(f"save_to_hub: what is exported to {exported} is of other weights; export again")
+    if listed is None and folder is not None:
+        listed = [path.stem for path in exported.glob("model_*.json")]
+    if not listed:
+        place = "a folder of the model" if folder is None else exported
+        raise InputError(f"save_to_hub: nothing is exported to {place}; leave out exports")
+    names = sorted({*listed, *(f"{name}.json" for name in listed)})
+    if missing := [name for name in names if not (exported / name).is_file()]:
+        raise InputError(f"save_to_hub: {exported} has no {missing[0]}; export again, or leave out exports")
+    return names
 
 
 def _kept_card(folder: Path | None) -> str | None:

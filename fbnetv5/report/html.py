@@ -10,7 +10,6 @@ import io
 import re
 import shlex
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from PIL import Image
 from fbnetv5.base.files import write_text
 from fbnetv5.config.read import typed_path
 from fbnetv5.metrics.names import overall
-from fbnetv5.report.curves import SETTLING, chart_groups, series
+from fbnetv5.report.curves import SETTLING, chart_groups
 from fbnetv5.report.family_chart import TRAINING, family_chart
 from fbnetv5.report.joint_file import FoundJoint
 from fbnetv5.report.numbers import counted
-from fbnetv5.report.run_folder import RunFolder, read_run
+from fbnetv5.report.run_folder import RunFolder, logged_time, read_run
 from fbnetv5.report.tables import class_table, found_topologies, latest_metrics, model_costs, supernet_cost, tiles
 from fbnetv5.report.topology_svg import topology_svg
 
@@ -115,9 +114,7 @@ def duration(seconds: float) -> str:
 
 def elapsed(run: RunFolder) -> float:
     """Return the seconds that a run took up to its last record, over all times it was resumed."""
-    clocks = [seconds for _, seconds in series(run.records, "elapsed_seconds")]
-    ends = [before for before, after in pairwise(clocks) if after < before]  # where the clock began afresh
-    return sum([*ends, *clocks[-1:]])
+    return logged_time(run.path)[1]
 
 
 def _state(run: RunFolder) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fbnetv5.base.files import remove_folder
 from fbnetv5.engine.log import clock
 from fbnetv5.runs.job import Job, Outcome, Outcomes, Run, is_done
 from fbnetv5.runs.place import Ended, Place
@@ -123,6 +124,8 @@ class _Graph:
         if starting:
             for job in starting:
                 if isinstance(job.work, Run) and _is_main():
+                    if self._follows_new(job):  # and was not known when what it follows ended
+                        _clear(job)
                     (job.folder / RECORD).unlink(missing_ok=True)
             self.running |= {job.name: job for job in starting}
             self.place.start(starting)
@@ -131,6 +134,10 @@ class _Graph:
     def end(self, ended: Ended) -> None:
         """Take note of a job that has ended."""
         job = self.running.pop(ended.name)
+        if not ended.error and _is_main():
+            for later in self.known.jobs:
+                if job.name in later.after:
+                    _clear(later)  # before the record, without which the job would be done anew
         if isinstance(job.work, Run) and _is_main():
             write_record(job.folder, job.work.swept, ended.error, ended.seconds)
         self._note(Outcome(job, "failed" if ended.error else "finished", ended.error, ended.seconds))
@@ -169,6 +176,12 @@ class _Graph:
         self.outcomes[outcome.job.name] = outcome
         if _is_main():
             self.on_end(outcome, Progress(self.outcomes, self.known_after(self.outcomes), self.place.count))
+
+
+def _clear(job: Job) -> None:
+    """Remove what there is of a run: what it follows has been done anew."""
+    if isinstance(job.work, Run) and job.folder.exists():
+        remove_folder(job.folder)
 
 
 def _is_main() -> bool:

@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
+from fbnetv5.base.lock import locked
 from fbnetv5.config.option import option
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.runs.graph import Known, Progress, run_graph, show
@@ -162,10 +163,11 @@ def run_study(study: Study, *, num_processes: int, resume: bool) -> bool:
             study.write(progress.outcomes)
         show(outcome, progress)
 
-    print(f"{study.describe()}, {num_processes} at a time; writing to {root}", flush=True)
-    study.write({})
-    with WarmProcesses(num_processes) as place:
-        outcomes = run_graph(study.jobs, place, on_end)
+    with locked(root):
+        print(f"{study.describe()}, {num_processes} at a time; writing to {root}", flush=True)
+        study.write({})
+        with WarmProcesses(num_processes) as place:
+            outcomes = run_graph(study.jobs, place, on_end)
     study.write(outcomes)  # once more, for the jobs that were done already
     page = (root / study.table).read_text(encoding="utf-8")
     print(f"\n{page}\ntable: {root / study.table}\nall numbers: {root / study.results}")

@@ -65,15 +65,7 @@ class WarmProcesses(Place):
         for job in jobs:
             busy = {running.slot for running in self._running.values()}
             slot = next(slot for slot in range(self.count) if slot not in busy)
-            if slot not in self._workers:
-                executor = futures.ProcessPoolExecutor(1, mp_context=CONTEXT, initializer=_begin)
-                before = set(multiprocessing.active_children())
-                with environment(self._environment_of(slot)):
-                    future = executor.submit(_work, job.work, job.log)  # which starts the process
-                (process,) = set(multiprocessing.active_children()) - before
-                self._workers[slot] = _Worker(executor, process)
-            else:
-                future = self._workers[slot].executor.submit(_work, job.work, job.log)
+            future = self._submit(job, slot)
             self._running[future] = _Running(job, slot, time.monotonic())
 
     def wait(self) -> list[Ended]:
@@ -94,15 +86,34 @@ class WarmProcesses(Place):
         for worker in workers:
             worker.executor.shutdown(cancel_futures=True)
 
+    def _submit(self, job: Job, slot: int) -> futures.Future[tuple[str, float]]:
+        """Give a job to the process of a slot, a new one where there is none, or where it has died meanwhile."""
+        if slot in self._workers:
+            try:
+                return self._workers[slot].executor.submit(_work, job.work, job.log)
+            except BrokenProcessPool:
+                self._forget(slot)
+        executor = futures.ProcessPoolExecutor(1, mp_context=CONTEXT, initializer=_begin)
+        before = set(multiprocessing.active_children())
+        with environment(self._environment_of(slot)):
+            future = executor.submit(_work, job.work, job.log)  # which starts the process
+        (process,) = set(multiprocessing.active_children()) - before
+        self._workers[slot] = _Worker(executor, process)
+        return future
+
+    def _forget(self, slot: int) -> _Worker:
+        """Return the process of a slot, which has died, after what it started has been ended."""
+        worker = self._workers.pop(slot)
+        worker.executor.shutdown()
+        _signal(worker.process, signal.SIGKILL)
+        return worker
+
     def _end(self, future: futures.Future[tuple[str, float]]) -> Ended:
         running = self._running.pop(future)
         try:
             return Ended(running.job.name, *future.result())
         except BrokenProcessPool:
-            worker = self._workers.pop(running.slot)
-            worker.executor.shutdown()
-            _signal(worker.process, signal.SIGKILL)  # what it started
-            error = how_it_died(worker.process.exitcode)
+            error = how_it_died(self._forget(running.slot).process.exitcode)
             return Ended(running.job.name, error, time.monotonic() - running.started)
 
     def _environment_of(self, slot: int) -> Mapping[str, str]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.boxes import clip_boxes_to_image
 
 from fbnetv5.archs.families import STRIDES
@@ -18,6 +17,7 @@ from fbnetv5.base.types import BOXES, Features, Size, Target, TargetDict
 from fbnetv5.heads.anchors import NominalStrideAnchors
 from fbnetv5.heads.batched_rcnn import BatchedProposals, BatchedRoIHeads, Chosen, Proposals
 from fbnetv5.heads.box_matching import Truth, encoded, padded_truth
+from fbnetv5.heads.pooling import PathRoIAlign
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class DetectionSearchHead(nn.Module):
             nms_thresh=0.7,
         )
         self.roi = BatchedRoIHeads(
-            MultiScaleRoIAlign(["0"], output_size=task.roi_size, sampling_ratio=2),
+            PathRoIAlign(STRIDES[task.path], task.roi_size, aligned=False),
             TwoMLPHead(in_channels * task.roi_size**2, task.hidden_channels),
             FastRCNNPredictor(task.hidden_channels, num_classes + 1),
             fg_iou_thresh=0.5,

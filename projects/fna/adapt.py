@@ -9,23 +9,25 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
+from fbnetv5.base.documents import shortened
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights, save_weights
-from fbnetv5.config.read import CONFIG, read_project
-from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import ModelConfig, RunConfig
 from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.train import Training, build_training, train_and_report
 from fbnetv5.projects.fna.methods import SearchResult, read_result
 from fbnetv5.projects.fna.network import network_entry
 from fbnetv5.projects.fna.options import ADAPT_STARTS, AdaptOptions, check_choice
-from fbnetv5.projects.fna.problem import strategy
+from fbnetv5.projects.fna.problem import check_widths, strategy
 from fbnetv5.projects.fna.remap import collect_from_super_network, remap_network
 from fbnetv5.projects.fna.seeds import load_seed
 
@@ -58,17 +60,30 @@ def build_adaptation(config: RunConfig, world: World, folder: Path) -> Training:
     options = read_project(config.project, AdaptOptions)
     check_choice("project.start", options.start, ADAPT_STARTS)
     result = read_result(local_path(options.search))
+    check_network(config.model)
+    require_unclaimed(config, folder)
     weights, normalisation, origin = first_weights(options, result)
-    if weights is not None and world.is_main and not ((folder / CONFIG).exists() and (folder / START).exists()):
+    has_begun = any((folder / CHECKPOINTS).glob("step-*"))
+    world.barrier()  # all ranks have looked before one of them writes
+    if weights is not None and world.is_main and not (has_begun and (folder / START).exists()):
         save_weights(folder / START, weights, normalisation, origin)
     world.barrier()
     entry = network_entry(result.architecture, result.info["output_stride"])
     network = entry | {key: value for key, value in config.model.network.items() if key != "architecture"}
     model = replace(config.model, network=network, weights=None if weights is None else str(folder / START))
     training = build_training(replace(config, model=model), world)
-    if options.calibration_steps and not any((folder / CHECKPOINTS).glob("step-*")):  # else they are read from there
+    if options.calibration_steps and not has_begun:  # else they are read from a checkpoint
         calibrate(training, options.calibration_steps)
     return replace(training, config=config)  # a resumed run must share what was asked for
+
+
+def check_network(model: ModelConfig) -> None:
+    """Raise InputError for keys of a final model that come from the search instead."""
+    for key, value in (("weights", model.weights), ("network.architecture", model.network.get("architecture"))):
+        if value is not None:
+            raise InputError(
+                f"model.{key}={shortened(str(value))} is not read: project.search says what is trained; remove it"
+            )
 
 
 class FirstWeights(NamedTuple):
@@ -98,6 +113,7 @@ def first_weights(options: AdaptOptions, result: SearchResult) -> FirstWeights:
     if name is None:
         raise InputError(f"project.seed is missing, and {options.search} does not say which seed it had")
     seed = load_seed(name, options.seed_weights or (None if options.seed else found.get("seed_weights")))
+    check_widths(result.space, seed)
     remapped = remap_network(seed.weights, seed.architecture, result.architecture, strategy(options.remap))
     weights = {f"network.{key}": tensor for key, tensor in remapped.items()}
     return FirstWeights(weights, seed.normalisation, seed.first)

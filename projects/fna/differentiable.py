@@ -76,7 +76,8 @@ class Differentiable:
         run = self.build(problem)
         train(run, folder)
         if problem.world.is_main:
-            save_weights(folder / WEIGHTS, run.model.state_dict(), problem.normalisation)
+            origin = problem.seed.first if problem.options.start == "seed" else None
+            save_weights(folder / WEIGHTS, run.model.state_dict(), problem.normalisation, origin)
         return Found(run.alpha.most_likely(), {"expected_macs": round(run.alpha.expected_cost())})
 
     def build(self, problem: SearchProblem) -> SearchRun:
@@ -102,4 +103,9 @@ class Differentiable:
         optimizer = build_optimizer(model, config.optimizer, undecayed)
         num_steps = count_steps(config.train, len(problem.splits.weights))
         schedule = Schedule(num_steps, round(self.weights_first * num_steps), self.weight_steps)
+        if schedule.num_due(num_steps) == 0:
+            raise InputError(
+                f"the architecture never learns in {num_steps} iterations, of which project.method.weights_first="
+                f"{self.weights_first} leaves too few; raise train.steps or lower it"
+            )
         return SearchRun(problem, schedule, model, optimizer, alpha)

@@ -54,7 +54,9 @@ class AdaptOptions:
     seed_weights: str | None = option(None, "file of the seed's weights; null: as for the search")
     remap: RemapOptions = option(RemapOptions, "how parameters are remapped from the seed")
     calibration_steps: int = option(
-        0, "batches that BN's statistics are recalculated on first; model.network.freeze_bn keeps them as they are then"
+        0,
+        "batches that BN's statistics are recalculated on first; model.network.freeze_bn keeps them as they are then",
+        minimum=0,
     )
 
 

@@ -164,6 +164,7 @@ def check_search(config: RunConfig, world: World) -> None:
         ("train.ema", train.ema),
         ("train.teacher.model", train.teacher.model),
         ("train.sync_bn", train.sync_bn or None),
+        ("train.eval_every", train.eval_every),
     ):
         if value is not None:
             raise InputError(f"{key}={value} is for the training of a final model; a search has none: remove it")

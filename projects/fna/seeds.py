@@ -16,6 +16,7 @@ from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights
+from fbnetv5.config.targets import present_name
 from fbnetv5.model.folder import CONFIG
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.blocks import block_convs
@@ -143,7 +144,8 @@ def _folder_architecture(path: Path) -> Architecture:
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     network = document.get("network") if isinstance(document, dict) else None
-    if not isinstance(network, dict) or network.get("_target_") != NETWORK_CLASS or "architecture" not in network:
+    kind = present_name(str(network.get("_target_"))) if isinstance(network, dict) else None
+    if not isinstance(network, dict) or kind != NETWORK_CLASS or "architecture" not in network:
         raise InputError(f"{path}: the model's network is no {NETWORK_CLASS}; only those serve as seeds")
     try:
         return get_architecture(network["architecture"])

@@ -187,6 +187,14 @@ def check_data(data: DataConfig) -> int:
     for key in ("area", "scale", "long_side", "crop_width", "rotation"):
         if getattr(data, key) is not None:
             raise InputError(f"data.{key} has no effect on images in memory, which are cut from data.short_side alone")
+    if data.crop_place != "random":
+        raise InputError(
+            f"data.crop_place={data.crop_place} has no effect on images in memory, which are cut at random"
+        )
+    if data.undecodable != "error":
+        raise InputError(
+            f"data.undecodable={data.undecodable} has no effect here: an image that is damaged ends the run"
+        )
     if data.color != "none":
         raise InputError(f"data.color={data.color} has no effect on images in memory; set data.color=none")
     if data.crop is None or data.crop > data.short_side:

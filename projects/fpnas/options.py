@@ -48,8 +48,6 @@ def check_search(config: RunConfig, project: SearchConfig) -> None:
     for key in AT_LEAST_1:
         if (value := getattr(project, key)) is not None and value < 1:
             raise InputError(f"project.{key}={value} is too small: at least 1")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("start FPNAS in one process: it trains several networks at a time, project.jobs says how many")
     if not 0 < project.validation_share < 1:
         raise InputError(f"project.validation_share={project.validation_share} is not between 0 and 1")
     check_training(config, "final_lr", project.final_lr)
@@ -63,6 +61,8 @@ def check_training(config: RunConfig, key: str, final_lr: float) -> None:
         key: of ``project``, that ``final_lr`` was given by.
         final_lr: what the rate falls to.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("start FPNAS in one process: it trains several networks at a time, project.jobs says how many")
     if config.search.batch_size < 2:
         raise InputError(f"search.batch_size={config.search.batch_size}: batch normalisation needs at least 2 images")
     optimizer = config.optimizer
@@ -70,6 +70,9 @@ def check_training(config: RunConfig, key: str, final_lr: float) -> None:
         "optimizer.backbone_factor": optimizer.backbone_factor != 1,
         "optimizer.clip_norm": optimizer.clip_norm is not None,
         "optimizer.schedule": optimizer.schedule.name != "constant",
+        "optimizer.schedule.warmup": optimizer.schedule.warmup != 0,
+        "train.ema": config.train.ema is not None,
+        "model.weights": config.model.weights is not None,
         "search.steps": config.search.steps is not None,
         "search.epochs": config.search.epochs is not None,
     }

@@ -82,7 +82,7 @@ class Reinforce:
         width: of the controller's hidden state.
 
     Raises:
-        InputError: ``epochs`` does not divide the epochs of the budget.
+        InputError: ``epochs`` does not divide the epochs of the budget, or a value is out of range.
     """
 
     def __init__(
@@ -97,6 +97,11 @@ class Reinforce:
         decay: float = 0.9,
         width: int = 64,
     ) -> None:
+        for name, value in (("epochs", epochs), ("batch", batch), ("width", width)):
+            if value < 1:
+                raise InputError(f"project.method.{name}={value} is too small: at least 1")
+        if lr <= 0 or not 0 <= decay < 1:
+            raise InputError(f"project.method.lr={lr} should be above 0, and decay={decay} from 0 to below 1")
         self.space, self.seed, self.epochs, self.batch, self.decay = space, seed, epochs, batch, decay
         self.num_networks = num_networks(budget, epochs)
         with forked(seed, Purpose.INITIALISATION):

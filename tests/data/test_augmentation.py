@@ -20,6 +20,7 @@ from fbnetv5.data.augmentation import build_augmentation, check_augmentation, mi
         ({"area": [0.5, 1.0], "crop": None}, "data.area .* give data.crop"),
         ({"area": [0.5, 1.0], "scale": [0.5, 2.0]}, "data.scale"),
         ({"area": [0.5, 1.0], "long_side": 512}, "data.long_side"),
+        ({"area": [0.5, 1.0], "crop_place": "center"}, "data.crop_place=center has no effect with data.area"),
         ({"scale": [2.0, 0.5]}, "data.scale="),
         ({"scale": [0.0, 1.0]}, "data.scale="),
         ({"scale": [1.0, float("inf")]}, "data.scale="),

@@ -13,6 +13,7 @@ from torch import nn, optim
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import save_weights
 from fbnetv5.config.identity import identity
@@ -137,6 +138,19 @@ def test_weights_of_another_run_are_refused(tmp_path: Path) -> None:
         save_weights(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors", weights)
         with pytest.raises(InputError, match=r"step-00000004 is no checkpoint of this run: .*(weight|bias).*; delete"):
             train(Walk(resume=True), tmp_path)
+
+
+def test_first_weights_that_expect_other_images_are_refused(tmp_path: Path) -> None:
+    """What "pretrained" finds may be another source on the day that a run goes on."""
+    interrupted, resumed = Interrupted(), Walk(resume=True)
+    interrupted.model.normalisation = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, tmp_path)
+    resumed.model.normalisation = IMAGENET
+    with pytest.raises(InputError, match=r"step-00000004 learnt from images less \[0.5, 0.5, 0.5\] by"):
+        train(resumed, tmp_path)
+    resumed.model.normalisation = interrupted.model.normalisation
+    train(resumed, tmp_path)
 
 
 def test_a_checkpoint_beyond_the_end_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from fbnetv5.archs.cost import feature_sizes, measured_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.base.seeding import forked
 from fbnetv5.heads.lite_rcnn import LiteRCNN
-from fbnetv5.heads.lite_rcnn.layers import LiteBoxPredictor, PathRoIAlign
+from fbnetv5.heads.lite_rcnn.layers import LiteBoxPredictor
+from fbnetv5.heads.pooling import PathRoIAlign
 
 CHANNELS = (4, 6, 8, 10)
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
@@ -107,7 +108,9 @@ def test_predictor_holds_detectron2s_weights_and_speaks_torchvisions_order():
 def test_roi_align_samples_a_linear_feature_at_the_bins_centres():
     """A feature that is its own column (position x + 0.5 pixels) gives the bins' centres in pixels of the feature."""
     columns = torch.arange(20.0).expand(1, 1, 20, 20)
-    pooled = PathRoIAlign(8)({"0": columns}, [torch.tensor([[16.0, 16.0, 112.0, 112.0]])], [(160, 160)])
+    pooled = PathRoIAlign(8, 6, aligned=True)(
+        {"0": columns}, [torch.tensor([[16.0, 16.0, 112.0, 112.0]])], [(160, 160)]
+    )
     centres = 2 + 12 * (torch.arange(6) + 0.5) / 6 - 0.5
     torch.testing.assert_close(pooled[0, 0], centres.expand(6, 6))
 

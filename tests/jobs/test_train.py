@@ -76,6 +76,11 @@ def test_a_run_is_evaluated_again_with_the_same_numbers(trained, tmp_path):
     take(arguments(*given, config=trained["seg"] / "config.yaml", tiny=False))
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (trained["seg"], tmp_path))
     assert first["metrics"] == second["metrics"]
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    photo = (f"evaluate.images={tmp_path / 'photo.png'}", "resume=true")
+    take(arguments(*given, *photo, config=trained["seg"] / "config.yaml", tiny=False))
+    assert not (tmp_path / "metrics.json").exists(), "which were of other images"
+    assert len(list((tmp_path / "predictions").glob("*.png"))) <= 2, "of the photo, and drawn.png"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,10 @@ def test_a_teacher_is_distilled_from_and_weights_are_averaged(trained, tmp_path)
         (("train.batch_size=7", "train.accumulate=2"), "multiple"),
         (("train.ema=1.0",), "decay below 1"),
         (("train.batch_size=1", "data.short_side=32"), "a single value on path 3"),
+        (
+            ("train.batch_size=1", "model.family=A", "data.short_side=80", "data.crop=80"),
+            "one image of 80 pixels at a time leaves",
+        ),
         (("optimizer.lr=1e9", "optimizer.clip_norm=null"), "at step"),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
@@ -117,6 +119,16 @@ def test_only_classifiers_teach(tmp_path):
 
 def test_no_teacher():
     assert build_teacher(TeacherConfig(), CLASSES) is None
+    for key in ({"weights": "teacher.pth"}, {"size": 64}):
+        with pytest.raises(InputError, match=rf"train.teacher.{next(iter(key))} has no effect without"):
+            build_teacher(TeacherConfig(**key), CLASSES)
+
+
+def test_a_teacher_has_the_epsilon_that_its_weights_were_trained_with(tmp_path):
+    own = timm.create_model("fbnetc_100", num_classes=3, bn_eps=1e-3)
+    torch.save(own.state_dict(), tmp_path / "fbnetc.pth")
+    teacher = build_teacher(TeacherConfig("fbnetc_100", str(tmp_path / "fbnetc.pth")), CLASSES)
+    assert teacher.classifier.bn1.eps == own.bn1.eps
 
 
 def test_what_cannot_teach_is_refused(tmp_path):
@@ -138,11 +150,9 @@ def test_weights_that_would_run_code_are_refused(tmp_path):
 
 
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
-    def fail(*_args: object, **_options: object) -> None:
-        raise OSError("no network\nat all")
-
-    monkeypatch.setattr(distill.timm, "create_model", fail)
-    refused("cannot get timm's weights of resnet18: no network at all", "resnet18", tuple(map(str, range(1000))))
+    for error in (OSError("no network\nat all"), SafetensorError("no network at all")):
+        monkeypatch.setattr(distill.timm, "create_model", mock.Mock(side_effect=error))
+        refused("cannot get timm's weights of resnet18: no network at all", "resnet18", tuple(map(str, range(1000))))
 
 
 def test_a_model_of_one_size_sees_images_of_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from fnmatch import fnmatch
@@ -15,7 +16,8 @@ import torch
 import fbnetv5
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.origin import Origin
-from fbnetv5.model.card import CARD
+from fbnetv5.base.weights import digest_of
+from fbnetv5.model.card import CARD, EXPORTED
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.task_net import TaskNet
 from tests import documents
@@ -97,11 +99,24 @@ def test_a_model_goes_to_the_hub_and_comes_back(hub, tmp_path):
 
 def test_exported_files_go_along_when_asked(hub, tmp_path):
     model = trained(tmp_path / "run")
-    (tmp_path / "run" / "export" / "model_int8.pte").write_bytes(b"x")
+    for name in ("model_fp32.pte", "model_int8.pte"):
+        (tmp_path / "run" / "export" / name).write_bytes(b"x")
     model.save_to_hub("ada/pets", exports=True, license="mit")
     assert {"export/model_int8.pte", "export/model_int8.pte.json"} <= set(hub.stored("ada/pets"))
     assert not any("notes" in name or "metrics" in name for name in hub.stored("ada/pets"))
     assert "license: mit" in (hub.folder / "ada/pets" / CARD).read_text()
+    exported = tmp_path / "run" / "export"
+    listed = {"weights": digest_of(tmp_path / "run" / "model.safetensors"), "files": ["model_int8.pte"]}
+    (exported / "model_old.onnx").write_bytes(b"of a format that was not exported again")
+    (exported / EXPORTED).write_text(json.dumps(listed))
+    model.save_to_hub("ada/cats", exports=True)
+    assert not any("model_old" in name for name in hub.stored("ada/cats"))
+    (exported / "model_int8.pte").unlink()  # as of a model that the hub gave
+    with pytest.raises(InputError, match=r"export has no model_int8.pte; export again"):
+        model.save_to_hub("ada/cats", exports=True)
+    (exported / EXPORTED).write_text(json.dumps(listed | {"weights": "others"}))
+    with pytest.raises(InputError, match="is of other weights; export again"):
+        model.save_to_hub("ada/cats", exports=True)
     with pytest.raises(InputError, match="nothing is exported to a folder of the model"):
         build("cls").save_to_hub("ada/pets", exports=True)
 

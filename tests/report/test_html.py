@@ -228,8 +228,9 @@ def test_pictures_are_scaled(tmp_path):
 
 def test_durations_add_up_over_resumptions(tmp_path):
     write_config(tmp_path, job="train")
-    write_records(tmp_path, [{"step": k, "elapsed_seconds": s} for k, s in enumerate((10, 20, 30, 5, 10, 2))])
-    assert elapsed(read_run(tmp_path)) == 30 + 10 + 2
+    clocks = ((20, 60.0), (40, 61.0))  # the second record is of a run that was resumed, and took as long for as much
+    write_records(tmp_path, [{"step": k, "elapsed_seconds": s, "seconds_per_step": 3.0} for k, s in clocks])
+    assert elapsed(read_run(tmp_path)) == 120
     assert [duration(s) for s in (0.4, 59, 61, 3600, 360_000)] == [
         "0 s",
         "59 s",

@@ -9,7 +9,7 @@ import pytest
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.runs.graph import Known, Progress, run_graph
-from fbnetv5.runs.job import Call, Job, Outcome, Outcomes, errors, finished
+from fbnetv5.runs.job import Call, Job, Outcome, Outcomes, Run, errors, finished
 from fbnetv5.runs.place import Ended, InThisProcess, Place
 
 
@@ -101,6 +101,28 @@ def test_the_rest_takes_as_long_as_others_of_its_group(tmp_path):
     assert Progress({}, Known(jobs), at_once=2).seconds_left is None
 
 
+class Pretended(Place):
+    """A place for one job, which is not done, and ends well."""
+
+    count = 1
+
+    def __init__(self) -> None:
+        self.running: list[Job] = []
+
+    @property
+    def room(self) -> int:
+        return self.count - len(self.running)
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        self.running += jobs
+
+    def wait(self) -> list[Ended]:
+        return [Ended(self.running.pop().name, "", 1.0)]
+
+    def stop(self) -> None:
+        pass
+
+
 class Recorded(Place):
     """A place for two jobs that ends them in the order in which they were started, and notes what ran together."""
 
@@ -125,6 +147,17 @@ class Recorded(Place):
 
     def stop(self) -> None:
         assert not self.running
+
+
+def test_a_run_that_follows_one_done_anew_does_not_go_on_from_checkpoints_of_the_older(tmp_path):
+    before = job(tmp_path, "before")
+    for names, is_kept in ((("before",), False), ((), True)):
+        checkpoint = tmp_path / "after" / "checkpoints" / "step-00000002"
+        checkpoint.mkdir(parents=True)
+        after = Job("after", Run(tmp_path / "config.yaml", (), print), tmp_path / "after", names)
+        (tmp_path / "before").unlink(missing_ok=True)
+        run([before, after], Pretended())
+        assert checkpoint.exists() == is_kept
 
 
 def test_as_many_run_together_as_there_is_room_for(tmp_path):

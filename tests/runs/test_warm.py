@@ -56,6 +56,18 @@ def test_one_that_dies_loses_no_other_job(tmp_path):
     assert "Traceback" in (tmp_path / "bug.log").read_text()
 
 
+@pytest.mark.slow
+def test_one_that_dies_between_two_jobs_is_replaced(tmp_path):
+    def kill_the_idle(*_: object) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+
+    with WarmProcesses(1) as place:
+        outcomes = run_graph(lambda _: Known(jobs(tmp_path, "fine", "more")), place, kill_the_idle)
+    assert {name: outcome.error for name, outcome in outcomes.items()} == {"fine": "", "more": ""}
+
+
 def print_environment(name: str) -> None:
     print(name, os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"])
 

@@ -51,6 +51,14 @@ def test_segmentation_is_the_mean_over_images_of_the_mean_over_pixels():
     torch.testing.assert_close(loss, torch.stack(means).mean())
 
 
+def test_boxes_are_pooled_at_the_nominal_stride():
+    """Of 96 pixels family A has 2 columns at stride 32, which torchvision would take for a stride of 64."""
+    head = Detection(path=3, anchor_sizes=(32,), hidden_channels=16, roi_size=2).search_head(CHANNELS, ("a",))
+    columns = torch.arange(2.0).expand(1, CHANNELS[3], 2, 2)
+    pooled = head.roi.box_roi_pool({"0": columns}, [torch.tensor([[0.0, 0.0, 32.0, 64.0]])], [(96, 96)])
+    torch.testing.assert_close(pooled[0, 0], torch.tensor([[0.25, 0.75]]).expand(2, 2))
+
+
 def test_a_mask_that_is_all_ignored_adds_nothing():
     head = Segmentation(path=2).search_head(CHANNELS, ("a", "b"))
     ignored = {"segmentation": torch.full((64, 64), 255, dtype=torch.uint8)}

@@ -22,8 +22,9 @@ from fbnetv5.heads.detection_head import DetectionHead
 from fbnetv5.heads.head import ascending_paths
 from fbnetv5.heads.lite_rcnn.cost import roi_macs, rpn_macs
 from fbnetv5.heads.lite_rcnn.deployed import DeployedRCNN
-from fbnetv5.heads.lite_rcnn.layers import LiteBoxHead, LiteBoxPredictor, LiteRPNHead, PathRoIAlign
+from fbnetv5.heads.lite_rcnn.layers import POOLED_SIZE, LiteBoxHead, LiteBoxPredictor, LiteRPNHead
 from fbnetv5.heads.lite_rcnn.losses import L1RegionProposals, L1RoIHeads
+from fbnetv5.heads.pooling import PathRoIAlign
 
 
 class LiteRCNN(DetectionHead):
@@ -74,7 +75,7 @@ class LiteRCNN(DetectionHead):
             nms_thresh=0.7,
         )
         self.roi = L1RoIHeads(
-            PathRoIAlign(STRIDES[path]),
+            PathRoIAlign(STRIDES[path], POOLED_SIZE, aligned=True),
             LiteBoxHead(channels[path]),
             LiteBoxPredictor(LiteBoxHead.channels[-1], num_classes),
             fg_iou_thresh=0.5,

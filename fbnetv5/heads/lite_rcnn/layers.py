@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from timm.models._efficientnet_builder import efficientnet_init_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import RoIAlign
 
 from fbnetv5.archs.blocks import build_layers
-from fbnetv5.base.types import Size
 from fbnetv5.heads.lite_rcnn.cost import roi_layers, rpn_layers
 
+POOLED_SIZE = 6
 _DELTAS = 4  # of a box: centre x, centre y, width, height
-_POOLED_SIZE = 6
-_SAMPLES_PER_BIN = 2  # in each direction; fixed, so that the cost does not depend on the boxes
 
 
 class LiteRPNHead(nn.Module):
@@ -41,20 +37,6 @@ class LiteRPNHead(nn.Module):
         output = self.predict(self.layers(feature)).float()  # half precision is too coarse for boxes
         objectness, deltas = output.split([self.num_anchors, self.num_anchors * _DELTAS], dim=1)
         return [objectness], [deltas]
-
-
-class PathRoIAlign(RoIAlign):
-    """RoIAlign on one path's feature, in the form that torchvision's ``RoIHeads`` calls."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__(_POOLED_SIZE, 1 / stride, _SAMPLES_PER_BIN, aligned=True)
-
-    def forward(self, features: dict[str, Tensor], boxes: list[Tensor], image_sizes: list[Size]) -> Tensor:
-        """Pool one feature [n, C, h, w] under n lists of boxes [m, 4] (xyxy pixels) to [sum of m, C, 6, 6]."""
-        (feature,) = features.values()
-        dtype = torch.promote_types(feature.dtype, torch.float32)
-        pooled: Tensor = super().forward(feature.to(dtype), [rows.to(dtype) for rows in boxes])
-        return pooled
 
 
 class LiteBoxHead(nn.Module):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import fbnetv5
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import read_origin
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
@@ -97,6 +98,32 @@ def test_from_the_seed_the_seed_is_remapped(tmp_path, searched):
     assert written.keys() == {f"network.{name}" for name in expected}
 
 
+def test_without_a_checkpoint_the_first_weights_are_those_that_are_asked_for_now(tmp_path, searched):
+    search, _ = searched
+    folder = tmp_path / "adapted"
+    build_adaptation(adapt_config(tmp_path, search, start="seed"), alone(), folder)
+    (folder / "config.yaml").write_text("")  # a run that ended before its first checkpoint
+    build_adaptation(adapt_config(tmp_path, search, "resume=true"), alone(), folder)
+    stem = "network.conv_stem.weight"
+    from_search = load_file(search / "model.safetensors")
+    assert torch.equal(load_file(folder / "start.safetensors")[stem], from_search[stem])
+    (folder / "start.safetensors").unlink()
+    with pytest.raises(InputError, match="holds a run already"):
+        build_adaptation(adapt_config(tmp_path, search), alone(), folder)
+    assert not (folder / "start.safetensors").exists()
+
+
+def test_the_origin_of_the_seeds_weights_stays(tmp_path, searched):
+    search, keys = searched
+    expected = load_seed(keys["seed"], keys["seed_weights"]).first
+    assert expected is not None
+    assert read_origin(search / "model.safetensors") == expected
+    for start in ("super", "seed"):
+        folder = tmp_path / start
+        folder.mkdir()
+        assert build_adaptation(adapt_config(folder, search, start=start), alone(), folder).model.origin == expected
+
+
 def test_from_random_parameters_nothing_is_remapped(tmp_path, searched):
     search, keys = searched
     training = build_adaptation(adapt_config(tmp_path, search, start="random"), alone(), tmp_path / "adapted")
@@ -144,6 +171,7 @@ def test_an_adapted_model_is_trained_evaluated_and_known_as_finished(tmp_path, s
         ({"start": "supper"}, r"project\.start=supper"),
         ({"search": "nothing"}, r"project\.search=nothing"),
         ({"start": "seed", "seed": "mobilenetv2_03"}, r"unknown architecture 'mobilenetv2_03'"),
+        ({"calibration_steps": -1}, r"calibration_steps"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, searched, keys, message):
@@ -151,6 +179,12 @@ def test_what_does_not_fit_is_refused(tmp_path, searched, keys, message):
     with pytest.raises(InputError, match=message):
         run_job(replace(config, project=config.project | keys))
     assert not (tmp_path / "adapted").exists()
+
+
+@pytest.mark.parametrize("key", ["model.weights=a.pth", "model.network.architecture=mobilenetv2_035"])
+def test_what_comes_from_the_search_is_not_given_again(tmp_path, searched, key):
+    with pytest.raises(InputError, match=rf"{key.split('=', maxsplit=1)[0]}=.* is not read"):
+        run_job(adapt_config(tmp_path, searched[0], key))
 
 
 def test_without_a_super_network_there_is_no_start_from_it(tmp_path, searched):

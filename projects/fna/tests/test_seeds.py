@@ -86,6 +86,9 @@ def test_the_folder_of_a_trained_model(tmp_path: Path):
     expected = model.network.state_dict()
     assert seed.weights.keys() == expected.keys()
     assert all(torch.equal(tensor, seed.weights[name]) for name, tensor in expected.items())
+    written = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(written.replace("fbnetv5.projects.", "projects."))  # as they were called
+    assert load_seed(str(tmp_path)).weights.keys() == expected.keys()
     reloaded = load(tmp_path).eval()
     assert torch.equal(reloaded(images(32, 32))[0], model.eval()(images(32, 32))[0])
 

@@ -171,6 +171,12 @@ def test_the_controller_learns_on_one_thread_however_many_there_are():
     assert landscapes[0].jobs == landscapes[1].jobs
 
 
+@pytest.mark.parametrize("option", [{"batch": 0}, {"decay": 1.0}, {"lr": 0.0}, {"epochs": 0}])
+def test_options_of_reinforce_that_cannot_learn_are_refused(option):
+    with pytest.raises(InputError, match=rf"{next(iter(option))}="):
+        Reinforce(BoundedSpace(MACS, 0, 5), BUDGET, seed=0, **option)
+
+
 def test_reinforce_punishes_networks_over_the_bound_without_training_them():
     method = Reinforce(BoundedSpace(MACS, 0, 5), BUDGET, seed=0, epochs=3)
     method.baseline = 0.0
