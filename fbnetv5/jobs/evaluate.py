@@ -66,6 +66,8 @@ def run(config: RunConfig, folder: Path) -> None:
         open_run_folder(config, folder, world)
         if world.is_main:
             clear_evaluated(folder)
+            if config.evaluate.images is None:
+                _say_unread(config, model)
         world.barrier()  # other ranks write predictions, too
         evaluate_and_report(config, model, source, folder, world)
         if world.is_main:
@@ -79,6 +81,14 @@ def clear_evaluated(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     if (folder / PREDICTIONS).exists():
         remove_folder(folder / PREDICTIONS)
+
+
+def _say_unread(config: RunConfig, model: FinalModel) -> None:
+    """Say where the config asks for images of another size than the model's, which is what it sees."""
+    for key in ("short_side", "long_side"):
+        asked, own = getattr(config.data, key), getattr(model.spec.input, key)
+        if asked != own:
+            print(f"data.{key}={asked} is not read: {config.evaluate.model} has {key}={own}, in its config.json")
 
 
 def evaluate_and_report(config: RunConfig, model: FinalModel, source: Source, folder: Path, world: World) -> None:

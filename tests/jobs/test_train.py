@@ -71,12 +71,15 @@ def test_a_trained_model_predicts_a_folder_of_images(trained, tmp_path):
     assert len(fbnetv5.load(trained["det"]).predict(photos / "grey.png")["boxes"]) <= 100
 
 
-def test_a_run_is_evaluated_again_with_the_same_numbers(trained, tmp_path):
+def test_a_run_is_evaluated_again_with_the_same_numbers(trained, tmp_path, capsys):
     given = ("job=evaluate", f"evaluate.model={trained['seg']}", f"output={tmp_path}")
     take(arguments(*given, config=trained["seg"] / "config.yaml", tiny=False))
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (trained["seg"], tmp_path))
     assert first["metrics"] == second["metrics"]
     Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    capsys.readouterr()
+    take(arguments(*given, "data.short_side=80", "resume=true", config=trained["seg"] / "config.yaml", tiny=False))
+    assert "data.short_side=80 is not read: " in capsys.readouterr().out
     photo = (f"evaluate.images={tmp_path / 'photo.png'}", "resume=true")
     take(arguments(*given, *photo, config=trained["seg"] / "config.yaml", tiny=False))
     assert not (tmp_path / "metrics.json").exists(), "which were of other images"
