@@ -88,11 +88,10 @@ class WarmProcesses(Place):
 
     def _submit(self, job: Job, slot: int) -> futures.Future[tuple[str, float]]:
         """Give a job to the process of a slot, a new one where there is none, or where it has died meanwhile."""
+        if slot in self._workers and not self._workers[slot].process.is_alive():
+            self._forget(slot)
         if slot in self._workers:
-            try:
-                return self._workers[slot].executor.submit(_work, job.work, job.log)
-            except BrokenProcessPool:
-                self._forget(slot)
+            return self._workers[slot].executor.submit(_work, job.work, job.log)
         executor = futures.ProcessPoolExecutor(1, mp_context=CONTEXT, initializer=_begin)
         before = set(multiprocessing.active_children())
         with environment(self._environment_of(slot)):
