@@ -77,7 +77,7 @@ class FilesConfig:
         None, "folder of images, below data.root, as are the labels; of an index: what its paths of images start from"
     )
     labels: str | None = option(
-        None, "csv with the columns file_name,label; or data.train.images again where each class has a folder"
+        None, "csv with the columns file_name,label; or the split's images again where each class has a folder"
     )
     boxes: str | None = option(None, "COCO json")
     masks: str | None = option(None, "folder of PNG masks named like the images")

@@ -70,7 +70,9 @@ def test_layers_and_gates_are_computed_in_bytes_and_close_to_float(block, tmp_pa
     image = images(9)[-1]
     (found,) = session.run(None, {INPUT: image.numpy()})
     expected = block(image)[0].detach().numpy()
-    assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)
+    error = np.abs(found - expected) / np.ptp(expected)
+    assert error.mean() < 0.01
+    assert error.max() < 0.1, "single values; processors without VNNI cut off sums of two products"
 
 
 def test_parts_that_are_named_stay_in_float(block, tmp_path):
