@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import append_line, keep_lines
@@ -139,20 +140,22 @@ class RunLog:
 
     def _progress(self, start_step: int) -> tuple[Progress, Any]:
         """Start the progress line; where the output is no terminal it stays silent and records are printed."""
-        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
-        bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal, transient=True)
+        losses = TextColumn("{task.fields[losses]}", table_column=Column(no_wrap=True, ratio=1))  # what gives way
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), losses)
+        hidden = not self._console.is_terminal
+        bar = Progress(*columns, console=self._console, disable=hidden, transient=True, expand=True)
         bar.start()
-        return bar, bar.add_task("", total=self.num_steps, completed=start_step, status="")
+        return bar, bar.add_task("", total=self.num_steps, completed=start_step, losses="", speed="")
 
     def _show(self, step: int, means: Mapping[str, float], images_per_second: float) -> None:
         started, first = self._begin
         remaining = (time.perf_counter() - started) / max(1, step - first) * (self.num_steps - step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items() if not name.startswith(UNTOLD))
-        status = f"{shown}  {images_per_second:.0f} images/s  ETA {clock(remaining)}"
+        speed = f"{images_per_second:.0f} images/s  ETA {clock(remaining)}"
         if self._console.is_terminal:
-            self._bar.update(self._task, status=status)
+            self._bar.update(self._task, losses=shown, speed=speed)
         else:
-            self.say(f"step {step}/{self.num_steps}  {status}")
+            self.say(f"step {step}/{self.num_steps}  {shown}  {speed}")
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

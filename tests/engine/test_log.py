@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.engine import log as log_module
 from fbnetv5.engine.log import RunLog, clock
 from fbnetv5.engine.loggers.logger import open_loggers
 
@@ -55,3 +58,16 @@ def test_probabilities_have_a_header_after_a_kill_at_their_first_line(tmp_path, 
     log.close()
     lines = (tmp_path / "probabilities.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines] == [["step", "task"], *([s, t] for s in "12" for t in "ab")]
+
+
+def test_a_narrow_terminal_shows_how_far_the_run_is_and_what_is_left(tmp_path, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(log_module, "Console", lambda *_, **__: Console(file=screen, force_terminal=True, width=80))
+    shown = run_log(tmp_path)
+    shown.add({"loss/cls": 1.842, "loss/det": 2.227, "loss/seg": 0.7989, "lr": 0.01, "arch_lr": 0.4})
+    shown.record(3)
+    shown._bar.refresh()
+    shown.close()
+    assert "1/6" in screen.getvalue()
+    assert "ETA 0:00:0" in screen.getvalue()
+    assert "loss/cls 1.842" in screen.getvalue()
