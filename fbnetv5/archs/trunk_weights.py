@@ -17,6 +17,7 @@ from typing import NamedTuple
 import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HTTPError
 from torch import Tensor
 
 from fbnetv5.archs.family import Family
@@ -26,8 +27,10 @@ from fbnetv5.archs.timm_networks import STEM, TimmNetwork, read_network
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.paths import local_path
-from fbnetv5.base.weights import read_torch, read_weights, require_finite
+from fbnetv5.base.weights import UNREADABLE, read_torch, read_weights, require_finite
 
+NOT_HAD = (*UNREADABLE, HTTPError)
+"""Errors that timm and the hub raise for weights that cannot be downloaded, or are not what timm expects."""
 PRETRAINED = "pretrained"
 _COUNTER = ".num_batches_tracked"  # old torch files lack it
 _LITE = Normalisation((127 / 255,) * 3, (128 / 255,) * 3)  # TensorFlow's (value - 127) / 128
@@ -198,7 +201,7 @@ def pretrained_weights(name: str) -> dict[str, Tensor]:
         raise InputError(f"timm has no weights of {name}; {advice}, or choose another network")
     try:
         weights: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # no network, a file that is damaged or not what timm expects: errors of many kinds
+    except NOT_HAD as error:  # no network, or a file that is damaged or not what timm expects
         reason = " ".join(str(error).split())
         raise InputError(f"timm could not load its pretrained {name} ({reason}); {advice}") from error
     return weights

@@ -15,6 +15,7 @@ import torch
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
+from fbnetv5.archs.families import get_family
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
@@ -82,7 +83,7 @@ def build_joint_training(config: RunConfig, world: World) -> JointTraining:
     """
     if config.train.teacher.model is not None:
         raise InputError("train.teacher is for a model of one task; remove it, or train without model.tasks")
-    check_train_sizes(config, world, partial=True)
+    check_train_sizes(config, world, get_family(config.model.family), partial=True)
     source = build_source(config.data)
     model = build_final_joint_model(
         config.model,

@@ -11,11 +11,11 @@ from timm.utils import ModelEmaV3
 from torch import nn, optim
 
 from fbnetv5.archs.cost import has_one_pixel
-from fbnetv5.archs.families import STRIDES, get_family
+from fbnetv5.archs.family import STRIDES, Family
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source, Target
-from fbnetv5.config.schema import ModelConfig, RunConfig, TrainConfig
+from fbnetv5.config.schema import RunConfig, TrainConfig
 from fbnetv5.data.augmentation import check_crop
 from fbnetv5.data.loader import build_loader
 from fbnetv5.engine.checkpoint import Checkpoint
@@ -144,10 +144,14 @@ def synchronises_bn(config: RunConfig, world: World) -> bool:
     return wanted and world.size > 1 and world.device.type == "cuda"  # torch has it on GPUs alone
 
 
-def check_train_sizes(config: RunConfig, world: World, *, partial: bool = False) -> None:
+def check_train_sizes(config: RunConfig, world: World, family: Family | None, *, partial: bool = False) -> None:
     """Raise InputError unless steps, batch, accumulation and processes of a training fit together.
 
-    Where labels are ``partial``, a head may see one image of a batch alone.
+    Args:
+        config: of the run.
+        world: the processes.
+        family: of the network; None for a network of a project.
+        partial: some images have no label for a head, so that it may see one image of a batch alone.
     """
     train = config.train
     check_duration("train", train)
@@ -163,14 +167,8 @@ def check_train_sizes(config: RunConfig, world: World, *, partial: bool = False)
     images = 1 if partial else train.batch_size // (world.size * train.accumulate)
     data, key = config.data, "data.short_side" if config.data.crop is None else "data.crop"
     side = int(data.short_side * (data.scale or [1.0])[0]) if data.crop is None else data.crop
-    if images == 1 and _has_one_pixel(config.model, side):
+    if images == 1 and (side <= STRIDES[-1] if family is None else has_one_pixel(family, side, -1)):
         enough = "raise " if partial else "lower train.accumulate, or raise train.batch_size or "
         raise InputError(
             f"one image of {side} pixels at a time leaves batch normalisation a single value on path 3; {enough}{key}"
         )
-
-
-def _has_one_pixel(model: ModelConfig, side: int) -> bool:
-    if model.network:
-        return side <= STRIDES[-1]
-    return has_one_pixel(get_family(model.family), side, -1)

@@ -12,6 +12,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fbnetv5.archs.families import get_family
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import Purpose, forked
@@ -113,7 +114,7 @@ def build_training(config: RunConfig, world: World) -> Training:
     Raises:
         InputError: the configuration does not fit together, or its data do not serve its head.
     """
-    check_train_sizes(config, world)
+    check_train_sizes(config, world, None if config.model.network else get_family(config.model.family))
     source = build_source(config.data)
     model = build_final_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)
     val_source = build_val_source(config.data, source.classes)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fbnetv5.archs.timm_networks import BN_EPSILON
+from fbnetv5.archs.trunk_weights import NOT_HAD
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.paths import is_uri, local_path
@@ -169,7 +170,7 @@ def _pretrained(name: str, num_classes: int) -> nn.Module:
         )
     try:
         model: nn.Module = timm.create_model(name, pretrained=True)
-    except Exception as error:  # no network, a file that is damaged or not what timm expects: errors of many kinds
+    except NOT_HAD as error:  # no network, or a file that is damaged or not what timm expects
         reason = " ".join(str(error).split())
         raise InputError(f"cannot get timm's weights of {name}: {reason}; give train.teacher.weights") from error
     return model

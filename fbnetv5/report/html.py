@@ -112,11 +112,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def elapsed(run: RunFolder) -> float:
-    """Return the seconds that a run took up to its last record, over all times it was resumed."""
-    return logged_time(run.path)[1]
-
-
 def _state(run: RunFolder) -> str:
     """How far an unfinished run got; empty for a finished one."""
     if run.is_finished:
@@ -128,12 +123,13 @@ def _state(run: RunFolder) -> str:
 
 def _facts(run: RunFolder) -> list[tuple[str, str]]:
     steps = max((record["step"] for record in run.records), default=0)
+    _, seconds = logged_time(run.path)
     header = run.header
     network = str(run.get("model.network._target_", ""))
     has_family = run.get("job") in ("search", "pretrain", "train") and not network
     facts = [
         ("date", f"{run.date:%Y-%m-%d %H:%M} UTC"),
-        ("duration", duration(elapsed(run)) if elapsed(run) else ""),
+        ("duration", duration(seconds) if seconds else ""),
         ("steps", f"{steps:,.0f}" if steps else ""),
         ("seed", str(run.get("seed", ""))),
         ("family", str(run.get("model.family", "")) if has_family else ""),

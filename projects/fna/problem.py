@@ -156,7 +156,7 @@ def check_widths(space: Space, seed: Seed) -> None:
 
 def check_search(config: RunConfig, world: World) -> None:
     """Raise InputError for keys of a training that do not fit together, or that a search does not have."""
-    check_train_sizes(config, world)
+    check_train_sizes(config, world, None)
     if not config.model.head:
         raise InputError("model.head has no _target_: give the head of the framework that is searched for")
     train = config.train

@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -150,7 +151,7 @@ def test_weights_that_would_run_code_are_refused(tmp_path):
 
 
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
-    for error in (OSError("no network\nat all"), SafetensorError("no network at all")):
+    for error in (OSError("no network\nat all"), SafetensorError("no network at all"), HTTPError("no network at all")):
         monkeypatch.setattr(distill.timm, "create_model", mock.Mock(side_effect=error))
         refused("cannot get timm's weights of resnet18: no network at all", "resnet18", tuple(map(str, range(1000))))
 
