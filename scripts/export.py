@@ -18,8 +18,9 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.cli.launch import run_job
-from fbnetv5.config.read import CONFIG, load_config, path_override
+from fbnetv5.config.read import CONFIG, load_config
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.write import path_override
 from fbnetv5.export.formats import PRECISIONS, SUFFIXES
 
 

@@ -17,7 +17,8 @@ from fbnetv5.base.version import __version__
 from fbnetv5.cli.arguments import add_processes, add_run_arguments
 from fbnetv5.cli.help import classes_text, keys_text, launcher_text
 from fbnetv5.cli.launch import existing_config, launch
-from fbnetv5.config.read import CONFIG, CONFIGS, load_config, path_override
+from fbnetv5.config.read import CONFIG, CONFIGS, load_config
+from fbnetv5.config.write import path_override
 
 ANY_JOB = "search"  # the schema's default: a file that names no job serves any command
 COMMON = ("name", "output", "resume", "seed", "data.", "runtime.")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fbnetv5.base.errors import InputError, Interrupted, nearest, one_line_errors
 from fbnetv5.base.files import clear_partial
@@ -158,7 +158,9 @@ def run_job(config: RunConfig) -> None:
 def _hydra_job(node: DictConfig) -> None:
     """One job, as hydra calls it."""
     with one_line_errors():
-        run_job(replace(to_run_config(node), output=HydraConfig.get().runtime.output_dir))
+        runtime = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)  # its paths are no references
+        assert isinstance(runtime, dict)
+        run_job(replace(to_run_config(node), output=str(runtime["output_dir"])))
 
 
 def _hydra_arguments(file: Path, multirun: bool) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import RunConfig
@@ -22,7 +21,7 @@ TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """Return, flat, the keys that a resumed run must share: all but where and how it runs."""
-    flat = flatten(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
+    flat = flatten(asdict(config))
     return {key: value for key, value in flat.items() if not NOT_IN_IDENTITY.match(key)}
 
 

@@ -6,7 +6,6 @@ import contextlib
 import glob
 import itertools
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,7 +43,6 @@ OPEN_ENDED = (  # mappings without fixed keys
     "project",
 )
 Schema = TypeVar("Schema")
-PLAIN_PATH = re.compile(r"[A-Za-z0-9/][\w./-]*", re.ASCII)  # neither a shell nor hydra's grammar minds it
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:
@@ -217,26 +215,6 @@ def read_entry(key: str, node: Mapping[str, Any], schema: type[Schema]) -> Schem
     assert isinstance(read, schema)
     check_options(read, f"{key}.")
     return read
-
-
-def path_override(key: str, path: str | Path) -> str:
-    """Return the override that sets a key to a path, whatever characters the path has."""
-    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def typed_path(key: str, path: str | Path) -> str:
-    """Return the same as one types it in a shell: as it stands where shell and grammar take it so."""
-    if PLAIN_PATH.fullmatch(str(path)):
-        return f"{key}={path}"
-    return shlex.quote(path_override(key, path))
-
-
-def saved_yaml(config: RunConfig, header: str) -> str:
-    """Return the resolved configuration as YAML under a comment; a config file that gives the same run again."""
-    lines = "".join(f"# {line}\n" for line in header.splitlines())
-    keys = OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
-    return f"{lines}defaults: [/fbnetv5/schema, _self_]\n{keys}"
 
 
 def _compose(file: Path, overrides: Sequence[str]) -> RunConfig:

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import CONFIGS, load_config, path_override
+from fbnetv5.config.read import CONFIGS, load_config
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.write import path_override
 
 SHARED = (  # D2Go's key, ours, and D2Go's value that says "not set"; D2Go's own defaults would pass for settings
     ("SOLVER.MAX_ITER", "search.steps", 0),

@@ -18,8 +18,8 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Batch
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS, save_weights
-from fbnetv5.config.read import saved_yaml
 from fbnetv5.config.targets import import_module
+from fbnetv5.config.write import saved_yaml
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read_search_config, set_search_defaults

@@ -12,8 +12,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.version import __version__
 from fbnetv5.config.identity import identity
-from fbnetv5.config.read import CONFIG, saved_yaml
+from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.write import saved_yaml
 from fbnetv5.engine.checkpoint import Checkpoint, Checkpointer
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy")

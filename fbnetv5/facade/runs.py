@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fbnetv5.cli.commands import job_override
 from fbnetv5.cli.launch import existing_config, run_job, startable
-from fbnetv5.config.read import path_override
+from fbnetv5.config.write import path_override
 
 if TYPE_CHECKING:
     from fbnetv5.facade.results import SearchResult, TrainResult

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from PIL import Image
 
 from fbnetv5.archs.network import MultiPathNet
@@ -219,7 +218,7 @@ def _report(config: RunConfig, model: FinalModel, metrics: Mapping[str, float]) 
             "macs": cost.macs,
             "params": cost.params,
         },
-        "config": OmegaConf.to_container(OmegaConf.structured(config), resolve=True),
+        "config": asdict(config),
     }
 
 

@@ -17,8 +17,8 @@ from fbnetv5.base.files import atomic_path, reported, write_text, written_beside
 from fbnetv5.base.types import Size, Source, TargetKind, UndecodableImageError
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS, digest_of
-from fbnetv5.config.read import saved_yaml
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.write import saved_yaml
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.run_folder import require_own

@@ -15,9 +15,10 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import local_path
 from fbnetv5.config.identity import identity
 from fbnetv5.config.label import LabelConfig
-from fbnetv5.config.read import CONFIG, typed_path
+from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target, require_members
+from fbnetv5.config.write import typed_path
 from fbnetv5.data.orientation import UPRIGHT, Frames
 from fbnetv5.data.tars import is_folder
 from fbnetv5.engine.run_folder import open_run_folder

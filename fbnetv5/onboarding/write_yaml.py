@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
+from fbnetv5.config.write import escaped
 from fbnetv5.data.keypoints import other_side
 from fbnetv5.onboarding.found import Found
 from fbnetv5.onboarding.origins import SCRATCH, Origin
@@ -180,7 +181,7 @@ def scalar(text: str) -> str:
     """Return a string as YAML has it, quoted where it must be; ``${`` is no reference to another key."""
     if PLAIN.fullmatch(text) and text.lower() not in RESERVED and len(text) < WIDTH:
         return text
-    return json.dumps(text.replace("${", "\\${"), ensure_ascii=False)
+    return json.dumps(escaped(text), ensure_ascii=False)
 
 
 def _found_lines(facts: Facts) -> list[str]:

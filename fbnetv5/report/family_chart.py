@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fbnetv5.base.weights import WEIGHTS
-from fbnetv5.config.read import typed_path
+from fbnetv5.config.write import typed_path
 from fbnetv5.report.line_chart import value_ticks
 from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.style import GREY, SELECT, styled

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from fbnetv5.base.files import write_text
-from fbnetv5.config.read import typed_path
+from fbnetv5.config.write import typed_path
 from fbnetv5.metrics.names import overall
 from fbnetv5.report.curves import SETTLING, chart_groups
 from fbnetv5.report.family_chart import TRAINING, family_chart

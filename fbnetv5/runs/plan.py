@@ -16,8 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import SEARCH_PATH, check_file, load_config, open_ended, path_override
+from fbnetv5.config.read import SEARCH_PATH, check_file, load_config, open_ended
 from fbnetv5.config.schema import RunConfig, register
+from fbnetv5.config.write import path_override
 from fbnetv5.runs.job import Job, Run
 
 MAX_NAME = 100  # characters of a folder's name

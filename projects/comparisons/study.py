@@ -11,7 +11,8 @@ from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.identity import identity
-from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.read import load_config
+from fbnetv5.config.write import path_override
 from fbnetv5.jobs.evaluate import METRICS
 from fbnetv5.projects.comparisons.options import ComparisonConfig
 from fbnetv5.projects.comparisons.table import COLUMNS, Row, line, markdown, parse

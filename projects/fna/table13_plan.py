@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.option import option
-from fbnetv5.config.read import path_override
+from fbnetv5.config.write import path_override
 from fbnetv5.runs.job import Job, Run
 from fbnetv5.runs.study import RunEntry, TrainEntry, check_seeds, find_config, load_study
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
-from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.write import path_override
 from fbnetv5.projects.table5.found import best_in, worth_of
 from fbnetv5.projects.table5.options import AblationConfig
 from fbnetv5.projects.table5.predict import Prediction, is_predicted, write_prediction

@@ -14,7 +14,8 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
 from fbnetv5.config.identity import identity
-from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.read import load_config
+from fbnetv5.config.write import path_override
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.judge import Judge, plain_batches

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from fbnetv5.archs.families import NUM_PATHS
 from fbnetv5.archs.topology import TopologySpace
@@ -38,7 +37,7 @@ def gather(plan: Plan, outcomes: Outcomes, rows: Sequence[Row], num_processes: i
     scores = {task: complete(rows, task, seeds) for task in plan.tasks}
     return {
         "name": config.name,
-        "config": OmegaConf.to_container(OmegaConf.structured(config), resolve=True),
+        "config": asdict(config),
         "tasks": list(plan.tasks),
         "metrics": {task: plan.truth.config.train[task].metric for task in plan.tasks},
         "repeats": len(seeds),

@@ -22,6 +22,7 @@ from fbnetv5.base.types import Source
 from fbnetv5.config.identity import identity
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import DataConfig, RunConfig
+from fbnetv5.config.write import yaml_of
 from fbnetv5.data.kept import KeptSource
 from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.data.sources import build_source, build_val_source
@@ -89,7 +90,7 @@ def train_and_evaluate(config: RunConfig) -> dict[str, float]:
 
 def _train(config: RunConfig, world: World) -> dict[str, float]:
     training = build_training(config, world)
-    training.source, training.val_source = kept_sources(OmegaConf.to_yaml(OmegaConf.structured(config.data)))
+    training.source, training.val_source = kept_sources(yaml_of(config.data))
     if training.val_source is None:
         raise InputError("there is nothing to score on: give data.val")
     training.model.train()

@@ -13,9 +13,10 @@ from fbnetv5.archs.cost import network_cost
 from fbnetv5.archs.families import NUM_PATHS, get_family
 from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
+from fbnetv5.config.write import path_override
 from fbnetv5.projects.table5.sample import Sampled, Window, named_by_code, sample_topologies
 from fbnetv5.projects.table5.score import Scored, has_score, inputs, write_score
 from fbnetv5.projects.table5.truth_options import TruthConfig

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from fbnetv5.config.read import typed_path
+from fbnetv5.config.write import typed_path
 
 
 @pytest.mark.parametrize(

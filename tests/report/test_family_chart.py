@@ -9,7 +9,7 @@ import pytest
 from markupsafe import escape
 
 from fbnetv5.archs.topology import Topology
-from fbnetv5.config.read import typed_path
+from fbnetv5.config.write import typed_path
 from fbnetv5.report.family_chart import PLOT, family_chart
 from fbnetv5.report.html import write_report
 from fbnetv5.report.task_family import DERIVED, Member, TaskFamily, read_families, to_document

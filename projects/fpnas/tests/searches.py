@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fbnetv5.config.read import load_config, path_override
+from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.write import path_override
 from fbnetv5.projects.fpnas.jobs import Independent, Result, Shared, Training
 
 CONFIG = Path(__file__).parents[1] / "configs" / "cifar10_small.yaml"
