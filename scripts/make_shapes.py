@@ -53,6 +53,8 @@ def make_shapes(source: ShapesSource, folder: Path, image_format: str) -> None:
     with atomic_folder(folder) as temporary:
         for name in ("images", "masks"):
             (temporary / name).mkdir()
+        names = "".join(f"{name}\n" for name in source.classes[SEGMENTATION.name])
+        (temporary / "masks" / "mask_classes.txt").write_text(names, encoding="utf-8")
         rows = []
         for number in range(len(source)):
             sample = source.load(number)

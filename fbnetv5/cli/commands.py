@@ -228,8 +228,10 @@ def job_override(name: str, given: str, file: Path) -> list[str]:
     """
     if name == "run":
         return []
-    own = load_config(file, ["name=unnamed"]).job
-    if own not in (name, ANY_JOB):
+    config = load_config(file, ["name=unnamed"])
+    own = config.job
+    is_search = own == ANY_JOB and config.tasks and config.train.steps is None and config.train.epochs is None
+    if own not in (name, ANY_JOB) or (name == "train" and is_search):
         rightful = own if own in COMMANDS else "run"
         raise InputError(f"{given} is for the job {own}: fbnetv5 {rightful} {given}")
     return [f"job={name}"]

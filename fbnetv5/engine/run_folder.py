@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.documents import parse_yaml, read_text
@@ -22,13 +23,18 @@ LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 
 def require_own(folder: Path, job: str) -> None:
     """Raise InputError where a folder holds a run of another job, whose configuration would be overwritten."""
+    other = saved_keys(folder).get("job", job)
+    if other != job:
+        raise InputError(f"{folder} holds a run of job={other}; choose another output, such as {folder / job}")
+
+
+def saved_keys(folder: Path) -> dict[str, Any]:
+    """Return the configuration that a folder holds; empty where there is none that could be lost."""
     try:
         found = parse_yaml(read_text(folder / CONFIG))
     except (OSError, ValueError):
-        return  # there is none that could be lost
-    other = found.get("job", job) if isinstance(found, dict) else job
-    if other != job:
-        raise InputError(f"{folder} holds a run of job={other}; choose another output, such as {folder / job}")
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Checkpointer, Checkpoint | None]:

@@ -24,7 +24,7 @@ from fbnetv5.data.sources import build_folder_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.evaluate import Writer, evaluate
 from fbnetv5.engine.log import format_metrics
-from fbnetv5.engine.run_folder import open_run_folder
+from fbnetv5.engine.run_folder import open_run_folder, saved_keys
 from fbnetv5.engine.world import world_of
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.metrics.evaluator import Evaluator
@@ -62,6 +62,7 @@ def run(config: RunConfig, folder: Path) -> None:
             raise InputError(
                 "nothing to evaluate on: give evaluate.images, a folder or an image, or the files of data.val"
             )
+        _require_same(config, folder)
         open_run_folder(config, folder, world)
         if world.is_main:
             clear_evaluated(folder)
@@ -71,6 +72,22 @@ def run(config: RunConfig, folder: Path) -> None:
         evaluate_and_report(config, model, source, folder, world)
         if world.is_main:
             try_report(folder)
+
+
+def _require_same(config: RunConfig, folder: Path) -> None:
+    """Raise InputError where a folder that is resumed holds what another model says, or says of other images."""
+    found = saved_keys(folder).get("evaluate")
+    if not isinstance(found, dict):
+        return
+    model, images = found.get("model"), found.get("images")
+    if [_place(model), _place(images)] != [_place(config.evaluate.model), _place(config.evaluate.images)]:
+        what = "the validation split" if images is None else images
+        raise InputError(f"{folder} holds what {model} says of {what}; choose another output")
+
+
+def _place(name: str | None) -> str | None:
+    """Return a path or URI as it is wherever one works."""
+    return name if name is None or is_uri(name) else str(Path(name).expanduser().absolute())
 
 
 def clear_evaluated(folder: Path) -> None:

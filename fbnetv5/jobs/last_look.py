@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from fbnetv5.search.last_look import Finding, LastLook, clip_worst, last_look
 from fbnetv5.search.neighbours import look_around
 
 LARGEST_SHARE = 0.25  # of a task's labelled images that may be held out
+ROUNDS = ("architecture", "finalist")  # what is scored on the first half of the images, and on the second
 EVERY = 10.0  # seconds between two lines that tell how far it is
 
 
@@ -83,8 +85,8 @@ def take_last_look(run: SupernetRun) -> Looked | None:
             f"{options.finalists} a task on {len(rows[1::2])} others"
         )
 
-    def score(choices: Tensor, which: int) -> Tensor:
-        return _shared_scores(run, halves[which], choices)
+    def score(choices: Tensor, which: int, what: str | None = None) -> Tensor:
+        return _shared_scores(run, halves[which], choices, what or ROUNDS[which])
 
     look = last_look(
         run.space,
@@ -99,13 +101,17 @@ def take_last_look(run: SupernetRun) -> Looked | None:
     if options.neighbours:
         if run.world.is_main:
             print("last look: what differs from the best in one block, on all of these images")
-        look = look_around(run.space, look, score, budget=run.config.search.budget, cost_term=run.algorithm.cost_term)
-    families = find_families(run, look, lambda choices: score(choices, 1), options.family) if options.family else ()
+        around = partial(score, what="neighbour")
+        look = look_around(run.space, look, around, budget=run.config.search.budget, cost_term=run.algorithm.cost_term)
+    if options.family:
+        families = find_families(run, look, partial(score, which=1, what="topology of a family"), options.family)
+    else:
+        families = ()
     return Looked(look, families)
 
 
-def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor) -> Tensor:
-    """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them."""
+def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor, what: str) -> Tensor:
+    """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them, and says of what."""
     world, total = run.world, len(choices)
     world.require_equal(
         world.gather(torch.tensor([mark_of(choices)]).double()).tolist(), "the architectures of the last look"
@@ -121,7 +127,7 @@ def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor) -> Tensor:
         if world.is_main and now - told > EVERY:
             told = now
             left = (now - started) / (number + 1) * (share - number - 1)
-            print(f"last look: architecture {number + 1}/{share}  ETA {clock(left)}", flush=True)
+            print(f"last look: {what} {number + 1}/{share}  ETA {clock(left)}", flush=True)
     return world.gather(scores)[:, :total]
 
 

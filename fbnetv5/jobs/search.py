@@ -30,6 +30,7 @@ from fbnetv5.data.sources import build_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.optim import build_optimizer, check_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
+from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.trainer import check_duration, train
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.extend import freeze_network, read_finished
@@ -74,6 +75,7 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with world_of(config.runtime) as world:
+        require_unclaimed(config, folder)
         supernet = build_run(config, world, folder)
         train(supernet, folder)
         looked = take_last_look(supernet)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fbnetv5.archs.families import STRIDES
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
@@ -119,6 +119,11 @@ def read_topology(name: str, num_stages: int, task: str | None = None) -> Topolo
     if name in NAMED_BLOCKS:
         return named_topology(name, num_stages)
     own, file = CONFIGS.parent / name, local_path(name)
+    if not (own.exists() or file.exists()):
+        raise InputError(
+            f"there is no topology {name}{nearest(name, NAMED_BLOCKS)}: a search writes such files when it ends "
+            f"(fbnetv5 search); hand-made ones are {', '.join(NAMED_BLOCKS)}"
+        )
     return Topology.load(own if own.is_file() and not file.is_file() else file, task)
 
 

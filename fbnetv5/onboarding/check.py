@@ -47,6 +47,8 @@ def check(config: RunConfig, *, sheet: Path, report: Path | None = None) -> bool
     """
     data = config.data
     if data.root is None:
+        if config.label.images is not None:
+            raise InputError("the config is for fbnetv5 label, whose images have no labels to check yet")
         raise InputError("data.root is null, so the config has no files to check: it uses the shapes data set")
     if sheet.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(f"--sheet {sheet}: a picture is called like sheet.jpg ({', '.join(IMAGE_SUFFIXES)})")

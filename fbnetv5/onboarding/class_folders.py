@@ -12,13 +12,14 @@ from fbnetv5.onboarding.split_lists import listed_splits
 
 FORMAT = "class folders"
 STRAYS = 20  # of so many images one may lie beside the class folders
+FEW = 6  # of so many images, too
 
 
 def find_class_folders(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return the class of each image, if nearly all images lie in class folders, and notes on folders not taken."""
     tops = _tops(listing.images, ".")
     if not tops:
-        return [], []
+        return [], _strays(listing.images)
     told = {top: split_of(f"{top}/x") for top in tops}
     values, splits, learnt, listed = {}, {}, set(), listed_splits(listing)
     for top, images in tops.items():
@@ -42,12 +43,22 @@ def find_class_folders(listing: Listing) -> tuple[list[Found], list[str]]:
     return [Found("labels", FORMAT, tuple(tops), values, classes, splits, ready)], notes
 
 
+def _strays(images: tuple[str, ...]) -> list[str]:
+    """Return a note on images beside folders that would be classes without them."""
+    beside = [image for image in images if "/" not in image]
+    inside = tuple(image for image in images if "/" in image)
+    if not beside or len(beside) > len(inside) or len(_tops(inside, ".").get(".", ())) < len(inside):
+        return []
+    return [f"folders are not taken as classes, as {len(beside):,} images lie beside them, such as {beside[0]}"]
+
+
 def _tops(images: tuple[str, ...], top: str) -> dict[str, list[str]]:
     """Return the images of each folder that holds class folders."""
     every = [image for image in images if top == "." or image.startswith(f"{top}/")]
     inside = [image for image in every if "/" in below(image, top)]
     folders = Counter(PurePosixPath(below(image, top)).parts[0] for image in inside)
-    if not folders or STRAYS * (len(every) - len(inside)) > len(every):
+    beside = len(every) - len(inside)
+    if not folders or (STRAYS * beside > len(every) and not (beside == 1 and len(every) >= FEW)):
         return {}
     start = "" if top == "." else f"{top}/"
     if all(split_of(f"{name}/x") or name.lower() in GENERIC for name in folders):

@@ -72,6 +72,9 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), written, origin)
     for end, text in config_texts(facts).items():
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
+    for stale in {output.with_name(f"{output.stem}_{task}.yaml") for task in TASKS.values()} - {*configs}:
+        if stale.is_file() and "fbnetv5 init wrote it" in stale.read_text(encoding="utf-8", errors="replace"):
+            stale.unlink()  # of labels that are not there any more
     print(f"wrote {', '.join(map(str, configs))}")
     print(whence)
     search, *trainings = (shlex.quote(str(config)) for config in configs)

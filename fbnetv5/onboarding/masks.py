@@ -22,6 +22,7 @@ from fbnetv5.onboarding.mask_colours import MODES, ONE_GREY, Colours, colours_of
 from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
 
 FORMAT = "mask folder"
+LOSSY = (".jpg", ".jpeg")  # change the values of pixels
 WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "segmentationclass", "annotation", "annotations"}
 WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"}
 IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
@@ -33,7 +34,7 @@ GREY = ("1", "L", "P")
 DEEP = ("I", "F")  # modes of 16 bits and more
 PROBED = 8  # masks of a folder whose header is looked at
 SAMPLED = 200  # masks whose values are read
-MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again"
+MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again with --overwrite"
 Meaning = tuple[int, tuple[int, ...] | None, list[str]]  # number of classes, what values become, notes
 DENSE = 2  # ids are as they stand while the largest is below this many times their number
 SOFT = 100  # values between 0 and 255, at least, of masks whose edges are soft
@@ -43,11 +44,9 @@ SOFT_SHARE = 0.8  # of the pixels of these, at least, that are 0 or 255
 def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colours], list[str]]:
     """Return the masks of each folder that holds class masks, what their colours mean, and notes on those left out.
 
-    A folder of PNG files that are neither images nor masks that can be read has ``!`` before its name.
+    A folder of files that are neither images nor masks that can be read has ``!`` before its name.
     """
-    folders = defaultdict(list)
-    for name in listing.with_suffix(MASK_SUFFIX):
-        folders[str(PurePosixPath(name).parent)].append(name)
+    folders = _by_folder(listing.with_suffix(MASK_SUFFIX))
     found: dict[str, list[str]] = {}
     coloured: dict[str, Colours] = {}
     notes = []
@@ -76,7 +75,19 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colour
             else:
                 notes.append(f"{folder}: {len(files):,} masks in colours (RGB) left out: {colours}")
                 found[f"!{folder}"] = files
+    for folder, files in _by_folder(listing.with_suffix(*LOSSY)).items():
+        if _is_named(folder) and _mirror(listing, folder, files):
+            notes.append(f"{folder}: {len(files):,} JPEG files left out: JPEG changes ids of classes, masks are PNG")
+            found[f"!{folder}"] = files
     return found, coloured, notes
+
+
+def _by_folder(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return files by the folder that they lie in."""
+    folders = defaultdict(list)
+    for name in names:
+        folders[str(PurePosixPath(name).parent)].append(name)
+    return dict(folders)
 
 
 def find_masks_of(

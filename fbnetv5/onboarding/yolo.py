@@ -22,6 +22,7 @@ COCO_POINTS = (
     "right_ankle",
 )
 NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
+IN_PIXELS = "{:,} txt files left out: YOLO's lines, but in pixels; its boxes are shares of the image's sides, cx cy w h"
 PROBED = 30  # files that are looked at before all are read
 Row = tuple[int, list[float]]
 
@@ -43,9 +44,11 @@ class Read:
 def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return boxes, and masks or keypoints where there are some, of txt files; and notes."""
     files = [name for name in listing.with_suffix(".txt") if PurePosixPath(name).name not in NAME_FILES]
-    if not files or not _looks_right(listing, files):
-        return [], []
-    settings, where = _settings(listing)
+    probed = _probed(listing, files)
+    if not any(probed) or 2 * sum(map(_is_sound, probed)) <= len(probed):
+        in_pixels = sum(map(_is_in_pixels, probed))
+        return [], [IN_PIXELS.format(len(files))] if 2 * in_pixels > len(probed) else []
+    settings, where, damaged = _settings(listing)
     read = Read()
     for image, rows in _read_files(listing, files, read).items():
         _add(listing, image, rows, read, _point_shape(settings))
@@ -53,7 +56,7 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
         return [], []
     names = _names(listing, settings, common_folder(read.used))
     most = max(number for boxes in read.boxes.values() for number, _ in boxes)
-    notes = _notes(read, len(names), most)
+    notes = [*damaged, *_notes(read, len(names), most)]
     classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
     values = {
         image: [box._replace(label=classes[number]) for number, box in boxes] for image, boxes in read.boxes.items()
@@ -91,17 +94,35 @@ def parse_rows(text: str) -> list[Row]:
     return rows
 
 
-def _looks_right(listing: Listing, files: list[str]) -> bool:
-    """Whether most of the files that have an image's name hold rows."""
+def _probed(listing: Listing, files: list[str]) -> list[str]:
+    """Return what some of the files that have an image's name hold; empty where one is no text."""
     named = [name for name in files if listing.image_of(name, name)]
-    good = 0
-    for name in (probed := named[:: max(1, len(named) // PROBED)]):
+    texts = []
+    for name in named[:: max(1, len(named) // PROBED)]:
         try:
-            parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
-            good += 1
-        except (OSError, ValueError, OverflowError):
-            continue
-    return good > len(probed) / 2
+            texts.append((listing.root / name).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError):
+            texts.append("")
+    return texts
+
+
+def _is_sound(text: str) -> bool:
+    """Whether all lines are rows."""
+    try:
+        parse_rows(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_in_pixels(text: str) -> bool:
+    """Whether lines have a class and four numbers, of which some are too large for shares."""
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    try:
+        numbers = [[float(value) for value in row] for row in rows]
+    except ValueError:
+        return False
+    return bool(rows) and all(len(row) == 5 for row in rows) and any(max(row[1:]) > 1.5 for row in numbers)
 
 
 def _read_files(listing: Listing, files: list[str], read: Read) -> dict[str, list[Row]]:
@@ -218,16 +239,18 @@ def _extent(polygon: list[float]) -> float:
     return (max(xs) - min(xs)) * (max(ys) - min(ys))
 
 
-def _settings(listing: Listing) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Return the content of data.yaml, or of another YAML file with ``names``, and its name."""
+def _settings(listing: Listing) -> tuple[Mapping[str, Any], tuple[str, ...], list[str]]:
+    """Return the content of data.yaml, or of another YAML file with ``names``, its name, and notes on damaged ones."""
+    damaged = []
     for name in sorted(listing.with_suffix(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
         try:
             content = yaml.safe_load((listing.root / name).read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, yaml.YAMLError):
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            damaged.append(f"{name} cannot be read, and names no classes: {' '.join(str(error).split())}")
             continue
         if isinstance(content, dict) and isinstance(content.get("names"), (list, dict)):
-            return content, (name,)
-    return {}, ()
+            return content, (name,), damaged
+    return {}, (), damaged
 
 
 def _names(listing: Listing, settings: Mapping[str, Any], near: str) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     has_family = run.get("job") in ("search", "pretrain", "train") and not network
     facts = [
         ("date", f"{run.date:%Y-%m-%d %H:%M} UTC"),
-        ("duration", duration(seconds) if seconds else ""),
+        ("training took", duration(seconds) if seconds else ""),
         ("steps", f"{steps:,.0f}" if steps else ""),
         ("seed", str(run.get("seed", ""))),
         ("family", str(run.get("model.family", "")) if has_family else ""),
@@ -151,7 +151,8 @@ def _commands(run: RunFolder) -> list[tuple[str, str]]:
     shared = "" if count == 1 else f" --processes {count}"
     start = f"fbnetv5 run {shlex.quote(str(folder / 'config.yaml'))}{shared}"
     output = typed_path("output", f"{folder}_again")
-    run_again = ("repeat", f"{start} {output}") if run.is_finished else ("resume", f"{start} resume=true")
+    afresh = " resume=false" if run.get("resume") else ""
+    run_again = ("repeat", f"{start} {output}{afresh}") if run.is_finished else ("resume", f"{start} resume=true")
     return [run_again, ("this page", f"fbnetv5 report {shlex.quote(str(folder))}")]
 
 

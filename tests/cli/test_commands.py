@@ -67,6 +67,7 @@ def test_ones_own_config_builds_on_those_of_the_program(launched, tmp_path):
 
 def test_a_config_of_another_job_is_refused_with_the_command_that_it_is_for(capsys):
     assert "is for the job train: fbnetv5 train train/det/shapes" in refused(capsys, "search", "train/det/shapes")
+    assert "is for the job search: fbnetv5 search quickstart" in refused(capsys, "train", "quickstart")
 
 
 def test_models_are_evaluated_exported_and_predict(launched, tmp_path):

@@ -234,7 +234,7 @@ SAME = ("search.steps=2", "search.batch_size=8", "search.num_samples=2")
 
 def test_a_run_is_not_overwritten(error_of, finished):
     before = (finished / "topology_cls.yaml").read_bytes()
-    assert "holds a run already" in error_of(*SAME, output=finished)
+    assert "holds a run already" in error_of(*SAME, "data.root=nowhere", output=finished), "before data are read"
     assert (finished / "topology_cls.yaml").read_bytes() == before
 
 

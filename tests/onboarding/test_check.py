@@ -212,6 +212,14 @@ def test_a_config_without_files_is_refused(folder, capsys):
     assert "data.root is null" in capsys.readouterr().err
 
 
+def test_a_config_that_makes_labels_has_none_to_check(tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text("defaults: [/fbnetv5/schema, _self_]\njob: label\nname: mine\nlabel: {images: photos}\n")
+    with pytest.raises(SystemExit):
+        commands.main(["check", str(file)])
+    assert "whose images have no labels to check yet" in capsys.readouterr().err
+
+
 def test_plain_pictures_do_not_look_alike():
     assert picture_hash(torch.full((3, 50, 50), 9, dtype=torch.uint8)) is None
     steps = torch.arange(81, dtype=torch.uint8).reshape(9, 9).repeat_interleave(5, 0).repeat_interleave(5, 1)

@@ -62,7 +62,15 @@ def test_a_few_images_may_lie_beside_class_folders(root):
     photos(root, ["overview.jpg"])
     assert len(survey(root).found["labels"].values) == 24
     photos(root, [f"{k}.jpg" for k in range(9)])
-    assert not survey(root).found
+    found = survey(root)
+    assert not found.found
+    assert "folders are not taken as classes, as 10 images lie beside them, such as 0.jpg" in found.notes
+
+
+def test_a_stray_picture_does_not_hide_few_images(root):
+    folders(root, {"cat": 3, "dog": 3})
+    photos(root, ["overview.jpg"])
+    assert len(survey(root).found["labels"].values) == 6
 
 
 @pytest.mark.parametrize(

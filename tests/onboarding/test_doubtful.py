@@ -50,6 +50,33 @@ def test_objects_outside_of_their_photo_are_counted(root):
     assert "6 boxes that are inverted or outside of their image are left out" in survey(root).found["boxes"].notes
 
 
+def test_boxes_in_pixels_are_no_shares(root):
+    photos(root, NAMES)
+    for name in NAMES:
+        text(root / name.replace("jpg", "txt"), "0 31 20 12 8\n1 10 10 0 4\n")
+    found = survey(root)
+    assert not found.found
+    assert "6 txt files left out: YOLO's lines, but in pixels" in notes(found)
+
+
+def test_a_damaged_list_of_names_is_named(root):
+    photos(root, NAMES)
+    for name in NAMES:
+        text(root / name.replace("jpg", "txt"), "1 0.5 0.5 0.2 0.2\n")
+    text(root / "data.yaml", "names: [cat, dog\nnc: 2\n")
+    found = survey(root)
+    assert found.found["boxes"].classes == ("class_0", "class_1")
+    assert "data.yaml cannot be read, and names no classes: while parsing" in notes(found)
+
+
+def test_masks_that_were_saved_as_jpeg_are_neither_masks_nor_photos(root):
+    photos(root / "images", NAMES)
+    photos(root / "masks", NAMES)
+    found = survey(root)
+    assert "masks: 6 JPEG files left out: JPEG changes ids of classes, masks are PNG" in notes(found)
+    assert all(name.startswith("images/") for name in found.listing.images)
+
+
 @pytest.mark.parametrize(
     ("header", "row", "is_read"),
     [

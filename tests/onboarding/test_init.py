@@ -60,7 +60,11 @@ def test_files_that_are_there_stay_unless_they_may_be_replaced(folder, capsys):
     assert "my_cls.yaml is there already" in refused(capsys, "init", "photos")
     assert all(path.read_bytes() == content for path, content in written.items() if path.name != "my.yaml")
     (folder / "cat" / "1.jpg").unlink()
+    text(folder.parent / "my_det.yaml", "# Training for det. fbnetv5 init wrote it.\n")
+    text(folder.parent / "my_seg.yaml", "# mine\n")
     init(capsys, "photos", "--overwrite")
+    assert not (folder.parent / "my_det.yaml").exists(), "of labels that are not there any more"
+    assert (folder.parent / "my_seg.yaml").exists()
     assert (folder.parent / "my_labels" / "train.parquet").read_bytes() != written[
         folder.parent / "my_labels/train.parquet"
     ]

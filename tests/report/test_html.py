@@ -126,6 +126,12 @@ def test_an_interrupted_search_shows_what_is_likeliest(tmp_path):
     assert command in page.texts["code"]
 
 
+def test_a_resumed_run_is_repeated_from_its_start(tmp_path):
+    write_search(tmp_path, resume=True)
+    (command,) = [text for text in page_of(tmp_path).texts["code"] if text.startswith("fbnetv5 run")]
+    assert command.endswith(f"output={tmp_path}_again resume=false")
+
+
 def test_an_interrupted_training_shows_its_last_evaluation(tmp_path):
     write_training(tmp_path)
     for name in ("model.safetensors", "metrics.json", "config.json"):
