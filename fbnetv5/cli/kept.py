@@ -48,6 +48,10 @@ def release(folder: Path) -> None:
         for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
             path.rmdir()
         folder.rmdir()
+        for parent in folder.absolute().parents:  # that were made for it, or would have been
+            if not parent.is_relative_to(Path.cwd()) or parent == Path.cwd():
+                break
+            parent.rmdir()  # unless there is something else in it
 
 
 def what_is_kept(config: RunConfig, folder: Path) -> str:

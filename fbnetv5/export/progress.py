@@ -108,8 +108,12 @@ class ExportProgress:
         return f"  {self._step}{self._count}, {clock(self._now() - self._began)} so far{left}"
 
     def _expected(self, file: File) -> float:
+        """Return about how long a file takes: as those before it did, or longer where the current one does already."""
         shares, seconds = sum(share for share, _ in self._took), sum(took for _, took in self._took)
-        return SHARES[file] * (seconds / shares if shares else self._seconds_a_share)
+        rate = seconds / shares if shares else self._seconds_a_share
+        if self._current is not None:
+            rate = max(rate, (self._now() - self._began) / SHARES[self._current])
+        return SHARES[file] * rate
 
     def _tell(self, stream: TextIO) -> None:
         while not self._ended.wait(self.every):

@@ -79,6 +79,14 @@ def test_what_a_run_has_written_stays(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "metrics.jsonl"}
 
 
+def test_no_empty_folders_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine" / "predict" / "photos").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.json").touch()
+    release(Path("runs/mine/predict/photos"))
+    assert {path.name for path in (tmp_path / "runs" / "mine").iterdir()} == {"config.json"}
+
+
 def test_what_is_said_to_be_kept_is_there(tmp_path):
     assert "nothing is kept" in what_is_kept(RunConfig(job="train"), tmp_path)
     assert "nothing is kept" in what_is_kept(RunConfig(job="label"), tmp_path)
