@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     options = _parser().parse_args(arguments)
     table = read_table(options.data)
+    if len(table.ms) < 2:
+        raise InputError(f"{options.data} has times of one device; what others say of a device takes two at least")
     if len(table.choices) < 2 * options.networks:
         raise InputError(f"--networks={options.networks}: the table has {len(table.choices)}, at least twice as needed")
     results = list(compare(table, options.networks, options.splits))

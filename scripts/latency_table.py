@@ -63,6 +63,11 @@ ESTIMATES = {
     "macs": "MACs",
 }
 
+OF_FILES = (  # options that are read where files are timed
+    *("bundle", "export", "no_export", "times", "command", "pattern", "device_name", "heads", "fit", "busy"),
+    "output",
+)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -260,14 +265,19 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options, with the defaults that depend on the runtime."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     in_torch = options.runtime == TORCH
     precisions = TORCH_PRECISIONS if in_torch else precisions_of(options.runtime)
     options.precision = options.precision or precisions[0]
     if options.precision not in precisions:
         raise InputError(f"--precision {options.precision}: {options.runtime} has {', '.join(precisions)}")
-    if options.times is not None and not options.device_name:
-        raise InputError("--times are those of another device: name it, --device-name")
+    given = [name for name in OF_FILES if getattr(options, name) != parser.get_default(name)]
+    if in_torch and given:
+        shown = given[0].replace("_", "-")
+        raise InputError(f"--{shown} is for exported files: give --runtime, one of {', '.join(PACKAGES)}")
+    if options.times is not None and (not options.device_name or options.threads is None):
+        raise InputError("--times are those of another device: name it and its threads, --device-name and --threads")
     if options.topologies is None:
         options.topologies = 30 if in_torch else 0
     return options

@@ -13,8 +13,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ from torch import Tensor
 
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError, one_line_errors
-from fbnetv5.base.files import atomic_path
-from fbnetv5.base.types import Sample, Target, TargetKind, UndecodableImageError
+from fbnetv5.base.files import atomic_path, remove_folder
+from fbnetv5.base.types import Target, TargetKind, UndecodableImageError
 from fbnetv5.cli.arguments import parser_of
-from fbnetv5.data.images import read_image
+from fbnetv5.data.index import IndexSource
 from fbnetv5.data.sources import build_folder_source
 from fbnetv5.export.runtime import AnyExported, ExportedModel, load_exported
 from fbnetv5.report.joint_predictions import JointWriter
@@ -51,28 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     predict_all(model, find_images(options.images), options.output, options.threshold)
 
 
-def find_images(path: Path) -> list[Callable[[], Sample]]:
-    """Return what reads each image: one file, or all below a folder. Raises InputError where there is none."""
-    if path.is_dir():
-        source = build_folder_source(path)
-        return [partial(source.load, row, ()) for row in range(len(source))]
-    if not path.is_file():
+def find_images(path: Path) -> IndexSource:
+    """Open one image, or all below a folder. Raises InputError where there is none."""
+    if not path.exists():
         raise InputError(f"{path}: there is no such image or folder")
-    return [lambda: Sample(read_image(path, upright=True), {}, path.name)]
+    return build_folder_source(path)
 
 
-def predict_all(model: AnyExported, images: Sequence[Callable[[], Sample]], folder: Path, threshold: float) -> None:
+def predict_all(model: AnyExported, images: IndexSource, folder: Path, threshold: float) -> None:
     """Predict every image, draw it, and write the predictions; images that cannot be read are named and left out.
 
     Raises:
         InputError: no image could be read, or a file cannot be written.
     """
     writer = _writer(model, folder / "predictions")
+    places = mask_paths([images.index.value("path", row) for row in range(len(images))])
+    if (folder / "drawn").is_dir():
+        remove_folder(folder / "drawn")
     seconds: list[float] = []
     console = Console(stderr=True)
-    for read in track(images, "predicting", console=console, disable=not console.is_terminal):
+    for row in track(range(len(images)), "predicting", console=console, disable=not console.is_terminal):
         try:
-            sample = read()
+            sample = images.load(row, ())
         except UndecodableImageError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
@@ -82,8 +81,7 @@ def predict_all(model: AnyExported, images: Sequence[Callable[[], Sample]], fold
         height, width = sample.image.shape[-2:]
         writer.add([sample.name], [prediction], [(height, width)])
         drawing = _drawn(model, sample.image, prediction)
-        place = folder / "drawn" / mask_paths([sample.name])[sample.name]
-        with atomic_path(place) as temporary:
+        with atomic_path(folder / "drawn" / places[sample.name]) as temporary:
             drawing.save(temporary)
     if not seconds:
         raise InputError("no image could be read")

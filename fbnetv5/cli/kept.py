@@ -33,8 +33,16 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing, or is not there."""
+    return not folder.is_dir() or not any(folder.iterdir())
+
+
 def release(folder: Path) -> None:
-    """Free the folder of a run that wrote nothing but its configuration, so that another start may have it."""
+    """Free the folder of a run that wrote nothing but its configuration, so that another start may have it.
+
+    It is for folders that were empty before: what is in them is the run's.
+    """
     if os.environ.get("RANK", "0") != "0":
         return
     unimportant = [folder / name for name in NOTHING_IN]
@@ -62,6 +70,8 @@ def what_is_kept(config: RunConfig, folder: Path) -> str:
         return f"resume=true goes on from step {max(steps)}, the last checkpoint"
     if config.job == "label" and any((folder / "shards").glob("[0-9]*")):
         return "resume=true goes on with the images that are not labelled yet"
+    if config.job == "export" and any(folder.glob("model_*.json")):
+        return "the files that were written stay: export the others again"
     if "." in config.job:
         return "resume=true goes on after what is finished"
     return "there is no checkpoint, so nothing is kept: start it again"

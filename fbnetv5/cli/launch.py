@@ -24,7 +24,7 @@ from fbnetv5.base.lock import LOCK, locked
 from fbnetv5.base.memory import keep_freed_memory, memory_in_one_line
 from fbnetv5.cli.arguments import add_run_arguments
 from fbnetv5.cli.help import help_text
-from fbnetv5.cli.kept import release, sigterm_as_interrupt, what_is_kept
+from fbnetv5.cli.kept import is_empty, release, sigterm_as_interrupt, what_is_kept
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function, import_module
@@ -93,6 +93,7 @@ def _launch_ranks(file: Path, overrides: Sequence[str], config: RunConfig, count
         Interrupted: Ctrl-C or SIGTERM ended rank 0 before it could say so.
     """
     folder = Path(config.output)
+    is_new = is_empty(folder)
     with locked(folder):
         pass  # rank 0 will hold the lock; what stands against that is said before the others start
     with Ranks(count, ["fbnetv5.cli.launch", f"--config={file.absolute()}", *overrides]) as ranks:
@@ -101,7 +102,8 @@ def _launch_ranks(file: Path, overrides: Sequence[str], config: RunConfig, count
         kept = what_is_kept(config, folder)
         (folder / LOCK).unlink(missing_ok=True)
         clear_partial(folder, but=LOCK)
-        release(folder)
+        if is_new:
+            release(folder)
         raise Interrupted(kept)
     if status:
         raise SystemExit(status)
@@ -136,6 +138,7 @@ def run_job(config: RunConfig) -> None:
     if "." not in config.job and config.job not in JOBS:
         raise InputError(f"job={config.job} is unknown; choose from {', '.join(JOBS)}{nearest(config.job, JOBS)}")
     folder = Path(config.output)
+    is_new = is_empty(folder)
     keep_freed_memory()
     try:
         with locked(folder) if os.environ.get("RANK", "0") == "0" else contextlib.nullcontext():
@@ -149,7 +152,8 @@ def run_job(config: RunConfig) -> None:
                 find_function("job", JOBS.get(config.job, config.job))(config, folder)
     except BaseException as error:
         kept = what_is_kept(config, folder)
-        release(folder)
+        if is_new:
+            release(folder)
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
             raise Interrupted(kept) from error
         raise

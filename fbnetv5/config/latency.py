@@ -35,6 +35,9 @@ class LatencyConfig:
         "what times a file on another device: {file}, {name}, {threads} and {shape} stand for those of the file, && "
         "for what comes next, without a shell; it prints milliseconds last. null: this machine",
     )
+    device: str | None = option(
+        None, "name of the device that the command asks, by which its times are kept; null: the command itself"
+    )
     pattern: str | None = option(
         None,
         "regular expression of the milliseconds in what the command prints, in its one group; null: the last number",

@@ -129,8 +129,14 @@ def _checked(key: str, value: Any, default: Any) -> Any:
     if default is inspect.Parameter.empty or default is None:
         return value
     if isinstance(default, tuple) and isinstance(value, list):
+        if default and all(map(_is_number, default)) and not all(map(_is_number, value)):
+            raise InputError(f"{key}={value} should be a list of numbers")
         return tuple(value)
     expected = (int, float) if isinstance(default, float) else type(default)
     if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
         raise InputError(f"{key}={value} should be of type {type(default).__name__}")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -82,12 +82,12 @@ def find_masks(folder: Path, images: Iterable[str], *, what: str = "mask") -> di
     Raises:
         InputError: there is no such folder, no image has a mask, or two images would share one.
     """
-    available = set(list_files(folder, (MASK_SUFFIX,)))
+    available = maps_below(folder)
     masks: dict[str, str] = {}
     owner: dict[str, str] = {}
     for image in images:
-        mask = str(PurePosixPath(image).with_suffix(MASK_SUFFIX))
-        if mask not in available:
+        mask = available.get(str(PurePosixPath(image).with_suffix(MASK_SUFFIX)), "")
+        if not mask:
             continue
         if mask in owner:
             raise InputError(f"{folder / mask}: the {what} of both '{owner[mask]}' and '{image}'; rename one image")
@@ -96,6 +96,12 @@ def find_masks(folder: Path, images: Iterable[str], *, what: str = "mask") -> di
     if not masks:
         raise InputError(f"{folder}: no {what} here has the name of an image (a.jpg needs a{MASK_SUFFIX})")
     return masks
+
+
+def maps_below(folder: Path) -> dict[str, str]:
+    """Return the PNG files below a folder by their names with the suffix in small letters."""
+    names = sorted(list_files(folder, (MASK_SUFFIX,)))  # of a.PNG and a.png the latter counts
+    return {name[: -len(MASK_SUFFIX)] + MASK_SUFFIX: name for name in names}
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -124,7 +130,7 @@ def read_labels(path: Path) -> dict[str, str]:
                     )
                 if name in labels:
                     raise InputError(f"{path}: line {reader.line_num}: image '{name}' is listed more than once")
-                labels[name] = row["label"] or ""
+                labels[name] = (row["label"] or "").strip()
     except InputError:
         raise
     except csv.Error as error:

@@ -73,7 +73,7 @@ def check_places(table: pa.Table, targets: Sequence[Target], file: Path, root: P
     own = os.path.normpath(file.absolute().parent)
     files = [target.name for target in targets if target.kind in (TargetKind.MASK, TargetKind.DENSE)]
     for column in ("path", *files):
-        outside = pc.match_substring_regex(table[column].fill_null(""), r"^/|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
+        outside = pc.match_substring_regex(table[column].fill_null(""), r"^/|^[A-Za-z]:[/\\]|(^|[/\\])\.\.([/\\]|$)")
         for name in table[column].filter(outside).to_pylist():
             if not Path(os.path.normpath((root or Path()).absolute() / name)).is_relative_to(own):
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size, Source
 from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.inputs import fitted
@@ -66,6 +68,8 @@ def rate(
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of predictions on the images of ``source``, of each task that an image is labelled for.
 
+    A task whose images have nothing that its metric counts, such as no box, is left out.
+
     Args:
         model: the trained model, which says what is predicted.
         source: the images; those that are labelled for a task are taken.
@@ -81,7 +85,11 @@ def rate(
         for task, evaluator in evaluators.items():
             evaluator.update([found[task]], [sample.target], [sample.name])
     world = World(0, 1, torch.device("cpu"))
-    return {task: evaluator.compute(world) for task, evaluator in evaluators.items()}
+    metrics = {}
+    for task, evaluator in evaluators.items():
+        with contextlib.suppress(InputError):
+            metrics[task] = evaluator.compute(world)
+    return metrics
 
 
 def main_metrics(model: FinalModel) -> dict[str, str]:

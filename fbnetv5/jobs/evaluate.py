@@ -75,9 +75,12 @@ def run(config: RunConfig, folder: Path) -> None:
 
 
 def _require_same(config: RunConfig, folder: Path) -> None:
-    """Raise InputError where a folder that is resumed holds what another model says, or says of other images."""
+    """Raise InputError where a folder holds what another model says, or of other images, or what is of no run."""
     found = saved_keys(folder).get("evaluate")
     if not isinstance(found, dict):
+        there = [name for name in (METRICS, PREDICTIONS, REPORT) if (folder / name).exists()]
+        if there:
+            raise InputError(f"{folder / there[0]} is there, and of no evaluation: choose another output")
         return
     model, images = found.get("model"), found.get("images")
     if [_place(model), _place(images)] != [_place(config.evaluate.model), _place(config.evaluate.images)]:
@@ -149,7 +152,7 @@ def evaluate_on(
         workers=config.runtime.workers,
         undecodable=config.data.undecodable if config.evaluate.images is None else "skip",
     )
-    evaluator = _evaluator(config, model, source) if rows else None
+    evaluator = evaluator_of(config, model, source) if rows else None
     return evaluate(model, batches, world, num_images=len(judged), evaluator=evaluator, writer=writer)
 
 
@@ -166,8 +169,12 @@ def classes_of(model: FinalModel) -> dict[str, tuple[str, ...]]:
     return {model.head.target.name: model.spec.classes}
 
 
-def _evaluator(config: RunConfig, model: FinalModel, source: Source) -> Evaluator | JointEvaluator:
-    """Build the evaluator of a model; of several tasks, of those that an image is labelled for."""
+def evaluator_of(config: RunConfig, model: FinalModel, source: Source) -> Evaluator | JointEvaluator:
+    """Build the evaluator of a model; of several tasks, of those that an image is labelled for.
+
+    Raises:
+        InputError: the json files of the validation split, which it reads, are at fault.
+    """
 
     def of(target: Target, classes: tuple[str, ...]) -> Evaluator:
         return build_evaluator(target, classes, ground_truth_file(config, target))

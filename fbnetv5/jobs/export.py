@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import atomic_path, reported, write_text, written_beside
 from fbnetv5.base.types import Size, Source, TargetKind, UndecodableImageError
 from fbnetv5.base.version import __version__
-from fbnetv5.base.weights import WEIGHTS, digest_of
+from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.write import saved_yaml
 from fbnetv5.data.sources import build_source, build_val_source
@@ -40,7 +39,8 @@ from fbnetv5.export.sidecar import AnySidecar, TaskFacts, sidecar_path, write_si
 from fbnetv5.export.tasks import tasks_of
 from fbnetv5.heads.head import PixelHead
 from fbnetv5.jobs.evaluate import classes_of
-from fbnetv5.model.card import EXPORTED, EXPORTS, files_of, write_card
+from fbnetv5.model.card import write_card
+from fbnetv5.model.exports import EXPORTS, files_of, keep_files
 from fbnetv5.model.folder import FinalModel, load
 
 NUM_COMPARED = 16  # images that predictions are compared on
@@ -53,8 +53,9 @@ LARGE_DROP = 2  # points that the fixed size may cost before the export says so
 def run(config: RunConfig, folder: Path) -> None:
     """Export a trained model in each of ``export.formats`` and ``export.precisions``, and compare each with it.
 
-    Writes to ``folder``: ``model_<precision>.<suffix>`` with a JSON sidecar beside each, and at the end exported.json,
-    which lists them; files of other formats stay, and in the list, if they are of the same weights.
+    Writes to ``folder``: ``model_<precision>.<suffix>`` with a JSON sidecar beside each, and exported.json, which lists
+    them (exporting.json until the last is there); files of other formats stay, and in the list, if they are of the same
+    weights.
 
     Raises:
         InputError: the configuration, the model, the data or a package is at fault; the message says which.
@@ -66,26 +67,18 @@ def run(config: RunConfig, folder: Path) -> None:
         with ExportProgress() as progress:
             export = build_export(config, progress)
             weights = None if export.model.folder is None else export.model.folder / WEIGHTS
-            others = [] if weights is None else files_of(folder, weights) or []
-            with reported(folder / EXPORTED):
-                (folder / EXPORTED).unlink(missing_ok=True)
+            files = [] if weights is None else files_of(folder, weights) or []
+            keep_files(folder, weights, files, finished=False)
             write_text(folder / "config.yaml", saved_yaml(config, f"fbnetv5 {__version__}, export"))
-            files = []
             for runtime, precision in _files(config):
                 print(progress.start_file((runtime, precision)), flush=True)
                 files.append(export_one(export, runtime, precision, folder).name)
+                keep_files(folder, weights, files, finished=False)
                 progress.end_file()
-        _keep_list(folder, weights, [*others, *files])
+        keep_files(folder, weights, files, finished=True)
         trained = export.model.folder
         if trained is not None and folder.resolve() == (trained / EXPORTS).resolve():
             write_card(export.model, trained)  # which shows what was exported
-
-
-def _keep_list(folder: Path, weights: Path | None, files: Sequence[str]) -> None:
-    """Write which files there are of these weights, when all that was asked for is there."""
-    there = [name for name in dict.fromkeys(files) if (folder / name).is_file()]
-    made_of = "" if weights is None else digest_of(weights)
-    write_text(folder / EXPORTED, json.dumps({"weights": made_of, "files": there}, indent=1) + "\n")
 
 
 @dataclass
@@ -145,6 +138,9 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     print(f"rating the trained model on {len(source)} images ...", flush=True)
     predictions = {"trained": model.predict_tensors, "fitted": FixedSizeModel(model, size).predict}
     metrics = {name: rate(model, source, predict, progress) for name, predict in predictions.items()}
+    for task in (task for task, each in tasks_of(model).items() if source.num_labelled(each.target.name)):
+        if task not in metrics["trained"]:
+            print(f"{task or 'the model'} is not rated: these images have nothing that its metric counts")
     return Export(config, model, deployed, size, source, calibration, progress, metrics)
 
 

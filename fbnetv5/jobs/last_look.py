@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.documents import read_json
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.base.types import Source
@@ -78,8 +79,15 @@ def take_last_look(run: SupernetRun) -> Looked | None:
     for part in (rows[0::2], rows[1::2]):
         images, normalisation = Subset(run.held_out, part), run.model.normalisation
         batches = plain_batches(run.config, images, targets, run.world, normalisation=normalisation)
-        halves.append(Judge(run.model, batches, run.config))
+        try:
+            halves.append(Judge(run.model, batches, run.config))
+        except InputError as error:  # as where crops show none of the few labels that there are
+            if run.world.is_main:
+                print(f"no last look, topologies are the likeliest: {error}; search.last_look.images keeps more images")
+            return None
     if run.world.is_main:
+        if run.config.model.weights is not None or run.config.search.extend is not None:
+            print("last look: the weights of the start may have seen its images, unless their run kept the same ones")
         print(
             f"last look: {options.candidates} architectures on {len(rows[0::2])} held-out images, then "
             f"{options.finalists} a task on {len(rows[1::2])} others"

@@ -23,7 +23,7 @@ from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights, save_weights
-from fbnetv5.config.schema import ModelConfig, RunConfig, SearchConfig
+from fbnetv5.config.schema import ModelConfig, RunConfig
 from fbnetv5.config.targets import build_target, find_class, require_members
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.data.sources import build_source
@@ -77,6 +77,7 @@ def run(config: RunConfig, folder: Path) -> None:
     with world_of(config.runtime) as world:
         require_unclaimed(config, folder)
         supernet = build_run(config, world, folder)
+        _say_few_pairs(supernet)
         train(supernet, folder)
         looked = take_last_look(supernet)
         if world.is_main:
@@ -84,6 +85,16 @@ def run(config: RunConfig, folder: Path) -> None:
             save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
             write_topologies(supernet, folder, looked)
             try_report(folder)
+
+
+def _say_few_pairs(run: SupernetRun) -> None:
+    """Say where there are fewer antithetic pairs an iteration than tasks that learn from one each."""
+    num_samples, num_tasks = run.config.search.num_samples, len(run.model.tasks)
+    if run.world.is_main and getattr(run.algorithm, "draws", None) == "pairs" and num_samples < 2 * num_tasks:
+        print(
+            f"search.num_samples={num_samples} are {num_samples // 2} pairs for {num_tasks} tasks, each of which then "
+            f"learns from a part of the iterations; search.num_samples={2 * num_tasks} has one for each"
+        )
 
 
 def clear_found(folder: Path) -> None:
@@ -124,7 +135,8 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     model.to(memory_format=torch.channels_last)
     earlier = folder if config.resume else None
     costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
-    check_budget(search, costs.block_costs)
+    check_budget("budget", search.budget, search.cost, costs.block_costs)
+    check_budget("last_look.joint_budget", search.last_look.joint_budget, search.cost, costs.block_costs)
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     algorithm = build_algorithm(config, space, len(tasks))
@@ -148,12 +160,12 @@ def go_on_with_latencies(run: SupernetRun, folder: Path) -> None:
     run.algorithm = build_algorithm(config, run.space, len(run.model.tasks))
 
 
-def check_budget(search: SearchConfig, block_costs: Sequence[float]) -> None:
-    """Raise InputError where the budget is below what any block costs: it is meant in another unit."""
+def check_budget(key: str, budget: float | None, cost: str, block_costs: Sequence[float]) -> None:
+    """Raise InputError where a budget, ``search.<key>``, is below what any block costs: it is meant in another unit."""
     least = min((cost for cost in block_costs if cost > 0), default=0.0)
-    if search.budget is not None and search.budget < least:
+    if budget is not None and budget < least:
         raise InputError(
-            f"search.budget={search.budget:g} is less than any block costs ({least:.3g} in {search.cost}), so that "
+            f"search.{key}={budget:g} is less than any block costs ({least:.3g} in {cost}), so that "
             "topologies would have none; it is in the unit of search.cost, which may be macs, params or latency"
         )
 
@@ -177,6 +189,8 @@ def build_algorithm(config: RunConfig, space: SearchSpace, num_tasks: int) -> Se
 def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> tuple[Source, Source | None]:
     """Return the images that weights learn from, and those that are kept for the last look; None if it takes none.
 
+    A pretraining keeps those that a search with the same data, seed and ``search.last_look.images`` will look at.
+
     Raises:
         InputError: a task has too few labelled images for it, or there are too few candidates.
     """
@@ -185,7 +199,7 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
         raise InputError(f"search.last_look.candidates={look.candidates}: at least {MIN_SCORES}, or 0 for no last look")
     if look.family == 1:
         raise InputError("search.last_look.family=1: at least 2 budgets, the trunk's and the best topology's, or 0")
-    if config.job != "search" or look.candidates == 0:
+    if config.job not in ("search", "pretrain") or look.candidates == 0:
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
     rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
@@ -194,6 +208,8 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
     for name, task in tasks.items():
         labelled = set(images.labelled(task.target.name))
         if not labelled & set(rows[0::2]) or not labelled & set(rows[1::2]):
+            if config.job == "pretrain":
+                return images, None
             raise InputError(
                 f"'{name}' has {len(labelled)} labelled images, too few to keep some for the last look; set "
                 "search.last_look.candidates=0"
@@ -217,7 +233,8 @@ def check_sizes(config: RunConfig, world: World) -> None:
     if search.num_samples // world.size % search.group:
         raise InputError(
             f"search.group={search.group} does not divide the {search.num_samples // world.size} architectures of a "
-            "process: those of a group see the same images. Set search.group=1 or change search.num_samples"
+            "process: those of a group see the same images. Set search.group=1, raise search.num_samples or take at "
+            f"most {search.num_samples // search.group} processes"
         )
     crop = crop_side(config.data)
     check_crop(config.data)

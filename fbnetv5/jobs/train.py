@@ -25,7 +25,7 @@ from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.trainer import train
 from fbnetv5.engine.world import world_of
-from fbnetv5.jobs.evaluate import evaluate_and_report
+from fbnetv5.jobs.evaluate import evaluate_and_report, evaluator_of
 from fbnetv5.jobs.joint import JointTraining, build_joint_training
 from fbnetv5.jobs.model_training import (
     ModelTraining,
@@ -65,6 +65,8 @@ def train_and_report(training: Training | JointTraining, folder: Path) -> None:
         InputError: the training diverged, the data or a file is at fault; the message says which.
     """
     config, world = training.config, training.world
+    if training.val_source is not None:
+        evaluator_of(config, training.model, training.val_source)  # so that what it reads is checked beforehand
     train(training, folder)
     if world.is_main:
         save_model(folder, training.averaged, training.model.spec)

@@ -128,6 +128,7 @@ def _given_table(file: Path, latency: LatencyConfig, family: Family, size: Size)
     table = LatencyTable.load(file)
     found = table.conditions
     its = {"runtime": found.runtime_name, "precision": found.precision, "threads": found.threads, "command": None}
+    its["device"] = found.device
     for key in its.keys() & set(_changed(latency)):
         if its[key] != getattr(latency, key):
             shown = "its milliseconds" if key == "command" else f"{key}={its[key]}"
@@ -154,12 +155,12 @@ def _from_main(world: World, text: str) -> str:
 
 def _own_table(folder: Path, family: Family, size: Size) -> LatencyTable | None:
     """Return the table that the run in ``folder`` began with, or None where none has begun."""
-    file = folder / LATENCY
+    file, begun = folder / LATENCY, any((folder / "checkpoints").glob("step-*"))
+    if not begun and not (folder / "last_checkpoint").exists():  # the latter is D2Go's
+        return None
     if file.exists():
         table = LatencyTable.load(file)
         if not _is_of(table.conditions, family, size):
             raise InputError(f"{file} is of another network ({table.conditions}); choose another output folder")
         return table
-    if any((folder / "checkpoints").glob("step-*")) or (folder / "last_checkpoint").exists():  # the latter is D2Go's
-        raise InputError(f"{file} is missing: the run began with its latencies; restore it, or start again elsewhere")
-    return None
+    raise InputError(f"{file} is missing: the run began with its latencies; restore it, or start again elsewhere")

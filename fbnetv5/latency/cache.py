@@ -48,6 +48,7 @@ def load_or_measure(
         try:
             table = LatencyTable.load(file)
             if table.conditions == conditions:
+                print(f"latencies were measured before, on {conditions}: {file}")
                 return table
             print(f"warning: {file} was measured under other conditions; measuring anew", file=sys.stderr)
         except InputError as error:

@@ -49,9 +49,11 @@ def file_conditions(family: Family, size: Size, options: LatencyConfig) -> Condi
 
 
 def device_of(options: LatencyConfig) -> str:
-    """Return the name of what times files: this machine's CPU, or the command with what is read from its output."""
+    """Return the name of what times files: this machine's CPU, or what a command asks, or the command itself."""
     if options.command is None:
         return device_name(torch.device("cpu"))
+    if options.device is not None:
+        return options.device
     return options.command if options.pattern is None else f"{options.command}, pattern {options.pattern}"
 
 
@@ -65,14 +67,18 @@ def check_options(options: LatencyConfig) -> None:
     if options.size is not None and (len(options.size) != 2 or min(options.size) < 32):
         raise InputError(f"search.latency.size={options.size} should be [height, width] in pixels, each at least 32")
     if options.runtime == TORCH:
-        for key, usual in (("precision", "fp32"), ("threads", None), ("command", None)):
+        for key, usual in (("precision", "fp32"), ("threads", None), ("command", None), ("device", None)):
             if getattr(options, key) != usual:
                 raise InputError(
                     f"search.latency.{key}={getattr(options, key)} is for exported files: set search.latency.runtime "
                     "to executorch, onnx or litert"
                 )
-    elif options.command is None and (options.pattern is not None or options.timeout != LatencyConfig().timeout):
-        raise InputError("search.latency.pattern and timeout are those of a command: set search.latency.command")
+    elif options.command is None and (
+        options.pattern is not None or options.device is not None or options.timeout != LatencyConfig().timeout
+    ):
+        raise InputError(
+            "search.latency.device, pattern and timeout are those of a command: set search.latency.command"
+        )
     elif options.batch_size != 1:
         raise InputError(f"search.latency.batch_size={options.batch_size}: exported files take one image")
 

@@ -29,9 +29,9 @@ def measure_files(
 ) -> dict[str, list[float]]:
     """Ask for each file's milliseconds once a round, and return those of the last ``rounds`` rounds.
 
-    A first round is not counted, and every second one goes backwards. Each answer is written to ``table``, from which a
-    later call goes on. Where the last rounds were slower or faster than the first, a later call takes as many again,
-    and only those count.
+    Where files were added since the last call, all are timed again. A first round is not counted, and every second one
+    goes backwards. Each answer is written to ``table``, from which a later call goes on. Where the last rounds were
+    slower or faster than the first, a later call takes as many again, and only those count.
 
     Args:
         files: by name.
@@ -50,6 +50,12 @@ def measure_files(
     if table.exists():
         keep_lines(table, lambda line: True)  # but one that was cut off
         found.update(read_times(table, files))
+        if _grew(found):
+            earlier = table.with_suffix(".earlier.csv")
+            say(f"files were added: all are timed again, in the same rounds; {earlier} keeps what was timed")
+            with reported(earlier):
+                table.replace(earlier)
+            found = {name: [] for name in files}
     done = min(map(len, found.values()))
     if done >= rounds and (not steady or drift(found, rounds) <= DRIFT):
         return _latest(found, rounds)
@@ -76,6 +82,12 @@ def measure_files(
             f"hot or has other work; let it rest: the same command takes {rounds} rounds more, and keeps {table}"
         )
     return _latest(found, rounds)
+
+
+def _grew(found: Mapping[str, Sequence[float]]) -> bool:
+    """Whether some files have been timed for rounds and others never, so that their times do not compare."""
+    counts = [len(times) for times in found.values()]
+    return min(counts) == 0 and max(counts) > 1
 
 
 def _require_same(table: Path, timed_by: str) -> None:

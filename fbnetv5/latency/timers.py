@@ -16,7 +16,8 @@ from typing import Protocol
 from fbnetv5.base.errors import InputError
 from fbnetv5.latency.bundle import File
 
-NUMBER = re.compile(r"(?<![\w.,])[-+]?(\d{1,3}(,\d{3})+(\.\d*)?|\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(?![\w,]*[xX])")
+NUMBER = re.compile(r"(?<![\w.,])[-+]?(\d{1,3}(,\d{3})+(\.\d*)?|\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(?![\w,.]*[xX])")
+OTHER_COMMA = re.compile(r",(?!\d{3}(?!\d))\d")  # one that does not separate thousands
 PLACES = ("file", "name", "threads", "shape")
 THEN = "&&"
 GRACE = 1.0  # seconds in which what was killed lets go of its output
@@ -154,8 +155,13 @@ class CommandTimer:
         if self.pattern is not None:
             found = [match.group(1) for match in self.pattern.finditer(output)]
         else:
-            rows = [[match.group() for match in NUMBER.finditer(line)] for line in output.splitlines()]
+            rows = [
+                [line[match.start() :] if OTHER_COMMA.match(line, match.end()) else match.group() for match in numbers]
+                for line, numbers in ((line, [*NUMBER.finditer(line)]) for line in output.splitlines())
+            ]
             found = next((numbers for numbers in reversed(rows) if numbers), [])
+        if found and found[-1] is not None and OTHER_COMMA.search(found[-1]):
+            raise InputError(f"the command printed {_shown(found[-1])}: a decimal comma? LC_ALL=C has it print a point")
         try:
             return float(found[-1].replace(",", "")) if found else None
         except (ValueError, TypeError):

@@ -82,7 +82,9 @@ def _true_box(entry: Mapping[str, Any], label_of: Mapping[int, int], where: str)
     box, category = box_of(entry, where), entry.get("category_id")
     if not isinstance(category, int) or category not in label_of:
         raise InputError(f"{where} has category id {category}, which 'categories' does not list")
-    area = entry.get("area", box[2] * box[3])
+    area = entry.get("area")
+    if area is None:
+        area = box[2] * box[3]
     if not is_number(area):
         raise InputError(f"{where}: area should be a number, not {area}")
     return TrueBox(box, label_of[category], float(area), bool(entry.get("iscrowd", 0)))

@@ -19,16 +19,15 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.version import __version__
-from fbnetv5.base.weights import WEIGHTS, digest_of
+from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.metrics.names import NUM_IMAGES, split_names
+from fbnetv5.model.exports import EXPORTS, files_of
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
 CARD = "README.md"
 MARKER = "<!-- Written by fbnetv5, which writes it anew. Delete this line to keep what you edit. -->"
 METRICS = "metrics.json"
-EXPORTS = "export"  # where `fbnetv5 export` writes below the folder of a training
-EXPORTED = "exported.json"  # what it has written there and of which weights, once all of it is there
 NOT_STATED = "not stated"
 MAX_CLASSES = 20  # that are named
 HUB_METRICS = {"top1": "accuracy", "mIoU": "mean_iou"}  # what the hub calls ours; others it has no names for
@@ -157,14 +156,6 @@ def _front(pipelines: list[str], title: str, data: str, metrics: Mapping[str, fl
         document["metrics"] = [score["type"] for score in scores]
         document["model-index"] = [{"name": title, "results": [result]}]
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-
-
-def files_of(folder: Path, weights: Path) -> list[str] | None:
-    """Return the names of the files in a folder of exports that are of ``weights``; None where nothing says so."""
-    said = read_json(folder / EXPORTED)
-    if not isinstance(said.get("files"), list) or not weights.is_file():
-        return None
-    return list(map(str, said["files"])) if said.get("weights") == digest_of(weights) else []
 
 
 def _exports(folder: Path | None) -> Iterable[dict[str, str]]:

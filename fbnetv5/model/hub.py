@@ -10,7 +10,8 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import HUB, hugging_face
 from fbnetv5.base.weights import WEIGHTS
-from fbnetv5.model.card import CARD, EXPORTS, METRICS, card, files_of, is_ours
+from fbnetv5.model.card import CARD, METRICS, card, is_ours
+from fbnetv5.model.exports import EXPORTS, files_of
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet

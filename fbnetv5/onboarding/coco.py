@@ -143,6 +143,7 @@ def _images(file: CocoFile, name: str, listing: Listing, content: Content) -> di
     """Return the image of each id, among those that exist."""
     content.claims = claims_of(listing, (entry["file_name"] for entry in file.images.values()), name)
     found: dict[Any, str] = {}
+    is_sound = True  # no size that is none, which a config would not take as it stands
     for key, entry in file.images.items():
         image = content.claims.get(Claim(entry["file_name"], name))
         if image is None:
@@ -150,10 +151,12 @@ def _images(file: CocoFile, name: str, listing: Listing, content: Content) -> di
             continue
         found[key] = image
         content.boxes[image] = []
-        if (size := told_size(entry) or listing.size(image)) is not None:
+        told = told_size(entry)
+        is_sound &= told is not None or (entry.get("width"), entry.get("height")) == (None, None)
+        if (size := told or listing.size(image)) is not None:
             content.sizes[image] = size
     content.start = common_start({image: file.images[key]["file_name"] for key, image in found.items()})
-    content.is_clean = content.start is not None and not content.num_missing
+    content.is_clean = is_sound and content.start is not None and not content.num_missing
     return found
 
 

@@ -12,7 +12,7 @@ from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import TargetKind
 from fbnetv5.config.schema import DataConfig, FilesConfig
 from fbnetv5.data.coco_file import box_of, key_of, read_coco_file, told_size
-from fbnetv5.data.folders import MASK_SUFFIX, class_folders, class_order, list_files, list_images, read_labels
+from fbnetv5.data.folders import MASK_SUFFIX, class_folders, class_order, list_images, maps_below, read_labels
 from fbnetv5.data.index import Index
 from fbnetv5.data.keypoints import read_people
 from fbnetv5.data.mask_codes import MaskCode, mask_code
@@ -181,10 +181,10 @@ def _read_depth_maps(read: SplitLabels, folder: Path, findings: Findings) -> Non
 
 def _maps_of(images: Iterable[str], folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Return the PNG file of each image that has one in a folder, and the others there."""
-    available = set(list_files(folder, (MASK_SUFFIX,)))
-    names = {image: str(PurePosixPath(image).with_suffix(MASK_SUFFIX)) for image in images}
-    found = {image: folder / name for image, name in names.items() if name in available}
-    return found, sorted(available - {names[image] for image in found})
+    available = maps_below(folder)
+    names = {image: available.get(str(PurePosixPath(image).with_suffix(MASK_SUFFIX))) for image in images}
+    found = {image: folder / name for image, name in names.items() if name is not None}
+    return found, sorted({*available.values()} - {*names.values()})
 
 
 def _read_keypoints(read: SplitLabels, path: Path, findings: Findings) -> None:

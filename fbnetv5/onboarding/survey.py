@@ -89,7 +89,9 @@ def _choose(everything: Iterable[Found]) -> tuple[dict[str, Found], list[str]]:
     chosen: dict[str, Found] = {}
     notes = []
     for found in everything:
-        if found.target in chosen:
+        if found.target == "keypoints" and len(found.classes) == 1:
+            notes.append(f"{found.format}: one keypoint left out: it has no extent, by which errors are measured (PCK)")
+        elif found.target in chosen:
             other = chosen[found.target].format
             notes.append(f"{found.format}: {found.target} left out, as they are there as {other} too")
         elif found.values:

@@ -108,7 +108,7 @@ def table(rows: Sequence[Row], front: set[int]) -> tuple[list[str], list[list[st
             str(row.run),
             row.task,
             row.status,
-            *(json.dumps(row.config[key]).strip('"') if key in row.config else "" for key in keys),
+            *(json.dumps(row.config[key], ensure_ascii=False).strip('"') if key in row.config else "" for key in keys),
             *(shown(row.values[name]) if name in row.values else "" for name in names),
             "yes" if index in front else "",
             row.note,

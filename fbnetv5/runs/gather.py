@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Row:
 def find_runs(places: Sequence[Path]) -> list[Path]:
     """Return the folders of runs at or below ``places``, in order.
 
+    What was evaluated, predicted or exported within a run's folder is no run of its own, unless a place names it.
+
     Raises:
         InputError: a place does not exist, or there are no runs.
     """
@@ -50,10 +52,16 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
         if not place.exists():
             raise InputError(f"{place}: there is no such folder")
         found = {file.parent for name in (CONFIG, RECORD) for file in place.rglob(name)}
+        found = {run for run in found if run == place or not _belongs_to(run, found)}
         runs += sorted(run for run in found if run not in runs)
     if not runs:
         raise InputError(f"no runs in {', '.join(map(str, places))}: none has a {CONFIG} or {RECORD}")
     return runs
+
+
+def _belongs_to(run: Path, others: Collection[Path]) -> bool:
+    """Whether a folder lies in another run's, of whose model it says something."""
+    return any(parent in others for parent in run.parents) and read_folder(run).get("job") in ("evaluate", "export")
 
 
 def read_rows(folder: Path) -> list[Row]:

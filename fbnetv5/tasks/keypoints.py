@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import KEYPOINTS, Features, Size, Target, TargetDict
 from fbnetv5.heads.simple_baseline.heatmaps import SIGMA, heatmap_loss
 
@@ -26,6 +27,10 @@ class Keypoints:
     path: int = 1
     sigma: float = SIGMA
     target: Target = KEYPOINTS
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0:
+            raise InputError(f"sigma={self.sigma} of keypoints should be above 0")
 
     def search_head(self, channels: Sequence[int], classes: tuple[str, ...]) -> nn.Module:
         """Build the head for ``channels[path]`` input channels and the given keypoints."""

@@ -40,6 +40,8 @@ def measure_files_table(options: argparse.Namespace) -> tuple[LatencyTable, list
     networks = draw_networks(family, options.num_stages, options.heads, options.fit, options.topologies)
     there = options.times is not None or options.no_export
     bundle = read_bundle(_folder(options)) if there else _written(options, family, latency, networks)
+    if options.no_export and options.threads not in (None, bundle.conditions.threads):
+        raise InputError(f"{bundle.folder} is timed with {bundle.conditions.threads} thread(s): leave out --threads")
     if options.times is not None:
         times, origin = read_times(options.times, bundle.files), options.times
     elif options.export:
@@ -61,8 +63,10 @@ def measure_files_table(options: argparse.Namespace) -> tuple[LatencyTable, list
             )
     ms = medians(times, origin)
     table, rows = compare(table_of_bundle(bundle, ms), known, ms)
-    device = options.device_name or device_of(latency)  # a bundle may come from another one
-    return replace(table, conditions=replace(table.conditions, device=device)), rows
+    conditions = replace(table.conditions, device=device_of(latency))  # a bundle may come from another one
+    if options.times is not None:
+        conditions = replace(conditions, device=options.device_name, threads=options.threads)
+    return replace(table, conditions=conditions), rows
 
 
 def files_text(rows: list[Comparison], output: Path | None) -> str:
@@ -98,6 +102,7 @@ def _options(options: argparse.Namespace) -> LatencyConfig:
         precision=options.precision,
         threads=options.threads,
         command=options.command,
+        device=options.device_name if options.command else None,
         pattern=options.pattern,
         timeout=options.timeout,
     )

@@ -65,6 +65,8 @@ def test_the_class_is_the_first_folder() -> None:
 def test_masks_are_the_png_files_of_the_same_name(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "n/b.png", "unused.png")
     assert find_masks(tmp_path, ["a.jpg", "n/b.jpg", "c.jpg"]) == {"a.jpg": "a.png", "n/b.jpg": "n/b.png"}
+    touch(tmp_path, "c.PNG")
+    assert find_masks(tmp_path, ["a.jpg", "c.jpg"]) == {"a.jpg": "a.png", "c.jpg": "c.PNG"}
 
 
 def test_masks_that_belong_to_no_image_or_to_two_are_refused(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def test_labels_are_read_by_column_name(tmp_path: Path) -> None:
-    content = "\ufefflabel,source,file_name\ndog,x,a.jpg\n,x,b.jpg\n'cat, black',x,c.jpg\n".replace("'", '"')
+    content = "\ufefflabel,source,file_name\ndog ,x,a.jpg\n,x,b.jpg\n'cat, black',x,c.jpg\n".replace("'", '"')
     assert read_labels(write(tmp_path / "labels.csv", content.encode())) == {"a.jpg": "dog", "c.jpg": "cat, black"}
 
 

@@ -173,6 +173,12 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         IndexSource(index_of(ROW), tmp_path / "nowhere")
 
 
+def test_a_name_with_a_colon_is_no_drive(tmp_path):
+    index = Index.from_rows([{"path": "A: good/0.jpg"}], [], {}, "test")
+    index.write(tmp_path / "a.parquet")
+    assert Index.read(tmp_path / "a.parquet").value("path", 0) == "A: good/0.jpg"
+
+
 @pytest.mark.parametrize("place", ["/etc/passwd", "../a.jpg", "a/../../b.jpg", "a\\..\\b.jpg", "C:/a.jpg", ".."])
 @pytest.mark.parametrize("column", ["path", "segmentation"])
 def test_a_path_of_a_file_that_leaves_the_folder_is_refused(tmp_path: Path, column: str, place: str) -> None:

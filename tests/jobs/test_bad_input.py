@@ -121,6 +121,8 @@ def test_messages_say_what_is_wrong_and_what_to_do(error_of, override):
         ("data.area=[0.5]", "data.area=[0.5]"),
         ("search.budget=-1", "search.budget=-1.0"),
         ("search.budget=4", "search.budget=4 is less than any block costs"),
+        ("search.last_look.joint_budget=20", "search.last_look.joint_budget=20 is less than any block costs"),
+        ("tasks.det.anchor_sizes=[[24],[48]]", "tasks.det.anchor_sizes=[[24], [48]] should be a list of numbers"),
         ("search.latency.repeats=0", "search.latency.repeats=0"),
         ("runtime.log_every=0", "runtime.log_every=0"),
         ("runtime.device=gpu", "runtime.device=gpu"),

@@ -18,6 +18,7 @@ from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.progress import ExportProgress
 from fbnetv5.jobs import export
+from fbnetv5.model.exports import files_of
 from fbnetv5.model.folder import save_model
 from scripts import run_exported
 from scripts.export import main
@@ -95,6 +96,10 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
     assert sorted(path.name for path in (tmp_path / "out" / "drawn").iterdir()) == ["0.png", "1.png"]
     coco = json.loads((tmp_path / "out" / "predictions" / "predictions.json").read_text())
     assert [image["width"] for image in coco["images"]] == [70, 70]
+    Image.new("RGB", (70, 40)).save(images / "0.jpg")
+    run_exported.main([str(file), str(images), "--output", str(tmp_path / "out")])
+    drawn = sorted(path.name for path in (tmp_path / "out" / "drawn").iterdir())
+    assert drawn == ["0.jpg.png", "0.png.png", "1.png"], "one for each image, and none of the run before"
     run_exported.main([str(file), str(images / "0.png"), "--output", str(tmp_path / "one"), "--threshold", "0.99"])
     assert "1 images" in capsys.readouterr().out
     for arguments, message in (
@@ -105,6 +110,27 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
         with pytest.raises(SystemExit):
             run_exported.main([str(file), *arguments, "--output", str(tmp_path / "no")])
         assert message in capsys.readouterr().err
+
+
+def test_an_export_that_ends_early_says_of_which_weights_its_files_are(run: Path, monkeypatch: pytest.MonkeyPatch):
+    only_file = ["export.num_evaluated=1", "export.size=[96,64]", "export.formats=[torchscript]"]
+    main([str(run), *only_file])
+    folder, weights = run / "export", run / "model.safetensors"
+    assert files_of(folder, weights) == ["model_fp32.pt"]
+
+    def interrupted(*_args: Any, **_keys: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "convert", interrupted)
+        with pytest.raises(SystemExit):
+            main([str(run), *only_file[:2], "export.formats=[onnx]"])
+    assert files_of(folder, weights) == ["model_fp32.pt"], "which stays in the list"
+    before = weights.read_bytes()
+    weights.write_bytes(before + b" ")
+    assert files_of(folder, weights) == []
+    weights.write_bytes(before)
+    assert not (folder / "exported.json").exists(), "the last export did not finish"
 
 
 def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.cli.kept import release, what_is_kept
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config
@@ -77,6 +78,15 @@ def test_what_a_run_has_written_stays(tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     release(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "metrics.jsonl"}
+
+
+def test_a_failed_start_leaves_what_was_there(tmp_path):
+    """As in a folder for a run, with the config that one wrote for it."""
+    mine = tmp_path / "config.yaml"
+    mine.write_text("name: mine\n")
+    with pytest.raises(InputError, match="holds a run already"):
+        run_job(load_config(QUICKSTART, [*TINY, f"output={tmp_path}"]))
+    assert mine.read_text() == "name: mine\n"
 
 
 def test_no_empty_folders_stay(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.batch_norm import batch_statistics
 from fbnetv5.jobs.exchange import mark_of
 from fbnetv5.jobs.judge import Judge, num_whole, plain_batches
-from fbnetv5.jobs.last_look import held_out_rows
+from fbnetv5.jobs.last_look import held_out_rows, take_last_look
 from fbnetv5.jobs.search import build_run
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.run_folder import RunFolder, read_run
@@ -126,11 +126,31 @@ def test_weights_learn_from_none_of_the_images_of_the_last_look():
     assert (len(run.source), len(run.held_out)) == (56, 8)
 
 
-@pytest.mark.parametrize("override", ["search.last_look.candidates=0", "job=pretrain"])
-def test_without_a_last_look_all_images_are_learnt_from(override: str):
-    run = build_run(config_of(override), ALONE)
+def test_without_a_last_look_all_images_are_learnt_from():
+    run = build_run(config_of("search.last_look.candidates=0"), ALONE)
     assert run.held_out is None
     assert len(run.source) == 64
+
+
+def test_a_pretraining_leaves_the_images_of_the_searchs_last_look():
+    runs = [build_run(config_of(f"job={job}"), ALONE) for job in ("search", "pretrain")]
+    first, second = (run.source for run in runs)
+    assert isinstance(first, Subset)
+    assert isinstance(second, Subset)
+    assert first.rows.tolist() == second.rows.tolist()
+    few = build_run(config_of("job=pretrain", "data.shapes.num_images=6"), ALONE)
+    assert len(few.source) == 6
+
+
+def test_where_crops_show_no_label_topologies_are_the_likeliest(monkeypatch, capsys):
+    run = build_run(config_of(), ALONE)
+
+    def unlabelled(*_args: object) -> None:
+        raise InputError("no image that architectures are to be compared on is labelled for 'seg'")
+
+    monkeypatch.setattr("fbnetv5.jobs.last_look.Judge", unlabelled)
+    assert take_last_look(run) is None
+    assert "no last look, topologies are the likeliest: no image" in capsys.readouterr().out
 
 
 def test_too_few_labelled_images_are_refused_in_one_line():

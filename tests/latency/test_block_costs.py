@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,10 @@ def test_a_resumed_search_goes_on_with_its_own_latencies(tmp_path, no_measuring,
     train(resumed, folder)
     assert torch.equal(logits(folder), expected)
 
+    shutil.rmtree(folder / "checkpoints")  # then nothing has been learnt with its latencies
+    cached = build_run(config_of("latency", "resume=true"), ALONE, folder)
+    assert cached.latency == random_table(6)
+    (folder / "checkpoints" / "step-00000001").mkdir(parents=True)
     (folder / LATENCY).unlink()
     with pytest.raises(InputError, match=r"latency\.json"):
         build_run(config_of("latency", "resume=true"), ALONE, folder)
@@ -151,6 +156,7 @@ def costs_of(config: RunConfig, side: int, world: World, earlier: Path | None = 
 
 def test_latencies_of_another_network_are_refused(tmp_path):
     random_table(0).save(tmp_path / LATENCY)
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
     with pytest.raises(InputError, match=r"latency\.json"):
         costs_of(config_of("latency"), 32, ALONE, tmp_path)
 

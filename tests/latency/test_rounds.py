@@ -53,6 +53,15 @@ def test_what_was_timed_before_a_fault_is_kept(tmp_path):
     assert asked.order == "cbabccba"  # a round to warm up, what the second lacked, the third
 
 
+def test_files_that_were_added_are_timed_in_the_same_rounds_as_the_others(tmp_path, capsys):
+    two = {name: FILES[name] for name in "ab"}
+    measure_files(two, Asked(lambda _: 1.0), 3, tmp_path / TIMES, say=print)
+    found = measure_files(FILES, Asked(lambda _: 2.0), 3, tmp_path / TIMES, say=print)  # as on a device that is hot
+    assert found == {name: [2.0, 2.0, 2.0] for name in "abc"}
+    assert "files were added: all are timed again" in capsys.readouterr().out
+    assert read_times(tmp_path / "times.earlier.csv", two) == {name: [1.0, 1.0, 1.0] for name in "ab"}
+
+
 def test_times_that_drift_are_measured_again_by_the_next_call(tmp_path):
     heating = Asked(lambda number: 1.0 + 0.1 * number)
     with pytest.raises(InputError, match=r"times drift: .* factor of 1\.\d\d"):

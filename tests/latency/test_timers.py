@@ -37,6 +37,14 @@ def test_the_last_number_of_the_last_line_that_has_one_counts(program):
     assert CommandTimer(f"{program} columns", 1, 10, r"latency_us=(\d+)")(FILE) == 3500
     assert CommandTimer(f"{program} echo took=1.5e-1ms", 1, 10)(FILE) == 0.15
     assert CommandTimer(f"{program} echo 1,234.5 ms at 0x1F", 1, 10)(FILE) == 1234.5
+    assert CommandTimer(f"{program} echo 7 ms, 12.5x faster", 1, 10)(FILE) == 7
+
+
+@pytest.mark.parametrize("said", ["took 12,5 ms", "took 1.234,56 ms", "took 0,3 ms"])
+@pytest.mark.parametrize("pattern", [None, r"took ([\d.,]+) ms"])
+def test_a_decimal_comma_is_not_taken_for_the_end_of_a_number(said, pattern, program):
+    with pytest.raises(InputError, match="a decimal comma"):
+        CommandTimer(f"{program} echo {said}", 1, 10, pattern)(FILE)
 
 
 def test_places_are_filled_in_and_no_shell_reads_them(program, capfd):

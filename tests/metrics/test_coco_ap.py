@@ -138,6 +138,18 @@ def test_a_file_counts_crowds_and_areas_that_the_targets_do_not_hold(tmp_path):
     assert with_file["AP"] != pytest.approx(evaluate(images)["AP"], abs=1e-3)
 
 
+def test_an_area_that_is_null_is_that_of_the_box(tmp_path):
+    images = random_images(1)
+    found = []
+    for area in ({}, {"area": None}):
+        content = coco_file(images)
+        for entry in content["annotations"]:
+            del entry["area"]
+            entry.update(area)
+        found.append(evaluate(images, write(tmp_path / "instances.json", content)))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_an_index_counts_crowds_as_the_file_that_it_was_made_of(seed, tmp_path):
     images = random_images(seed)

@@ -11,7 +11,8 @@ import yaml
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.weights import WEIGHTS, digest_of
-from fbnetv5.model.card import CARD, EXPORTED, MARKER, PIPELINES, card, write_card
+from fbnetv5.model.card import CARD, MARKER, PIPELINES, card, write_card
+from fbnetv5.model.exports import EXPORTED
 from tests.model.test_task_net import build
 
 

@@ -17,7 +17,8 @@ import fbnetv5
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.weights import digest_of
-from fbnetv5.model.card import CARD, EXPORTED
+from fbnetv5.model.card import CARD
+from fbnetv5.model.exports import EXPORTED
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.task_net import TaskNet
 from tests import documents

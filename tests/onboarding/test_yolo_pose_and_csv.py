@@ -29,6 +29,13 @@ def test_yolo_pose(root, init):
     assert "1 images show several objects with keypoints" in said
 
 
+def test_a_single_keypoint_has_no_extent_to_measure_errors_by(root):
+    pose(root, [1, 3], [0], "0 0.5 0.5 0.5 0.5 0.5 0.5 2\n")
+    found = survey(root)
+    assert set(found.found) == {"boxes"}
+    assert "YOLO txt, pose: one keypoint left out: it has no extent, by which errors are measured (PCK)" in found.notes
+
+
 @pytest.mark.parametrize(
     ("flip_idx", "name", "flip"),
     [([0, *(k + 1 if k % 2 else k - 1 for k in range(1, 17))], "left_eye", True), (None, "point_1", False)],

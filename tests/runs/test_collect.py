@@ -126,6 +126,17 @@ def test_what_was_killed_half_way_is_not_finished(tmp_path):
     }  # fmt: skip
 
 
+def test_what_was_evaluated_within_a_run_is_no_run_of_its_own(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "sweep" / f"seed-{seed}", seed, metrics_json=report(100, 0.5))
+    inside = tmp_path / "sweep" / "seed-0" / "predict" / "données"
+    write_run(inside, 7, job="evaluate", metrics_json=report(100, 0.9))
+    commands.main(["collect", str(tmp_path / "sweep")])
+    assert rows_of(tmp_path / "sweep").keys() == {"seed-0Classifier", "seed-1Classifier"}
+    commands.main(["collect", str(inside), "--output", str(tmp_path / "named")])
+    assert "donnéesClassifier" in rows_of(tmp_path / "named")
+
+
 def test_what_is_wrong_is_one_line(tmp_path, capsys):
     write_run(tmp_path / "run", 0, metrics_json=report(100, 0.5))
     (tmp_path / "empty").mkdir()

@@ -100,11 +100,12 @@ def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, cap
             ms[place] = value
     times.write_text("part,ms\n" + "".join(f"{name},{value}\n" for name, value in ms.items()))
     table_file = tmp_path / "phone.json"
-    read = (f"--times={times}", f"--table={table_file}", f"--output={results}", "--device-name=a phone", "--no-cache")
+    phone = ("--device-name=a phone", "--threads=4")
+    read = (f"--times={times}", f"--table={table_file}", f"--output={results}", *phone, "--no-cache")
     latency_table.main([*FILES, *networks, *read])
     table = LatencyTable.load(table_file)
     assert table.corrected_by == 5
-    assert table.conditions.device == "a phone"
+    assert (table.conditions.device, table.conditions.threads) == ("a phone", 4)
     printed = capsys.readouterr().out
     assert "| NANO | onnx fp32 | cls | 2 |" in printed
     rows = read_rows(results)
@@ -118,12 +119,16 @@ def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, cap
     assert "has another network net_test_cls_" in capsys.readouterr().err
 
 
-def test_a_table_names_the_device_that_was_asked(exported, tmp_path):
+def test_a_table_names_the_device_that_was_asked(exported, tmp_path, capsys):
     files = ("--family=NANO", "--size=64", "--runtime=onnx", "--repeats=1", f"--bundle={tmp_path / 'parts'}")
     latency_table.main([*files, "--export"])
     command = "expr length {file}"  # prints a number
-    latency_table.main([*files, "--no-export", f"--command={command}", "--no-cache", f"--table={tmp_path / 't.json'}"])
+    timed = [*files, "--no-export", f"--command={command}", "--no-cache", f"--table={tmp_path / 't.json'}"]
+    latency_table.main(timed)
     assert LatencyTable.load(tmp_path / "t.json").conditions.device == command
+    with pytest.raises(SystemExit):
+        latency_table.main([*timed, "--threads=77"])
+    assert "leave out --threads" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -133,6 +138,7 @@ def test_a_table_names_the_device_that_was_asked(exported, tmp_path):
         (("--no-export", "--bundle=/nowhere"), "cannot read /nowhere/manifest.json"),
         (("--times=t.csv", "--bundle=/nowhere"), "--times are those of another device"),
         (("--size", "64", "64", "64"), "--size=[64, 64, 64] should be"),
+        (("--runtime=torch", "--no-export"), "--no-export is for exported files: give --runtime, one of executorch"),
     ],
 )
 def test_wrong_options_of_files_are_one_line(options, message, capsys):
