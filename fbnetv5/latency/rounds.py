@@ -45,17 +45,8 @@ def measure_files(
     Raises:
         InputError: the timer has no answer, or times drift; the table so far is kept.
     """
-    found: dict[str, list[float]] = {name: [] for name in files}
     _require_same(table, timed_by)
-    if table.exists():
-        keep_lines(table, lambda line: True)  # but one that was cut off
-        found.update(read_times(table, files))
-        if _grew(found):
-            earlier = table.with_suffix(".earlier.csv")
-            say(f"files were added: all are timed again, in the same rounds; {earlier} keeps what was timed")
-            with reported(earlier):
-                table.replace(earlier)
-            found = {name: [] for name in files}
+    found = _earlier(files, table, say)
     done = min(map(len, found.values()))
     if done >= rounds and (not steady or drift(found, rounds) <= DRIFT):
         return _latest(found, rounds)
@@ -82,6 +73,22 @@ def measure_files(
             f"hot or has other work; let it rest: the same command takes {rounds} rounds more, and keeps {table}"
         )
     return _latest(found, rounds)
+
+
+def _earlier(files: Mapping[str, File], table: Path, say: Callable[[str], object]) -> dict[str, list[float]]:
+    """Return the times that a table has, none where they are of fewer files: those are set aside."""
+    found: dict[str, list[float]] = {name: [] for name in files}
+    if not table.exists():
+        return found
+    keep_lines(table, lambda line: True)  # but one that was cut off
+    timed = found | read_times(table, files)
+    if not _grew(timed):
+        return timed
+    earlier = table.with_suffix(".earlier.csv")
+    say(f"files were added: all are timed again, in the same rounds; {earlier} keeps what was timed")
+    with reported(earlier):
+        table.replace(earlier)
+    return found
 
 
 def _grew(found: Mapping[str, Sequence[float]]) -> bool:

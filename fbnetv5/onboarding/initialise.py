@@ -72,9 +72,7 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), written, origin)
     for end, text in config_texts(facts).items():
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
-    for stale in {output.with_name(f"{output.stem}_{task}.yaml") for task in TASKS.values()} - {*configs}:
-        if stale.is_file() and "fbnetv5 init wrote it" in stale.read_text(encoding="utf-8", errors="replace"):
-            stale.unlink()  # of labels that are not there any more
+    _remove_stale({output.with_name(f"{output.stem}_{task}.yaml") for task in TASKS.values()} - {*configs})
     print(f"wrote {', '.join(map(str, configs))}")
     print(whence)
     search, *trainings = (shlex.quote(str(config)) for config in configs)
@@ -99,6 +97,13 @@ def _refuse_existing(places: Iterable[Path], overwrite: bool) -> None:
             raise InputError(f"{place} is there, and not of fbnetv5 init: move it away, or choose another --output")
         if place.exists() and not overwrite:
             raise InputError(f"{place} is there already: --overwrite replaces it, or choose another --output")
+
+
+def _remove_stale(configs: Iterable[Path]) -> None:
+    """Remove configs of trainings that an earlier call wrote, of labels that are not there any more."""
+    for config in configs:
+        if config.is_file() and "fbnetv5 init wrote it" in config.read_text(encoding="utf-8", errors="replace"):
+            config.unlink()
 
 
 def _remove_own(folder: Path) -> None:

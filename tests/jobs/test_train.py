@@ -111,7 +111,7 @@ def test_a_teacher_is_distilled_from_and_weights_are_averaged(trained, tmp_path)
     ("overrides", "message"),
     [
         (("model.topology=configs/topologies/cls.yaml",), "path"),
-        (("model.topology=nowhere.yaml",), r"no topology nowhere\.yaml: a search writes such files"),
+        (("model.topology=nowhere.yaml",), "no topology nowhere.yaml: a search writes such files"),
         (("model.head._target_=fbnetv5.heads.lite_rcnn.head.LiteRCN",), "LiteRCN"),
         (("model.head.anchors=[1]",), "model.head.anchors"),
         (("train.epochs=1",), "one of train.steps and train.epochs"),

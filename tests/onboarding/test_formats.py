@@ -95,7 +95,12 @@ def test_keypoints_of_one_person_an_image(root, init):
 
 @pytest.mark.parametrize(
     ("names", "is_mirrored"),
-    [(["left_eye"], False), (["nose", "tail"], False), (["nose"], True), (["L_Eye", "R_Eye"], True)],
+    [
+        (["left_eye", "nose"], False),
+        (["nose", "tail"], False),
+        (["nose", "L_Eye", "R_Eye"], True),
+        (["L_Eye", "R_Eye"], True),
+    ],
 )
 def test_keypoints_without_sides_or_partners_are_not_mirrored(root, init, names, is_mirrored):
     photos(root, [f"{k}.jpg" for k in range(3)])
