@@ -87,7 +87,7 @@ class Index:
         wanted = tuple(targets)
         try:
             table = pa.Table.from_pylist(list(rows), schema=_schema(wanted))
-        except (pa.ArrowException, OverflowError) as error:
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             raise InputError(f"{origin}: a value does not fit its column: {str(error).splitlines()[0]}") from error
         return cls._checked(table, wanted, classes, origin, scales or {})
 

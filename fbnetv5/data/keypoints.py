@@ -120,6 +120,15 @@ def other_side(name: str) -> str:
     return SIDE.sub(lambda found: _in_case_of(OTHERS[found[0].lower()], found[0]), name)
 
 
+def plain_name(name: str) -> str:
+    """Return a keypoint's name in small letters, its side written as COCO does: left_shoulder for L_Shoulder."""
+    side = SIDE.search(name)
+    bare = re.sub(r"[\W_]+", "_", SIDE.sub("_", name)).strip("_").lower()
+    if side is None:
+        return bare
+    return f"{'left' if side[0].lower().startswith('l') else 'right'}_{bare}"
+
+
 def mirror_order(names: Sequence[str]) -> list[int]:
     """Return, for each point, the position of the one that it becomes in a mirrored image: left_hip's is right_hip's.
 

@@ -72,7 +72,8 @@ def _match(boxes: Tensor, true_boxes: Tensor, valid: Tensor, *, low: float, high
     found = places.masked_fill(best < low, BACKGROUND).masked_fill((best >= low) & (best < high), BETWEEN)
     if keep_best and boxes.shape[1]:
         highest = quality.amax(dim=2, keepdim=True)
-        found = torch.where(((quality == highest) & valid[:, :, None]).any(dim=1), places, found)
+        is_best = (quality == highest) & (highest > 0) & valid[:, :, None]  # nothing is best for what none overlaps
+        found = torch.where(is_best.any(dim=1), places, found)
     return found
 
 

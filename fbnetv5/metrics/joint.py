@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fbnetv5.base.distributed import World
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import TargetDict
 from fbnetv5.metrics.evaluator import Evaluator
 
@@ -28,9 +30,20 @@ class JointEvaluator:
             evaluator.update([prediction[task] for prediction in predictions], targets, names)
 
     def compute(self, world: World) -> dict[str, float]:
-        """Rate all images of all ranks, as :meth:`Evaluator.compute`; keys are ``<task>/<metric>`` of that."""
-        return {
-            f"{task}/{name}": value
-            for task, evaluator in self.evaluators.items()
-            for name, value in evaluator.compute(world).items()
-        }
+        """Rate all images of all ranks, as :meth:`Evaluator.compute`; keys are ``<task>/<metric>`` of that.
+
+        A task whose images have nothing that its metric counts is left out, and a line on stderr says so.
+
+        Raises:
+            InputError: that is all of them.
+        """
+        found: dict[str, float] = {}
+        for task, evaluator in self.evaluators.items():
+            try:
+                found |= {f"{task}/{name}": value for name, value in evaluator.compute(world).items()}
+            except InputError as error:
+                if world.is_main:
+                    print(f"{task} is not rated: {error}", file=sys.stderr)
+        if not found:
+            raise InputError("nothing to evaluate: no task's images have anything that its metric counts")
+        return found

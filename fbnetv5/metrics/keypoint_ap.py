@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fbnetv5.data.keypoints import plain_name
 from fbnetv5.metrics.coco_protocol import coco_of, defined_means, precision_and_recall
 from fbnetv5.metrics.keypoint_truth import Place, TruePerson
 
@@ -50,7 +51,8 @@ class FoundPerson(NamedTuple):
 
 def sigmas_of(names: Sequence[str]) -> list[float]:
     """Return each keypoint's sigma: COCO's for those that it has, left or right, and their mean for others."""
-    return [SIGMAS.get(name.removeprefix("left_").removeprefix("right_"), OTHER_SIGMA) for name in names]
+    bare = (plain_name(name).removeprefix("left_").removeprefix("right_") for name in names)
+    return [SIGMAS.get(name, OTHER_SIGMA) for name in bare]
 
 
 def person_score(points: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fbnetv5.data.keypoints import plain_name
 from fbnetv5.metrics.keypoint_truth import TruePerson
 
 TORSOS = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
@@ -38,7 +39,8 @@ def head_size(person: TruePerson, names: Sequence[str]) -> float:
 
 def torso_size(person: TruePerson, names: Sequence[str]) -> float:
     """Return the length of the torso in pixels; 0 where it is unknown."""
-    rows = [[list(names).index(name) for name in ends] for ends in TORSOS if set(ends) <= set(names)]
+    plain = list(map(plain_name, names))
+    rows = [[plain.index(name) for name in ends] for ends in TORSOS if set(ends) <= set(plain)]
     ends = [person.points[row] for row in rows if (person.points[row, 2] > 0).all()]
     return max((float(np.linalg.norm(a[:2] - b[:2])) for a, b in ends), default=0.0)
 

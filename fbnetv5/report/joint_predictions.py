@@ -28,7 +28,7 @@ class JointWriter:
     SCALAR     ``label``, ``score``
     BOXES      a list of ``label``, ``box`` (x, y, width, height in pixels) and ``score``, the best first
     MASK       ``mask``, the place of the PNG file
-    KEYPOINTS  ``points``, of each x, y and score
+    KEYPOINTS  ``points``, of each x, y and score; 0, 0 is the centre of the first pixel, as in COCO's files
     =========  ===================================================================================
 
     Args:

@@ -63,5 +63,6 @@ def relative_error(predictions: Tensor, truths: Tensor) -> Tensor:
         return values.where(known, 0.0).sum(dim=(-2, -1), keepdim=True) / count
 
     centred = truths - mean(truths)
+    centred = centred - mean(centred)  # what rounding left, which a map of a single depth would be divided by
     deviation = mean(centred.square()).sqrt().clamp(min=LEAST_DEVIATION)
     return mean((predictions - centred / deviation).abs())[..., 0, 0]

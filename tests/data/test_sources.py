@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import DataConfig, FilesConfig, ShapesConfig
@@ -108,6 +109,13 @@ def test_mask_classes_come_from_the_training_split_where_the_config_names_none(f
 def test_labels_without_images_are_refused(folder: Folder) -> None:
     with pytest.raises(InputError, match=r"give data.val.images"):
         build_val_source(config(folder, labels="labels.csv"), CLASSES)
+
+
+def test_a_photo_whose_name_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    place = tmp_path / b"caf\xe9.png".decode(errors="surrogateescape")
+    Image.new("RGB", (4, 4)).save(place)
+    with pytest.raises(InputError, match="does not fit its column"):
+        build_folder_source(place)
 
 
 def test_a_folder_is_a_source_of_its_images_and_those_of_its_subfolders(folder: Folder, tmp_path: Path) -> None:

@@ -92,6 +92,12 @@ def test_an_object_that_no_anchor_overlaps_enough_takes_the_best_one():
     assert match(boxes, true_boxes, **thresholds).tolist() == [[0, BACKGROUND, BACKGROUND]]
 
 
+def test_an_object_that_no_anchor_touches_takes_none():
+    anchors = torch.tensor([[[0.0, 0, 8, 8], [8, 0, 16, 8]]])
+    truth = padded_truth([{"boxes": torch.tensor([[60.0, 60, 64, 64]]), "labels": torch.tensor([0])}])
+    assert match(anchors, truth, low=0.3, high=0.7, keep_best=True).tolist() == [[BACKGROUND, BACKGROUND]]
+
+
 def test_a_batch_without_a_single_proposal_has_gradients(monkeypatch):
     with forked(0):
         head = LiteRCNN((4, 6, 8, 10), 2)

@@ -92,6 +92,10 @@ def test_sigmas_of_cocos_17_are_cocos():
     assert np.mean(sigmas_of(COCO_NAMES)) == pytest.approx(sigmas_of(["neck"])[0], abs=1e-3)
 
 
+def test_sides_may_be_written_otherwise():
+    assert sigmas_of(("L_Shoulder", "LEye", "Right Hip", "ear.l")) == [0.079, 0.025, 0.107, 0.035]
+
+
 def test_a_persons_score_is_the_mean_of_its_certain_keypoints():
     points = np.array([[0, 0, 0.9], [0, 0, 0.5], [0, 0, 0.2], [0, 0, 0.0]])
     assert person_score(points) == pytest.approx(0.7)

@@ -60,6 +60,7 @@ def test_the_torso_is_the_longer_diagonal_of_those_that_are_labelled():
     names = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
     points = np.array([[0.0, 0, 2], [3, 0, 2], [3, 4, 2], [8, 6, 2]])
     assert torso_size(person_of(points), names) == 10
+    assert torso_size(person_of(points), ("L_Shoulder", "R_Shoulder", "hip.l", "hip.r")) == 10
     points[3, 2] = 0
     assert torso_size(person_of(points), names) == 4
     points[1, 2] = 0

@@ -64,6 +64,14 @@ def test_a_map_of_a_single_depth_is_0_everywhere(depth: float) -> None:
     torch.testing.assert_close(relative_error(prediction, torch.full((4, 4), depth)), prediction.mean())
 
 
+@pytest.mark.parametrize("depth", [2.37, 65.535])
+@pytest.mark.parametrize("side", [96, 224])
+def test_a_map_of_a_single_depth_is_not_divided_by_what_rounding_leaves(depth: float, side: int) -> None:
+    truth = torch.full((side, side), depth)
+    truth[: side // 3] = torch.nan
+    assert relative_error(torch.zeros(side, side), truth) < 1e-3
+
+
 def test_a_prediction_of_a_single_depth_has_a_finite_gradient() -> None:
     prediction = torch.ones(4, 4, dtype=torch.float64, requires_grad=True)
     relative_error(prediction, maps(1, 4, 4)).backward()

@@ -19,7 +19,8 @@ KERNEL = 4  # of a deconvolution of stride 2
 class SimpleBaseline(nn.Module):
     """Keypoints: deconvolutions that double the resolution, and a 1x1 convolution to a heatmap a keypoint.
 
-    On path 3, of stride 32, the three of the paper lead to heatmaps of stride 4.
+    On path 3, of stride 32, the three of the paper lead to heatmaps of stride 4, where the family's features cover the
+    image, as those of A_C, D and G do: heatmaps stand for the whole image. Those of A lack the last columns on path 3.
 
     Args:
         channels: of the features, one number a path.
