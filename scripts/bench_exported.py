@@ -28,7 +28,7 @@ import torch
 from benchmarks.exported_files import ExportedFile, exported_files, library_versions
 from benchmarks.exported_joint import FAMILIES, all_candidates
 from benchmarks.exported_profile import profile, profile_text
-from benchmarks.exported_table import latency_text
+from benchmarks.exported_table import latency_csv, latency_text
 from benchmarks.exported_timing import measure, on_busy_machine
 from benchmarks.processes import yielded_by
 
@@ -47,7 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)  # of this process, which is forked
     files = _exported(options)
-    results = _profiles(files) if options.profile else _latencies(files, options)
+    if options.profile:
+        results = _profiles(files)
+    else:
+        timings = measure(files, options.threads, rounds=options.rounds, seconds=options.seconds, say=say)
+        timings = on_busy_machine(timings) if options.busy else timings
+        print(latency_text(timings))
+        if options.csv:
+            write_text(options.csv, latency_csv(timings))
+        results = {"timings": [{**asdict(timing), "ms": timing.ms} for timing in timings]}
     if options.output:
         write_text(options.output, json.dumps({**_conditions(), **results}, indent=2) + "\n")
 
@@ -83,13 +91,6 @@ def _export(
     return exported_files([known[name] for name in names], runtimes, precisions, folder)
 
 
-def _latencies(files: Sequence[ExportedFile], options: argparse.Namespace) -> dict[str, Any]:
-    """Time the files, print the tables, and return the figures as plain data."""
-    timings = measure(files, options.threads, rounds=options.rounds, seconds=options.seconds, say=say)
-    print(latency_text(on_busy_machine(timings) if options.busy else timings))
-    return {"timings": [{**asdict(timing), "ms": timing.ms} for timing in timings]}
-
-
 def _profiles(files: Sequence[ExportedFile]) -> dict[str, Any]:
     """Profile the files, print a table each, and return the figures as plain data."""
     results = []
@@ -123,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--busy", action="store_true", help="other work goes on: CPU time on one thread, the fastest call on several")
     add("--profile", metavar="NAME", help="say which operators of this model cost what, and time nothing else")
     add("--folder", type=Path, default=Path("runs/bench_exported"), metavar="DIR", help="of the exported files")
+    add("--csv", type=Path, metavar="FILE", help="write the tables' figures there, a row a file and number of threads")
     add("--output", type=Path, metavar="FILE", help="write the figures there as JSON too")
     return parser
 

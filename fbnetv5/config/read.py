@@ -43,6 +43,7 @@ OPEN_ENDED = (  # mappings without fixed keys
     "project",
 )
 Schema = TypeVar("Schema")
+WORDS = re.compile(r"[\w./-][\w./ -]*")  # of any language, without what hydra's grammar gives a meaning
 
 
 def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = False) -> RunConfig:
@@ -156,7 +157,13 @@ def config_names() -> list[str]:
 
 
 def open_ended(override: str) -> str:
-    """Let hydra add entries to the mappings without fixed keys; what they hold is checked when it is used."""
+    """Let hydra add entries to the mappings without fixed keys; what they hold is checked when it is used.
+
+    A plain value with letters that hydra's grammar does not know, as in ``data.root=données``, is quoted.
+    """
+    key, _, value = override.partition("=")
+    if not value.isascii() and WORDS.fullmatch(value):
+        override = f"{key}='{value}'"
     return f"++{override}" if override.startswith(OPEN_ENDED) else override
 
 

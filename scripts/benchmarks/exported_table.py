@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 
 from benchmarks.exported_timing import Timing
 from benchmarks.tables import markdown
 
+COLUMNS = ("model", "task", "runtime", "precision", "input", "macs", "bytes", "threads", "ms")
 TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
 
 
@@ -16,6 +19,18 @@ def latency_text(timings: Sequence[Timing]) -> str:
     tables = [_table(_chosen(timings, task=task, runtime=runtime)) for task, runtime in kinds]
     lines = list(joint_lines(timings))
     return "\n".join([*tables, *([""] if lines else []), *lines])
+
+
+def latency_csv(timings: Sequence[Timing]) -> str:
+    """Return a csv file of the timings: a row a file and number of threads."""
+    written = io.StringIO()
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for timing in timings:
+        file = timing.file
+        what = (file.model, file.task, file.runtime, file.precision, f"{file.height}x{file.width}", file.macs)
+        rows.writerow((*what, file.num_bytes, timing.threads, f"{timing.ms:.3f}"))
+    return written.getvalue()
 
 
 def joint_lines(timings: Sequence[Timing]) -> Iterator[str]:

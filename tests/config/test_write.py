@@ -43,3 +43,9 @@ def test_a_saved_configuration_is_read_back(path, tmp_path):
     again = load_config(file)
     assert asdict(again) == asdict(config)
     assert identity(again) == identity(config)
+
+
+@pytest.mark.parametrize("name", ["données", "größe/写真", "a/my größe"])
+def test_letters_of_other_languages_need_no_quotes(name):
+    assert load_config(QUICKSTART, [f"data.root={name}"]).data.root == name
+    assert load_config(QUICKSTART, [f"data.root='{name}'"]).data.root == name
