@@ -130,7 +130,7 @@ def read_labels(path: Path) -> dict[str, str]:
                     )
                 if name in labels:
                     raise InputError(f"{path}: line {reader.line_num}: image '{name}' is listed more than once")
-                labels[name] = (row["label"] or "").strip()
+                labels[name] = row["label"] or ""
     except InputError:
         raise
     except csv.Error as error:

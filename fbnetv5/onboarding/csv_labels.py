@@ -116,10 +116,11 @@ def _read_labels(
     image_column, label_column, split_column, start = columns
     width = max(image_column, label_column)
     given: dict[str, list[str]] = defaultdict(list)
-    file = Labels()
+    file, is_tidy = Labels(), True  # without blanks around labels, which would make others of them
     for row in rows[start:]:
         if len(row) > width and row[label_column].strip():
             given[row[image_column]].append(row[label_column].strip())
+            is_tidy &= row[label_column] == row[label_column].strip()
             if split_column is not None and split_column < len(row):
                 file.splits[row[image_column]] = split_of(f"{row[split_column].strip()}/x")
     several = [text for text, labels in given.items() if len(set(labels)) > 1]
@@ -131,7 +132,7 @@ def _read_labels(
     missing = len(file.labels) - len(file.claims)
     if missing:
         file.notes.append(f"{name}: {missing:,} images that it lists are not here")
-    file.is_plain = not missing and all(len(labels) == 1 for labels in given.values())
+    file.is_plain = is_tidy and not missing and all(len(labels) == 1 for labels in given.values())
     return file
 
 

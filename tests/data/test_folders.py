@@ -83,7 +83,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def test_labels_are_read_by_column_name(tmp_path: Path) -> None:
-    content = "\ufefflabel,source,file_name\ndog ,x,a.jpg\n,x,b.jpg\n'cat, black',x,c.jpg\n".replace("'", '"')
+    content = "\ufefflabel,source,file_name\ndog,x,a.jpg\n,x,b.jpg\n'cat, black',x,c.jpg\n".replace("'", '"')
     assert read_labels(write(tmp_path / "labels.csv", content.encode())) == {"a.jpg": "dog", "c.jpg": "cat, black"}
 
 

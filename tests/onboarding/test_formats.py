@@ -361,6 +361,7 @@ def test_class_folders_with_and_without_splits(root, init, tmp_path):
     [
         ("file_name,label", "{},{}", "utf-8", True),
         ("file_name,label", "{},{}", "utf-8-sig", True),
+        ("file_name,label", "{},{} ", "utf-8", False),
         ("Image;Class", "{};{}", "utf-8-sig", False),
         ("path\tlabel", "/home/me/x/{}\t{}", "utf-8", False),
     ],
