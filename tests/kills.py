@@ -63,8 +63,9 @@ def smaller(case: cases.Case, *overrides: str) -> cases.Case:
     return lambda folder: [*case(folder), *overrides]
 
 
+LOOK = "search.last_look={candidates: 6, images: 4, finalists: 2, neighbours: true}"
 JOBS: dict[str, cases.Case] = {
-    "search": smaller(cases.searching("search.last_look={candidates: 6, images: 4, finalists: 2}"), *SEARCH),
+    "search": smaller(cases.searching(LOOK), *SEARCH),
     "label": cases.labelling,
     "train cls": smaller(cases.training("cls"), *TRAIN, *EVERY, "data.crop=32"),
     "train det": smaller(cases.training("det"), *TRAIN, *EVERY),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.multiprocessing as mp
@@ -27,6 +28,7 @@ FORKS = multiprocessing.get_context("forkserver")
 PRELOADED = (  # only imported there: no thread, no device, no seed
     "pytest",
     "tests.processes",
+    "tests.jobs.cases",
     *(f"fbnetv5.{name}" for name in ("jobs.search", "jobs.train", "heads.lite_rcnn", "heads.lite_maskformer")),
     *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "torch.utils.tensorboard"),
 )
@@ -58,6 +60,22 @@ def command_line_of(arguments: Sequence[str]) -> None:
     """What ``python train_net.py`` does with these arguments."""
     sys.argv = ["train_net.py"]
     command_line.main(arguments)
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Within the context runs draw no topologies and no report: half of the time of a short one."""
+    with (
+        patch("fbnetv5.report.html.render", return_value=""),
+        patch("fbnetv5.jobs.search.draw_topologies", lambda path, panels: Path(path).touch()),
+    ):
+        yield
+
+
+def undrawn_command_line_of(arguments: Sequence[str]) -> None:
+    """What ``python train_net.py`` does with these arguments, but for pictures."""
+    with undrawn():
+        command_line_of(arguments)
 
 
 def interruptible(arguments: Sequence[str]) -> None:

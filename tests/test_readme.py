@@ -63,8 +63,8 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
     photo(tmp_path / "photos" / "a.jpg")
     sizes = {
         "init": ["--start", "scratch"],
-        "search": ["search.steps=2", LOOK, "runtime.workers=0"],
-        "train": ["train.steps=1", "runtime.workers=0"],
+        "search": ["model.num_stages=2", "search.steps=2", LOOK, "runtime.workers=0"],
+        "train": ["train.steps=1", "model.head.num_proposals=[30,3]", "evaluate.num_drawn=2", "runtime.workers=0"],
         "predict": ["runtime.workers=0"],
         "export": ["export.formats=[onnx]", "export.precisions=[fp32]", "export.max_drop=null"],
     }
@@ -105,6 +105,7 @@ def test_what_was_found_is_trained_loaded_and_predicts(tmp_path, monkeypatch, ca
     Topology(4, frozenset({(1, 2), (2, 0), (3, 1)})).save(tmp_path / "runs" / "my_search" / "topology_det.yaml")
     (tmp_path / "my_det.yaml").write_text(training("yaml", "my_det"))
     small = ["train.epochs=null", "train.steps=1", "data.short_side=64", "runtime.workers=0"]
+    small += ["model.head.num_sampled=16", "model.head.num_proposals=[60,10]", "evaluate.num_drawn=2"]
     train_net(tmp_path, "--config", "my_det.yaml", *small)
     metrics = json.loads((tmp_path / "runs" / "my_det" / "metrics.json").read_text())
     assert 0 <= metrics["metrics"]["AP"] <= 1

@@ -4,7 +4,8 @@ python -m fbnetv5.d2.checkpoint runs/pretrain_a/model.safetensors model.pth    #
 python -m fbnetv5.d2.checkpoint runs/d2go/model_final.pth model.safetensors    # for model.weights, or a model's folder
 
 These are supernets, segmentation models and classifiers; detectors have ``fbnetv5.d2.convert``. What images are
-normalised with, and the licence, go along as an entry of the .pth; what D2Go trains from there is written without.
+normalised with, and the licence, go along as an entry of the .pth, which our runners keep. Of a checkpoint with a
+moving average of the weights that is taken, as in the exporter.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fbnetv5.cli.arguments import parser_of
 from fbnetv5.labeling.teachers.weights import read_state
 
 ABOUT = "fbnetv5"  # entry of a .pth
+OF_IMAGES = ("pixel_mean", "pixel_std")  # buffers, which a moving average holds too
 
 
 def move_weights(source: Path, target: Path) -> None:
@@ -41,7 +43,10 @@ def move_weights(source: Path, target: Path) -> None:
     if not source.is_file():
         raise InputError(f"there is no file {source}")
     if target.suffix == ".safetensors":
-        save_weights(target, dict(read_state(source)), *about_of(source))
+        normalisation, origin = about_of(source)
+        save_weights(target, state_of(source), normalisation, origin)
+        if normalisation is None:
+            print(f"{source} does not say what its images are normalised with: ImageNet's is assumed")
     else:
         write_checkpoint(target, read_weights(source), read_about(source))
 
@@ -51,6 +56,19 @@ def write_checkpoint(path: Path, weights: Mapping[str, Tensor], about: str | Non
     with atomic_path(path) as temporary:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         torch.save({"model": plain, **({} if about is None else {ABOUT: about})}, temporary)
+
+
+def state_of(file: Path) -> dict[str, Tensor]:
+    """Return the weights of a .pth by name: their moving average where there is one, without what normalises images.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    content = read_torch(file)
+    average = content.get("ema_state") if isinstance(content, dict) else None
+    if average:
+        print(f"{file}: the moving average of the weights is taken")
+    return {name: tensor for name, tensor in dict(average or read_state(file)).items() if name not in OF_IMAGES}
 
 
 def about_of(file: Path) -> tuple[Normalisation | None, Origin | None]:

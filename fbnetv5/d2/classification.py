@@ -14,6 +14,7 @@ from fbnetv5.base.types import LABEL
 from fbnetv5.d2.export import folded
 from fbnetv5.d2.task_model import TaskModel, export_config
 from fbnetv5.heads.classifier import Classifier
+from fbnetv5.heads.label_head import covered_mean
 
 try:
     from d2go.registry.builtin import META_ARCH_REGISTRY as D2GO_META_ARCH_REGISTRY
@@ -68,7 +69,8 @@ class FBNetV5Classification(TaskModel):
         """Return the probabilities of the classes, [N, K], for images [N, 3, H, W] in evaluation."""
         features = self.features(images)
         with torch.autocast(images.device.type, enabled=False):
-            return torch.stack(self.head(features, (images.shape[-2], images.shape[-1])))
+            means = covered_mean(self.head.maps(features), (images.shape[-2], images.shape[-1]), None)
+            return self.head.logits(means).softmax(dim=1)  # not a list of images, whose length a trace would fix
 
     def prepare_for_export(self, cfg: Any, inputs: Any, predictor_type: str) -> Any:
         """Return what D2Go's exporter traces: images to probabilities."""

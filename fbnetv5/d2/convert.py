@@ -135,15 +135,30 @@ def _read_config(file: Path) -> Any:
 
 
 def _class_names(cfg: Any) -> list[str]:
-    """Return the names that a converted config holds, or those of the first data set that Detectron2 knows."""
-    if cfg.MODEL.FBNETV5.HEAD.get("classes"):
-        return list(cfg.MODEL.FBNETV5.HEAD.classes)
+    """Return the names of the data set that a detector was trained on, or those that a converted config holds.
+
+    Raises:
+        InputError: both are there and differ, as of a detector that has learnt other classes since.
+    """
+    own, trained = list(cfg.MODEL.FBNETV5.HEAD.get("classes") or ()), _classes_of_data(cfg)
+    if own and trained and own != trained:
+        raise InputError(
+            f"the classes of DATASETS ({', '.join(trained[:3])} ...) are not those of MODEL.FBNETV5.HEAD.classes "
+            f"({', '.join(own[:3])} ...): give --classes"
+        )
+    return trained or own
+
+
+def _classes_of_data(cfg: Any) -> list[str]:
+    """Return the class names of the first data set that Detectron2 knows; those of files that are not here are none."""
     from detectron2.data import MetadataCatalog
 
     injected = cfg.get("D2GO_DATA", {}).get("DATASETS", {}).get("COCO_INJECTION", {})
     files = dict(zip(injected.get("NAMES", ()), injected.get("JSON_FILES", ()), strict=True))
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         if name in files:
+            if cfg.MODEL.FBNETV5.HEAD.get("classes") and not Path(files[name]).is_file():
+                continue  # on the machine that it was trained on
             return _categories(Path(files[name]))
         if names := MetadataCatalog.get(name).get("thing_classes"):
             return list(names)

@@ -46,6 +46,7 @@ TARGETS = (LABEL, BOXES, SEGMENTATION)
 CLASSES = {LABEL: "label_classes", BOXES: "thing_classes", SEGMENTATION: "stuff_classes"}  # keys of the metadata
 KEYS = {LABEL: "label", BOXES: "annotations", SEGMENTATION: "sem_seg_file_name"}  # keys of an image's dictionary
 EVALUATORS = {BOXES: "coco", SEGMENTATION: "sem_seg", LABEL: "accuracy"}  # of several, the first
+THEIR_MAPPER, OUR_MAPPER = "D2GoDatasetMapper", "MultitaskDatasetMapper"
 LEARNT = {"FBNetV5Segmentation": "segmentation", "FBNetV5Classification": "label", "FBNetV5Supernet": None}
 
 
@@ -99,6 +100,10 @@ def register_datasets(cfg: Any) -> None:
     only = LEARNT.get(cfg.MODEL.META_ARCHITECTURE, BOXES.name)
     was_frozen = cfg.is_frozen()
     cfg.defrost()
+    named = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    mapper = cfg.get("D2GO_DATA", {}).get("MAPPER")
+    if mapper is not None and mapper.NAME == THEIR_MAPPER and any(name.endswith(".parquet") for name in named):
+        mapper.NAME = OUR_MAPPER  # theirs turns all photos upright, whatever frame labels are in
     for split in ("TRAIN", "TEST"):
         cfg.DATASETS[split] = tuple(_registered_name(name, only) for name in cfg.DATASETS[split])
     if was_frozen:

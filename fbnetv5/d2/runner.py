@@ -16,11 +16,13 @@ from torch import distributed as dist
 
 import fbnetv5.d2
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
+from fbnetv5.d2.checkpointer import FBNetV5Checkpointer
 from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_runner import SearchRunner
 from fbnetv5.jobs.model_training import SYNC_BN_BELOW
 
 try:
+    from d2go.modeling import ema
     from d2go.runner import GeneralizedRCNNRunner
     from d2go.trainer.api import TestNetOutput, TrainNetOutput
     from detectron2.engine import HookBase
@@ -52,6 +54,11 @@ class FBNetV5Runner(GeneralizedRCNNRunner):
         super().register(cfg)
         fbnetv5.d2.register()
         register_datasets(cfg)
+
+    def build_checkpointer(self, cfg: Any, model: Any, save_dir: str, **kwargs: Any) -> Any:
+        """Return D2Go's checkpointer, which refuses weights for other images or of another network."""
+        kwargs.update(ema.may_get_ema_checkpointer(cfg, model))
+        return FBNetV5Checkpointer(cfg, model, save_dir=save_dir, **kwargs)
 
     def _build_model(self, cfg: Any, eval_only: bool = False) -> Any:
         model = super()._build_model(cfg, eval_only)

@@ -161,7 +161,7 @@ def test_the_moving_average_of_d2go_is_what_comes_back(folder, tmp_path, capsys)
 def test_names_of_classes_come_from_the_data_set(folder, tmp_path, capsys):
     write_detectron2(folder, tmp_path / "d2")
     cfg = d2_config(tmp_path / "d2" / "config.yaml", d2go=True)
-    cfg.MODEL.FBNETV5.HEAD.pop("classes")
+    own = cfg.MODEL.FBNETV5.HEAD.pop("classes")
     categories = [{"id": 7, "name": "c"}, {"id": 2, "name": "a"}, {"id": 5, "name": "b"}]
     (tmp_path / "data.json").write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
     injected = cfg.D2GO_DATA.DATASETS.COCO_INJECTION
@@ -173,6 +173,10 @@ def test_names_of_classes_come_from_the_data_set(folder, tmp_path, capsys):
     weights = tmp_path / "d2" / "model.pth"
     run("--back", tmp_path / "d2go.yaml", weights, tmp_path / "named", "--classes", "x", "y", "z")
     assert fbnetv5.load(tmp_path / "named").classes == ("x", "y", "z")
+    cfg.MODEL.FBNETV5.HEAD.classes = own  # of what it was before it learnt these
+    (tmp_path / "d2go.yaml").write_text(cfg.dump())
+    refused(capsys, "are not those of MODEL.FBNETV5.HEAD.classes", "--back", tmp_path / "d2go.yaml", weights, tmp_path)
+    cfg.MODEL.FBNETV5.HEAD.pop("classes")
     cfg.DATASETS.TEST = ("coco_2017_val",)
     (tmp_path / "d2go.yaml").write_text(cfg.dump())
     refused(capsys, "is 3, there are 80 names; give --classes", "--back", tmp_path / "d2go.yaml", weights, tmp_path)

@@ -165,6 +165,18 @@ def test_parquet_files_are_registered_for_what_a_model_learns_from(folder: Folde
         register_datasets(config(**{"DATASETS.TRAIN": ("absent.parquet",)}))
 
 
+def test_photos_of_an_index_are_read_by_our_mapper(folder: Folder) -> None:
+    """D2Go's own turns all of them upright, and takes another image where that does not fit the labels."""
+    from fbnetv5.d2.runner import FBNetV5Runner
+
+    cfg = FBNetV5Runner.get_default_cfg()
+    register_datasets(cfg)
+    assert cfg.D2GO_DATA.MAPPER.NAME == "D2GoDatasetMapper"
+    cfg.DATASETS.TRAIN = (str(written(folder)),)
+    register_datasets(cfg)
+    assert cfg.D2GO_DATA.MAPPER.NAME == "MultitaskDatasetMapper"
+
+
 def test_coco_files_that_detectron2_registers_are_read_as_our_own_reader_reads_them(folder: Folder) -> None:
     register_coco_instances("coco", {}, str(folder.root / "boxes.json"), str(folder.images))
     source = source_from_catalog("coco")

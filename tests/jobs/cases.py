@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import yaml
@@ -23,6 +22,7 @@ from tests.jobs.partial import joint_training
 from tests.jobs.people import pose_training
 from tests.jobs.runs import ROOT, SHORT_TRAINING, arguments
 from tests.labeling.photos import label_config, write_photos
+from tests.processes import undrawn
 
 SEARCH = (
     "search.steps=8",
@@ -100,10 +100,7 @@ def take(given: Sequence[str]) -> None:
     """Do in this process what the command line does with these arguments, but draw nothing: it is half of the time."""
     spaces.SPACES["tiny"] = TINY
     config = given[0].removeprefix("--config=")
-    with (
-        patch("fbnetv5.report.html.render", return_value=""),
-        patch("fbnetv5.jobs.search.draw_topologies", lambda path, panels: Path(path).touch()),
-    ):
+    with undrawn():
         run_job(load_config(ROOT / config, given[1:]))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.processes import command_line_of, run
+from tests.processes import command_line_of, run, undrawn_command_line_of
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -26,7 +26,7 @@ TINY = (
     "search.num_samples=8",
     "search.arch_start=0",
     "search.arch_lr=0.5",
-    "search.last_look={candidates: 12, images: 8, finalists: 2, family: 0}",
+    "search.last_look={candidates: 12, images: 8, finalists: 2, family: 0, neighbours: false}",
     "optimizer.schedule.name=constant",
     "optimizer.schedule.warmup=0",
     "runtime.device=cpu",
@@ -73,9 +73,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def launch(*overrides: str, processes: int = 1, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run a run to its end, in processes that did not start Python anew."""
-    return run(command_line_of, arguments(*overrides, **kwargs), processes=processes)
+def launch(*overrides: str, processes: int = 1, draws: bool = False, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Run a run to its end, in processes that did not start Python anew; without its pictures, unless it ``draws``."""
+    work = command_line_of if draws else undrawn_command_line_of
+    return run(work, arguments(*overrides, **kwargs), processes=processes)
 
 
 def last_state(folder: Path) -> dict[str, Any]:

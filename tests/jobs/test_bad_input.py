@@ -16,6 +16,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.cli import launch
 from fbnetv5.config.read import load_config
 from tests.jobs.runs import ROOT, TINY, metrics
+from tests.processes import undrawn
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 
@@ -184,7 +185,8 @@ def test_an_image_that_cannot_be_decoded_is_skipped_where_the_config_says_so(dat
     (data / "images" / "2.png").write_bytes(b"not an image")
     monkeypatch.setattr("sys.argv", ["train_net.py"])
     skip = ["data.undecodable=skip", "search.steps=2", "runtime.workers=0", f"output={tmp_path / 'run'}"]
-    launch.main([f"--config={QUICKSTART}", *TINY, *files(data), *skip])
+    with undrawn():
+        launch.main([f"--config={QUICKSTART}", *TINY, *files(data), *skip])
     messages = capsys.readouterr().err
     (named,) = [line for line in messages.splitlines() if line.startswith("skipped: ")]
     assert "images/2.png" in named
@@ -218,7 +220,8 @@ def searched(tmp_path_factory) -> tuple[Path, Path]:
     """The folder of a finished search, and a copy of what it held."""
     folder, copy = (tmp_path_factory.mktemp("finished") / name for name in ("run", "copy"))
     steps = ["search.steps=2", "search.batch_size=8", "search.num_samples=2", "runtime.workers=0"]
-    launch.run_job(load_config(QUICKSTART, [*TINY, *steps, f"output={folder}"]))
+    with undrawn():
+        launch.run_job(load_config(QUICKSTART, [*TINY, *steps, f"output={folder}"]))
     shutil.copytree(folder, copy)
     return folder, copy
 

@@ -12,6 +12,7 @@ from fbnetv5.config.read import load_config
 from fbnetv5.jobs import search, train
 from tests.jobs.people import NAMES, pose_training, write_people
 from tests.jobs.runs import ROOT, TINY
+from tests.processes import undrawn
 
 
 @pytest.mark.slow
@@ -43,5 +44,6 @@ def test_a_search_with_pose_among_its_tasks(tmp_path):
     overrides = (*TINY, *splits, "data.train.images=images", "search.steps=2", "runtime.workers=0")
     folder = tmp_path / "run"
     folder.mkdir()
-    search.run(load_config(ROOT / "configs" / "search" / "lsp.yaml", overrides), folder)
+    with undrawn():
+        search.run(load_config(ROOT / "configs" / "search" / "lsp.yaml", overrides), folder)
     assert {path.stem for path in folder.glob("topology_*.yaml")} == {"topology_det", "topology_pose"}

@@ -197,7 +197,7 @@ def test_a_score_is_the_mean_over_the_labelled_images():
 
 def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path, capsys: pytest.CaptureFixture):
     of_look = (f"output={tmp_path / 'look'}", "search.last_look.family=5")
-    run_job(config_of(*of_look, "search.last_look.neighbours=false"))
+    run_job(config_of(*of_look))
     assert len(re.findall(r"last look, (?:cls|det|seg): (?:settled|open); \d blocks", capsys.readouterr().out)) == 3
     run_job(config_of(f"output={tmp_path / 'paper'}", "search.last_look.candidates=0"))
     look = json.loads((tmp_path / "look" / "last_look.json").read_text())
@@ -223,7 +223,8 @@ def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path:
     _check_joint(found)
     assert "What each block is worth" in (tmp_path / "look" / "report.html").read_text()
     learnt = (tmp_path / "look" / "model.safetensors").read_bytes()
-    run_job(config_of(*of_look, "resume=true", "search.last_look.candidates=16"))  # another look at what was learnt
+    another = ("search.last_look.candidates=16", "search.last_look.neighbours=true")
+    run_job(config_of(*of_look, "resume=true", *another))  # another look at what was learnt
     again = json.loads((tmp_path / "look" / "last_look.json").read_text())
     assert (tmp_path / "look" / "model.safetensors").read_bytes() == learnt
     for name, entry in again["tasks"].items():

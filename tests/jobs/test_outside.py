@@ -18,6 +18,7 @@ from fbnetv5.jobs import search
 from tests.base.test_documents import BOMB
 from tests.jobs.runs import TINY, launch
 from tests.jobs.test_bad_input import QUICKSTART, clean_hydra, data, error_of, files
+from tests.processes import undrawn
 
 __all__ = ["clean_hydra", "data", "error_of"]  # fixtures
 Refused = Callable[..., str]
@@ -115,7 +116,8 @@ def test_a_start_clears_what_a_killed_run_left_and_leaves_no_lock(tmp_path: Path
     (run / "checkpoints" / ".step-00000001.partial-ab").mkdir(parents=True)
     (run / ".metrics.json.partial-cd.json").touch()
     (run / LOCK).write_text('{"process": 1, "host": "elsewhere"}')
-    run_job(load_config(QUICKSTART, [*TINY, *STEP, "search.batch_size=8", f"output={run}"]))
+    with undrawn():
+        run_job(load_config(QUICKSTART, [*TINY, *STEP, "search.batch_size=8", f"output={run}"]))
     assert "process 1 on elsewhere has died; this run takes its folder over" in capsys.readouterr().err
     assert [path for path in run.rglob(".*") if "partial" in path.name or path.name == LOCK] == []
     assert (run / "topology_cls.yaml").exists()

@@ -36,7 +36,7 @@ OTHERS = {
     "FNA++ adaptation",
 }  # each like one that is not
 RUNS = {  # the run, what both add to it, what one process alone adds, the relative tolerance
-    "search": (cases.searching(), SEARCH, (), 1e-7),
+    "search": (cases.searching("search.last_look.neighbours=true"), SEARCH, (), 1e-7),
     "search of the paper": (cases.searching(*cases.PAPER), SEARCH, (), 1e-7),
     "search with gates": (cases.searching(TWO_TASKS, cases.GATED), SEARCH, (), 1e-7),
     "search with random gates": (cases.searching(TWO_TASKS, cases.GUMBEL), SEARCH, (), 1e-7),
@@ -83,7 +83,7 @@ def test_two_processes_equal_one(name, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     cases.take([*given, *alone, f"output={one}"])
     spread = [*given, f"output={two}"]
-    as_a_user = {"search": torchrun, "train pose": in_processes}.get(name)
+    as_a_user = {"train pose": torchrun, "train cls": in_processes}.get(name)
     result = as_a_user(spread, 2) if as_a_user else run(cases.take, spread, processes=2)
     assert result.returncode == 0, result.stderr[-3000:]
     expected, found = dict(numbers(results(one))), dict(numbers(results(two)))

@@ -21,9 +21,9 @@ OTHERS = {
     "FNA++ adaptation",
 }  # each like one that is not
 RUNS = {  # the run, and the file at whose opening it dies for the n-th time: some steps after a checkpoint
-    "search": (cases.searching(), METRICS, 3),
+    "search": (cases.searching("search.steps=5"), METRICS, 2),
     "search of the paper": (cases.searching(*cases.PAPER), METRICS, 3),
-    "search with gates": (cases.searching("tasks.det=null", cases.GATED), METRICS, 3),
+    "search with gates": (cases.searching("search.steps=5", "tasks.det=null", cases.GATED), METRICS, 2),
     "search with random gates": (cases.searching("tasks.det=null", cases.GUMBEL), METRICS, 3),
     "pretrain": (cases.searching("job=pretrain"), METRICS, 3),
     "extend": (cases.extending, METRICS, 3),

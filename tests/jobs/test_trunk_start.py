@@ -19,6 +19,7 @@ from fbnetv5.base.weights import read_normalisation, read_origin, read_weights
 from fbnetv5.config.read import load_config
 from fbnetv5.jobs import search, train
 from tests.archs.timm_models import random_model
+from tests.processes import undrawn
 
 NAME = "mobilenetv2_035"
 FAMILY = (f"model.family=timm/{NAME}", "model.num_stages=1")
@@ -46,7 +47,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_weights_normalisation_reaches_every_run_and_model(tmp_path, capsys):
     """From the package to a search, from its supernet to a training, from that to predictions."""
     found = tmp_path / "search"
-    search.run(load_config(Path("configs/quickstart.yaml"), [*SMALL, *SEARCH, "model.trunk_weights=pretrained"]), found)
+    with undrawn():
+        search.run(
+            load_config(Path("configs/quickstart.yaml"), [*SMALL, *SEARCH, "model.trunk_weights=pretrained"]), found
+        )
     assert "the trunk starts from the package grey-weights, blocks from its last layers" in capsys.readouterr().out
     assert read_normalisation(found / "model.safetensors") == GREY
     (checkpoint,) = (found / "checkpoints").glob("step-*")
@@ -60,7 +64,8 @@ def test_the_weights_normalisation_reaches_every_run_and_model(tmp_path, capsys)
     lowest = (0 - torch.tensor(GREY.mean)) / torch.tensor(GREY.std)
     assert torch.all(batch.images.amin(dim=(0, 2, 3)) >= lowest - 1e-6)
 
-    train.run(config, tmp_path / "model")
+    with undrawn():
+        train.run(config, tmp_path / "model")
     model = fbnetv5.load(tmp_path / "model")
     assert read_normalisation(tmp_path / "model" / "model.safetensors") == GREY
     assert read_origin(found / "model.safetensors") == model.origin == Origin("the package grey-weights")

@@ -11,7 +11,7 @@ from fbnetv5.cli import commands
 from tests.onboarding.folders import photos, text
 from tests.processes import run
 
-LOOK = "search.last_look={candidates: 12, images: 8, finalists: 2, family: 2}"
+LOOK = "search.last_look={candidates: 12, images: 8, finalists: 2, family: 2, neighbours: false}"
 SMALL = ("runtime.workers=0", "runtime.device=cpu")
 
 
@@ -32,7 +32,7 @@ def test_a_folder_is_searched_on_trained_on_and_predicted(tmp_path, monkeypatch)
     text(tmp_path / "cells" / "classes.txt", "round\nlong\n")
     fbnetv5("init", "cells", "--output", "my.yaml", "--start", "scratch")
     fbnetv5("check", "my.yaml")
-    fbnetv5("search", "my.yaml", "search.steps=2", LOOK, *SMALL)
+    fbnetv5("search", "my.yaml", "search.steps=2", "model.num_stages=2", LOOK, *SMALL)
     for task in ("seg",):
         fbnetv5("check", f"my_{task}.yaml")
         fbnetv5("train", f"my_{task}.yaml", "train.steps=2", *SMALL)

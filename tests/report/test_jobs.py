@@ -26,7 +26,12 @@ TRAINING = (
 @pytest.mark.parametrize(("job", "processes"), [("search", 2), ("pretrain", 1)])
 def test_a_supernets_run_ends_with_its_report(job, processes, tmp_path):
     result = launch(
-        f"job={job}", "search.steps=4", "runtime.log_every=2", f"output={tmp_path / 'run'}", processes=processes
+        f"job={job}",
+        "search.steps=4",
+        "runtime.log_every=2",
+        f"output={tmp_path / 'run'}",
+        processes=processes,
+        draws=True,
     )
     assert result.returncode == 0, result.stderr[:3000]
     assert result.stdout.count(f"report: {tmp_path / 'run' / 'report.html'}") == 1
@@ -40,7 +45,7 @@ def test_a_supernets_run_ends_with_its_report(job, processes, tmp_path):
 @pytest.mark.slow
 def test_a_training_ends_with_its_report(tmp_path):
     folder = tmp_path / "run"
-    result = launch(*TRAINING, f"output={folder}", config="configs/train/cls/shapes.yaml", tiny=False)
+    result = launch(*TRAINING, f"output={folder}", config="configs/train/cls/shapes.yaml", tiny=False, draws=True)
     assert result.returncode == 0, result.stderr[:3000]
     assert f"report: {folder / 'report.html'}" in result.stdout
     page = Page((folder / "report.html").read_text(encoding="utf-8"))

@@ -29,7 +29,10 @@ from tests.processes import interruptible, start
 
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
-BRIEF = ("search.steps=2", "search.batch_size=8", "search.num_samples=2", "runtime.workers=0")
+BRIEF = (
+    *("search.steps=2", "search.batch_size=8", "search.num_samples=2", "runtime.workers=0"),
+    *("tasks.det=null", "search.last_look.candidates=0"),
+)
 
 
 def plan(*overrides, file=QUICKSTART):
@@ -229,11 +232,11 @@ def test_a_job_that_is_killed_does_not_end_the_others(tmp_path):
 @pytest.mark.slow
 def test_slurm_jobs_through_submitits_local_executor(tmp_path):
     where = ("launcher=slurm", "launcher.cluster=local", "launcher.slurm.timeout_min=5")
-    rates = ("optimizer.lr=0.1,1e30", "optimizer.clip_norm=null")
-    result = launch("--multirun", *where, *rates, f"output={tmp_path}", *BRIEF)
-    assert result.returncode == 1, result.stderr
-    assert json.loads((tmp_path / "lr-0.1" / "job.json").read_text())["status"] == "finished"
-    assert "failed: optimizer.lr=1e+30: the loss of task" in result.stdout
+    result = launch("--multirun", *where, "seed=0,1", f"output={tmp_path}", *BRIEF)
+    assert result.returncode == 0, result.stderr
+    records = [json.loads(record.read_text()) for record in tmp_path.rglob("job.json")]
+    assert [record["status"] for record in records] == ["finished", "finished"]
+    assert "2 of 2 jobs finished" in result.stdout
 
 
 def test_a_run_ends_when_the_process_that_waits_for_it_does():

@@ -35,7 +35,8 @@ SMALL = [
     "runtime.workers=0",
     "runtime.device=cpu",
     "tasks.det=null",
-    "search={steps: 2, batch_size: 4, num_samples: 2, last_look: {candidates: 12, images: 8, finalists: 2, family: 0}}",
+    "search={steps: 2, batch_size: 4, num_samples: 2}",
+    "search.last_look={candidates: 12, images: 8, finalists: 2, family: 0, neighbours: false}",
 ]
 MINI = {
     "name": "mini",
