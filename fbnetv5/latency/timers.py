@@ -152,20 +152,26 @@ class CommandTimer:
         return output
 
     def _milliseconds(self, output: str) -> float | None:
-        if self.pattern is not None:
-            found = [match.group(1) for match in self.pattern.finditer(output)]
-        else:
-            rows = [
-                [line[match.start() :] if OTHER_COMMA.match(line, match.end()) else match.group() for match in numbers]
-                for line, numbers in ((line, [*NUMBER.finditer(line)]) for line in output.splitlines())
-            ]
-            found = next((numbers for numbers in reversed(rows) if numbers), [])
-        if found and found[-1] is not None and OTHER_COMMA.search(found[-1]):
-            raise InputError(f"the command printed {_shown(found[-1])}: a decimal comma? LC_ALL=C has it print a point")
-        try:
-            return float(found[-1].replace(",", "")) if found else None
-        except (ValueError, TypeError):
+        found = self._last(output)
+        if found is None:
             return None
+        if OTHER_COMMA.search(found):
+            raise InputError(f"the command printed {_shown(found)}: a decimal comma? LC_ALL=C has it print a point")
+        try:
+            return float(found.replace(",", ""))
+        except ValueError:
+            return None
+
+    def _last(self, output: str) -> str | None:
+        """Return the last number, with what stands behind a comma after it."""
+        if self.pattern is not None:
+            texts = [match.group(1) for match in self.pattern.finditer(output)]
+            return texts[-1] if texts else None
+        for line in reversed(output.splitlines()):
+            if matches := list(NUMBER.finditer(line)):
+                last = matches[-1]
+                return line[last.start() :] if OTHER_COMMA.match(line, last.end()) else last.group()
+        return None
 
 
 def _split(template: str) -> list[list[str]]:
