@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Iterator, Sequence
 
 from benchmarks.exported_timing import Timing
 from benchmarks.tables import markdown
 
-COLUMNS = ("model", "task", "runtime", "precision", "input", "macs", "bytes", "threads", "ms")
+COLUMNS = ("model", "task", "runtime", "precision", "input", "macs", "bytes", "threads", "ms", "deviation_ms")
 TITLES = {"cls": "Classification", "det": "Detection", "seg": "Segmentation"}
 
 
@@ -22,14 +23,15 @@ def latency_text(timings: Sequence[Timing]) -> str:
 
 
 def latency_csv(timings: Sequence[Timing]) -> str:
-    """Return a csv file of the timings: a row a file and number of threads."""
+    """Return a csv file of the timings: a row a file and number of threads, with the deviation over rounds."""
     written = io.StringIO()
     rows = csv.writer(written, lineterminator="\n")
     rows.writerow(COLUMNS)
     for timing in timings:
         file = timing.file
         what = (file.model, file.task, file.runtime, file.precision, f"{file.height}x{file.width}", file.macs)
-        rows.writerow((*what, file.num_bytes, timing.threads, f"{timing.ms:.3f}"))
+        deviation = statistics.pstdev(timing.round_ms)
+        rows.writerow((*what, file.num_bytes, timing.threads, f"{timing.ms:.3f}", f"{deviation:.3f}"))
     return written.getvalue()
 
 

@@ -106,6 +106,16 @@ def segmentation() -> Any:
         return settle(model, labelled())
 
 
+def test_an_exported_classifier_takes_batches_of_any_number():
+    from fbnetv5.d2.classification import Probabilities
+
+    with forked(0):
+        model = settle(built(CLS), [{"image": 255 * torch.rand(3, 64, 64), "label": 2} for _ in range(4)])
+    one, two = torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    traced = torch.jit.trace(Probabilities(model), one)
+    torch.testing.assert_close(traced(two), model.probabilities(two))
+
+
 def test_scores_have_the_stored_size_and_our_own_classes():
     model = segmentation()
     own = ours(SEG, model).eval()

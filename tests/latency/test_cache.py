@@ -20,7 +20,9 @@ def test_a_table_is_measured_once(tmp_path, capsys):
     table = load_or_measure(NANO, conditions(), CPU, tmp_path, Ticking())
     assert load_or_measure(NANO, conditions(), CPU, tmp_path, never) == table
     assert [file.name for file in tmp_path.iterdir()] == [cache_file(conditions(), tmp_path).name]
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert f"latencies were measured before, on {conditions()}" in said.out
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,15 @@ def test_objects_outside_of_their_photo_are_counted(root):
     assert "6 boxes that are inverted or outside of their image are left out" in survey(root).found["boxes"].notes
 
 
+def test_sizes_that_are_no_whole_numbers_are_not_named_as_they_stand(root, init):
+    photos(root, NAMES)
+    content = coco(NAMES, [{"image": k, "category_id": 3, "bbox": [5, 5, 20, 20]} for k in range(6)], ["cat"])
+    content["images"][0]["width"] = float(WIDTH)
+    text(root / "instances.json", json.dumps(content))
+    read, _ = init(root)
+    assert sum("boxes" in sample.target for sample in read.samples().values()) == 6
+
+
 def test_boxes_in_pixels_are_no_shares(root):
     photos(root, NAMES)
     for name in NAMES:

@@ -110,9 +110,9 @@ def test_per_mac_ours_is_compared_with_the_best_peer():
     assert "| ours | 32x64 | 500 | 2.00 | 8.0 | 5.0 | 2.0 | 10.0 | 1.25 |" in text.splitlines()
     assert "| slow | 32x64 | 250 | 2.00 | 8.0 | 3.0 | 3.0 | 12.0 | 1.50 |" in text.splitlines()
     header, first, *_ = exported_table.latency_csv(timings).splitlines()
-    assert header == "model,task,runtime,precision,input,macs,bytes,threads,ms"
+    assert header == "model,task,runtime,precision,input,macs,bytes,threads,ms,deviation_ms"
     assert first.startswith("ours,")
-    assert first.endswith(",1,5.000")
+    assert first.endswith(",1,5.000,16.990")
 
 
 def test_a_joint_file_is_compared_with_the_separate_ones():

@@ -32,6 +32,15 @@ def test_costs_of_the_space_in_closed_form():
     assert costs[21, 1, 1] == 184 * 184 / 2 + 9 * 184 + 184 * 352 / 2
 
 
+def test_one_device_says_nothing_of_others(tmp_path, capsys):
+    write_table(tmp_path, RNG.integers(0, NUM_OPTIONS, (20, NUM_LAYERS)), np.ones((20, 2)))
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    (tmp_path / "table.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    with pytest.raises(SystemExit):
+        bench_latency_predictor.main([f"--data={tmp_path}", "--networks=10"])
+    assert "has times of one device" in capsys.readouterr().err
+
+
 def test_a_device_whose_times_follow_macs_is_predicted_from_few(tmp_path, capsys):
     choices = RNG.integers(0, NUM_OPTIONS, (300, NUM_LAYERS))
     macs = option_costs()[np.arange(NUM_LAYERS), choices, 0].sum(axis=1) / 1e7
