@@ -42,8 +42,8 @@ class ModelConfig:
     )
     block_start: str = option(
         "zeroed",
-        "with trunk_weights or joint, how blocks start: copied from the trunk's last layers; zeroed, the same, but "
-        "changing nothing at first; or random",
+        "how blocks start that no weights are for: copied from the trunk's last layers; zeroed, the same, but changing "
+        "nothing at first; or random; without trunk_weights, weights or joint all is random",
         choices=("copied", "zeroed", "random"),
     )
     topology: str | None = option(
@@ -197,8 +197,8 @@ class LastLookConfig:
     )
     family: int = option(
         8,
-        "budgets, from the trunk alone to the best topology, that each task's family has the best topology for; 0: no "
-        "families",
+        "budgets, from the trunk alone to the best topology, under each of which a task's family has what scores best; "
+        "0: no families",
         minimum=0,
     )
     joint_budget: float | None = option(

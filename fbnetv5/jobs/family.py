@@ -3,62 +3,68 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from fbnetv5.archs.cost import network_cost
-from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
+from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, TopologySpace, named_topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.task_family import DERIVED, FAMILY, FOLDER, Member, TaskFamily, to_document
-from fbnetv5.search.family import best_by_budget
-from fbnetv5.search.last_look import LastLook
+from fbnetv5.search.family import best_by_budget, budgets_of, shortlist
+from fbnetv5.search.last_look import Choices, LastLook
+from fbnetv5.search.seen import Seen
 
 FULL = "full"
 _SAME = {"unet": "unet, fpn"}  # are one topology
 
 
-def find_families(
-    run: SupernetRun, look: LastLook, score: Callable[[Tensor], Tensor], count: int
-) -> tuple[TaskFamily, ...]:
-    """Return a family for each task: the best topologies under ``count`` budgets, and others beside them.
+def find_families(run: SupernetRun, look: LastLook, seen: Seen, count: int) -> tuple[TaskFamily, ...]:
+    """Return a family for each task: the topologies that score best under ``count`` budgets, and others beside them.
+
+    Under each budget that is the best of all whose scores are known: those that the regression says are best there, all
+    that have been scored as neighbours of the derived one, and hand-made ones. All processes call it.
 
     Args:
         run: the finished search.
         look: its last look.
-        score: of choices int64 [M, B]: float64 [T, M], lower is better; on images that the last look's fit has not
-            seen. It is called once, by all processes.
+        seen: scores on the images of both rounds.
         count: of budgets.
     """
-    space, tasks = run.space, list(run.model.tasks)
+    space, paths = run.space, [task.path for task in run.model.tasks.values()]
     bare = (0,) * len(space.num_options)  # the trunk alone
-    named = {name: space.encode(topology) for name, topology in _hand_made(space.num_stages).items()}
-    best = [best_by_budget(space, finding.worth, count) for finding in look.findings]
-    derived = [finding.choices for finding in look.findings]
-    every = list(dict.fromkeys([bare, *named.values(), *derived, *(one for own in best for one in own)]))
-    scores = dict(zip(every, score(torch.tensor(every)).unbind(dim=1), strict=True))
+    hand_made = {name: space.encode(topology) for name, topology in _hand_made(space.num_stages).items()}
+    named = [{DERIVED: finding.choices, **hand_made} for finding in look.findings]
+    budgets = [budgets_of(space, finding.worth, finding.choices, count) for finding in look.findings]
+    seen.ask(
+        [
+            [_as_seen(space, one, path) for one in (bare, *own.values(), *shortlist(space, finding.worth, given))]
+            for path, own, given, finding in zip(paths, named, budgets, look.findings, strict=True)
+        ]
+    )
 
-    latency_on = None if run.latency is None else run.latency.described
     families = []
-    for number, (task, finding) in enumerate(zip(tasks, look.findings, strict=True)):
-        scale, base = finding.worth.deviation() or 1.0, float(scores[bare][number])
-        found = {
-            choices: _member(run, task, choices, float(scores[choices][number]), base, scale)
-            for choices in (*best[number], finding.choices, *named.values())
-        }
-        members = sorted(
-            {found[choices].seen: found[choices] for choices in reversed(best[number])}.values(), key=_macs
-        )
-        members = [_with_file(member, task, place) for place, member in enumerate(members, start=1)]
-        others = [replace(found[choices], name=name) for name, choices in ((DERIVED, finding.choices), *named.items())]
+    for number, task in enumerate(run.model.tasks):
+        scale = look.findings[number].worth.deviation() or 1.0
+        scores = {_as_seen(space, one, paths[number]): float(both.mean()) for one, both in seen.of(number).items()}
+        chosen = best_by_budget(space, scores, budgets[number])
+        members = [_member(run, task, one, scores[one], scores[bare], scale) for one in chosen]
+        members = [_with_file(one, task, place) for place, one in enumerate(sorted(members, key=_macs), start=1)]
+        others = []
+        for name, choices in named[number].items():
+            score = scores[_as_seen(space, choices, paths[number])]
+            others.append(replace(_member(run, task, choices, score, scores[bare], scale), name=name))
+        latency_on = None if run.latency is None else run.latency.described
         families.append(TaskFamily(task, run.config.search.cost, members, others, latency_on))
     return tuple(families)
+
+
+def _as_seen(space: TopologySpace, choices: Choices, path: int) -> Choices:
+    """Leave out the blocks that a head on ``path`` does not see."""
+    return space.encode(space.decode(choices).prune((path,)))
 
 
 def write_families(run: SupernetRun, families: Sequence[TaskFamily], folder: Path) -> None:

@@ -7,6 +7,7 @@ sub-networks of a supernet whose weights stand still.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -95,31 +96,49 @@ class Judge:
         for name, count in zip(model.tasks, self.counts.sum(dim=0).tolist(), strict=True):
             if not count:
                 raise InputError(f"no image that architectures are to be compared on is labelled for '{name}'")
+        self.parts = {  # of each task alone, whose randomness is then its own
+            name: MultitaskNet(model.network, {name: task}, {name: model.heads[name]})
+            for name, task in model.tasks.items()
+        }
         with self._judging():
             self.trunk = [model.network.partitions(images, len(model.network.trunk)) for images in self.images]
 
-    def scores(self, topologies: Sequence[Topology]) -> Iterator[Tensor]:
+    def scores(
+        self, topologies: Sequence[Topology], wanted: Sequence[Sequence[bool]] | None = None
+    ) -> Iterator[Tensor]:
         """Yield the score of each topology for each task, float64 [T]: the mean over the labelled images.
+
+        Args:
+            topologies: M of them.
+            wanted: for each of them, which tasks want it; NaN is the score of the others. All do if None.
 
         Raises:
             InputError: one is not finite.
         """
-        for topology in topologies:
+        for number, topology in enumerate(topologies):
+            wants = [True] * len(self.parts) if wanted is None else wanted[number]
+            names = list(itertools.compress(self.parts, wants))
             with self._judging():
-                parts = torch.stack([self._scores(index, topology) for index in range(len(self.batches))])
-            scores = (parts.masked_fill(self.counts == 0, 0.0) * self.counts).sum(dim=0) / self.counts.sum(dim=0)
+                found = [self._scores(index, topology, names) for index in range(len(self.batches))]
+            parts = torch.tensor([[one.get(name, 0.0) for name in self.parts] for one in found], dtype=torch.float64)
+            scores = (parts * self.counts).sum(dim=0) / self.counts.sum(dim=0)
             if not scores.isfinite().all():
                 raise InputError(f"the score of an architecture of the supernet is not finite. {DIVERGED}")
-            yield scores
+            yield scores.masked_fill(~torch.tensor(wants), torch.nan)
 
-    def _scores(self, index: int, topology: Topology) -> Tensor:
-        """Return the scores of the tasks on a batch, [T]; NaN where nothing is labelled."""
-        model, images, targets = self.model, self.images[index], self.batches[index].targets
-        features = model.network.stages(self.trunk[index], topology.prune(model.head_paths))
+    def _scores(self, index: int, topology: Topology, names: Sequence[str]) -> dict[str, float]:
+        """Return the scores of the tasks that a batch has labels for; what is random is the same for each."""
+        images, targets = self.images[index], self.batches[index].targets
+        paths = tuple(sorted({self.model.tasks[name].path for name in names}))
+        features = self.model.network.stages(self.trunk[index], topology.prune(paths))
         by_loss = self.config.search.compare == "loss"
-        with forked(self.config.seed, Purpose.HEADS if by_loss else Purpose.SCORES, index, device=images.device):
-            found = (model.losses if by_loss else model.scores)(features, images, targets)
-        return torch.stack([found.get(name, torch.tensor(torch.nan)).cpu().double() for name in model.tasks])
+        found: dict[str, float] = {}
+        for name in names:
+            part = self.parts[name]
+            with forked(self.config.seed, Purpose.HEADS if by_loss else Purpose.SCORES, index, device=images.device):
+                scores = (part.losses if by_loss else part.scores)(features, images, targets)
+            found |= {name: float(score) for name, score in scores.items()}
+        return found
 
     def _judging(self) -> AbstractContextManager[None]:
         return _judging(self.model, self.images[0].device, self.config.runtime.precision)

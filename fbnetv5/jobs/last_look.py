@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.report.task_look import LAST_LOOK, read_looks
 from fbnetv5.search.last_look import Finding, LastLook, clip_worst, last_look
 from fbnetv5.search.neighbours import look_around
+from fbnetv5.search.seen import Seen
 
 LARGEST_SHARE = 0.25  # of a task's labelled images that may be held out
 ROUNDS = ("architecture", "finalist")  # what is scored on the first half of the images, and on the second
@@ -93,8 +93,9 @@ def take_last_look(run: SupernetRun) -> Looked | None:
             f"{options.finalists} a task on {len(rows[1::2])} others"
         )
 
-    def score(choices: Tensor, which: int, what: str | None = None) -> Tensor:
-        return _shared_scores(run, halves[which], choices, what or ROUNDS[which])
+    def score(choices: Tensor, which: int, wants: Tensor | None = None) -> Tensor:
+        what = ROUNDS[which] if wants is None else "topology"
+        return _shared_scores(run, halves[which], choices, wants, what)
 
     look = last_look(
         run.space,
@@ -106,20 +107,22 @@ def take_last_look(run: SupernetRun) -> Looked | None:
         budget=run.config.search.budget,
         cost_term=run.algorithm.cost_term,
     )
+    seen = Seen(score, len(run.model.tasks))
     if options.neighbours:
         if run.world.is_main:
-            print("last look: what differs from the best in one block, on all of these images")
-        around = partial(score, what="neighbour")
-        look = look_around(run.space, look, around, budget=run.config.search.budget, cost_term=run.algorithm.cost_term)
-    if options.family:
-        families = find_families(run, look, partial(score, which=1, what="topology of a family"), options.family)
-    else:
-        families = ()
+            print("last look: what differs from the best in one block, on all of these images", flush=True)
+        look = look_around(run.space, look, seen, budget=run.config.search.budget, cost_term=run.algorithm.cost_term)
+    if options.family and run.world.is_main:
+        print(f"last look: the best under {options.family} budgets, on all of these images", flush=True)
+    families = find_families(run, look, seen, options.family) if options.family else ()
     return Looked(look, families)
 
 
-def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor, what: str) -> Tensor:
-    """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them, and says of what."""
+def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor, wants: Tensor | None, what: str) -> Tensor:
+    """Return the scores of choices [M, B], float64 [T, M]; each process computes a part of them, and says of what.
+
+    Only what tasks want, by bool [T, M] or all if None, is computed; the others are NaN.
+    """
     world, total = run.world, len(choices)
     world.require_equal(
         world.gather(torch.tensor([mark_of(choices)]).double()).tolist(), "the architectures of the last look"
@@ -129,7 +132,8 @@ def _shared_scores(run: SupernetRun, judge: Judge, choices: Tensor, what: str) -
     scores = torch.full((len(run.model.tasks), share), torch.nan, dtype=torch.float64)
     started = told = time.perf_counter()
     topologies = [run.space.decode(one.tolist()) for one in own]
-    for number, found in enumerate(judge.scores(topologies)):
+    wanted = None if wants is None else wants.T[world.rank * share : (world.rank + 1) * share].tolist()
+    for number, found in enumerate(judge.scores(topologies, wanted)):
         scores[:, number] = found
         now = time.perf_counter()
         if world.is_main and now - told > EVERY:

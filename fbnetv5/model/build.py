@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 from fbnetv5.archs.families import STRIDES
@@ -20,8 +19,8 @@ from fbnetv5.data.augmentation import check_augmentation
 from fbnetv5.data.index_checks import require_several
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.heads.head import head_target
-from fbnetv5.model.start import start_from_trunk
-from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
+from fbnetv5.model.start import STARTS, start_from_trunk
+from fbnetv5.model.task_net import Fresh, ModelSpec, TaskNet, build_model, load_initial
 
 
 def build_final_model(
@@ -64,13 +63,21 @@ def build_final_model(
         weights = local_path(config.weights)
         normalisation = read_normalisation(weights)
         model.origin = read_origin(weights) or Origin.of(config.weights)
-        fresh = load_initial(model, weights)
-        if fresh and is_main:
-            print(f"{config.weights}: no weights for {len(fresh)} tensors of the head; they start afresh")
-            sys.stdout.flush()
+        fresh = load_initial(model, weights, config.block_start)  # type: ignore[arg-type]  # checked with the config
+        if is_main:
+            _tell_fresh(fresh, config)
     if normalisation is not None:
         model.spec = replace(model.spec, input=model.spec.input.normalised_with(normalisation))
     return model
+
+
+def _tell_fresh(fresh: Fresh, config: ModelConfig) -> None:
+    """Say what of a model ``model.weights`` has nothing for."""
+    if fresh.blocks:
+        start = STARTS[config.block_start]
+        print(f"{config.weights}: no weights for the blocks {', '.join(fresh.blocks)}; they start {start}", flush=True)
+    if fresh.head:
+        print(f"{config.weights}: no weights for {len(fresh.head)} tensors of the head; they start afresh", flush=True)
 
 
 def check_labelled(target: Target, source: Source, head: str) -> None:

@@ -9,6 +9,13 @@ from fbnetv5.archs.trunk_weights import TrunkWeights, load_trunk_weights
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.schema import ModelConfig
 
+STARTS = {
+    "copied": "from its last layers",
+    "zeroed": "from its last layers, with no effect at first",
+    "random": "from random values",
+}
+"""Where blocks start from, by ``model.block_start``."""
+
 
 def start_from_trunk(network: MultiPathNet | JointNet, config: ModelConfig, *, is_main: bool) -> TrunkWeights | None:
     """Load what ``model.trunk_weights`` names, and start the blocks from it as ``model.block_start`` says.
@@ -35,13 +42,6 @@ def start_from_trunk(network: MultiPathNet | JointNet, config: ModelConfig, *, i
     for part in parts:
         start_blocks(part, config.block_start)  # type: ignore[arg-type]  # checked with the configuration
     if is_main:
-        blocks = f", blocks {_STARTS[config.block_start]}" if any(len(part.blocks) for part in parts) else ""
+        blocks = f", blocks {STARTS[config.block_start]}" if any(len(part.blocks) for part in parts) else ""
         print(f"the trunk starts from {found.origin}{blocks}", flush=True)
     return found
-
-
-_STARTS = {
-    "copied": "from its last layers",
-    "zeroed": "from its last layers, with no effect at first",
-    "random": "from random values",
-}

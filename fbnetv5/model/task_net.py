@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fbnetv5.archs.block_start import BlockStart, start_blocks
 from fbnetv5.archs.contract import CountedNetwork, Network, build_network, resolved_entry
 from fbnetv5.archs.cost import Cost, feature_sizes, measured_macs, network_cost
 from fbnetv5.archs.families import STRIDES, get_family
+from fbnetv5.archs.joint import Parts
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
@@ -24,6 +26,8 @@ from fbnetv5.data.orientation import to_stored
 from fbnetv5.heads.head import CountedHead, Head, head_target
 from fbnetv5.model.photos import PhotoModel
 from fbnetv5.model.predictions import Prediction, as_prediction
+
+BLOCKS = "network.blocks."  # in front of a block's name, in the names of weights
 
 
 @dataclass(frozen=True)
@@ -233,21 +237,37 @@ def build_head(entry: dict[str, Any], channels: tuple[int, ...], num_classes: in
     return head
 
 
-def load_initial(model: TaskNet, weights_file: str | Path) -> list[str]:
+@dataclass(frozen=True)
+class Fresh:
+    """What of a model a file has no weights for: entries of its head, and whole blocks of its network, by name."""
+
+    head: tuple[str, ...]
+    blocks: tuple[str, ...]
+
+
+def load_initial(model: TaskNet, weights_file: str | Path, block_start: BlockStart = "zeroed") -> Fresh:
     """Load the network's weights from a supernet or a trained model, and of a trained model's head what fits.
 
-    Weights of blocks that the model does not have, and of a supernet's heads, are left out.
+    Weights of blocks that the model does not have, and of a supernet's heads, are left out. Blocks that the file knows
+    nothing of start from the trunk that it has, as those of a hand-made topology of more stages than the supernet's.
 
     Returns:
-        the names of the head's entries that kept their initial values.
+        the entries of the head that kept their initial values, and the blocks that started from the trunk.
 
     Raises:
-        InputError: the file cannot be read, or an entry of the network is missing in it or has another shape.
+        InputError: the file cannot be read, or another entry of the network is missing in it or has another shape.
     """
     path = Path(weights_file)
     own = model.state_dict()
     weights = {name: tensor for name, tensor in read_weights(path).items() if name in own}
-    return load_by_name(model, weights, optional="head.", origin=path)
+    if not isinstance(model.network, MultiPathNet):
+        return Fresh(tuple(load_by_name(model, weights, optional="head.", origin=path)), ())
+    known = {name.split(".")[2] for name in weights if name.startswith(BLOCKS)}
+    absent = nn.ModuleDict({name: block for name, block in model.network.blocks.items() if name not in known})
+    kept = {name: own[name] for name in own if name.startswith(BLOCKS) and name.split(".")[2] in absent}
+    head = load_by_name(model, {**weights, **kept}, optional="head.", origin=path)
+    start_blocks(Parts(model.network.family, model.network.trunk, absent), block_start)
+    return Fresh(tuple(head), tuple(absent))
 
 
 def _paths(paths: Sequence[int]) -> str:

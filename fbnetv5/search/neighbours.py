@@ -17,7 +17,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fbnetv5.search.last_look import Choices, Finding, LastLook, Score, differing, mean_total, within_budget
+from fbnetv5.search.last_look import Choices, Finding, LastLook, differing, mean_total, within_budget
+from fbnetv5.search.seen import Seen
 from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
 MOVES = 3
@@ -26,7 +27,7 @@ MOVES = 3
 def look_around(
     space: SearchSpace,
     look: LastLook,
-    score: Score,
+    seen: Seen,
     *,
     budget: float | None = None,
     cost_term: CostTerm | None = None,
@@ -37,24 +38,18 @@ def look_around(
     Args:
         space: what was searched.
         look: what the regression found.
-        score: see :data:`~fbnetv5.search.last_look.Score`; called for both rounds with the same architectures, those
-            that are near what is to be derived for any task, at most ``num_moves`` + 1 times.
+        seen: is asked for what is near the architecture to derive for each task, at most ``num_moves`` + 1 times.
         budget: that an architecture's cost keeps to, in the unit of the space's costs; None for no limit.
         cost_term: what cost adds to a score.
         num_moves: how often an architecture is exchanged for a neighbour at most.
     """
     cost_term, findings = cost_term or CostTerm(), list(look.findings)
-    known: dict[Choices, Tensor] = {}  # scores, [T, 2]
     for move in range(num_moves + 1):
         near = [(one.choices, *neighbours(space, one.choices)) for one in findings]
-        if new := [one for one in dict.fromkeys(one for own in near for one in own) if one not in known]:
-            choices = torch.tensor(new)
-            found = torch.stack([score(choices, 0), score(choices, 1)], dim=-1)
-            known |= dict(zip(new, found.unbind(dim=1), strict=True))
+        seen.ask(near)
         better = []
         for task, finding in enumerate(findings):
-            scores = {choices: known[choices][task] for choices in near[task]}
-            findings[task], other = _beside(space, finding, scores, budget, cost_term)
+            findings[task], other = _beside(space, finding, seen.of(task), budget, cost_term)
             better.append(other)
         if move == num_moves or not any(better):
             break

@@ -11,7 +11,7 @@ import torch
 
 from fbnetv5.archs.cost import block_costs, network_cost, partition_costs
 from fbnetv5.archs.families import get_family
-from fbnetv5.archs.topology import Topology
+from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET
@@ -195,6 +195,17 @@ def test_a_score_is_the_mean_over_the_labelled_images():
     torch.testing.assert_close(next(judge.scores([Topology.full(2)])), expected)
 
 
+def test_a_task_scores_alike_alone_and_with_others():
+    run = build_run(config_of(), ALONE)
+    judge, _ = judged(run, 12, size=8)
+    topologies = [Topology.full(2), named_topology("linear", 2), Topology(2, frozenset({(1, 1), (2, 0), (2, 3)}))]
+    every = torch.stack(list(judge.scores(topologies)))
+    wanted = [[True, False, False], [False, True, True], [False, False, True]]
+    found = torch.stack(list(judge.scores(topologies, wanted)))
+    assert torch.equal(found.isnan(), ~torch.tensor(wanted))
+    torch.testing.assert_close(found[torch.tensor(wanted)], every[torch.tensor(wanted)])
+
+
 def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path: Path, capsys: pytest.CaptureFixture):
     of_look = (f"output={tmp_path / 'look'}", "search.last_look.family=5")
     run_job(config_of(*of_look))
@@ -243,6 +254,9 @@ def _check_family(folder: Path, family: TaskFamily, path: int) -> None:
     assert family.members[0].gain == 0
     assert family.members[0].score - family.others[1].score == pytest.approx(family.others[1].gain * _scale(family))
     assert len({member.seen for member in family.members}) == len(family.members)
+    scores = [member.score for member in family.members]
+    assert scores == sorted(scores, reverse=True)  # what costs more scores better
+    assert family.members[-1].score <= family.others[0].score
     for member in family.members:
         topology = Topology.load(folder / member.file)
         assert topology.blocks == member.topology.blocks

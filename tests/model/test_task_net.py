@@ -24,7 +24,7 @@ from fbnetv5.data.collate import collate
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.engine.evaluate import evaluate
 from fbnetv5.model.build import input_spec
-from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model, load_initial
+from fbnetv5.model.task_net import Fresh, ModelSpec, TaskNet, build_model, load_initial
 
 HEADS = {
     "cls": {"_target_": "fbnetv5.heads.classifier.Classifier", "hidden_channels": 16},
@@ -295,7 +295,7 @@ def saved(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
 def test_first_weights_from_a_supernet(tmp_path):
     model, weights = build("cls"), supernet_weights()
     left = load_initial(model, saved(tmp_path, weights))
-    assert left == [f"head.{name}" for name in model.head.state_dict()]
+    assert left == Fresh(tuple(f"head.{name}" for name in model.head.state_dict()), ())
     assert all(torch.equal(t, weights[f"network.{n}"]) for n, t in model.network.state_dict().items())
 
 
@@ -304,15 +304,28 @@ def test_first_weights_from_a_trained_model_of_other_classes(tmp_path):
         trained = build_model(spec_of("cls", classes=("a", "b"))).state_dict()
     model = build("cls")
     left = load_initial(model, saved(tmp_path, trained))
-    assert left == ["head.classifier.classify.weight", "head.classifier.classify.bias"]
-    assert all(torch.equal(t, trained[n]) for n, t in model.state_dict().items() if n not in left)
+    assert left.head == ("head.classifier.classify.weight", "head.classifier.classify.bias")
+    assert all(torch.equal(t, trained[n]) for n, t in model.state_dict().items() if n not in left.head)
+
+
+def test_blocks_that_a_supernet_lacks_start_from_its_trunk(tmp_path):
+    model, weights = build("cls", topology=named_topology("panet", 7)), supernet_weights()
+    left = load_initial(model, saved(tmp_path, weights), "copied")
+    assert left.blocks == ("s3_p1", "s4_p0", "s5_p1", "s6_p2", "s7_p3")
+    own = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in own.items() if name in weights)
+    last = [model.network.trunk[3][index] for index in model.network.family.block_sources(3)]
+    for ours, theirs in zip(model.network.blocks["s7_p3"], last, strict=True):
+        copied = theirs.conv_dw.weight
+        assert torch.equal(ours.conv_dw.weight[: len(copied)], copied)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"does not fit the model: network\.trunk"):
         load_initial(build("cls"), saved(tmp_path, supernet_weights("A")))
     before = build("cls", topology=named_topology("unet", 4))
-    with pytest.raises(InputError, match=r"network\.blocks\.s3_p1\.\S+ is missing, .* and more"):
-        load_initial(before, saved(tmp_path, supernet_weights(num_stages=2)))
+    damaged = {name: w for name, w in supernet_weights().items() if "s1_p3.0" not in name}
+    with pytest.raises(InputError, match=r"network\.blocks\.s1_p3\.\S+ is missing, .* and more"):
+        load_initial(before, saved(tmp_path, damaged))
     with pytest.raises(InputError, match="cannot read weights"):
         load_initial(before, tmp_path / "absent.safetensors")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.search.distribution import ArchitectureDistribution
-from fbnetv5.search.family import best_by_budget
+from fbnetv5.search.family import best_by_budget, budgets_of, shortlist
 from fbnetv5.search.last_look import (
     Finding,
     _finding,
@@ -202,18 +202,33 @@ def test_scores_that_are_known_are_fitted_too():
         assert rank <= 2  # of 256; three candidates alone would say next to nothing
 
 
-def test_a_family_is_for_every_budget_the_best_of_all_architectures():
+def test_a_family_is_for_every_budget_the_best_of_all_that_were_scored():
     space = BinarySpace((1.0, 2.0, 0.5, 0.5, 1.0, 1.0, 2.0, 0.25))
+    every = [tuple(one) for one in ALL.tolist()]
+    costs = torch.tensor([cost_of(space, one) for one in every]).double()
     for seed in range(4):
         worth = fit_worth(ALL, truth(ALL, seed)[0], space.num_options)
-        predicted, costs = worth.predict(ALL), torch.tensor([cost_of(space, one) for one in ALL.tolist()]).double()
-        family = best_by_budget(space, worth, 9)
-        best = float(costs[predicted.argmin()])
-        for budget in (best * step / 8 for step in range(9)):
-            within = costs <= budget * (1 + 1e-12)
-            (mine,) = best_architectures(space, worth, budget=budget)
-            assert mine in family
-            assert float(worth.predict(torch.tensor([mine]))[0]) == pytest.approx(float(predicted[within].min()))
-        own = [cost_of(space, one) for one in family]
-        assert (family[0], own) == ((0,) * 8, sorted(own))
-        assert 2 <= len(set(family)) == len(family) <= 9
+        predicted = worth.predict(ALL)
+        budgets = budgets_of(space, worth, every[int(predicted.argmin())], 9)
+        assert (budgets[0], budgets[-1]) == (0, float(costs[predicted.argmin()]))
+        short = shortlist(space, worth, budgets, 3)
+        assert len(short) == len(set(short)) <= 9 * 3
+        scores = dict(zip(every, truth(ALL, seed + 10)[0].tolist(), strict=True))  # others than were fitted
+        family = best_by_budget(space, {one: scores[one] for one in short}, budgets)
+        for budget in budgets:
+            inside = (costs <= budget * (1 + 1e-9)).nonzero().flatten()
+            mine = best_architectures(space, worth, 3, budget=budget)
+            assert set(mine) <= set(short)
+            assert predicted[[every.index(one) for one in mine]].tolist() == pytest.approx(
+                predicted[inside].sort().values[:3].tolist()
+            )
+            best = min(scores[one] for one in short if cost_of(space, one) <= budget * (1 + 1e-9))
+            assert best in [scores[one] for one in family]
+        own = [scores[one] for one in family]
+        assert (family[0], own) == ((0,) * 8, sorted(own, reverse=True))
+
+
+def test_the_budgets_of_a_family_reach_what_is_derived():
+    space = BinarySpace((1.0,) * 8)
+    worth = fit_worth(ALL, truth(ALL, 0)[0], space.num_options)
+    assert budgets_of(space, worth, (1,) * 8, 3) == [0, 4, 8]

@@ -13,6 +13,7 @@ from torch import Tensor
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.last_look import LastLook, last_look
 from fbnetv5.search.neighbours import look_around, neighbours
+from fbnetv5.search.seen import Seen
 from fbnetv5.search.space import CostTerm
 
 SLOTS = 6
@@ -42,12 +43,29 @@ class Landscape:
         first = sums + 0.7 * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
         second = first + noise * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
         self.scores = torch.stack([first, second], dim=-1)  # [2, A, 2]
-        self.asked: list[tuple[int, tuple[int, ...]]] = []
+        self.asked: list[tuple[int, int, tuple[int, ...]]] = []
 
-    def __call__(self, choices: Tensor, which: int) -> Tensor:
+    def __call__(self, choices: Tensor, which: int, wants: Tensor | None = None) -> Tensor:
         rows = [tuple(row) for row in choices.tolist()]
-        self.asked += [(which, row) for row in rows]
-        return self.scores[:, [PLACES[row] for row in rows], which]
+        scores = self.scores[:, [PLACES[row] for row in rows], which]
+        if wants is None:
+            return scores
+        self.asked += [(which, task, rows[place]) for task, place in wants.nonzero().tolist()]
+        return scores.masked_fill(~wants, math.nan)
+
+
+def test_each_task_is_asked_for_what_it_wants_alone():
+    landscape = Landscape(0)
+    seen = Seen(landscape, 2)
+    one, other, third = (tuple(row) for row in ALL[:3].tolist())
+    seen.ask([[one, other], [other]])
+    seen.ask([[one], [other, third, third]])
+    assert sorted(landscape.asked) == sorted(
+        (which, task, row) for which in (0, 1) for task, row in ((0, one), (0, other), (1, other), (1, third))
+    )
+    for task, own in ((0, {one, other}), (1, {other, third})):
+        assert seen.of(task).keys() == own
+        assert all(torch.equal(found, landscape.scores[task, PLACES[row]]) for row, found in seen.of(task).items())
 
 
 def looked(landscape: Landscape, budget: float | None = None, cost_term: CostTerm | None = None) -> LastLook:
@@ -71,7 +89,7 @@ def test_without_noise_no_neighbour_is_better_and_margins_are_those_of_the_enume
         landscape = Landscape(seed)
         before = looked(landscape, budget, cost_term)
         landscape.asked.clear()
-        look = look_around(Space(), before, landscape, budget=budget, cost_term=cost_term, num_moves=20)
+        look = look_around(Space(), before, Seen(landscape, 2), budget=budget, cost_term=cost_term, num_moves=20)
         assert len(set(landscape.asked)) == len(landscape.asked)  # each once on each round's images
         for task, finding in enumerate(look.findings):
             moved += finding.choices != before.findings[task].choices
@@ -96,7 +114,7 @@ def test_the_error_is_that_of_the_mean_of_two_rounds():
     missed, stated = [], []
     for seed in range(60):
         landscape = Landscape(seed, noise=0.5)
-        look = look_around(Space(), looked(landscape), landscape, num_moves=0)
+        look = look_around(Space(), looked(landscape), Seen(landscape, 2), num_moves=0)
         for task, finding in enumerate(look.findings):
             scores = landscape.scores[task] / finding.worth.deviation()
             own = scores[PLACES[finding.choices]]
@@ -115,13 +133,13 @@ def test_what_the_two_rounds_do_not_agree_on_moves_nothing():
     landscape.scores[0, PLACES[own[0]]] = 0.0
     for one in near:
         landscape.scores[0, PLACES[one]] = torch.tensor([1.0, -1.2], dtype=torch.float64)
-    assert look_around(Space(), look, landscape).findings[0].choices == own[0]
+    assert look_around(Space(), look, Seen(landscape, 2)).findings[0].choices == own[0]
     landscape.scores[0, PLACES[near[2]]] = torch.tensor([-3.0, -3.2], dtype=torch.float64)
-    assert look_around(Space(), look, landscape, num_moves=1).findings[0].choices == near[2]
+    assert look_around(Space(), look, Seen(landscape, 2), num_moves=1).findings[0].choices == near[2]
 
 
 def test_a_space_without_choices_has_no_neighbours():
     look = looked(Landscape(0))
     alone = replace(look, findings=(replace(look.findings[0], choices=(0, 0)),))
-    found = look_around(Space((1, 1)), alone, lambda choices, _: torch.zeros(1, len(choices), dtype=torch.float64))
+    found = look_around(Space((1, 1)), alone, Seen(lambda choices, *_: torch.zeros(1, len(choices)).double(), 1))
     assert found.findings == alone.findings
