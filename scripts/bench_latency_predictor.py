@@ -120,7 +120,7 @@ def table_text(results: Sequence[Result]) -> str:
         }
         lead = found["devices"] - found["ridge"]
         cells = [f"{values.mean():.3f} ± {values.std():.3f}" for values in found.values()]
-        lines.append(f"| {device} | {' | '.join(cells)} | +{lead.mean():.3f}, {lead.min():+.3f} |")
+        lines.append(f"| {device} | {' | '.join(cells)} | {lead.mean():+.3f}, {lead.min():+.3f} |")
     return "\n".join(lines)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from fbnetv5.runs.machine import num_cores
-
 
 def parser_of(doc: str | None, prog: str | None = None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` shows the docstring of a script as it stands.
@@ -61,7 +59,6 @@ def add_study_arguments(parser: argparse.ArgumentParser, *, table: bool = True) 
     parser.add_argument(
         "--processes",
         type=at_least(1),
-        default=num_cores(),
         metavar="N",
-        help="jobs at a time, each in a process of one thread; by default as many as there are cores",
+        help="jobs at a time, each in a process of one thread; by default as many as there are GPUs, or else cores",
     )

@@ -48,11 +48,11 @@ def find_families(run: SupernetRun, look: LastLook, seen: Seen, count: int) -> t
 
     families = []
     for number, task in enumerate(run.model.tasks):
-        scale = look.findings[number].worth.deviation() or 1.0
+        scale = look.findings[number].worth.scale()
         scores = {_as_seen(space, one, paths[number]): float(both.mean()) for one, both in seen.of(number).items()}
         chosen = best_by_budget(space, scores, budgets[number])
         members = [_member(run, task, one, scores[one], scores[bare], scale) for one in chosen]
-        members = [_with_file(one, task, place) for place, one in enumerate(sorted(members, key=_macs), start=1)]
+        members = [_with_file(one, task, place) for place, one in enumerate(members, start=1)]
         others = []
         for name, choices in named[number].items():
             score = scores[_as_seen(space, choices, paths[number])]
@@ -113,10 +113,6 @@ def _member(run: SupernetRun, task: str, choices: tuple[int, ...], score: float,
     latency_ms = None if run.latency is None else run.latency.network_ms(seen)
     drawn = Topology(chosen.num_stages, chosen.blocks, (path,))
     return Member("", drawn, cost.macs, cost.params, latency_ms, score, (base - score) / scale)
-
-
-def _macs(member: Member) -> int:
-    return member.macs
 
 
 def _with_file(member: Member, task: str, place: int) -> Member:

@@ -57,6 +57,19 @@ def held_out_rows(source: Source, targets: Sequence[str], num_images: int, seed:
     return sorted(chosen)
 
 
+def halves_of(held_out: Source, targets: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return the positions of the images of the first and of the second round, ascending, as many of each.
+
+    Those that are labelled for the task with the fewest labels are dealt first, in turn, then those for the next one.
+    """
+    labelled = sorted((set(held_out.labelled(name)) for name in dict.fromkeys(targets)), key=len)
+    rarest = [
+        next((rank for rank, own in enumerate(labelled) if row in own), len(labelled)) for row in range(len(held_out))
+    ]
+    dealt = sorted(range(len(held_out)), key=rarest.__getitem__)
+    return sorted(dealt[0::2]), sorted(dealt[1::2])
+
+
 @dataclass(frozen=True)
 class Looked:
     """What a last look found: what blocks are worth and what to derive, and the families, if any were asked for."""
@@ -74,9 +87,9 @@ def take_last_look(run: SupernetRun) -> Looked | None:
     options = run.config.search.last_look
     if run.held_out is None:
         return None
-    rows, targets = range(len(run.held_out)), [task.target for task in run.model.tasks.values()]
-    halves = []
-    for part in (rows[0::2], rows[1::2]):
+    targets = [task.target for task in run.model.tasks.values()]
+    rows, halves = halves_of(run.held_out, [target.name for target in targets]), []
+    for part in rows:
         images, normalisation = Subset(run.held_out, part), run.model.normalisation
         batches = plain_batches(run.config, images, targets, run.world, normalisation=normalisation)
         try:
@@ -89,8 +102,8 @@ def take_last_look(run: SupernetRun) -> Looked | None:
         if run.config.model.weights is not None or run.config.search.extend is not None:
             print("last look: the weights of the start may have seen its images, unless their run kept the same ones")
         print(
-            f"last look: {options.candidates} architectures on {len(rows[0::2])} held-out images, then "
-            f"{options.finalists} a task on {len(rows[1::2])} others"
+            f"last look: {options.candidates} architectures on {len(rows[0])} held-out images, then "
+            f"{options.finalists} a task on {len(rows[1])} others"
         )
 
     def score(choices: Tensor, which: int, wants: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,14 +38,14 @@ from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.family import write_families
 from fbnetv5.jobs.joint_topologies import check_joint, write_joint
 from fbnetv5.jobs.judge import num_whole
-from fbnetv5.jobs.last_look import Looked, held_out_rows, read_verdicts, take_last_look, write_last_look
+from fbnetv5.jobs.last_look import Looked, halves_of, held_out_rows, read_verdicts, take_last_look, write_last_look
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.model.start import start_from_trunk
 from fbnetv5.report.draw import Panel, draw_topologies
 from fbnetv5.report.html import try_report
 from fbnetv5.report.joint_file import JOINT
-from fbnetv5.report.task_family import FOLDER
+from fbnetv5.report.task_family import FAMILY, FOLDER
 from fbnetv5.report.task_look import LAST_LOOK
 from fbnetv5.search.algorithms import SearchAlgorithm
 from fbnetv5.search.derive import most_likely, most_likely_within
@@ -58,7 +59,10 @@ from fbnetv5.tasks.task import Task
 METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_dict")  # of a ``SearchAlgorithm``
 
 
-FOUND = ("topology_*", "topologies.png", LAST_LOOK, JOINT, f"{FOLDER}*")  # what another look at a search replaces
+FOUND = (  # what another look at a search replaces
+    *("topology_*.yaml", "topology_*.png", "topologies.png", LAST_LOOK, JOINT),
+    *(f"{FOLDER}*/*.yaml", f"{FOLDER}*/{FAMILY}"),
+)
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -91,20 +95,23 @@ def _say_few_pairs(run: SupernetRun) -> None:
     """Say where there are fewer antithetic pairs an iteration than tasks that learn from one each."""
     num_samples, num_tasks = run.config.search.num_samples, len(run.model.tasks)
     if run.world.is_main and getattr(run.algorithm, "draws", None) == "pairs" and num_samples < 2 * num_tasks:
+        unit = math.lcm(2, run.config.search.group * run.world.size)
+        enough = math.ceil(2 * num_tasks / unit) * unit
         print(
             f"search.num_samples={num_samples} are {num_samples // 2} pairs for {num_tasks} tasks, each of which then "
-            f"learns from a part of the iterations; search.num_samples={2 * num_tasks} has one for each"
+            f"learns from a part of the iterations; search.num_samples={enough}, with a search.batch_size that it "
+            "divides, has one for each"
         )
 
 
 def clear_found(folder: Path) -> None:
-    """Remove what an earlier look at the same supernet has found."""
-    for path in (path for pattern in FOUND for path in folder.glob(pattern)):
-        if path.is_dir():
-            remove_folder(path)
-        else:
-            with reported(path):
-                path.unlink()
+    """Remove what an earlier look at the same supernet has found, and nothing else that lies in its folders."""
+    for file in [file for pattern in FOUND for file in folder.glob(pattern) if not file.is_dir()]:
+        with reported(file):
+            file.unlink()
+    for family in folder.glob(f"{FOLDER}*"):
+        if family.is_dir() and not any(family.iterdir()):
+            remove_folder(family)
 
 
 def build_run(config: RunConfig, world: World, folder: Path | None = None, source: Source | None = None) -> SupernetRun:
@@ -205,14 +212,15 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
     rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
     if len(rows) == 2 and has_one_pixel(get_family(config.model.family), crop_side(config.data), -1):  # for BN too few
         rows = []
+    halves = halves_of(Subset(images, rows), [task.target.name for task in tasks.values()])
     for name, task in tasks.items():
         labelled = set(images.labelled(task.target.name))
-        if not labelled & set(rows[0::2]) or not labelled & set(rows[1::2]):
+        if not all(labelled & {rows[place] for place in half} for half in halves):
             if config.job == "pretrain":
                 return images, None
             raise InputError(
-                f"'{name}' has {len(labelled)} labelled images, too few to keep some for the last look; set "
-                "search.last_look.candidates=0"
+                f"'{name}' has {len(labelled)} labelled images, too few to keep some for the last look: a quarter of "
+                f"them at most, and search.last_look.images={look.images} of a task; set search.last_look.candidates=0"
             )
     others = np.setdiff1d(np.arange(len(images)), rows).tolist()
     return Subset(images, others), Subset(images, rows)
@@ -231,10 +239,12 @@ def check_sizes(config: RunConfig, world: World) -> None:
             "each architecture sees an equal share of the images"
         )
     if search.num_samples // world.size % search.group:
+        fits = search.num_samples % search.group == 0
+        fewer = f" or take at most {search.num_samples // search.group} processes" if fits else ""
         raise InputError(
             f"search.group={search.group} does not divide the {search.num_samples // world.size} architectures of a "
-            "process: those of a group see the same images. Set search.group=1, raise search.num_samples or take at "
-            f"most {search.num_samples // search.group} processes"
+            f"process: those of a group see the same images. Set search.group=1,{'' if fewer else ' or'} set "
+            f"search.num_samples to a multiple of {search.group * world.size}{fewer}"
         )
     crop = crop_side(config.data)
     check_crop(config.data)
@@ -290,6 +300,8 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
     if looked is not None:
         write_last_look(looked.look, run, folder)
         write_families(run, looked.families, folder)
+    elif not any(p.ne(p[:, :1]).any() for p in run.algorithm.distribution.probabilities()):
+        print("all blocks are as likely as not, as nothing has moved their probabilities: topologies have none of them")
     joint = "" if looked is None or len(run.model.tasks) == 1 else write_joint(run, looked.look, folder)
     latency_title = "" if run.latency is None else f"{'latency':>12}"
     print(f"{'task':<8}{'selected':>9}{'seen':>6}{'backbone MACs':>15}{'parameters':>12}{latency_title}   file")

@@ -59,7 +59,8 @@ class Progress:
     def line(self, outcome: Outcome) -> str:
         """Return in one line how a job ended, and how long the rest will take."""
         to_come = sum(self.known.to_come.values())
-        total = f"{'at most ' if to_come else ''}{len(self.known.jobs) + to_come}"
+        known = self.outcomes.keys() | {job.name for job in self.known.jobs}  # a graph may forget what has ended
+        total = f"{'at most ' if to_come else ''}{len(known) + to_come}"
         left = self.seconds_left
         eta = "" if not left else f", ETA {clock(left)}"
         how = {

@@ -27,3 +27,8 @@ def gpus_for(runtime: RuntimeConfig) -> list[str]:
 def jobs_at_once(given: int | None, gpus: list[str], threads: int) -> int:
     """Return how many jobs of ``threads`` threads run at once: as many as ``given``, else one a GPU, else by cores."""
     return given or len(gpus) or max(1, num_cores() // threads)
+
+
+def study_jobs(given: int | None) -> int:
+    """Return how many jobs of a study run at once, each of one thread: see :func:`jobs_at_once`."""
+    return jobs_at_once(given, gpus_for(RuntimeConfig()), 1)

@@ -18,8 +18,10 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.lock import locked
 from fbnetv5.config.option import option
 from fbnetv5.config.read import CONFIGS
+from fbnetv5.config.schema import RuntimeConfig
 from fbnetv5.runs.graph import Known, Progress, run_graph, show
 from fbnetv5.runs.job import Outcome, Outcomes
+from fbnetv5.runs.machine import gpus_for
 from fbnetv5.runs.warm import WarmProcesses
 
 Schema = TypeVar("Schema")
@@ -165,8 +167,9 @@ def run_study(study: Study, *, num_processes: int, resume: bool) -> bool:
 
     with locked(root):
         print(f"{study.describe()}, {num_processes} at a time; writing to {root}", flush=True)
-        study.write({})
-        with WarmProcesses(num_processes) as place:
+        if not (root / study.results).exists():  # what a study that goes on has found stays until there is more
+            study.write({})
+        with WarmProcesses(num_processes, devices=gpus_for(RuntimeConfig())) as place:
             outcomes = run_graph(study.jobs, place, on_end)
     study.write(outcomes)  # once more, for the jobs that were done already
     page = (root / study.table).read_text(encoding="utf-8")

@@ -76,7 +76,7 @@ class _Task:
     """One task: the values of architectures, with and without a price on their cost."""
 
     def __init__(self, space: SearchSpace, worth: Worth, weight: float) -> None:
-        scale = weight / (worth.deviation() or 1.0)
+        scale = weight / worth.scale()
         self.space = space
         self.worth = worth
         self.scale = scale

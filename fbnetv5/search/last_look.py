@@ -19,10 +19,11 @@ from torch import Tensor
 from fbnetv5.base.seeding import Purpose, generator
 from fbnetv5.search.distribution import ArchitectureDistribution
 from fbnetv5.search.programme import least_of_sum
-from fbnetv5.search.regression import Worth, fit_worth
+from fbnetv5.search.regression import MIN_SCORES, Worth, fit_worth
 from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
 NUM_MEAN = 1000  # architectures that means over all are estimated from
+NUM_DRAWS = 8  # at most, for a distinct candidate
 NUM_HALVINGS = 8  # of how many of their slots are drawn, where a budget allows few
 Choices = tuple[int, ...]
 Score = Callable[[Tensor, int], Tensor]
@@ -93,6 +94,7 @@ def last_look(
     cost_term: CostTerm | None = None,
     known: tuple[Tensor, Tensor] | None = None,
     num_checked: int = 32,
+    distinct: bool = True,
 ) -> LastLook:
     """Score candidates, fit what options are worth, and score the best architectures by the fit again.
 
@@ -108,11 +110,13 @@ def last_look(
         known: further architectures int64 [K, B] to fit and their scores [T, K], where these compare with the first
             round's; those of a search are of other weights and images, but a published table's are not.
         num_checked: candidates that are scored in the second round as well.
+        distinct: whether candidates are distinct, as copies would have the same scores; where each score has noise of
+            its own, copies are worth as much as others.
 
     Raises:
         InputError: even the cheapest architecture is above the budget.
     """
-    candidates = draw_candidates(distribution, num_candidates, seed)
+    candidates = draw_candidates(distribution, num_candidates, seed, distinct=distinct)
     scores = score(candidates, 0)
     fitted, targets = candidates, scores
     if known is not None:
@@ -131,20 +135,29 @@ def last_look(
     return LastLook(candidates, scores, tuple(findings))
 
 
-def draw_candidates(distribution: ArchitectureDistribution, count: int, seed: int) -> Tensor:
+def draw_candidates(distribution: ArchitectureDistribution, count: int, seed: int, *, distinct: bool = False) -> Tensor:
     """Draw architectures, int64 [count, B]: in turn from a task's distribution and from one halfway to uniform.
 
     The first kind looks where good architectures are, the second at what the search has given up early. The tasks take
-    turns.
+    turns. Where they are to be ``distinct``, others take the place of copies; there are fewer where :data:`NUM_DRAWS`
+    times as many draws do not hold so many, and copies after all where these do not hold three.
     """
     tempered = ArchitectureDistribution(distribution.num_tasks, distribution.num_options)
     tempered.logits = distribution.logits / 2
-    choices = torch.empty(count, len(distribution.num_options), dtype=torch.int64)
-    tasks = [number // 2 % distribution.num_tasks for number in range(count)]
-    for first, source in enumerate((distribution, tempered)):
-        rngs = [generator(seed, Purpose.LAST_LOOK, number) for number in range(first, count, 2)]
-        choices[first::2] = source.sample_tasks(tasks[first::2], rngs)
-    return choices
+    found: list[list[int]] = []
+    for start in range(0, NUM_DRAWS * count if distinct else count, count):
+        drawn = torch.empty(count, len(distribution.num_options), dtype=torch.int64)
+        numbers = range(start, start + count)
+        tasks = [number // 2 % distribution.num_tasks for number in numbers]
+        for first, source in enumerate((distribution, tempered)):
+            rngs = [generator(seed, Purpose.LAST_LOOK, number) for number in numbers[first::2]]
+            drawn[first::2] = source.sample_tasks(tasks[first::2], rngs)
+        found += drawn.tolist()
+        others = list(dict.fromkeys(map(tuple, found)))
+        if len(others) >= count:
+            break
+    kept = others if distinct and len(others) >= MIN_SCORES else found
+    return torch.tensor(kept[:count])
 
 
 def clip_worst(scores: Tensor) -> Tensor:
@@ -171,7 +184,7 @@ def best_architectures(
     Raises:
         InputError: even the cheapest architecture is above the budget.
     """
-    scale = worth.deviation() or 1.0
+    scale = worth.scale()
     return least_of_sum(
         space, worth.options / scale, worth.pairs / scale, count=count, budget=budget, cost_term=cost_term
     )
@@ -181,7 +194,7 @@ def _values(
     space: SearchSpace, worth: Worth, finalists: Tensor, second: Tensor, cost_term: CostTerm | None
 ) -> list[float]:
     """Return what chooses among finalists [K, B]: the mean of prediction and second score, and cost."""
-    scale = worth.deviation() or 1.0
+    scale = worth.scale()
     predicted = worth.predict(finalists)
     seen = second - second.mean() + predicted.mean()  # other images: only differences are comparable
     values = ((predicted + seen) / 2 - worth.mean) / scale
@@ -200,7 +213,7 @@ def _finding(
     budget: float | None,
 ) -> Finding:
     """Choose among the finalists, and say how sure it is."""
-    scale = worth.deviation() or 1.0
+    scale = worth.scale()
 
     def total(choices: Tensor) -> Tensor:
         return (worth.predict(choices) - worth.mean) / scale + cost_term.of(space, choices)
@@ -266,15 +279,15 @@ def mean_total(space: SearchSpace, worth: Worth, cost_term: CostTerm, budget: fl
         if inside.sum() >= NUM_MEAN / 10:
             kept = some[inside]
             break
-    scores = (worth.predict(kept) - worth.mean) / (worth.deviation() or 1.0)
+    scores = (worth.predict(kept) - worth.mean) / worth.scale()
     return float((scores + cost_term.of(space, kept)).mean())
 
 
-def _correlation(one: Tensor, other: Tensor) -> float:
-    """Return the correlation of two rows; 0 where there is none."""
-    if len(one) < 2:
+def _correlation(predicted: Tensor, scores: Tensor) -> float:
+    """Return the correlation of predictions with scores, bad outliers of which are capped; 0 where there is none."""
+    if len(scores) < 2:
         return 0.0
-    return float(torch.corrcoef(torch.stack([one, other]))[0, 1].nan_to_num())
+    return float(torch.corrcoef(torch.stack([predicted, clip_worst(scores)]))[0, 1].nan_to_num())
 
 
 def differing(choices: tuple[int, ...], slot: int, count: int) -> list[tuple[int, ...]]:

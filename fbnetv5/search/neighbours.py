@@ -17,11 +17,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fbnetv5.search.last_look import Choices, Finding, LastLook, differing, mean_total, within_budget
+from fbnetv5.search.last_look import (
+    Choices,
+    Finding,
+    LastLook,
+    differing,
+    mean_total,
+    within_budget,
+)
 from fbnetv5.search.seen import Seen
 from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
 MOVES = 3
+OUTLYING = 6.0  # times the middle distance of two rounds, 4 deviations of normal ones
 
 
 def look_around(
@@ -70,14 +78,16 @@ def _beside(
     Args:
         scores: of its architecture and all neighbours on the images of both rounds, [2].
     """
-    own, scale = finding.choices, finding.worth.deviation() or 1.0
+    own, scale = finding.choices, finding.worth.scale()
     near = neighbours(space, own)
     if not near:
         return finding, None
     lost = torch.stack([scores[one] - scores[own] for one in near]) / scale  # [K, 2]
     terms = cost_term.of(space, torch.tensor([own, *near]))
     totals = dict(zip(near, (lost.mean(dim=1) + terms[1:] - terms[0]).tolist(), strict=True))
-    error = float((lost[:, 0] - lost[:, 1]).square().mean().sqrt()) / 2  # of the mean of two rounds
+    apart = (lost[:, 0] - lost[:, 1]).abs()
+    apart = apart.clamp(max=OUTLYING * float(apart.median()))  # that one of them fails is no error of the others
+    error = float(apart.square().mean().sqrt()) / 2  # of the mean of two rounds
     others = [
         min((one for one in near if one[slot] != option), key=totals.__getitem__, default=own)
         for slot, option in enumerate(own)

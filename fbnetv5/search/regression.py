@@ -24,6 +24,7 @@ PENALTIES = (  # powers of the root of ten, so that few ratios of the two have t
     (*(10 ** (power / 2) for power in range(1, 6)), math.inf),  # of pairs: 3 to 300
 )
 SURE = 2.0  # standard errors
+ROUNDING = 1e-9  # of the mean score
 MIN_SCORES = 3  # fewer say nothing of their noise
 Array = npt.NDArray[np.float64]
 
@@ -71,6 +72,11 @@ class Worth:
             for one, two in itertools.combinations(range(len(self.num_options)), 2)
         ]
         return float(torch.stack(singles + pairs).sum().sqrt())
+
+    def scale(self) -> float:
+        """Return the deviation that scores are counted in; 1 where they differ by no more than rounding."""
+        deviation = self.deviation()
+        return deviation if deviation > ROUNDING * abs(self.mean) else 1.0
 
 
 def fit_worth(

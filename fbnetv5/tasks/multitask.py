@@ -12,7 +12,7 @@ from fbnetv5.archs.topology import Topology
 from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.types import Features, Size, Source, TargetDict
-from fbnetv5.tasks.task import ScoredHead, Task
+from fbnetv5.tasks.task import Task, has_score
 
 
 class MultitaskNet(nn.Module):
@@ -86,7 +86,7 @@ class MultitaskNet(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             for name, given in self._given(features, images, targets):
                 head = self.heads[name]
-                if isinstance(head, ScoredHead):
+                if has_score(head):
                     found[name] = head.score(*given)
                 else:
                     found[name] = head(*given) if losses is None else losses[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from torch import Tensor, nn
 
@@ -30,7 +30,6 @@ class Task(Protocol):
         """
 
 
-@runtime_checkable
 class ScoredHead(Protocol):
     """A search head by whose loss architectures are not compared, but by a score."""
 
@@ -41,3 +40,8 @@ class ScoredHead(Protocol):
         methods with gates do. Its random draws, from torch's global generators, are the same for all architectures that
         see the same images. The arguments are those of the head's call.
         """
+
+
+def has_score(head: object) -> TypeGuard[ScoredHead]:
+    """Whether a head is a :class:`ScoredHead`: its class has the method; a layer of that name is none."""
+    return callable(getattr(type(head), "score", None))

@@ -19,16 +19,18 @@ from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import add_study_arguments, parser_of
 from fbnetv5.projects.comparisons.options import load_comparison
 from fbnetv5.projects.comparisons.study import Comparison
+from fbnetv5.runs.machine import study_jobs
 from fbnetv5.runs.study import run_study
 
 
 @one_line_errors("the same command goes on with what is not in the table")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a training failed."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     changes = {"output": options.output, "table": options.table, "seeds": options.seeds}
     config = load_comparison(options.config, changes, options.overrides, options.only)
-    if not run_study(Comparison(config), num_processes=options.processes, resume=True):
+    study = Comparison(config)
+    if not run_study(study, num_processes=study_jobs(options.processes), resume=True) or study.unread:
         raise SystemExit(1)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
-from fbnetv5.config.identity import identity
 from fbnetv5.config.read import load_config
 from fbnetv5.config.write import path_override
 from fbnetv5.jobs.evaluate import METRICS
@@ -18,6 +17,7 @@ from fbnetv5.projects.comparisons.options import ComparisonConfig
 from fbnetv5.projects.comparisons.table import COLUMNS, Row, line, markdown, parse
 from fbnetv5.report.run_folder import logged_time
 from fbnetv5.runs.graph import Known
+from fbnetv5.runs.inputs import inputs
 from fbnetv5.runs.job import Job, Outcomes, Run, errors, finished
 from fbnetv5.runs.kept_table import read_table, write_table
 from fbnetv5.runs.study import Study, find_config
@@ -39,6 +39,7 @@ class Comparison(Study):
         self.file = Path(config.table).absolute()
         self.before = self._read()
         known = {row.key for row in self.before}
+        self.unread: dict[str, str] = {}  # trainings whose metrics lack a column, and why
         self._jobs = [
             self.job(name, seed)
             for seed in config.seeds
@@ -50,7 +51,7 @@ class Comparison(Study):
     def settings(self) -> dict[str, dict[str, Any]]:
         """What the metrics of each training depend on, but for its seed and the place of its data, by name."""
         return {
-            name: {key: value for key, value in identity(self._config(name)).items() if not key.startswith(LEFT_OUT)}
+            name: {key: value for key, value in inputs(self._config(name)).items() if not key.startswith(LEFT_OUT)}
             for name in self.config.trainings
         }
 
@@ -80,14 +81,19 @@ class Comparison(Study):
                     metrics = read_json(job.folder / METRICS).get("metrics", {})
                     _, seconds = logged_time(job.folder)
                     for column, metric in entry.metrics.items():
-                        row = Row(name, seed, column, _metric(metrics, metric, job.folder), seconds)
-                        rows[row.key] = row
+                        try:
+                            row = Row(name, seed, column, _metric(metrics, metric, job.folder), seconds)
+                        except InputError as error:  # a training of its own, which ends no other
+                            self.unread[job.name] = str(error)
+                        else:
+                            rows[row.key] = row
         places = {name: place for place, name in enumerate(self.config.trainings)}
         return sorted(rows.values(), key=lambda row: (places.get(row.training, len(places)), row.training, row.seed))
 
     def gather(self, outcomes: Outcomes) -> dict[str, Any]:
         """Return the rows, and which trainings failed."""
-        return {"rows": [vars(row) for row in self.rows(outcomes)], "failed": errors(outcomes)}
+        rows = [vars(row) for row in self.rows(outcomes)]
+        return {"rows": rows, "failed": {**errors(outcomes), **self.unread}}
 
     def markdown(self, results: dict[str, Any]) -> str:
         """Return the page that the table stands on."""

@@ -94,7 +94,7 @@ def _bare(model: TaskNet, images: ImageSet, config: RunConfig, device: torch.dev
 @one_line_errors("nothing was written")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; prints both speeds, and last their ratio."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     ours, bare = speeds(load_config(options.config, options.overrides), options.images, options.rounds)
     print(f"images a second and core: {ours:.0f} of a search's training, {bare:.0f} of a bare loop")
     print(f"ratio {ours / bare:.3f}")

@@ -22,6 +22,7 @@ from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import add_study_arguments, at_least, parser_of
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.run import run_ablation
+from fbnetv5.runs.machine import study_jobs
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -29,11 +30,11 @@ CONFIGS = Path(__file__).parent / "configs"
 @one_line_errors("--resume goes on with what is not finished")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a job failed."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     changes = {"output": options.output, "seeds": options.seeds, "num_topologies": options.num_topologies}
     changes["repeats"] = options.repeats
     config = load_ablation(options.config, changes, options.overrides)
-    complete = run_ablation(config, num_processes=options.processes, resume=options.resume)
+    complete = run_ablation(config, num_processes=study_jobs(options.processes), resume=options.resume)
     if not complete:
         raise SystemExit(1)
 

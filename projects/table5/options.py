@@ -59,6 +59,8 @@ def load_ablation(file: Path, changes: dict[str, Any], overrides: Sequence[str] 
     for key in ("num_topologies", "num_shortlisted"):
         if getattr(config, key) < 1:
             raise InputError(f"{key}={getattr(config, key)} is too small: at least 1")
+    if METHODS[0] not in config.methods:
+        raise InputError(f"methods={list(config.methods)}: {METHODS[0]} is what others are compared with; add it")
     for method in config.methods:
         if method not in METHODS:
             raise InputError(f"methods: there is no '{method}'{nearest(method, METHODS)}")

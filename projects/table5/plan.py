@@ -105,8 +105,16 @@ class Plan:
                 if (network.task, network.name, seed) not in known:
                     job = self.truth.job(network, seed)
                     trainings.setdefault(job.name, job)
-        missing = [job for job in self.truth.jobs(known) if job.name not in trainings]
-        return Known([*searches, *ready, *shortlists, *trainings.values(), *missing], to_come)
+        trainings |= {job.name: job for job in self.truth.jobs(known) if job.name not in trainings}
+        started = [replace(job, after=self._starts) for job in trainings.values()]
+        return Known([*searches, *ready, *shortlists, *started], to_come)
+
+    @functools.cached_property
+    def _starts(self) -> tuple[str, ...]:
+        """The searches whose supernets trainings start from, which must have finished before any."""
+        weights = [Path(one.model.weights).absolute() for one in self.truth.trainings.values() if one.model.weights]
+        searches = [self.search_job(seed, of) for seed in self.config.seeds for of in self.searches]
+        return tuple(one.name for one in searches if any(file.is_relative_to(one.folder) for file in weights))
 
     @property
     def searches(self) -> list[str | None]:
@@ -185,14 +193,9 @@ class Plan:
         for under, networks in self._shortlist(seed, of, task).items():
             best = sorted((one for one in networks if one.name in scores), key=lambda one: float(scores[one.name]))
             count = self.config.num_topologies if under == EQUAL else 1
-            networks = tuple(self._as_named(one) for one in best[:count])
+            networks = tuple(self.truth.as_named(one) for one in best[:count])
             found.append(Found(seed, method, task, under, networks))
         return found
-
-    def _as_named(self, network: Network) -> Network:
-        """Return the hand-made network that has the same blocks, which the table holds already; else this one."""
-        same = (one for one in self.truth.named[network.task] if one.topology.blocks == network.topology.blocks)
-        return next(same, network)
 
     def _can_shortlist(self, seed: int, of: str | None, task: str, done: Collection[str]) -> bool:
         return self.search_job(seed, of).name in done and bool(self._shortlist(seed, of, task))

@@ -13,7 +13,6 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_weights
-from fbnetv5.config.identity import identity
 from fbnetv5.config.read import load_config
 from fbnetv5.config.write import path_override
 from fbnetv5.data.subset import Subset
@@ -21,6 +20,7 @@ from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.judge import Judge, plain_batches
 from fbnetv5.jobs.search import build_run
 from fbnetv5.jobs.supernet import SupernetRun
+from fbnetv5.runs.inputs import inputs
 from fbnetv5.tasks.multitask import MultitaskNet
 
 
@@ -49,7 +49,7 @@ class Prediction:
         weights = (self.search / WEIGHTS).stat()
         return {
             "topologies": [name for name, _ in self.topologies],
-            "search": identity(load_config(self.config, self.overrides)),
+            "search": inputs(load_config(self.config, self.overrides)),
             "weights": [weights.st_size, weights.st_mtime_ns],
         }
 

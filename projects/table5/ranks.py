@@ -20,7 +20,6 @@ from omegaconf import MISSING
 
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import add_study_arguments, parser_of
-from fbnetv5.config.identity import identity
 from fbnetv5.config.option import option
 from fbnetv5.config.read import load_config
 from fbnetv5.projects.table5.agreement import PREDICTORS, Guess, guesses, rank_row, taus_between
@@ -31,7 +30,9 @@ from fbnetv5.projects.table5.truth import Truth
 from fbnetv5.projects.table5.truth_options import load_truth
 from fbnetv5.projects.table5.truth_table import judged
 from fbnetv5.runs.graph import Known
+from fbnetv5.runs.inputs import inputs
 from fbnetv5.runs.job import Job, Outcomes, errors, finished
+from fbnetv5.runs.machine import study_jobs
 from fbnetv5.runs.study import (
     RunEntry,
     Study,
@@ -79,7 +80,7 @@ class Ranks(Study):
     def settings(self) -> dict[str, Any]:
         """The config of each variant's search, without its seed."""
         return {
-            name: {key: value for key, value in identity(self._search(plan)).items() if key != "seed"}
+            name: {key: value for key, value in inputs(self._search(plan)).items() if key != "seed"}
             for name, plan in self.plans.items()
         }
 
@@ -186,10 +187,10 @@ def _named(job: Job, variant: str) -> Job:
 @one_line_errors("the same command goes on with what is not in the table")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a job failed."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     changes = {"output": options.output, "table": options.table, "seeds": options.seeds}
     study = Ranks(load_ranks(options.config, changes, options.variants))
-    if not run_study(study, num_processes=options.processes, resume=True):
+    if not run_study(study, num_processes=study_jobs(options.processes), resume=True):
         raise SystemExit(1)
 
 

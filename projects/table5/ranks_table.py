@@ -20,7 +20,7 @@ class Said:
     """What the supernet of a variant and a seed says of a task's topology; lower is better.
 
     Attributes:
-        score: the supernet's, on validation images.
+        score: the supernet's, on images that the search held out.
         regression: that its last look predicts; None where it took none.
     """
 

@@ -19,15 +19,14 @@ from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.types import Source
-from fbnetv5.config.identity import identity
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import DataConfig, RunConfig
 from fbnetv5.config.write import yaml_of
 from fbnetv5.data.kept import KeptSource
-from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.train import build_training
+from fbnetv5.runs.inputs import inputs
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,6 @@ def has_score(scored: Scored) -> bool:
     """Whether the metrics of this very training have been written."""
     written = read_json(scored.result)
     return bool(written) and written.get("inputs") == inputs(scored.load())
-
-
-def inputs(config: RunConfig) -> dict[str, Any]:
-    """Return, flat, all that a training's metrics depend on, with what the world of shapes is made of."""
-    own = {"data.shapes.world": str(WORLDS[config.data.shapes.world])} if config.data.root is None else {}
-    return identity(config) | own
 
 
 def train_and_evaluate(config: RunConfig) -> dict[str, float]:

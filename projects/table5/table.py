@@ -55,9 +55,9 @@ def equal_table(results: Results) -> list[str]:
     return [
         "Topologies of equal MACs, in %. Score: over searches, the mean of "
         f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)}; mean and "
-        "deviation. Random: mean and deviation of topologies drawn with probability 1/2 a block (their number), "
-        "trained as often. p: that searches are no better than these, by Welch's one-sided t test. Distinct: different "
-        "topologies among those found; what several searches find is trained once.",
+        "deviation. Random: mean and deviation of topologies drawn with probability 1/2 a block (their number)"
+        f"{_as_often(results)}. p: that searches are no better than these, by Welch's one-sided t test. Distinct: "
+        "different topologies among those found; what several searches find is trained once.",
         "",
         *markdown_table(rows, numeric_from=3),
     ]
@@ -78,6 +78,10 @@ def p_value(found: list[float], random: list[float]) -> str:
         return NOTHING
     p = float(ttest_ind(found, random, equal_var=False, alternative="greater").pvalue)
     return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+
+
+def _as_often(results: Results) -> str:
+    return "" if results["repeats"] is None else ", trained as often"
 
 
 def _trainings(results: Results) -> str:
@@ -135,9 +139,9 @@ def rank_table(results: Results) -> list[str]:
             )
     return [
         "Kendall's tau of the multitask supernet's prediction with the trained score, over random topologies: of "
-        "its scores of them on validation images, and of its last look's regression. First: the part of them by which "
-        "choices were made, others: the rest. Ceiling: of a perfect prediction, given how far trained scores can be "
-        "trusted.",
+        "its scores of them on images that the search held out, and of its last look's regression. First: the part of "
+        "them by which choices were made, others: the rest. Ceiling: of a perfect prediction, given how far trained "
+        "scores can be trusted.",
         "",
         *markdown_table(rows, numeric_from=2),
     ]

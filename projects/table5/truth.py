@@ -24,6 +24,7 @@ from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
 from fbnetv5.projects.table5.truth_table import Row, read_rows, report, write_rows
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Call, Outcomes, errors, finished
+from fbnetv5.runs.machine import study_jobs
 from fbnetv5.runs.study import Study, run_study
 
 CONFIG = Path(__file__).parent / "configs" / "truth.yaml"
@@ -128,10 +129,10 @@ class Truth(Study):
 @one_line_errors("the same command goes on with what is not in the table")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 where the input is at fault or a training failed."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     changes = {"output": options.output, "table": options.table, "seeds": options.seeds, "added": options.add}
     study = Truth(load_truth(options.config, changes, options.overrides))
-    if not run_study(study, num_processes=options.processes, resume=True):
+    if not run_study(study, num_processes=study_jobs(options.processes), resume=True):
         raise SystemExit(1)
 
 

@@ -18,8 +18,9 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import build_target
 from fbnetv5.config.write import path_override
 from fbnetv5.projects.table5.sample import Sampled, Window, named_by_code, sample_topologies
-from fbnetv5.projects.table5.score import Scored, has_score, inputs, write_score
+from fbnetv5.projects.table5.score import Scored, has_score, write_score
 from fbnetv5.projects.table5.truth_options import TruthConfig
+from fbnetv5.runs.inputs import inputs
 from fbnetv5.runs.job import Call, Job
 from fbnetv5.runs.study import find_config
 
@@ -107,8 +108,13 @@ class TruthPlan:
         for entry in self.config.added:
             task, _, code = entry.partition("/")
             seen = self._network(task, code, named_by_code(code, self.config.num_stages))
-            found[task].append(replace(seen, name=_code(seen)))
+            found[task].append(self.as_named(replace(seen, name=_code(seen))))
         return {task: tuple(networks) for task, networks in found.items()}
+
+    def as_named(self, network: Network) -> Network:
+        """Return the hand-made network that has the same blocks, which the table holds already; else this one."""
+        same = (one for one in self.named[network.task] if one.topology.blocks == network.topology.blocks)
+        return next(same, network)
 
     def networks(self, task: str) -> tuple[Network, ...]:
         """Return all networks of a task, in the order of the table."""

@@ -133,6 +133,7 @@ def _look(evaluate: Evaluations, budget: int, seed: int) -> Choices:
         seed=seed,
         known=known,
         num_checked=0,
+        distinct=False,
     )
     return np.array([finding.choices for finding in look.findings])
 

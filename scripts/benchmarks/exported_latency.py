@@ -158,9 +158,9 @@ def comparison_text(rows: Sequence[Comparison]) -> str:
     ]
     tested = [row for row in rows if row.which == "test"]
     keys: list[Callable[[Comparison], tuple[str, str, str]]] = [
-        lambda row: (row.family, f"{row.runtime} {row.precision}", row.head),
-        lambda row: (row.family, f"{row.runtime} {row.precision}", "all"),
-        lambda row: ("all", f"{row.runtime} {row.precision}", "all"),
+        lambda row: (f"{row.family} {row.size}", _conditions(row), row.head),
+        lambda row: (f"{row.family} {row.size}", _conditions(row), "all"),
+        lambda row: ("all", _conditions(row), "all"),
     ]
     seen: list[list[Comparison]] = []
     for key in keys:
@@ -188,6 +188,11 @@ def _order(rows: Sequence[Comparison], key: str) -> str:
 
 def _errors(rows: Sequence[Comparison], key: str) -> list[float]:
     return [float(np.abs(getattr(row, key) / row.measured_ms - 1)) for row in rows]
+
+
+def _conditions(row: Comparison) -> str:
+    threads = "" if row.threads == 1 else f", {row.threads} threads"
+    return f"{row.runtime} {row.precision}{threads}"
 
 
 def keep_rows(rows: Sequence[Comparison], file: Path) -> list[Comparison]:

@@ -18,6 +18,10 @@ def test_another_last_look_is_taken_at_what_was_learnt_if_images_were_kept_for_i
                 check_identity(now, before, tmp_path)
 
 
+def test_a_run_that_met_a_damaged_image_goes_on_without_it(tmp_path):
+    check_identity({"data.undecodable": "skip", "seed": 0}, {"data.undecodable": "error", "seed": 0}, tmp_path)
+
+
 def test_tasks_in_another_order_are_another_configuration(tmp_path):
     """Logits, histories and states of the optimiser go by the place of a task."""
     then, now = {"tasks.a.path": 1, "tasks.b.path": 1, "seed": 0}, {"seed": 0, "tasks.b.path": 1, "tasks.a.path": 1}

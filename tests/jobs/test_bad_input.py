@@ -117,7 +117,11 @@ def test_messages_say_what_is_wrong_and_what_to_do(error_of, override):
         ("tasks.cls._target_=no.such.Task", "tasks.cls._target_=no.such.Task"),
         ("model.family=AC", "'AC'"),
         ("search.epochs=2", "search.steps and search.epochs"),
-        ("search.num_samples=1", "search.group=2 does not divide the 1 architectures"),
+        (
+            "search.num_samples=1",
+            "search.group=2 does not divide the 1 architectures of a process: those of a group see "
+            "the same images. Set search.group=1, or set search.num_samples to a multiple of 2",
+        ),
         ("search.task_weights={dte: 2}", "search.task_weights names dte"),
         ("data.area=[0.5]", "data.area=[0.5]"),
         ("search.budget=-1", "search.budget=-1.0"),

@@ -25,8 +25,8 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.batch_norm import batch_statistics
 from fbnetv5.jobs.exchange import mark_of
 from fbnetv5.jobs.judge import Judge, num_whole, plain_batches
-from fbnetv5.jobs.last_look import held_out_rows, take_last_look
-from fbnetv5.jobs.search import build_run
+from fbnetv5.jobs.last_look import halves_of, held_out_rows, take_last_look
+from fbnetv5.jobs.search import build_run, clear_found
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.run_folder import RunFolder, read_run
 from fbnetv5.report.task_family import TaskFamily
@@ -74,6 +74,26 @@ def test_every_task_has_its_images_and_a_quarter_of_its_own_at_most(wanted: int,
     assert rows == held_out_rows(source, ["label", "boxes"], wanted, seed=3)
     assert rows != held_out_rows(source, ["label", "boxes"], wanted, seed=4)
     assert len(held_out_rows(source, ["label"], wanted, seed=3)) == labels
+
+
+def test_both_rounds_have_as_many_images_of_each_task():
+    source = Partial(1000, 32, 0)
+    first, second = halves_of(source, ["label", "boxes"])
+    assert sorted([*first, *second]) == list(range(1000))
+    assert [sum(row % 10 == 0 for row in half) for half in (first, second)] == [50, 50]
+    assert halves_of(ShapesSource(6, 32, 0), ["label", "boxes"]) == ([0, 2, 4], [1, 3, 5])
+    assert halves_of(FewLabels(6, 32, 0), ["label", "boxes"]) == ([0, 3, 4], [1, 2, 5])
+
+
+def test_another_look_removes_what_was_found_and_nothing_else(tmp_path: Path):
+    mine = ("topology_cls/model.safetensors", "family_cls/notes.txt", "topology_cls.txt")
+    found = ("topology_cls.yaml", "topology_cls.png", "family_cls/01.yaml", "family_cls/family.json", "joint.yaml")
+    for name in (*mine, *found, "family_det/01.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    clear_found(tmp_path)
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == set(mine)
+    assert not (tmp_path / "family_det").exists()
 
 
 @pytest.mark.parametrize(("most", "whole"), [(0, 0), (1, 1), (64, 64), (65, 64), (67, 66), (130, 129), (257, 256)])

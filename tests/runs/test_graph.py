@@ -49,6 +49,16 @@ def test_what_is_done_is_not_repeated(tmp_path):
     assert lines[0] == "[1 of 2] a: finished already"
 
 
+def test_what_a_graph_forgets_once_it_has_ended_counts(tmp_path):
+    jobs, lines = [job(tmp_path, name) for name in "abc"], []
+    run_graph(
+        lambda outcomes: Known([one for one in jobs if one.name not in outcomes]),
+        InThisProcess(titles=False),
+        lambda outcome, progress: lines.append(progress.line(outcome)),
+    )
+    assert [line.partition(",")[0].partition("]")[0] for line in lines] == ["[1 of 3", "[2 of 3", "[3 of 3"]
+
+
 def test_what_follows_a_job_that_is_done_anew_is_of_an_older_one(tmp_path):
     (tmp_path / "b").write_text("before")
     outcomes, _ = run([job(tmp_path, "b", "a"), job(tmp_path, "a"), job(tmp_path, "c", "b")])

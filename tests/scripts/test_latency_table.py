@@ -107,7 +107,7 @@ def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, cap
     assert table.corrected_by == 5
     assert (table.conditions.device, table.conditions.threads) == ("a phone", 4)
     printed = capsys.readouterr().out
-    assert "| NANO | onnx fp32 | cls | 2 |" in printed
+    assert "| NANO 64x64 | onnx fp32 | cls | 2 |" in printed
     rows = read_rows(results)
     assert [row.which for row in rows].count("test") == 2
     for row in rows:

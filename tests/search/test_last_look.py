@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fbnetv5.search.distribution import ArchitectureDistribution
@@ -51,6 +52,51 @@ def test_half_of_the_candidates_come_from_the_tasks_and_half_from_halfway_to_uni
             expected = (own.logits[task] / temperature).softmax(dim=-1)[:, 1]
             rate = drawn[offset + 2 * task :: 4].double().mean(dim=0)
             torch.testing.assert_close(rate, expected, atol=0.05, rtol=0)
+
+
+def test_distinct_candidates_are_those_that_are_drawn_first():
+    own = distribution()
+    own.logits *= 3  # so that copies are common
+    drawn, distinct = draw_candidates(own, 60, seed=0), draw_candidates(own, 60, seed=0, distinct=True)
+    firsts = list(dict.fromkeys(map(tuple, drawn.tolist())))
+    assert len(firsts) < 60
+    assert list(map(tuple, distinct.tolist()))[: len(firsts)] == firsts
+    assert len(set(map(tuple, distinct.tolist()))) == len(distinct) == 60
+    few = draw_candidates(own, 1000, seed=0, distinct=True)
+    assert len(set(map(tuple, few.tolist()))) == len(few) <= 256
+
+
+def test_a_space_of_one_architecture_has_copies_of_it_alone():
+    own = ArchitectureDistribution(1, (1, 1))
+    assert draw_candidates(own, 5, seed=0, distinct=True).tolist() == [[0, 0]] * 5
+
+
+def test_a_search_that_is_sure_derives_the_best_from_its_last_look():
+    for seed in range(4):
+        scores = truth(ALL, seed)[:1]
+        best = ALL[scores[0].argmin()]
+        own = ArchitectureDistribution(1, (2,) * 8)
+        own.logits[0, torch.arange(8), best] = 4.0  # 0.98 of the draws have each option of the best
+        look = last_look(
+            BinarySpace((1.0,) * 8),
+            own,
+            lambda choices, _, seed=seed: truth(choices, seed)[:1],
+            num_candidates=192,
+            num_finalists=10,
+            seed=0,
+        )
+        found = float(truth(torch.tensor([look.findings[0].choices]), seed)[0, 0])
+        assert found <= float(scores[0].sort().values[5])  # of 256
+
+
+def test_one_that_fails_on_the_second_images_hides_no_agreement():
+    def score(choices: Tensor, which: int) -> Tensor:
+        scores = truth(choices, 0)
+        return scores + which * 1000.0 * F.one_hot(torch.tensor(len(choices) - 1), len(choices))  # the last one
+
+    own = ArchitectureDistribution(2, (2,) * 8)
+    look = last_look(BinarySpace((1.0,) * 8), own, score, num_candidates=200, num_finalists=4, seed=0)
+    assert all(finding.agreement > 0.8 for finding in look.findings)
 
 
 @pytest.mark.parametrize("budget", [None, 3.0])

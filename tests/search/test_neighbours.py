@@ -122,7 +122,16 @@ def test_the_error_is_that_of_the_mean_of_two_rounds():
             missed += [float(one.mean() - one[0]) for one in lost]  # beside the first round, which is the truth here
             stated.append(float(finding.errors[0]))
     root = torch.tensor(missed).square().mean().sqrt()
-    assert torch.tensor(stated).square().mean().sqrt() == pytest.approx(float(root), rel=1e-6)
+    assert torch.tensor(stated).square().mean().sqrt() == pytest.approx(float(root), rel=0.02)  # outliers are capped
+
+
+def test_a_neighbour_that_fails_leaves_the_others_decided():
+    landscape = Landscape(0, noise=0.01)
+    look = looked(landscape)
+    for finding, scores in zip(look.findings, landscape.scores, strict=True):
+        scores[PLACES[neighbours(Space(), finding.choices)[0]]] = torch.tensor([40.0, 60.0], dtype=torch.float64)
+    found = look_around(Space(), look, Seen(landscape, 2), num_moves=0)
+    assert all(finding.errors[0] < 0.05 for finding in found.findings)
 
 
 def test_what_the_two_rounds_do_not_agree_on_moves_nothing():

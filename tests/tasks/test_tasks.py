@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
@@ -17,6 +18,7 @@ from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection, common_proposals
 from fbnetv5.tasks.multitask import MultitaskNet
 from fbnetv5.tasks.segmentation import Segmentation
+from fbnetv5.tasks.task import has_score
 
 CHANNELS = (4, 6, 8, 10)
 SMALL = Detection(path=2, anchor_sizes=(12, 24), hidden_channels=16, num_proposals=8, num_sampled=8)
@@ -193,3 +195,10 @@ def test_a_task_whose_head_has_no_score_is_compared_by_its_loss():
         scores = model.scores(features, torch.zeros(2, 3, 64, 64), targets, losses)
     assert scores["cls"] == losses["cls"]
     assert scores["det"] != losses["det"]
+
+
+def test_a_layer_called_score_is_no_score():
+    head = nn.Module()
+    head.score = nn.Linear(2, 2)
+    assert not has_score(head)
+    assert has_score(SMALL.search_head(CHANNELS, ("a",)))

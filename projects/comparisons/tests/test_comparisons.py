@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import yaml
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.read import load_config
+from fbnetv5.data.shapes_worlds import WORLDS
 from fbnetv5.engine.trainer import check_duration
 from fbnetv5.projects.comparisons.options import load_comparison
 from fbnetv5.projects.comparisons.study import Comparison
-from fbnetv5.projects.comparisons.table import Row, interval, line, markdown, parse
+from fbnetv5.projects.comparisons.table import COLUMNS, Row, interval, line, markdown, parse
 from fbnetv5.runs.job import Outcome
+from fbnetv5.runs.kept_table import write_table
 from fbnetv5.runs.study import find_config, run_study
 from tests.processes import FORKS
 
@@ -108,8 +111,20 @@ def test_a_comparison_is_made_goes_on_and_is_not_made_again(tmp_path):
     assert one.markdown(one.gather({})) == page  # what is made is not all that is shown
     with pytest.raises(InputError, match=r"two was made with other settings \(optimizer.lr=0.001 there, 0.1 here\)"):
         load(tmp_path, **changed("two", overrides=["optimizer.lr=0.1"]))
-    with pytest.raises(InputError, match=r"metrics\.json has no 'AP', but .*top1"):
-        load(tmp_path, **changed("two", metrics={"AP": "AP"}, against={})).rows(_outcomes(tmp_path))
+    mistyped = load(tmp_path, **changed("two", metrics={"AP": "AP"}, against={}))
+    found = mistyped.gather(_outcomes(tmp_path))  # ends no other training
+    assert {row["training"] for row in found["rows"]} == {"one", "two"}
+    assert list(found["failed"]) == list(mistyped.unread) == ["two/seed-0"]
+    assert re.search(r"metrics\.json has no 'AP', but .*top1", mistyped.unread["two/seed-0"])
+
+
+def test_rows_of_another_world_of_shapes_are_refused(tmp_path, monkeypatch):
+    study = load(tmp_path)
+    write_table(study.file, COLUMNS, [("one", "0", "top-1", "0.5", "1.0")], study.settings)
+    assert [job.name for job in load(tmp_path).jobs({}).jobs] == ["two/seed-0"]
+    monkeypatch.setitem(WORLDS, "plain", dataclasses.replace(WORLDS["plain"], max_objects=9))
+    with pytest.raises(InputError, match=r"one was made with other settings \(data\.shapes\.world="):
+        load(tmp_path)
 
 
 def _outcomes(folder: Path) -> dict[str, Outcome]:

@@ -71,6 +71,24 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "ablation.json").read_text())
 
 
+def test_trainings_from_a_searchs_weights_wait_for_it(tmp_path):
+    file = write(tmp_path, methods=["multitask"])
+    study = Ablation(load_ablation(file, {}), 1)
+    assert all(job.after == () for job in study.jobs({}).jobs)
+    weights = "model.weights=${output}/seed-0/search-multitask/model.safetensors"
+    truth = {"config": str(tmp_path / "truth.yaml"), "overrides": [weights]}
+    study = Ablation(load_ablation(write(tmp_path, methods=["multitask"], truth=truth), {}), 1)
+    first, *others = study.jobs({}).jobs
+    assert first.name == "seed-0/search-multitask"
+    assert len(others) > 1
+    assert all(job.after == (first.name,) for job in others)
+
+
+def test_single_task_searches_are_compared_with_the_multitask_one(tmp_path):
+    with pytest.raises(InputError, match="multitask is what others are compared with"):
+        load_ablation(write(tmp_path, methods=["single-task"]), {})
+
+
 @pytest.mark.slow
 def test_a_failed_search_ends_nothing_and_resuming_does_what_is_left(tmp_path):
     root = tmp_path / "run"
