@@ -14,7 +14,7 @@ from fbnetv5.base.files import write_text
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.task_family import DERIVED, FAMILY, FOLDER, Member, TaskFamily, to_document
-from fbnetv5.search.family import best_by_budget, budgets_of, shortlist
+from fbnetv5.search.family import best_by_cost, budgets_of, shortlist
 from fbnetv5.search.last_look import Choices, LastLook
 from fbnetv5.search.seen import Seen
 
@@ -50,7 +50,7 @@ def find_families(run: SupernetRun, look: LastLook, seen: Seen, count: int) -> t
     for number, task in enumerate(run.model.tasks):
         scale = look.findings[number].worth.scale()
         scores = {_as_seen(space, one, paths[number]): float(both.mean()) for one, both in seen.of(number).items()}
-        chosen = best_by_budget(space, scores, budgets[number])
+        chosen = best_by_cost(space, scores, budgets[number])
         members = [_member(run, task, one, scores[one], scores[bare], scale) for one in chosen]
         members = [_with_file(one, task, place) for place, one in enumerate(members, start=1)]
         others = []

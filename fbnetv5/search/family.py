@@ -1,4 +1,4 @@
-"""A family from one search: for a row of budgets the architecture that scores best of those that keep to each."""
+"""A family from one search: the architectures that score best for what they cost, for a row of budgets."""
 
 from __future__ import annotations
 
@@ -32,14 +32,25 @@ def shortlist(
     )
 
 
-def best_by_budget(space: SearchSpace, scores: Mapping[Choices, float], budgets: Sequence[float]) -> list[Choices]:
-    """Return the architecture of the lowest score under each budget, the cheapest of equals, each once.
+def best_by_cost(space: SearchSpace, scores: Mapping[Choices, float], budgets: Sequence[float]) -> list[Choices]:
+    """Return at most as many architectures as there are budgets, the cheapest first, of which no cheaper one scores as
+    well.
 
-    So what costs more scores better. Some of those that have a score must keep to every budget.
+    They are those that score best under each budget, some of which may be the same, and in the place of these others
+    that are better than all cheaper ones, where costs lie farthest apart.
+
+    Args:
+        space: costs the options.
+        scores: of architectures, lower is better; some of them keep to every budget.
+        budgets: ascending.
     """
     costs = {one: cost_of(space, one) for one in scores}
-    found = []
-    for budget in budgets:
-        inside = [one for one, cost in costs.items() if cost <= limit_of(budget)]
-        found.append(min(inside, key=lambda one: (scores[one], costs[one])))
-    return list(dict.fromkeys(found))
+    front: list[Choices] = []
+    for one in sorted(scores, key=lambda one: (costs[one], scores[one])):
+        if costs[one] <= limit_of(budgets[-1]) and (not front or scores[one] < scores[front[-1]]):
+            front.append(one)
+    chosen = {next(one for one in reversed(front) if costs[one] <= limit_of(budget)) for budget in budgets}
+    while len(chosen) < min(len(budgets), len(front)):
+        left = [one for one in front if one not in chosen]
+        chosen.add(max(left, key=lambda one: min(abs(costs[one] - costs[other]) for other in chosen)))
+    return [one for one in front if one in chosen]

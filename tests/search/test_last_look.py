@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fbnetv5.search.distribution import ArchitectureDistribution
-from fbnetv5.search.family import best_by_budget, budgets_of, shortlist
+from fbnetv5.search.family import best_by_cost, budgets_of, shortlist
 from fbnetv5.search.last_look import (
     Finding,
     _finding,
@@ -260,7 +260,7 @@ def test_a_family_is_for_every_budget_the_best_of_all_that_were_scored():
         short = shortlist(space, worth, budgets, 3)
         assert len(short) == len(set(short)) <= 9 * 3
         scores = dict(zip(every, truth(ALL, seed + 10)[0].tolist(), strict=True))  # others than were fitted
-        family = best_by_budget(space, {one: scores[one] for one in short}, budgets)
+        family = best_by_cost(space, {one: scores[one] for one in short}, budgets)
         for budget in budgets:
             inside = (costs <= budget * (1 + 1e-9)).nonzero().flatten()
             mine = best_architectures(space, worth, 3, budget=budget)
@@ -272,6 +272,18 @@ def test_a_family_is_for_every_budget_the_best_of_all_that_were_scored():
             assert best in [scores[one] for one in family]
         own = [scores[one] for one in family]
         assert (family[0], own) == ((0,) * 8, sorted(own, reverse=True))
+        spent = [cost_of(space, one) for one in family]
+        assert spent == sorted(spent)
+        front = [
+            one
+            for one in short
+            if not any(
+                scores[other] <= scores[one] and cost_of(space, other) <= cost_of(space, one) and other != one
+                for other in short
+            )
+        ]
+        assert set(family) <= set(front)
+        assert len(family) == min(9, len(front))
 
 
 def test_the_budgets_of_a_family_reach_what_is_derived():
