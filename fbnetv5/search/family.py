@@ -10,7 +10,7 @@ from fbnetv5.search.last_look import Choices, best_architectures
 from fbnetv5.search.regression import Worth
 from fbnetv5.search.space import SearchSpace, cost_of, limit_of
 
-NUM_SHORTLISTED = 3  # of a budget
+BETWEEN = 3  # budgets of a shortlist to one of a family
 
 
 def budgets_of(space: SearchSpace, worth: Worth, derived: Choices, count: int) -> list[float]:
@@ -23,13 +23,11 @@ def budgets_of(space: SearchSpace, worth: Worth, derived: Choices, count: int) -
     return np.linspace(cheapest, max(cost_of(space, best), cost_of(space, derived)), count).tolist()
 
 
-def shortlist(
-    space: SearchSpace, worth: Worth, budgets: Sequence[float], count: int = NUM_SHORTLISTED
-) -> list[Choices]:
-    """Return the ``count`` architectures under each budget that are the best by prediction, exactly, each once."""
-    return list(
-        dict.fromkeys(one for budget in budgets for one in best_architectures(space, worth, count, budget=budget))
-    )
+def shortlist(space: SearchSpace, worth: Worth, budgets: Sequence[float]) -> list[Choices]:
+    """Return the architectures that are the best by prediction under each budget, and under some between, each once."""
+    places = np.linspace(0, len(budgets) - 1, BETWEEN * (len(budgets) - 1) + 1)
+    between = np.interp(places, range(len(budgets)), budgets).tolist()
+    return list(dict.fromkeys(best_architectures(space, worth, budget=budget)[0] for budget in between))
 
 
 def best_by_cost(space: SearchSpace, scores: Mapping[Choices, float], budgets: Sequence[float]) -> list[Choices]:
