@@ -61,7 +61,7 @@ METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_di
 
 FOUND = (  # what another look at a search replaces
     *("topology_*.yaml", "topology_*.png", "topologies.png", LAST_LOOK, JOINT),
-    *(f"{FOLDER}*/*.yaml", f"{FOLDER}*/{FAMILY}"),
+    *(f"{FOLDER}*/[0-9]*_*M.yaml", f"{FOLDER}*/{FAMILY}"),
 )
 
 

@@ -75,7 +75,8 @@ def _tell_fresh(fresh: Fresh, config: ModelConfig) -> None:
     """Say what of a model ``model.weights`` has nothing for."""
     if fresh.blocks:
         start = STARTS[config.block_start]
-        print(f"{config.weights}: no weights for the blocks {', '.join(fresh.blocks)}; they start {start}", flush=True)
+        blocks = ", ".join(fresh.blocks)
+        print(f"the trunk starts from {config.weights}, which lacks the blocks {blocks}: these {start}", flush=True)
     if fresh.head:
         print(f"{config.weights}: no weights for {len(fresh.head)} tensors of the head; they start afresh", flush=True)
 

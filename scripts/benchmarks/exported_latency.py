@@ -160,7 +160,7 @@ def comparison_text(rows: Sequence[Comparison]) -> str:
     keys: list[Callable[[Comparison], tuple[str, str, str]]] = [
         lambda row: (f"{row.family} {row.size}", _conditions(row), row.head),
         lambda row: (f"{row.family} {row.size}", _conditions(row), "all"),
-        lambda row: ("all", _conditions(row), "all"),
+        lambda row: (f"all {row.size}", _conditions(row), "all"),
     ]
     seen: list[list[Comparison]] = []
     for key in keys:

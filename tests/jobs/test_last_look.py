@@ -86,9 +86,9 @@ def test_both_rounds_have_as_many_images_of_each_task():
 
 
 def test_another_look_removes_what_was_found_and_nothing_else(tmp_path: Path):
-    mine = ("topology_cls/model.safetensors", "family_cls/notes.txt", "topology_cls.txt")
-    found = ("topology_cls.yaml", "topology_cls.png", "family_cls/01.yaml", "family_cls/family.json", "joint.yaml")
-    for name in (*mine, *found, "family_det/01.yaml"):
+    mine = ("topology_cls/model.safetensors", "family_cls/mine.yaml", "topology_cls.txt")
+    found = ("topology_cls.yaml", "topology_cls.png", "family_cls/01_2.3M.yaml", "family_cls/family.json", "joint.yaml")
+    for name in (*mine, *found, "family_det/12_10.0M.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     clear_found(tmp_path)
