@@ -67,6 +67,7 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
         "train": ["train.steps=1", "model.head.num_proposals=[30,3]", "evaluate.num_drawn=2", "runtime.workers=0"],
         "predict": ["runtime.workers=0"],
         "export": ["export.formats=[onnx]", "export.precisions=[fp32]", "export.max_drop=null"],
+        "time": ["--repeats", "2"],
     }
     monkeypatch.chdir(tmp_path)
     seen = []
@@ -76,8 +77,10 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
         assert program == "fbnetv5"
         assert result.returncode == 0, result.stderr
         seen.append(command)
-    assert seen == ["init", "check", "search", "train", "predict", "export"]
-    assert (tmp_path / "runs" / "my_det" / "export" / "model_fp32.onnx").is_file()
+    assert seen == ["init", "check", "search", "train", "predict", "export", "time"]
+    sidecar = tmp_path / "runs" / "my_det" / "export" / "model_fp32.onnx.json"
+    (milliseconds,) = json.loads(sidecar.read_text())["milliseconds"].values()
+    assert 0 < milliseconds < 10_000
 
 
 TASKS = {"cls": "labels", "det": "boxes", "seg": "masks"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.version import __version__
-from fbnetv5.cli.arguments import add_processes, add_run_arguments
+from fbnetv5.cli.arguments import add_processes, add_run_arguments, at_least
 from fbnetv5.cli.help import classes_text, keys_text, launcher_text
 from fbnetv5.cli.launch import existing_config, launch
 from fbnetv5.config.read import CONFIG, CONFIGS, load_config
@@ -203,6 +203,33 @@ def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
             print(write_report(run))
 
 
+def run_time(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Time the exported files of runs: ``fbnetv5 time RUNS ...``."""
+    parser = command.parser(name)
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="folders of trainings that were exported, or of sweeps")
+    add("--runtime", choices=("executorch", "onnx", "litert"), help="these files alone")
+    add("--precision", choices=("fp32", "int8"), help="these files alone")
+    add(
+        "--threads", type=at_least(1), metavar="N", help="CPU threads a file runs with; by default as many as torch has"
+    )
+    add("--repeats", type=at_least(1), default=50, metavar="N", help="rounds (50); a command is asked a tenth as often")
+    add("--command", metavar="TEMPLATE", help="times a file on another device, as search.latency.command; docs/COST.md")
+    add("--device", metavar="NAME", help="of the device that the command asks")
+    add("--pattern", metavar="REGEX", help="finds the milliseconds in what the command prints; else the last number")
+    add("--timeout", type=float, default=120.0, metavar="SECONDS", help="that the command may take for a file (120)")
+    known = parser.parse_args(arguments)
+    with one_line_errors("the same command goes on with what was timed"):
+        if known.command is None and (known.device or known.pattern):
+            raise InputError("--device and --pattern are those of a --command")
+        from fbnetv5.config.latency import LatencyConfig  # here, as help does not need them
+        from fbnetv5.runs.file_times import time_runs
+
+        names = ("threads", "repeats", "command", "device", "pattern", "timeout")
+        options = LatencyConfig(**{name: getattr(known, name) for name in names})
+        time_runs(known.runs, options, known.runtime, known.precision)
+
+
 def run_collect(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Gather runs into one table: ``fbnetv5 collect RUNS ...``."""
     parser = command.parser(name)
@@ -210,7 +237,12 @@ def run_collect(name: str, command: Command, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="where the files go; the first of the folders if not given"
     )
-    parser.add_argument("--x", metavar="COST", default="macs", help="the cost: macs, params or latency_ms")
+    parser.add_argument(
+        "--x",
+        metavar="COST",
+        default="macs",
+        help="the cost: macs, params, latency_ms (predicted), or ms, of exported files that fbnetv5 time measured",
+    )
     parser.add_argument("--y", metavar="METRIC", help="the score: any column; by default a metric, else the loss")
     parser.add_argument("--task", help="only this task of searches, or head of trainings")
     known = parser.parse_args(arguments)
@@ -309,9 +341,15 @@ COMMANDS: dict[str, Command] = {
     "report": Command(
         "write the report of a run again, also of one that goes on", "RUN ...", run_report, ("runs/my_search",)
     ),
+    "time": Command(
+        "time the exported files of trained models, here or on another device",
+        "RUN ... [--runtime NAME] [--precision NAME] [--threads N] [--repeats N] [--command TEMPLATE]",
+        run_time,
+        ("runs/my_det --threads 1", "runs/my_curve --runtime onnx --precision int8"),
+    ),
     "collect": Command(
         "gather runs into one table, and draw the Pareto front of score against cost",
-        "RUNS ... [--x macs|params|latency_ms] [--y METRIC] [--task TASK] [--output FOLDER]",
+        "RUNS ... [--x macs|params|latency_ms|ms] [--y METRIC] [--task TASK] [--output FOLDER]",
         run_collect,
         ("runs/families", "'runs/cost_targets/*' --task seg --y loss --output tables"),
     ),

@@ -6,9 +6,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fbnetv5.base.documents import parse_json, read_text
+from fbnetv5.base.documents import parse_json, read_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.limits import MAX_DESCRIPTION, MAX_SIDE
@@ -17,6 +17,7 @@ from fbnetv5.data.inputs import InputSpec
 from fbnetv5.export.deployed import ALONE
 
 FORMAT, JOINT_FORMAT = 1, 2  # raised when older versions cannot read it any more
+MILLISECONDS = "milliseconds"  # by condition; not written by the export, but by who times the file
 
 
 @dataclass(kw_only=True)
@@ -117,6 +118,14 @@ class JointSidecar(FileFacts):
 AnySidecar = Sidecar | JointSidecar
 
 
+class Timed(NamedTuple):
+    """The milliseconds that an exported file takes for an image, by what they were measured on."""
+
+    runtime: str
+    precision: str
+    by_condition: dict[str, float]
+
+
 def sidecar_path(file: Path) -> Path:
     """Return where the sidecar of an exported file lies: ``model.pte.json`` beside ``model.pte``."""
     return file.with_name(f"{file.name}.json")
@@ -153,6 +162,35 @@ def read_sidecar(file: Path) -> AnySidecar:
     if hashlib.sha256(data).hexdigest() != sidecar.sha256:
         raise InputError(f"{file} is not the file that {path.name} describes: their checksums differ; export it again")
     return sidecar
+
+
+def add_milliseconds(file: Path, condition: str, milliseconds: float) -> None:
+    """Write into a file's sidecar how long it takes for an image; those of other conditions stay.
+
+    Args:
+        file: exported.
+        condition: what it was measured on: device, runtime and threads.
+        milliseconds: for an image.
+
+    Raises:
+        InputError: the sidecar cannot be read or written.
+    """
+    path = sidecar_path(file)
+    document = read_json(path)
+    if not document:
+        raise InputError(f"{path} is missing or damaged; export {file.name} again")
+    known = document.get(MILLISECONDS)
+    document[MILLISECONDS] = {**(known if isinstance(known, dict) else {}), condition: milliseconds}
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def milliseconds_of(sidecar: Path) -> Timed:
+    """Return what a sidecar says of its file's milliseconds; nothing where it is damaged or says none."""
+    document = read_json(sidecar)
+    stated = document.get(MILLISECONDS)
+    known = stated if isinstance(stated, dict) else {}
+    numbers = {str(name): float(ms) for name, ms in known.items() if isinstance(ms, (int, float))}
+    return Timed(str(document.get("runtime", "")), str(document.get("precision", "")), numbers)
 
 
 def _parse(path: Path, document: Any) -> AnySidecar:

@@ -44,7 +44,7 @@ def file_conditions(family: Family, size: Size, options: LatencyConfig) -> Condi
         size=size,
         batch_size=1,
         repeats=max(1, repeats // COMMAND_SHARE) if options.command else repeats,
-        runtime=f"{options.runtime} {_version(PACKAGES[options.runtime])}",
+        runtime=f"{options.runtime} {package_version(PACKAGES[options.runtime])}",
     )
 
 
@@ -106,7 +106,9 @@ def measure_exported(
     """
     table = folder / TIMES
     steady = options.command is not None  # this machine has other work at times, which rounds share alike
-    with opened_timer(options, conditions) as timer:  # refuses a wrong command before minutes of exporting
+    with opened_timer(
+        options, conditions.runtime_name, conditions.threads
+    ) as timer:  # refuses a wrong command before minutes of exporting
         bundle = write_bundle(part_models(family, conditions.size, heads or {}), conditions, folder, say)
         who = timed_by(conditions)
         times = measure_files(bundle.files, timer, conditions.repeats, table, say=say, steady=steady, timed_by=who)
@@ -114,12 +116,12 @@ def measure_exported(
 
 
 @contextlib.contextmanager
-def opened_timer(options: LatencyConfig, conditions: Conditions) -> Iterator[Timer]:
-    """Yield what times files as ``options`` say: the command, or else this machine's runtime."""
+def opened_timer(options: LatencyConfig, runtime: str, threads: int) -> Iterator[Timer]:
+    """Yield what times files as ``options`` say: the command, or else ``runtime`` on this machine."""
     if options.command is not None:
-        yield CommandTimer(options.command, conditions.threads, options.timeout, options.pattern)
+        yield CommandTimer(options.command, threads, options.timeout, options.pattern)
     else:
-        with LocalTimer(conditions.runtime_name, conditions.threads) as timer:
+        with LocalTimer(runtime, threads) as timer:
             yield timer
 
 
@@ -144,7 +146,8 @@ def table_of_bundle(bundle: Bundle, ms: Mapping[str, float]) -> LatencyTable:
     return LatencyTable(bundle.conditions, tuple(rows[0]), tuple(rows[1]), tuple(map(tuple, rows[2:])), heads)
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Return the version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -6,7 +6,6 @@ machine it shows the last parts alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -19,9 +18,8 @@ from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.version import __version__
-from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.metrics.names import NUM_IMAGES, split_names
-from fbnetv5.model.exports import EXPORTS, files_of
+from fbnetv5.model.exports import sidecars_of
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
@@ -160,19 +158,16 @@ def _front(pipelines: list[str], title: str, data: str, metrics: Mapping[str, fl
 
 def _exports(folder: Path | None) -> Iterable[dict[str, str]]:
     """Yield what the sidecars of exported files say, file by file, but for those of other weights."""
-    known = None if folder is None else files_of(folder / EXPORTS, folder / WEIGHTS)
-    for file in sorted((folder / EXPORTS).glob("*.json")) if folder is not None else ():
-        if known is not None and file.name.removesuffix(".json") not in known:
-            continue
+    for file in sidecars_of(folder) if folder is not None else ():
         sidecar = read_json(file)
         metric = str(_mapping(sidecar, "metrics").get("main", ""))
-        milliseconds = sidecar.get("milliseconds", sidecar.get("latency_ms"))
+        milliseconds = sidecar.get("milliseconds")
         if not {"runtime", "precision", "num_bytes"} <= sidecar.keys():
             continue
         shape = _mapping(sidecar, "input").get("shape", ())
         value, drop = _rated(sidecar)
         yield {
-            "file": _cell(file.name.removesuffix(".json")),
+            "file": _cell(file.stem),
             "runtime": _cell(sidecar["runtime"]),
             "precision": _cell(sidecar["precision"]),
             "megabytes": f"{sidecar['num_bytes'] / 1e6:.2f}",
@@ -198,8 +193,10 @@ def _rated(sidecar: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _milliseconds(stated: Any) -> str:
-    """Return times as they stand: a number, or numbers with what they were measured on."""
-    return f"{stated:.2f}" if isinstance(stated, (int, float)) else json.dumps(stated, ensure_ascii=False).strip('{}"')
+    """Return times as text: a number, or numbers with what they were measured on."""
+    if isinstance(stated, Mapping):
+        return "; ".join(f"{_milliseconds(ms)} ({condition})" for condition, ms in stated.items())
+    return f"{stated:.2f}" if isinstance(stated, (int, float)) else str(stated)
 
 
 def _origin(model: TaskNet | JointModel, config: Mapping[str, Any]) -> str:

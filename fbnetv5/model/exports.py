@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.files import reported, write_text
-from fbnetv5.base.weights import digest_of
+from fbnetv5.base.weights import WEIGHTS, digest_of
 
 EXPORTS = "export"  # where `fbnetv5 export` writes below the folder of a training
 EXPORTED = "exported.json"  # what it has written there and of which weights, once all that was asked for is there
@@ -21,6 +21,16 @@ def files_of(folder: Path, weights: Path) -> list[str] | None:
     if not isinstance(said.get("files"), list) or not weights.is_file():
         return None
     return list(map(str, said["files"])) if said.get("weights") == digest_of(weights) else []
+
+
+def sidecars_of(run: Path) -> list[Path]:
+    """Return the sidecars of the files that the model in ``run`` was exported to, but for those of other weights.
+
+    That of ``model_fp32.onnx`` is ``model_fp32.onnx.json``.
+    """
+    found = sorted((run / EXPORTS).glob("*.*.json"))
+    known = files_of(run / EXPORTS, run / WEIGHTS)
+    return found if known is None else [sidecar for sidecar in found if sidecar.stem in known]
 
 
 def keep_files(folder: Path, weights: Path | None, names: Sequence[str], *, finished: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
-from fbnetv5.runs.gather import Row, differing, find_runs, read_rows
+from fbnetv5.runs.gather import MS, Row, differing, find_runs, read_rows
 from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front
 
 COSTS = ("macs", "params", "latency_ms")
@@ -40,7 +40,8 @@ def collect_runs(
     Args:
         places: folders of runs, or of sweeps, or globs of them.
         output: where the files go; the first of the folders if not given.
-        x: the cost, one of ``COSTS``.
+        x: the cost: one of ``COSTS``, or ``ms``, what exported files take, with more of the column's name where there
+            are several.
         y: the score, any column; a metric of trainings, else the loss of searches, if not given.
         task: only this task of searches, or head of trainings.
 
@@ -48,15 +49,27 @@ def collect_runs(
         InputError: there is no such cost, there are no runs, none has the task or the score, or a file cannot be
             written.
     """
-    if x not in COSTS:
-        raise InputError(f"--x {x} is none of {', '.join(COSTS)}{nearest(x, COSTS)}")
+    timed = x.split()[:1] == MS.split()
+    if x not in COSTS and not timed:
+        raise InputError(f"--x {x} is none of {', '.join((*COSTS, MS.strip()))}{nearest(x, COSTS)}")
     found = _expand(places)
     rows = [row for run in find_runs(found) for row in read_rows(run)]
+    x = _timed_column(rows, x) if timed else x
     tasks = dict.fromkeys(row.task for row in rows if row.task)
     rows = [row for row in rows if task in (None, row.task) or not row.task]
     if task is not None and task not in tasks:
         raise InputError(f"--task {task}: no run has it; there are {', '.join(tasks)}{nearest(task, tasks)}")
     _collect(rows, output or found[0], x, y or default_score(rows))
+
+
+def _timed_column(rows: Sequence[Row], x: str) -> str:
+    """Return the column of exported files' times whose name begins with ``x``. Raises InputError if it is not one."""
+    names = sorted({name for row in rows for name in row.values if name.startswith(MS)})
+    matches = [name for name in names if name == x] or [name for name in names if name.startswith(x)]
+    if len(matches) != 1:
+        known = f"there are: {'; '.join(names)}" if names else "fbnetv5 time RUNS measures exported files"
+        raise InputError(f"--x '{x}' should begin the name of one column of times; {known}")
+    return matches[0]
 
 
 def _collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
@@ -79,7 +92,7 @@ def _collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
 
 def default_score(rows: Sequence[Row]) -> str:
     """Return the first value of a row that is a score: a training's metric, else a search's loss."""
-    names = [name for row in rows for name in row.values if name not in NO_SCORE]
+    names = [name for row in rows for name in row.values if name not in NO_SCORE and not name.startswith(MS)]
     return next((name for name in names if not name.startswith(LOWER_IS_BETTER)), "loss")
 
 

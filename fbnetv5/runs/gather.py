@@ -11,10 +11,13 @@ from typing import Any
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.identity import flatten
 from fbnetv5.config.read import CONFIG
+from fbnetv5.export.sidecar import milliseconds_of
 from fbnetv5.metrics.names import split_names
+from fbnetv5.model.exports import sidecars_of
 from fbnetv5.report.run_folder import RunFolder, finite, read_folder
 from fbnetv5.runs.record import RECORD, read_record
 
+MS = "ms "  # begins the names of exported files' times, which ``fbnetv5 time`` measured
 HOW_IT_RAN = ("output", "resume", "name", "runtime.", "evaluate.")  # keys that differ without making runs differ
 
 
@@ -105,4 +108,14 @@ def _trained(run: RunFolder) -> Row:
     named = split_names(run.metrics)
     overall = {name: value for name, value in run.metrics.items() if not named[name].of_class}
     head = str(run.model.get("head", "")).rsplit(".", 1)[-1]
-    return Row(run.path, head, values=finite({**run.model, **overall}))
+    return Row(run.path, head, values=finite({**run.model, **overall, **_milliseconds(run.path)}))
+
+
+def _milliseconds(run: Path) -> dict[str, float]:
+    """Return the times of the files that a run was exported to, by runtime, precision and what measured them."""
+    timed = map(milliseconds_of, sidecars_of(run))
+    return {
+        f"{MS}{each.runtime} {each.precision}, {condition}": ms
+        for each in timed
+        for condition, ms in each.by_condition.items()
+    }

@@ -5,7 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from scipy.stats import t as student
+
 NOTHING = "-"
+CONFIDENCE = 0.95
 
 
 def markdown_table(rows: Sequence[Sequence[str]], *, numeric_from: int) -> list[str]:
@@ -20,3 +23,17 @@ def spread(values: Sequence[float], *, digits: int = 1, sign: str = "") -> str:
         return NOTHING
     mean = f"{statistics.mean(values):{sign}.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of n >= 2 differences, and half the width of its confidence interval (Student's t)."""
+    factor = float(student.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
+    return statistics.mean(differences), factor * statistics.stdev(differences) / len(differences) ** 0.5
+
+
+def difference(pairs: Sequence[float]) -> str:
+    """Return the mean of differences, a seed each, with its interval where there are several: +3.0 (+0.5 to +5.5)."""
+    if len(pairs) < 2:
+        return f"{pairs[0]:+.1f}" if pairs else NOTHING
+    mean, half = interval(pairs)
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"

@@ -54,11 +54,16 @@ def draw_fronts(series: Sequence[Series], x: str, y: str) -> str:
     panels = figure.subplots(1, len(series), squeeze=False)[0]
     for axes, one in zip(panels, series, strict=True):
         _draw(axes, one, x, y)
-    return str(inline(figure, f"{y} of runs against {UNITS[x][1]}"))
+    return str(inline(figure, f"{y} of runs against {_unit(x)[1]}"))
+
+
+def _unit(x: str) -> tuple[float, str]:
+    """Return what a cost is divided by, and the name of its axis: for times of files, that of their column."""
+    return UNITS.get(x, (1.0, x))
 
 
 def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
-    scale, name = UNITS[x]
+    scale, name = _unit(x)
     places = {i: (c / scale, v) for i, (c, v) in enumerate(series.points) if c is not None and v is not None}
     front = [places[index] for index in series.front]
     others = [place for index, place in places.items() if index not in series.front]

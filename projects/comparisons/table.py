@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy.stats import t as student
-
 from fbnetv5.base.errors import InputError
-from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
+from fbnetv5.runs.markdown import CONFIDENCE, difference, markdown_table, spread
 
 COLUMNS = ("training", "seed", "metric", "value", "seconds")
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -84,12 +80,6 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of n >= 2 differences, and half the width of its confidence interval (Student's t)."""
-    factor = float(student.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
-    return statistics.mean(differences), factor * statistics.stdev(differences) / len(differences) ** 0.5
-
-
 def _differences(
     values: Mapping[str, Mapping[str, Mapping[int, float]]],
     columns: Sequence[str],
@@ -100,7 +90,7 @@ def _differences(
         cells = []
         for column in columns:
             own, other = values[training][column], values.get(others.get(column, ""), {}).get(column, {})
-            cells.append(_difference([100 * (own[seed] - other[seed]) for seed in own if seed in other]))
+            cells.append(difference([100 * (own[seed] - other[seed]) for seed in own if seed in other]))
         if others:
             table.append([training, ", ".join(dict.fromkeys(others.values())), *cells])
     return [
@@ -108,13 +98,6 @@ def _differences(
         "",
         *markdown_table(table, numeric_from=2),
     ]
-
-
-def _difference(pairs: Sequence[float]) -> str:
-    if len(pairs) < 2:
-        return f"{pairs[0]:+.1f}" if pairs else NOTHING
-    mean, half = interval(pairs)
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def _by_seed(rows: Sequence[Row], training: str, column: str) -> dict[int, float]:

@@ -86,7 +86,7 @@ def _written(
 @contextlib.contextmanager
 def _timer(options: argparse.Namespace, latency: LatencyConfig, conditions: Conditions) -> Iterator[Timer]:
     if not options.busy:
-        with opened_timer(latency, conditions) as timer:
+        with opened_timer(latency, conditions.runtime_name, conditions.threads) as timer:
             yield timer
         return
     if latency.command is not None or conditions.threads != 1:
