@@ -207,7 +207,7 @@ def run_time(name: str, command: Command, arguments: Sequence[str]) -> None:
     """Time the exported files of runs: ``fbnetv5 time RUNS ...``."""
     parser = command.parser(name)
     add = parser.add_argument
-    add("runs", nargs="+", type=Path, metavar="RUN", help="folders of trainings that were exported, or of sweeps")
+    add("places", nargs="+", type=Path, metavar="RUN", help="folders of trainings, of sweeps, or of exported files")
     add("--runtime", choices=("executorch", "onnx", "litert"), help="these files alone")
     add("--precision", choices=("fp32", "int8"), help="these files alone")
     add(
@@ -217,17 +217,20 @@ def run_time(name: str, command: Command, arguments: Sequence[str]) -> None:
     add("--command", metavar="TEMPLATE", help="times a file on another device, as search.latency.command; docs/COST.md")
     add("--device", metavar="NAME", help="of the device that the command asks")
     add("--pattern", metavar="REGEX", help="finds the milliseconds in what the command prints; else the last number")
-    add("--timeout", type=float, default=120.0, metavar="SECONDS", help="that the command may take for a file (120)")
+    add("--timeout", type=at_least(1), default=120, metavar="SECONDS", help="that the command may take a file (120)")
     known = parser.parse_args(arguments)
     with one_line_errors("the same command goes on with what was timed"):
-        if known.command is None and (known.device or known.pattern):
-            raise InputError("--device and --pattern are those of a --command")
+        if (known.command is None) != (known.device is None) or (known.pattern and known.command is None):
+            raise InputError("--command asks a device, whose name is --device; --pattern is the command's")
         from fbnetv5.config.latency import LatencyConfig  # here, as help does not need them
-        from fbnetv5.runs.file_times import time_runs
+        from fbnetv5.runs.file_times import time_files
 
         names = ("threads", "repeats", "command", "device", "pattern", "timeout")
         options = LatencyConfig(**{name: getattr(known, name) for name in names})
-        time_runs(known.runs, options, known.runtime, known.precision)
+        try:
+            time_files(known.places, options, known.runtime, known.precision)
+        except InputError as error:
+            raise InputError(str(error).replace("search.latency.", "--")) from error  # as the options are called here
 
 
 def run_collect(name: str, command: Command, arguments: Sequence[str]) -> None:

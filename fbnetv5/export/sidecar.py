@@ -132,10 +132,17 @@ def sidecar_path(file: Path) -> Path:
 
 
 def write_sidecar(file: Path, sidecar: AnySidecar) -> None:
-    """Write the sidecar of an exported file, with the file's checksum. Raises InputError where that fails."""
-    data = file.read_bytes()
+    """Write the sidecar of an exported file, with the file's checksum; what the same bytes took before stays.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    data, path = file.read_bytes(), sidecar_path(file)
     sidecar.sha256, sidecar.num_bytes = hashlib.sha256(data).hexdigest(), len(data)
-    write_text(sidecar_path(file), json.dumps(asdict(sidecar), indent=2, ensure_ascii=False) + "\n")
+    document = asdict(sidecar)
+    if read_json(path).get("sha256") == sidecar.sha256 and (timed := milliseconds_of(path).by_condition):
+        document[MILLISECONDS] = timed
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_sidecar(file: Path) -> AnySidecar:
@@ -164,23 +171,23 @@ def read_sidecar(file: Path) -> AnySidecar:
     return sidecar
 
 
-def add_milliseconds(file: Path, condition: str, milliseconds: float) -> None:
+def add_milliseconds(file: Path, sha256: str, condition: str, milliseconds: float) -> None:
     """Write into a file's sidecar how long it takes for an image; those of other conditions stay.
 
     Args:
         file: exported.
+        sha256: of the file that was timed.
         condition: what it was measured on: device, runtime and threads.
         milliseconds: for an image.
 
     Raises:
-        InputError: the sidecar cannot be read or written.
+        InputError: the sidecar cannot be read or written, or the file has been exported again since.
     """
     path = sidecar_path(file)
     document = read_json(path)
-    if not document:
-        raise InputError(f"{path} is missing or damaged; export {file.name} again")
-    known = document.get(MILLISECONDS)
-    document[MILLISECONDS] = {**(known if isinstance(known, dict) else {}), condition: milliseconds}
+    if document.get("sha256") != sha256:
+        raise InputError(f"{path} is not that of the file that was timed; time it again")
+    document[MILLISECONDS] = {**milliseconds_of(path).by_condition, condition: milliseconds}
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -174,7 +174,11 @@ def _kept(folder: Path, conditions: Conditions) -> dict[str, File]:
         return {}
     bundle = read_bundle(folder)
     if bundle.conditions != conditions:
-        raise InputError(f"{folder} has a bundle for {bundle.conditions}, not for {conditions}; choose another folder")
+        there, here = asdict(bundle.conditions), asdict(conditions)
+        found = next(key for key in here if there[key] != here[key])
+        raise InputError(
+            f"{folder} has a bundle of {found}={there[found]}, not of {here[found]}; choose another folder"
+        )
     return dict(bundle.files)
 
 

@@ -19,7 +19,7 @@ from fbnetv5.base.paths import is_uri
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.version import __version__
 from fbnetv5.metrics.names import NUM_IMAGES, split_names
-from fbnetv5.model.exports import sidecars_of
+from fbnetv5.model.exports import EXPORTS, sidecars_in
 from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
@@ -46,7 +46,7 @@ def write_card(model: TaskNet | JointModel, folder: Path) -> None:
         InputError: it cannot be written.
     """
     if is_ours(folder):
-        write_text(folder / CARD, card(model, folder, place=folder.name))
+        write_text(folder / CARD, card(model, folder, place=folder.resolve().name))
 
 
 def is_ours(folder: Path) -> bool:
@@ -158,7 +158,7 @@ def _front(pipelines: list[str], title: str, data: str, metrics: Mapping[str, fl
 
 def _exports(folder: Path | None) -> Iterable[dict[str, str]]:
     """Yield what the sidecars of exported files say, file by file, but for those of other weights."""
-    for file in sidecars_of(folder) if folder is not None else ():
+    for file in sidecars_in(folder / EXPORTS) if folder is not None else ():
         sidecar = read_json(file)
         metric = str(_mapping(sidecar, "metrics").get("main", ""))
         milliseconds = sidecar.get("milliseconds")

@@ -23,13 +23,13 @@ def files_of(folder: Path, weights: Path) -> list[str] | None:
     return list(map(str, said["files"])) if said.get("weights") == digest_of(weights) else []
 
 
-def sidecars_of(run: Path) -> list[Path]:
-    """Return the sidecars of the files that the model in ``run`` was exported to, but for those of other weights.
+def sidecars_in(folder: Path) -> list[Path]:
+    """Return the sidecars of the exported files in a folder; beside a trained model, but for those of other weights.
 
     That of ``model_fp32.onnx`` is ``model_fp32.onnx.json``.
     """
-    found = sorted((run / EXPORTS).glob("*.*.json"))
-    known = files_of(run / EXPORTS, run / WEIGHTS)
+    found = sorted(folder.glob("*.*.json"))
+    known = files_of(folder, folder.parent / WEIGHTS) if folder.name == EXPORTS else None
     return found if known is None else [sidecar for sidecar in found if sidecar.stem in known]
 
 

@@ -54,11 +54,14 @@ def collect_runs(
         raise InputError(f"--x {x} is none of {', '.join((*COSTS, MS.strip()))}{nearest(x, COSTS)}")
     found = _expand(places)
     rows = [row for run in find_runs(found) for row in read_rows(run)]
-    x = _timed_column(rows, x) if timed else x
     tasks = dict.fromkeys(row.task for row in rows if row.task)
     rows = [row for row in rows if task in (None, row.task) or not row.task]
     if task is not None and task not in tasks:
         raise InputError(f"--task {task}: no run has it; there are {', '.join(tasks)}{nearest(task, tasks)}")
+    if timed:
+        x = _timed_column(rows, x)
+        lacking = sum(x not in row.values for row in rows)
+        print(f"{lacking} of {len(rows)} rows have no '{x}'" if lacking else f"cost: {x}")
     _collect(rows, output or found[0], x, y or default_score(rows))
 
 

@@ -13,7 +13,7 @@ from fbnetv5.config.identity import flatten
 from fbnetv5.config.read import CONFIG
 from fbnetv5.export.sidecar import milliseconds_of
 from fbnetv5.metrics.names import split_names
-from fbnetv5.model.exports import sidecars_of
+from fbnetv5.model.exports import EXPORTS, sidecars_in
 from fbnetv5.report.run_folder import RunFolder, finite, read_folder
 from fbnetv5.runs.record import RECORD, read_record
 
@@ -113,7 +113,7 @@ def _trained(run: RunFolder) -> Row:
 
 def _milliseconds(run: Path) -> dict[str, float]:
     """Return the times of the files that a run was exported to, by runtime, precision and what measured them."""
-    timed = map(milliseconds_of, sidecars_of(run))
+    timed = map(milliseconds_of, sidecars_in(run / EXPORTS))
     return {
         f"{MS}{each.runtime} {each.precision}, {condition}": ms
         for each in timed

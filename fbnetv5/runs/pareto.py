@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def draw_fronts(series: Sequence[Series], x: str, y: str) -> str:
 
 def _unit(x: str) -> tuple[float, str]:
     """Return what a cost is divided by, and the name of its axis: for times of files, that of their column."""
-    return UNITS.get(x, (1.0, x))
+    return UNITS.get(x, (1.0, textwrap.fill(x, 60)))
 
 
 def _draw(axes: Axes, series: Series, x: str, y: str) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -76,11 +76,12 @@ def time_networks(plan: TruthPlan, task: str, options: LatencyConfig, folder: Pa
     training = plan.trainings[task]
     networks = {network.name: network for network in (*plan.named[task], *plan.added[task])}
     size = _model(training, plan.file(next(iter(networks.values())))).spec.input.nominal_size()
-    conditions = file_conditions(get_family(training.model.family), size, options)
+    conditions = file_conditions(get_family(training.model.family), size, replace(options, repeats=1))
+    stride = training.export.map_stride
     parts = [
         Exportable(
             name,
-            repr((conditions.family, size, sorted(training.model.head.items(), key=str), network.topology)),
+            repr((conditions.family, size, stride, sorted(training.model.head.items(), key=str), network.topology)),
             3,
             size,
             partial(_deployed, training, plan, network),
@@ -90,13 +91,15 @@ def time_networks(plan: TruthPlan, task: str, options: LatencyConfig, folder: Pa
     with opened_timer(options, conditions.runtime_name, conditions.threads) as timer:
         bundle = write_bundle(parts, conditions, folder, print)
         table, who = folder / TIMES, timed_by(conditions)
-        rounds = measure_files(bundle.files, timer, conditions.repeats, table, say=print, steady=False, timed_by=who)
-    on = str(replace(conditions, family=""))
+        rounds = measure_files(bundle.files, timer, options.repeats, table, say=print, steady=False, timed_by=who)
+    on = f"{conditions}{f', map_stride={stride}' if stride > 1 else ''}"
     return [Time(on, task, name, statistics.median(ms), statistics.stdev(ms)) for name, ms in rounds.items()]
 
 
-def markdown(plan: TruthPlan, task: str, times: Sequence[Time], rows: Sequence[Row]) -> list[str]:
-    """Return the table of a task: each hand-made topology beside the slowest found one that is not slower."""
+def markdown(
+    plan: TruthPlan, task: str, found: Collection[str], times: Sequence[Time], rows: Sequence[Row]
+) -> list[str]:
+    """Return the table of a task: each hand-made topology beside the slowest of those ``found`` that is not slower."""
     ms = {time.topology: time.ms for time in times}
     scores: dict[str, dict[int, float]] = {}
     for row in rows:
@@ -104,10 +107,10 @@ def markdown(plan: TruthPlan, task: str, times: Sequence[Time], rows: Sequence[R
             scores.setdefault(row.topology, {})[row.seed] = 100 * row.score
     metric = plan.config.train[task].metric
     lines = [["Topology", "ms", metric, "Found", "ms", metric, "Difference"]]
-    found = sorted((network.name for network in plan.added[task]), key=ms.__getitem__)
+    by_time = sorted(found, key=ms.__getitem__)
     for network in plan.named[task]:
         name, own = network.name, scores.get(network.name, {})
-        within = [one for one in found if ms[one] <= ms[name]]
+        within = [one for one in by_time if ms[one] <= ms[name]]
         cells = [name, f"{ms[name]:.2f}", spread([*own.values()])]
         if not within:
             lines.append([*cells, NOTHING, NOTHING, NOTHING, NOTHING])
@@ -115,7 +118,7 @@ def markdown(plan: TruthPlan, task: str, times: Sequence[Time], rows: Sequence[R
         best = scores.get(within[-1], {})
         pairs = [best[seed] - own[seed] for seed in own if seed in best]
         lines.append([*cells, within[-1], f"{ms[within[-1]]:.2f}", spread([*best.values()]), difference(pairs)])
-    curve = [f"{ms[one]:.2f} ms {spread([*scores.get(one, {}).values()])}" for one in found]
+    curve = [f"{ms[one]:.2f} ms {spread([*scores.get(one, {}).values()])}" for one in by_time]
     return [f"**{task}**, {times[0].conditions}", "", *markdown_table(lines, numeric_from=1), "",
             f"What was found, the fastest first: {', '.join(curve)}"]  # fmt: skip
 
@@ -173,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = plan.root / "files" / f"{known.runtime}_{known.precision}_{known.threads}" / task
         times = time_networks(plan, task, options, folder)
         keep(known.times, times)
-        print("\n".join(["", *markdown(plan, task, times, truth), ""]), flush=True)
+        found = {row["topology"] for row in rows if row["task"] == task}
+        print("\n".join(["", *markdown(plan, task, found, times, truth), ""]), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

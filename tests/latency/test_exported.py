@@ -84,7 +84,7 @@ def test_an_interrupted_bundle_goes_on(exported, tmp_path):
     add_time(tmp_path / TIMES, "block_2", 2.0)
     write_bundle([parts[5]._replace(describes="another")], conditions, tmp_path, print)
     assert (tmp_path / TIMES).read_text() == "part,ms\nblock_2,2\n"  # not of the file that is no more
-    with pytest.raises(InputError, match="has a bundle for"):
+    with pytest.raises(InputError, match="has a bundle of "):
         write_bundle(parts, replace(conditions, precision="int8"), tmp_path, print)
 
 

@@ -38,9 +38,9 @@ def test_each_hand_made_topology_stands_beside_the_slowest_found_one_within_its_
     arguments = ["--truth", str(tmp_path / "mini.yaml"), "--found", str(tmp_path / "found.csv"), "--repeats", "2"]
     main([*arguments, "--times", str(tmp_path / "ms.csv")])
     out = capsys.readouterr().out
-    assert "| linear | 1.00 | 50.0 ± 0.0 | - | - | - | - |" in out
+    assert "| linear | 1.00 | 50.0 ± 0.0 | linear | 1.00 | 50.0 ± 0.0 | +0.0 (+0.0 to +0.0) |" in out
     assert "| unet | 4.00 | 60.0 ± 0.0 | 0f | 3.00 | 64.0 ± 1.4 | +4.0 (-8.7 to +16.7) |" in out
-    assert "2.00 ms 52.0 ± 0.0, 3.00 ms 64.0 ± 1.4, 5.00 ms 90.0 ± 0.0" in out
+    assert "1.00 ms 50.0 ± 0.0, 2.00 ms 52.0 ± 0.0, 3.00 ms 64.0 ± 1.4, 5.00 ms 90.0 ± 0.0" in out
     times = read_times(tmp_path / "ms.csv")
     assert {time.topology: time.ms for time in times} == MS
     assert "onnx" in times[0].conditions

@@ -1,0 +1,235 @@
+"""Do a search's scores order the types of a block as trainings to the end do?
+
+    python train_net.py --config projects/fpnas/configs/ranks.yaml data.root=FOLDER
+
+A random network below the bound is trained for a while, as a search in its middle has trained the blocks that it does
+not optimise. Then all types of one block are scored as a search scores them: in stage one, after ``project.stage_one``
+epochs with shared weights, and in stage two, each after ``project.epochs`` more on its own. The truth is what networks
+with these types reach when they are trained from scratch, with several seeds, on other test images. ``ranks.csv`` has
+every score, ``ranks.md`` the rank correlations; ``resume=true`` goes on after the last finished training.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from scipy.stats import spearmanr
+
+from fbnetv5.base.errors import InputError
+from fbnetv5.base.files import csv_lines, write_text
+from fbnetv5.base.seeding import Purpose, generator
+from fbnetv5.config.option import option
+from fbnetv5.config.read import read_project
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.projects.fpnas.bound import Choices, swap
+from fbnetv5.projects.fpnas.images import check_batches, read_images, save_split, split
+from fbnetv5.projects.fpnas.jobs import FOLDER, Independent, Shared, Training, read_result, weights_file
+from fbnetv5.projects.fpnas.options import SearchConfig, check_search, check_training
+from fbnetv5.projects.fpnas.search import claim_folder
+from fbnetv5.projects.fpnas.work import IMAGES, Work, build_problem, do_training, is_done
+from fbnetv5.projects.fpnas.workers import ProgressLine, do_all, find_place, threads_of
+from fbnetv5.runs.job import Call, Job, Outcome
+from fbnetv5.runs.markdown import NOTHING, markdown_table
+
+SCORED, TRUTH = "scored", "truth"  # folders of trainings that are judged as a search does, and on the test images
+TABLE, PAGE = "ranks.csv", "ranks.md"
+
+
+@dataclass
+class RanksConfig(SearchConfig):
+    """The study: the keys of a search, and its own."""
+
+    position: int = option(0, "of the block whose types are ranked, from 0")
+    base_epochs: int = option(24, "epochs of the network before stage one")
+    stage_one: list[int] = option(lambda: [2, 8, 32], "P: epochs of stage one, each beside the others")
+    seeds: list[int] = option(lambda: [0, 1], "of the trainings to the end")
+    train_epochs: int = option(15, "passes over the training images, of every training to the end")
+    train_final_lr: float = option(1e-4, "the rate falls from optimizer.lr to this along a cosine")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained.
+
+    Attributes:
+        types: of the block, their numbers and names.
+        macs: of the network with each.
+        base: the training before stage one.
+        stage_one, stage_two: trainings by the epochs of stage one; the latter one a type.
+        truth: trainings by seed, one a type.
+    """
+
+    types: Mapping[int, str]
+    macs: Mapping[int, int]
+    base: Independent
+    stage_one: Mapping[int, Shared]
+    stage_two: Mapping[int, Sequence[Independent]]
+    truth: Mapping[int, Sequence[Independent]]
+
+
+def run(config: RunConfig, folder: Path) -> None:
+    """Score all types of a block in both stages, train all to the end, and correlate.
+
+    Raises:
+        InputError: the configuration, the data or a file is at fault; the message says which.
+    """
+    options = read_project(config.project, RanksConfig)
+    _check(config, options)
+    train, test, classes = read_images(config.data)
+    seen, kept = split(test, 0.5, config.seed)
+    for part in (train, seen, kept):
+        check_batches(len(part), config.search.batch_size)
+    config = replace(config, runtime=replace(config.runtime, threads=threads_of(config.runtime)))
+    searching = as_search(config)
+    study = plan(searching, options, classes)
+    claim_folder(config, folder)
+    for place, images in ((SCORED, seen), (TRUTH, kept)):
+        save_split(folder / place / IMAGES, train, images)
+    ending = replace(config, project={**searching.project, "final_lr": options.train_final_lr})
+    phases: tuple[tuple[str, RunConfig, Sequence[Training]], ...] = (
+        (SCORED, searching, [study.base]),
+        (SCORED, searching, [*study.stage_one.values()]),
+        (SCORED, searching, [one for ones in study.stage_two.values() for one in ones]),
+        (TRUTH, ending, [one for ones in study.truth.values() for one in ones]),
+    )
+    with (
+        ProgressLine(sum(len(trainings) for _, _, trainings in phases), "trainings") as progress,
+        find_place(config.runtime, options.jobs) as found,
+    ):
+        for place, given, trainings in phases:
+            works = [Work(training, given, folder / place, classes) for training in trainings]
+            jobs = [Job(one.training.name, Call(do_training, one, is_done), folder / place / FOLDER) for one in works]
+
+            def on_end(outcome: Outcome) -> None:
+                progress.skip(1) if outcome.status == "skipped" else progress.advance(1)
+                progress.say(f"{outcome.job.name}; {progress.done} of {progress.total} trainings{progress.eta()}")
+
+            do_all(jobs, found, on_end)
+    scores = read_scores(study, folder)
+    write_text(folder / TABLE, "".join(csv_lines(table(study, scores))))
+    text = markdown(study, scores)
+    write_text(folder / PAGE, text)
+    print(f"{text}\nall scores: {folder / TABLE}")
+
+
+def as_search(config: RunConfig) -> RunConfig:
+    """Return the configuration of the searches that a study is about, without its own keys."""
+    keys = {field.name for field in fields(SearchConfig)}
+    return replace(config, project={key: value for key, value in config.project.items() if key in keys})
+
+
+def plan(config: RunConfig, options: RanksConfig, classes: tuple[str, ...]) -> Study:
+    """Return the trainings of a study.
+
+    Args:
+        config: of the search.
+        options: of the study.
+        classes: names of the images' classes.
+
+    Raises:
+        InputError: there is no such block, or it has fewer than three types below the bound.
+    """
+    problem = build_problem(config, classes)
+    space = problem.space(options.bound)
+    if not 0 <= options.position < len(space.num_types):
+        raise InputError(f"project.position={options.position} is none of the blocks 0 to {len(space.num_types) - 1}")
+    network, position = space.draw(generator(config.seed, Purpose.ARCHITECTURES)), options.position
+    types = tuple(space.types_within(network, position))
+    if len(types) < 3:
+        raise InputError(
+            f"project.position={position}: {len(types)} type(s) of this block keep the network below the bound, which "
+            "have no order to speak of; choose another block or seed, or raise project.bound"
+        )
+    networks: dict[int, Choices] = {kind: swap(network, position, kind) for kind in types}
+    base = Independent("base", 0, network, options.base_epochs, key=(0,))
+    shared = {
+        epochs: Shared(f"shared-{epochs}", 0, network, position, types, epochs, (1, epochs), weights_file(base))
+        for epochs in options.stage_one
+    }
+    alone = {
+        epochs: [
+            Independent(
+                f"alone-{epochs}/type-{kind:02d}", 0, networks[kind], options.epochs, (2, epochs), position,
+                weights_file(shared[epochs]),
+            )
+            for kind in types
+        ]
+        for epochs in options.stage_one
+    }  # fmt: skip
+    truth = {
+        seed: [
+            Independent(f"seed-{seed}/type-{kind:02d}", 0, networks[kind], options.train_epochs, (3, seed))
+            for kind in types
+        ]
+        for seed in options.seeds
+    }
+    names = problem.type_names[position]
+    macs = {kind: space.macs(networks[kind]) for kind in types}
+    return Study({kind: names[kind] for kind in types}, macs, base, shared, alone, truth)
+
+
+def read_scores(study: Study, folder: Path) -> dict[str, list[float]]:
+    """Return the accuracies in [0, 1] by what they are of, one a type: each stage and number of epochs, each seed."""
+    scores = {}
+    for epochs, shared in study.stage_one.items():
+        scores[f"stage one, P = {epochs}"] = _accuracies(folder / SCORED, [shared])
+    for epochs, ones in study.stage_two.items():
+        scores[f"stage two after P = {epochs}"] = _accuracies(folder / SCORED, ones)
+    for seed, ones in study.truth.items():
+        scores[f"truth, seed {seed}"] = _accuracies(folder / TRUTH, ones)
+    return scores
+
+
+def table(study: Study, scores: Mapping[str, Sequence[float]]) -> list[tuple[str, ...]]:
+    """Return the lines of the csv file: type, MACs and each score."""
+    lines = [("type", "macs", *scores)]
+    for place, (kind, name) in enumerate(study.types.items()):
+        lines.append((name, str(study.macs[kind]), *(f"{own[place]:.5f}" for own in scores.values())))
+    return lines
+
+
+def markdown(study: Study, scores: Mapping[str, Sequence[float]]) -> str:
+    """Return the table: how far types differ by each score, and its rank correlation with the truth and with MACs.
+
+    A seed of the truth is correlated with the mean of the others; a score with the mean of all.
+    """
+    truth = {name: own for name, own in scores.items() if name.startswith(TRUTH)}
+    macs = [float(study.macs[kind]) for kind in study.types]
+    rows = [["Score", "mean, %", "deviation between types", "Spearman with the truth", "with MACs"]]
+    for name, own in scores.items():
+        others = [values for other, values in truth.items() if other != name]
+        mean = [statistics.mean(values) for values in zip(*others, strict=True)]
+        rows.append(
+            [
+                name,
+                f"{100 * statistics.mean(own):.1f}",
+                f"{100 * statistics.stdev(own):.2f}",
+                _rank(own, mean) if others else NOTHING,
+                _rank(own, macs),
+            ]
+        )
+    return "\n".join(markdown_table(rows, numeric_from=1)) + "\n"
+
+
+def _accuracies(folder: Path, trainings: Sequence[Training]) -> list[float]:
+    found = [read_result(folder, training) for training in trainings]
+    return [accuracy for result in found if result is not None for accuracy in result.accuracies]
+
+
+def _rank(own: Sequence[float], other: Sequence[float]) -> str:
+    return NOTHING if len({*own}) < 2 or len({*other}) < 2 else f"{spearmanr(own, other).statistic:.2f}"
+
+
+def _check(config: RunConfig, options: RanksConfig) -> None:
+    check_search(config, options)
+    for key in ("base_epochs", "train_epochs"):
+        if getattr(options, key) < 1:
+            raise InputError(f"project.{key}={getattr(options, key)} is too small: at least 1")
+    for key, least in (("stage_one", 1), ("seeds", 0)):
+        values = getattr(options, key)
+        if not values or min(values) < least or len({*values}) < len(values):
+            raise InputError(f"project.{key}={values}: give at least one, each once, none below {least}")
+    check_training(config, "train_final_lr", options.train_final_lr)
