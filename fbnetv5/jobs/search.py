@@ -56,6 +56,7 @@ from fbnetv5.tasks.build import build_tasks, check_labels
 from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 from fbnetv5.tasks.task import Task
 
+FAR_ABOVE = 100  # times what all blocks take: no budget in milliseconds, but one in MACs
 METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_dict")  # of a ``SearchAlgorithm``
 
 
@@ -168,12 +169,17 @@ def go_on_with_latencies(run: SupernetRun, folder: Path) -> None:
 
 
 def check_budget(key: str, budget: float | None, cost: str, block_costs: Sequence[float]) -> None:
-    """Raise InputError where a budget, ``search.<key>``, is below what any block costs: it is meant in another unit."""
-    least = min((cost for cost in block_costs if cost > 0), default=0.0)
+    """Raise InputError where a budget, ``search.<key>``, is in another unit: below any block's cost, or MACs for ms."""
+    least, all_of_them = min((cost for cost in block_costs if cost > 0), default=0.0), sum(block_costs)
     if budget is not None and budget < least:
         raise InputError(
             f"search.{key}={budget:g} is less than any block costs ({least:.3g} in {cost}), so that "
             "topologies would have none; it is in the unit of search.cost, which may be macs, params or latency"
+        )
+    if budget is not None and cost == "latency" and budget > FAR_ABOVE * all_of_them:
+        raise InputError(
+            f"search.{key}={budget:g} is in milliseconds where search.cost=latency, and all blocks together take "
+            f"{all_of_them:.3g}; give search.{key}={all_of_them / 2:.2g}, or null for any"
         )
 
 

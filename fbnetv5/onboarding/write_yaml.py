@@ -113,7 +113,7 @@ def search_text(facts: Facts) -> str:
             "search:",
             f"  batch_size: {batch}",
             f"  steps: {steps}   # {steps * batch // 2 / max(1, len(survey.train)):.0f} passes over the images",
-            "  cost: macs   # or latency: milliseconds here, or of files on a phone (docs/COST.md), in curves too",
+            "  cost: macs   # or latency: curves and budget in milliseconds, here or on a phone (docs/COST.md)",
             f"  budget: {budget(facts.origin.family, seen.crop):.2e}   "
             "# MACs of a topology's blocks: half of all there are; null: any",
             f"  last_look: {look}",

@@ -15,6 +15,7 @@ from PIL import Image
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli import launch
 from fbnetv5.config.read import load_config
+from fbnetv5.jobs.search import check_budget
 from tests.jobs.runs import ROOT, TINY, metrics
 from tests.processes import undrawn
 
@@ -285,3 +286,10 @@ def test_a_topology_file_says_where_it_comes_from(finished):
     info = yaml.safe_load((finished / "topology_det.yaml").read_text())["info"]
     assert info["task"] == "det"
     assert info["searched_with"]["family"] == "NANO"
+
+
+def test_a_budget_in_macs_is_no_budget_in_milliseconds():
+    check_budget("budget", 5.9, "latency", [2.0, 4.0])
+    check_budget("budget", 2e7, "macs", [2.0, 4.0])
+    with pytest.raises(InputError, match=r"search\.budget=2e\+07 is in milliseconds .* search\.budget=3, or null"):
+        check_budget("budget", 2e7, "latency", [2.0, 4.0])
