@@ -222,6 +222,8 @@ def run_time(name: str, command: Command, arguments: Sequence[str]) -> None:
     with one_line_errors("the same command goes on with what was timed"):
         if (known.command is None) != (known.device is None) or (known.pattern and known.command is None):
             raise InputError("--command asks a device, whose name is --device; --pattern is the command's")
+        if "{threads}" in (known.command or "") and known.threads is None:
+            raise InputError("--command has {threads}: give --threads")
         from fbnetv5.config.latency import LatencyConfig  # here, as help does not need them
         from fbnetv5.runs.file_times import time_files
 

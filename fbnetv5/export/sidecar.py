@@ -132,17 +132,18 @@ def sidecar_path(file: Path) -> Path:
 
 
 def write_sidecar(file: Path, sidecar: AnySidecar) -> None:
-    """Write the sidecar of an exported file, with the file's checksum; what the same bytes took before stays.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    data, path = file.read_bytes(), sidecar_path(file)
+    """Write the sidecar of an exported file, with the file's checksum. Raises InputError where that fails."""
+    data = file.read_bytes()
     sidecar.sha256, sidecar.num_bytes = hashlib.sha256(data).hexdigest(), len(data)
-    document = asdict(sidecar)
-    if read_json(path).get("sha256") == sidecar.sha256 and (timed := milliseconds_of(path).by_condition):
-        document[MILLISECONDS] = timed
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_text(sidecar_path(file), json.dumps(asdict(sidecar), indent=2, ensure_ascii=False) + "\n")
+
+
+def carry_milliseconds(before: Path, file: Path) -> None:
+    """Write what the file ``before`` takes for an image into the sidecar of another of the same bytes."""
+    sha256 = read_json(sidecar_path(file)).get("sha256")
+    if sha256 is not None and read_json(sidecar_path(before)).get("sha256") == sha256:
+        for condition, milliseconds in milliseconds_of(sidecar_path(before)).by_condition.items():
+            add_milliseconds(file, sha256, condition, milliseconds)
 
 
 def read_sidecar(file: Path) -> AnySidecar:

@@ -35,7 +35,7 @@ from fbnetv5.export.progress import ExportProgress
 from fbnetv5.export.rating import FixedSizeModel, Predict, by_task, main_metrics, rate
 from fbnetv5.export.runtime import ELSEWHERE, AnyExported, load_exported, runs_here
 from fbnetv5.export.sensitivity import part_errors
-from fbnetv5.export.sidecar import AnySidecar, TaskFacts, sidecar_path, write_sidecar
+from fbnetv5.export.sidecar import AnySidecar, TaskFacts, carry_milliseconds, sidecar_path, write_sidecar
 from fbnetv5.export.tasks import tasks_of
 from fbnetv5.heads.head import PixelHead
 from fbnetv5.jobs.evaluate import classes_of
@@ -155,6 +155,7 @@ def export_one(export: Export, runtime: str, precision: str, folder: Path) -> Pa
     file = folder / f"model_{precision}{SUFFIXES[runtime]}"
     with written_beside(file) as partial:
         _export_partial(export, runtime, precision, partial)
+        carry_milliseconds(file, partial)
         with reported(file):
             partial.replace(file)
             sidecar_path(partial).replace(sidecar_path(file))

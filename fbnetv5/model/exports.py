@@ -28,8 +28,8 @@ def sidecars_in(folder: Path) -> list[Path]:
 
     That of ``model_fp32.onnx`` is ``model_fp32.onnx.json``.
     """
-    found = sorted(folder.glob("*.*.json"))
-    known = files_of(folder, folder.parent / WEIGHTS) if folder.name == EXPORTS else None
+    found, place = sorted(folder.glob("*.*.json")), folder.absolute()
+    known = files_of(place, place.parent / WEIGHTS) if place.name == EXPORTS else None
     return found if known is None else [sidecar for sidecar in found if sidecar.stem in known]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from fbnetv5.model.folder import load
 from fbnetv5.report.run_folder import MODEL
 
 FOLDER = "file_times"  # below the program's cache
+KEPT = 24 * 3600  # seconds that answers of an interrupted call count for
 Group = tuple[str, str]  # runtime and precision
 Say = Callable[[str], object]
 
@@ -50,7 +52,8 @@ class Exported:
     def owner(self) -> Path:
         """The folder of the trained model; where the file lies in none, its own."""
         folder = self.path.parent
-        return folder.parent if folder.name == EXPORTS and (folder.parent / MODEL).is_file() else folder
+        above = folder.absolute().parent if folder.parent == folder else folder.parent
+        return above if folder.absolute().name == EXPORTS and (above / MODEL).is_file() else folder
 
 
 def time_files(
@@ -133,9 +136,12 @@ def _measured(
     """Return the milliseconds of each file's rounds, by digest; the table of an interrupted call is gone on with."""
     by_digest = {file.digest: File(file.path, tuple(file.sidecar.input["shape"])) for file in files}
     rounds = max(1, options.repeats // COMMAND_SHARE) if options.command else options.repeats
+    if table.exists() and time.time() - table.stat().st_mtime > KEPT:
+        _forget(table)
     condition, steady = _condition(group, options), options.command is not None
     with opened_timer(options, group[0], _threads(options)) as timer:
-        say(f"{len(by_digest)} file(s) for {' '.join(group)}, {rounds} rounds, on {condition}")
+        more = ", going on with the answers there are" if table.exists() else ""
+        say(f"{len(by_digest)} file(s) for {' '.join(group)}, {rounds} rounds, on {condition}{more}")
         named = _saying_which(timer)
         return measure_files(by_digest, named, rounds, table, say=say, steady=steady, timed_by=condition)
 

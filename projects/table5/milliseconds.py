@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,9 @@ def time_networks(plan: TruthPlan, task: str, options: LatencyConfig, folder: Pa
         InputError: a package is missing, the data do not serve the task, or a file cannot be timed.
     """
     training = plan.trainings[task]
-    networks = {network.name: network for network in (*plan.named[task], *plan.added[task])}
+    networks: dict[str, Network] = {}  # each once, whatever it is called
+    for network in (*plan.named[task], *plan.added[task]):
+        networks.setdefault(network.code, network)
     size = _model(training, plan.file(next(iter(networks.values())))).spec.input.nominal_size()
     conditions = file_conditions(get_family(training.model.family), size, replace(options, repeats=1))
     stride = training.export.map_stride
@@ -93,7 +95,11 @@ def time_networks(plan: TruthPlan, task: str, options: LatencyConfig, folder: Pa
         table, who = folder / TIMES, timed_by(conditions)
         rounds = measure_files(bundle.files, timer, options.repeats, table, say=print, steady=False, timed_by=who)
     on = f"{conditions}{f', map_stride={stride}' if stride > 1 else ''}"
-    return [Time(on, task, name, statistics.median(ms), statistics.stdev(ms)) for name, ms in rounds.items()]
+    return [
+        Time(on, task, network.name, statistics.median(ms), statistics.stdev(ms))
+        for network in (*plan.named[task], *plan.added[task])
+        for ms in [rounds[network.code]]
+    ]
 
 
 def markdown(
@@ -121,6 +127,23 @@ def markdown(
     curve = [f"{ms[one]:.2f} ms {spread([*scores.get(one, {}).values()])}" for one in by_time]
     return [f"**{task}**, {times[0].conditions}", "", *markdown_table(lines, numeric_from=1), "",
             f"What was found, the fastest first: {', '.join(curve)}"]  # fmt: skip
+
+
+def found_names(plan: TruthPlan, task: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the names, in the table of truth, of what was found for a task.
+
+    Args:
+        plan: of the table, to which what was found and has no name has been added.
+        task: of the table.
+        rows: of found.csv.
+
+    Raises:
+        InputError: a hand-made topology was found that the table does not have.
+    """
+    names = {row["topology"] for row in rows if row["task"] == task and row["topology"] in NAMED_BLOCKS}
+    if unknown := names - {network.name for network in plan.named[task]}:
+        raise InputError(f"{task}/{min(unknown)} was found, and the table of truth has it not: add it to 'named'")
+    return list(dict.fromkeys([*sorted(names), *(network.name for network in plan.added[task])]))
 
 
 def keep(file: Path, times: Sequence[Time]) -> None:
@@ -172,12 +195,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = LatencyConfig(
         runtime=known.runtime, precision=known.precision, threads=known.threads, repeats=known.repeats
     )
+    found = {task: found_names(plan, task, rows) for task in plan.tasks}
     for task in plan.tasks:
         folder = plan.root / "files" / f"{known.runtime}_{known.precision}_{known.threads}" / task
         times = time_networks(plan, task, options, folder)
         keep(known.times, times)
-        found = {row["topology"] for row in rows if row["task"] == task}
-        print("\n".join(["", *markdown(plan, task, found, times, truth), ""]), flush=True)
+        print("\n".join(["", *markdown(plan, task, found[task], times, truth), ""]), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,6 +36,11 @@ class Network:
     topology: Topology
     macs: int
 
+    @property
+    def code(self) -> str:
+        """The number of its blocks, which is one for all names of a topology."""
+        return Sampled(self.topology, self.macs).code
+
 
 @dataclass
 class TruthPlan:
@@ -108,7 +113,7 @@ class TruthPlan:
         for entry in self.config.added:
             task, _, code = entry.partition("/")
             seen = self._network(task, code, named_by_code(code, self.config.num_stages))
-            found[task].append(self.as_named(replace(seen, name=_code(seen))))
+            found[task].append(self.as_named(replace(seen, name=seen.code)))
         return {task: tuple(networks) for task, networks in found.items()}
 
     def as_named(self, network: Network) -> Network:
@@ -144,7 +149,7 @@ class TruthPlan:
 
     def job_name(self, network: Network, seed: int) -> str:
         """Return the name of the training of a network; two names of one topology share it."""
-        return f"{network.task}/{_code(network)}-{seed}"
+        return f"{network.task}/{network.code}-{seed}"
 
     def job(self, network: Network, seed: int) -> Job:
         """Return the training of a network."""
@@ -157,7 +162,7 @@ class TruthPlan:
 
     def file(self, network: Network) -> Path:
         """Return the file of a topology, which is written here if it does not exist."""
-        file = self.root / "topologies" / network.task / f"{_code(network)}.yaml"
+        file = self.root / "topologies" / network.task / f"{network.code}.yaml"
         if not file.exists():
             network.topology.save(file, {"task": network.task, "backbone_macs": network.macs})
         return file
@@ -178,7 +183,3 @@ class TruthPlan:
         window = self.window(task)
         macs = network_cost(window.family, seen, window.size).macs
         return Network(task, name, Topology(seen.num_stages, seen.blocks), macs)
-
-
-def _code(network: Network) -> str:
-    return Sampled(network.topology, network.macs).code

@@ -17,6 +17,7 @@ from fbnetv5.config.read import CONFIGS, load_config
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.progress import ExportProgress
+from fbnetv5.export.sidecar import add_milliseconds, milliseconds_of, read_sidecar, sidecar_path
 from fbnetv5.jobs import export
 from fbnetv5.model.exports import files_of
 from fbnetv5.model.folder import save_model
@@ -24,6 +25,7 @@ from scripts import run_exported
 from scripts.export import main
 from tests.data.test_dataset import LABEL, Damaged
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
+from tests.export.test_sidecar import exported
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,16 @@ def test_int8_is_calibrated_on_the_models_own_classes(capsys: pytest.CaptureFixt
     save_model(tmp_path, model, model.spec)
     (tmp_path / "config.yaml").write_text(CONFIG.format(name="det"))
     assert "whose classes of 'boxes' are not the model's" in refused(tmp_path, capsys, "--precision", "int8")
+
+
+def test_what_a_file_takes_stays_known_when_the_same_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        export, "_export_partial", lambda _, runtime, __, file: exported(file.parent, file.name, runtime)
+    )
+    file = export.export_one(None, "onnx", "fp32", tmp_path)  # type: ignore[arg-type]
+    add_milliseconds(file, read_sidecar(file).sha256, "a phone", 3.0)
+    export.export_one(None, "onnx", "fp32", tmp_path)  # type: ignore[arg-type]
+    assert milliseconds_of(sidecar_path(file)).by_condition == {"a phone": 3.0}
 
 
 def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -11,7 +11,7 @@ import pytest
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli import commands
-from fbnetv5.export.sidecar import add_milliseconds, milliseconds_of, read_sidecar, sidecar_path
+from fbnetv5.export.sidecar import add_milliseconds, carry_milliseconds, milliseconds_of, read_sidecar, sidecar_path
 from fbnetv5.model.folder import save_model
 from tests.export.models import CONFIG, FEW_BLOCKS, random_model
 from tests.export.test_sidecar import exported as described
@@ -71,8 +71,11 @@ def test_times_are_of_the_bytes_that_were_timed(tmp_path):
     file = exported(tmp_path / "run", b"xx")
     sha256 = read_sidecar(file).sha256
     add_milliseconds(file, sha256, "a phone", 1.0)
-    assert milliseconds(exported(tmp_path / "run", b"xx")) == {"a phone": 1.0}  # exported again, to the same
-    assert milliseconds(exported(tmp_path / "run", b"yy")) == {}
+    for place, content in (("same", b"xx"), ("other", b"yy")):  # exported again
+        carry_milliseconds(file, exported(tmp_path / place, content))
+    assert milliseconds(tmp_path / "same" / "export" / file.name) == {"a phone": 1.0}
+    assert milliseconds(tmp_path / "other" / "export" / file.name) == {}
+    exported(tmp_path / "run", b"yy")
     with pytest.raises(InputError, match="is not that of the file that was timed"):
         add_milliseconds(file, sha256, "a phone", 1.0)
 
@@ -85,6 +88,10 @@ def test_files_that_lie_in_no_training_are_timed_and_equal_ones_once(tmp_path, m
     assert "1 file(s) for onnx fp32" in capsys.readouterr().out
     assert milliseconds(tmp_path / "elsewhere" / file.name) == {"a phone": 2.0} == milliseconds(file)
     assert (tmp_path / "run" / "README.md").read_text().count("# run\n") == 1
+    monkeypatch.chdir(tmp_path / "run" / "export")
+    (tmp_path / "run" / "README.md").unlink()
+    commands.main(["time", ".", "--command", "stat -c %s {file}", "--device", "a phone"])
+    assert "2.00 (a phone)" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_what_was_timed_before_a_fault_is_gone_on_with(tmp_path, capsys):
@@ -116,6 +123,7 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
         (["run", "--device", "x"], "--command asks a device, whose name is --device"),
         (["run", "--command", "echo 1"], "--command asks a device, whose name is --device"),
         (["run", "--command", "echo 1", "--device", "x"], "--command has no {file}"),
+        (["run", "--command", "a {file} {threads}", "--device", "x"], "--command has {threads}: give --threads"),
         (["none"], "none: there is no such folder"),
         (["run", "--runtime", "onnx", "--threads", "1"], "run/export/model_fp32.onnx"),  # two bytes are no model
     ):

@@ -26,16 +26,19 @@ def tiny(folder: Path, *overrides: str):
 
 def test_rank_correlations_are_those_of_the_numbers():
     names, macs = {0: "identity", 1: "conv k3e6", 2: "add k3e6"}, {0: 10, 1: 30, 2: 20}
-    study = Study(names, macs, None, {}, {}, {})  # type: ignore[arg-type]  # the table needs no trainings
+    study = Study(names, macs, None, {2: None}, {}, {})  # type: ignore[arg-type,dict-item]  # a table needs no trainings
     scores = {
         "stage one, P = 2": [0.3, 0.2, 0.1],
+        "stage two after P = 2": [0.1, 0.2, 0.3],
         "truth, seed 0": [0.1, 0.3, 0.2],
         "truth, seed 1": [0.2, 0.3, 0.4],
     }
-    page = markdown(study, scores)
-    assert "| stage one, P = 2 | 20.0 | 10.00 | -1.00 | -0.50 |" in page  # the mean truth is 0.15, 0.3, 0.3
-    assert "| truth, seed 0 | 20.0 | 10.00 | 0.50 | 1.00 |" in page
-    assert table(study, scores)[1] == ("identity", "10", "0.30000", "0.10000", "0.20000")
+    page = markdown(study, scores, 2)
+    assert "| stage one, P = 2 | 20.0 | 10.00 | -0.87 ± " in page  # the mean truth is 0.15, 0.3, 0.3
+    assert "| truth, seed 0 | 20.0 | 10.00 | 0.50 ± " in page
+    assert "| 1.00 ± 0.00 |" in page  # of seed 0 with MACs
+    assert "Truth in % of all types 25.0, 15.0 to 30.0; of what a search would keep: P = 2: conv k3e6, 30.0." in page
+    assert table(study, scores)[1] == ("identity", "10", "0.30000", "0.10000", "0.10000", "0.20000")
 
 
 def test_every_type_below_the_bound_is_scored_and_trained(tmp_path):
@@ -60,6 +63,7 @@ def test_a_study_is_made_and_is_not_made_again(tmp_path, monkeypatch, capsys):
         "truth, seed 0", "truth, seed 1",
     }  # fmt: skip
     assert "Spearman with the truth" in (tmp_path / "run" / "ranks.md").read_text()
+    assert not list((tmp_path / "run").rglob("images.safetensors"))
     monkeypatch.setattr("fbnetv5.projects.fpnas.ranks.do_training", None)  # nothing is left to do
     capsys.readouterr()
     ranks.run(tiny(tmp_path, "resume=true"), Path(config.output))
