@@ -5,58 +5,24 @@ A command is a function of its arguments; those of jobs end in :func:`fbnetv5.cl
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.paths import is_uri
 from fbnetv5.base.version import __version__
-from fbnetv5.cli.arguments import add_processes, add_run_arguments, at_least
-from fbnetv5.cli.help import classes_text, keys_text, launcher_text
+from fbnetv5.cli.arguments import add_processes, add_run_arguments
+from fbnetv5.cli.command import Command
 from fbnetv5.cli.launch import existing_config, launch
+from fbnetv5.cli.on_results import run_collect, run_report, run_time
 from fbnetv5.config.read import CONFIG, CONFIGS, load_config
 from fbnetv5.config.write import path_override
+from fbnetv5.runs.ranks import INTERRUPTED
 
 ANY_JOB = "search"  # the schema's default: a file that names no job serves any command
+MODEL = "config.json"  # of a trained model
 COMMON = ("name", "output", "resume", "seed", "data.", "runtime.")
-
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand.
-
-    Attributes:
-        summary: what it does, in one line.
-        usage: its arguments, as its help shows them.
-        run: does it, with the arguments behind its name, and with the command itself.
-        examples: of its help.
-        keys: starts of the keys that its help lists.
-        classes: the kinds of classes that its help lists.
-    """
-
-    summary: str
-    usage: str
-    run: Callable[[str, Command, Sequence[str]], None]
-    examples: tuple[str, ...]
-    keys: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-
-    def parser(self, name: str) -> argparse.ArgumentParser:
-        """Return the parser of its arguments; what it does not know are overrides."""
-        examples = "\n".join(["examples:", *(f"  fbnetv5 {name} {text}" for text in self.examples)])
-        keys = [keys_text(self.keys)] if self.keys else []
-        sweeps = [launcher_text()] if "--multirun" in self.usage or name == "sweep" else []
-        return argparse.ArgumentParser(
-            prog=f"fbnetv5 {name}",
-            usage=f"fbnetv5 {name} {self.usage}",
-            description=self.summary,
-            epilog="\n\n".join([examples, *keys, *sweeps, *map(classes_text, self.classes)]),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,21 +84,54 @@ def run_sweep(name: str, command: Command, arguments: Sequence[str]) -> None:
 
 
 def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
-    """Evaluate or export a trained model, with the data of its training: ``fbnetv5 export RUN [key=value ...]``."""
+    """Evaluate or export trained models, with the data of their trainings: ``fbnetv5 export RUN ... [key=value ...]``.
+
+    Where there are several, one that fails does not end the others.
+    """
     parser = command.parser(name)
-    parser.add_argument("run", metavar="RUN", type=Path, help="folder of a training, or the YAML file of such a run")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        type=Path,
+        help="folder of a training, or of a sweep of them; or the YAML file of such a run",
+    )
     if name == "evaluate":
         add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
+    more = [Path(text) for text in overrides if Path(text).is_dir()]
+    overrides = [text for text in overrides if not Path(text).is_dir()]
     if not known.run.is_dir():
-        return run_config(name, command, arguments)
+        run_config(name, command, arguments)
+        return
     with one_line_errors():
-        file = known.run / CONFIG
-        if not file.is_file():
-            raise InputError(f"{file}: there is no such file; give the folder of a training")
-    keys = [path_override(f"{name}.model", known.run), path_override("output", known.run / name)]
-    processes = known.processes if name == "evaluate" else 1
-    return launch(file.absolute(), [f"job={name}", "resume=false", *keys, *overrides], processes=processes)
+        runs = [run for place in (known.run, *more) for run in _trainings(place)]
+    failed = []
+    for number, run in enumerate(runs):
+        if len(runs) > 1:
+            print(f"{run}, {number + 1} of {len(runs)}", flush=True)
+        keys = [path_override(f"{name}.model", run), path_override("output", run / name)]
+        processes = known.processes if name == "evaluate" else 1
+        try:
+            launch((run / CONFIG).absolute(), [f"job={name}", "resume=false", *keys, *overrides], processes=processes)
+        except SystemExit as end:  # which has said why
+            if len(runs) == 1 or end.code == INTERRUPTED:
+                raise
+            failed.append(str(run))
+    with one_line_errors():
+        if failed:
+            raise InputError(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}")
+
+
+def _trainings(place: Path) -> list[Path]:
+    """Return the folder of a training, or those of all finished trainings below it. Raises InputError without any."""
+    if (place / CONFIG).is_file():
+        return [place]
+    found = sorted(file.parent for file in place.rglob(CONFIG) if (file.parent / MODEL).is_file())
+    if not found:
+        raise InputError(
+            f"{place / CONFIG}: there is no such file; give the folder of a training, or of a sweep of them"
+        )
+    return found
 
 
 def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -189,72 +188,6 @@ def run_check(name: str, command: Command, arguments: Sequence[str]) -> None:
 
         if not check(config, sheet=sheet, report=known.json):
             raise SystemExit(1)
-
-
-def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
-    """Write the pages of runs again: ``fbnetv5 report RUN ...``."""
-    parser = command.parser(name)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
-    known = parser.parse_args(arguments)
-    with one_line_errors():
-        from fbnetv5.report.html import write_report  # here, as it imports torch and matplotlib
-
-        for run in known.runs:
-            print(write_report(run))
-
-
-def run_time(name: str, command: Command, arguments: Sequence[str]) -> None:
-    """Time the exported files of runs: ``fbnetv5 time RUNS ...``."""
-    parser = command.parser(name)
-    add = parser.add_argument
-    add("places", nargs="+", type=Path, metavar="RUN", help="folders of trainings, of sweeps, or of exported files")
-    add("--runtime", choices=("executorch", "onnx", "litert"), help="these files alone")
-    add("--precision", choices=("fp32", "int8"), help="these files alone")
-    add(
-        "--threads", type=at_least(1), metavar="N", help="CPU threads a file runs with; by default as many as torch has"
-    )
-    add("--repeats", type=at_least(1), default=50, metavar="N", help="rounds (50); a command is asked a tenth as often")
-    add("--command", metavar="TEMPLATE", help="times a file on another device, as search.latency.command; docs/COST.md")
-    add("--device", metavar="NAME", help="of the device that the command asks")
-    add("--pattern", metavar="REGEX", help="finds the milliseconds in what the command prints; else the last number")
-    add("--timeout", type=at_least(1), default=120, metavar="SECONDS", help="that the command may take a file (120)")
-    known = parser.parse_args(arguments)
-    with one_line_errors("the same command goes on with what was timed"):
-        if (known.command is None) != (known.device is None) or (known.pattern and known.command is None):
-            raise InputError("--command asks a device, whose name is --device; --pattern is the command's")
-        if "{threads}" in (known.command or "") and known.threads is None:
-            raise InputError("--command has {threads}: give --threads")
-        from fbnetv5.config.latency import LatencyConfig  # here, as help does not need them
-        from fbnetv5.runs.file_times import time_files
-
-        names = ("threads", "repeats", "command", "device", "pattern", "timeout")
-        options = LatencyConfig(**{name: getattr(known, name) for name in names})
-        try:
-            time_files(known.places, options, known.runtime, known.precision)
-        except InputError as error:
-            raise InputError(str(error).replace("search.latency.", "--")) from error  # as the options are called here
-
-
-def run_collect(name: str, command: Command, arguments: Sequence[str]) -> None:
-    """Gather runs into one table: ``fbnetv5 collect RUNS ...``."""
-    parser = command.parser(name)
-    parser.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs, or of sweeps, or globs of them")
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where the files go; the first of the folders if not given"
-    )
-    parser.add_argument(
-        "--x",
-        metavar="COST",
-        default="macs",
-        help="the cost: macs, params, latency_ms (predicted), or ms, of exported files that fbnetv5 time measured",
-    )
-    parser.add_argument("--y", metavar="METRIC", help="the score: any column; by default a metric, else the loss")
-    parser.add_argument("--task", help="only this task of searches, or head of trainings")
-    known = parser.parse_args(arguments)
-    with one_line_errors():
-        from fbnetv5.runs.collect import collect_runs  # here, as it imports torch
-
-        collect_runs(known.runs, known.output, x=known.x, y=known.y, task=known.task)
 
 
 def job_override(name: str, given: str, file: Path) -> list[str]:
@@ -315,8 +248,8 @@ COMMANDS: dict[str, Command] = {
         ("heads",),
     ),
     "evaluate": Command(
-        "evaluate a trained model on the validation split of its training, or of a config",
-        "RUN [key=value ...] [--processes N]",
+        "evaluate trained models on the validation split of their training, or of a config",
+        "RUN ... [key=value ...] [--processes N]",
         run_on_model,
         ("runs/my_det", "runs/my_det data.root=/data/others output=runs/others"),
         (*COMMON, "evaluate."),
@@ -337,10 +270,10 @@ COMMANDS: dict[str, Command] = {
         ("teachers of the job label",),
     ),
     "export": Command(
-        "export a trained model to devices",
-        "RUN [key=value ...]",
+        "export trained models to devices",
+        "RUN ... [key=value ...]",
         run_on_model,
-        ("runs/my_det", "runs/my_det 'export.formats=[executorch,onnx]' 'export.precisions=[fp32,int8]'"),
+        ("runs/my_det", "runs/my_curve 'export.formats=[executorch,onnx]' 'export.precisions=[fp32,int8]'"),
         (*COMMON, "export."),
     ),
     "report": Command(

@@ -15,7 +15,7 @@ NOT_IN_IDENTITY = re.compile(
     r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
 )
 CANDIDATES = "search.last_look.candidates"
-AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)|data\.undecodable$")
+AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)|search\.budget$|data\.undecodable$")
 TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 
@@ -28,8 +28,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
 def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path) -> None:
     """Raise InputError unless ``folder`` was written under the configuration of now; the message names what differs.
 
-    How a search looks at the supernet when it is trained may differ, but for the images that are kept for it: another
-    last look is taken at what was learnt. So may what becomes of images that cannot be read.
+    How a search looks at the supernet when it is trained may differ, but for the images that are kept for it, and so
+    may the budget of what it derives: another last look is taken at what was learnt. So may what becomes of images that
+    cannot be read.
     """
     differing = [
         f"{key} was {then.get(key, 'absent')}, is now {now.get(key, 'absent')}"

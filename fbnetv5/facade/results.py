@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class FoundTask:
         info: what the file says of where the topology comes from, and of its costs.
         history: the probabilities over time; None where the run did not record them.
         look: what the last look says of the blocks; None where there was none.
-        family: topologies from the cheapest to the best, and others beside them; None where there is none.
+        family: topologies from the cheapest to the best, with their files, and others beside them; None where there is
+            none.
     """
 
     name: str
@@ -118,6 +119,12 @@ class SearchResult(RunResult, Mapping[str, FoundTask]):
         names = [name for name, entry in run.get("tasks", {}).items() if entry is not None]
         if not run.is_finished or not run.topologies.keys() >= set(names):
             raise InputError(f"{folder}: this search is not finished; resume=true goes on with it")
+        families = {
+            name: replace(
+                family, members=[replace(one, file=str(folder / one.file)) for one in family.members if one.file]
+            )
+            for name, family in run.families.items()
+        }
         found = {
             name: FoundTask(
                 name,
@@ -126,7 +133,7 @@ class SearchResult(RunResult, Mapping[str, FoundTask]):
                 run.topologies[name].info,
                 run.histories.get(name),
                 run.looks.get(name),
-                run.families.get(name),
+                families.get(name),
             )
             for name in names
         }

@@ -116,6 +116,7 @@ def _member(run: SupernetRun, task: str, choices: tuple[int, ...], score: float,
 
 
 def _with_file(member: Member, task: str, place: int) -> Member:
-    """Name a member after its place and its MACs."""
-    name = f"{place:02d}_{member.macs / 1e6:.1f}M"
+    """Name a member after its place and its milliseconds, or its MACs where it has none."""
+    cost = f"{member.macs / 1e6:.1f}M" if member.latency_ms is None else f"{member.latency_ms:.2f}ms"
+    name = f"{place:02d}_{cost}"
     return replace(member, name=name, file=f"{FOLDER}{task}/{name}.yaml")

@@ -62,7 +62,8 @@ METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_di
 
 FOUND = (  # what another look at a search replaces
     *("topology_*.yaml", "topology_*.png", "topologies.png", LAST_LOOK, JOINT),
-    *(f"{FOLDER}*/[0-9]*_*M.yaml", f"{FOLDER}*/{FAMILY}"),
+    *(f"{FOLDER}*/[0-9]*_*{unit}" for unit in ("M.yaml", "ms.yaml")),
+    f"{FOLDER}*/{FAMILY}",
 )
 
 
@@ -332,9 +333,7 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
     print(f"all of them side by side, with the probabilities: {folder / 'topologies.png'}")
     if looked is not None:
         for family in looked.families:
-            costs = " to ".join(f"{member.macs / 1e6:.1f} M" for member in (family.members[0], family.members[-1]))
-            where = folder / f"{FOLDER}{family.task}"
-            print(f"family of {family.task}: {len(family.members)} topologies of {costs} MACs in {where}")
+            print(f"family of {family.task}: {family.summary} in {folder / f'{FOLDER}{family.task}'}")
         if joint:
             print(joint)
         for line in read_verdicts(folder):

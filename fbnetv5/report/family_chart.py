@@ -127,7 +127,7 @@ def _cost(family: TaskFamily, member: Member) -> float:
 def _unit(family: TaskFamily) -> str:
     """Return what topologies cost, as a reader calls it."""
     if family.is_timed:
-        return "milliseconds"
+        return "milliseconds, without head"
     return "parameters" if family.unit == "params" else "MACs"
 
 

@@ -68,6 +68,14 @@ class TaskFamily:
         """Whether all of its topologies have a latency."""
         return all(member.latency_ms is not None for member in (*self.members, *self.others))
 
+    @property
+    def summary(self) -> str:
+        """How many topologies there are, from which cost to which: in milliseconds, trunk and blocks, or in MACs."""
+        ends = (self.members[0], self.members[-1])
+        costs = [f"{one.macs / 1e6:.1f} M" if one.latency_ms is None else f"{one.latency_ms:.2f} ms" for one in ends]
+        unit = " without heads" if self.is_timed else " MACs"
+        return f"{len(self.members)} topologies of {' to '.join(costs)}{unit}"
+
 
 def to_document(family: TaskFamily) -> dict[str, Any]:
     """Return a family as plain data."""

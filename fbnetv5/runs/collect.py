@@ -11,7 +11,7 @@ import glob
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError, nearest
@@ -42,7 +42,8 @@ def collect_runs(
         output: where the files go; the first of the folders if not given.
         x: the cost: one of ``COSTS``, or ``ms``, what exported files take, with more of the column's name where there
             are several.
-        y: the score, any column; a metric of trainings, else the loss of searches, if not given.
+        y: the score, any column; if not given, for each task or head the first metric of its trainings, where ``x`` is
+            of exported files that of the file, and the loss of searches.
         task: only this task of searches, or head of trainings.
 
     Raises:
@@ -58,11 +59,11 @@ def collect_runs(
     rows = [row for row in rows if task in (None, row.task) or not row.task]
     if task is not None and task not in tasks:
         raise InputError(f"--task {task}: no run has it; there are {', '.join(tasks)}{nearest(task, tasks)}")
-    if timed:
-        x = _timed_column(rows, x)
-        lacking = sum(x not in row.values for row in rows)
-        print(f"{lacking} of {len(rows)} rows have no '{x}'" if lacking else f"cost: {x}")
-    _collect(rows, output or found[0], x, y or default_score(rows))
+    x = _timed_column(rows, x) if timed else x
+    known = dict.fromkeys(name for row in rows for name in row.values)
+    if y is not None and y not in known and known:
+        raise InputError(f"--y {y}: no run has it; there are {', '.join(known)}{nearest(y, known)}")
+    _collect(rows, output or found[0], x, scores_of(rows, x, y))
 
 
 def _timed_column(rows: Sequence[Row], x: str) -> str:
@@ -75,11 +76,8 @@ def _timed_column(rows: Sequence[Row], x: str) -> str:
     return matches[0]
 
 
-def _collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
-    """Write the table of ``rows`` and the front of ``y`` against ``x`` to ``output``."""
-    known = dict.fromkeys(name for row in rows for name in row.values)
-    if y not in known and known:
-        raise InputError(f"--y {y}: no run has it; there are {', '.join(known)}{nearest(y, known)}")
+def _collect(rows: Sequence[Row], output: Path, x: str, y: Mapping[str, str]) -> None:
+    """Write the table of ``rows`` and, of each task, the front of its score ``y`` against ``x`` to ``output``."""
     front = fronts(rows, x, y)
     header, cells = table(rows, front)
     buffer = io.StringIO()
@@ -90,7 +88,22 @@ def _collect(rows: Sequence[Row], output: Path, x: str, y: str) -> None:
     print(", ".join(f"{count} {status}" for status, count in counts.items()), "run(s)")
     for run, note in {row.run: row.note for row in rows if row.note}.items():
         print(f"  {run}: {note}")
+    lacking = sum(not {x, y[row.task]} <= row.values.keys() for row in rows)
+    shown_y = ", ".join(dict.fromkeys(y.values()))
+    print(f"drawn: {shown_y} against {x}{f'; {lacking} of {len(rows)} rows lack one of them' if lacking else ''}")
     print(f"table: {output / 'collected.csv'}\npage:  {output / 'collected.html'}")
+
+
+def scores_of(rows: Sequence[Row], x: str, y: str | None) -> dict[str, str]:
+    """Return the column of each task's score: ``y``, or else the default; that of the file where ``x`` is its time."""
+    chosen = {}
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        score = default_score(own) if y is None else y
+        of_file = f"{score} {x.removeprefix(MS).partition(',')[0]}"
+        has_own = y is None and x.startswith(MS) and any(of_file in row.values for row in own)
+        chosen[task] = of_file if has_own else score
+    return chosen
 
 
 def default_score(rows: Sequence[Row]) -> str:
@@ -99,13 +112,13 @@ def default_score(rows: Sequence[Row]) -> str:
     return next((name for name in names if not name.startswith(LOWER_IS_BETTER)), "loss")
 
 
-def fronts(rows: Sequence[Row], x: str, y: str) -> set[int]:
-    """Return the indices of the rows on the Pareto front of their task."""
-    sign = -1 if y.startswith(LOWER_IS_BETTER) else 1
+def fronts(rows: Sequence[Row], x: str, y: Mapping[str, str]) -> set[int]:
+    """Return the indices of the rows on the Pareto front of their task, whose score is the column that ``y`` names."""
     chosen: set[int] = set()
     for task in dict.fromkeys(row.task for row in rows):
+        sign = -1 if y[task].startswith(LOWER_IS_BETTER) else 1
         members = [index for index, row in enumerate(rows) if row.task == task]
-        scores = [rows[index].values.get(y) for index in members]
+        scores = [rows[index].values.get(y[task]) for index in members]
         points = [
             (rows[index].values.get(x), None if score is None else sign * score)
             for index, score in zip(members, scores, strict=True)
@@ -140,7 +153,12 @@ def shown(value: float) -> str:
 
 
 def page(
-    rows: Sequence[Row], header: Sequence[str], cells: Sequence[Sequence[str]], front: set[int], x: str, y: str
+    rows: Sequence[Row],
+    header: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    front: set[int],
+    x: str,
+    y: Mapping[str, str],
 ) -> str:
     """Return one HTML page, with the picture in it."""
     lines = []
@@ -152,21 +170,24 @@ def page(
         lines.append(f"<tr class='{row.status}{' front' * (index in front)}'>{''.join(tags)}</tr>")
     series = []
     for task in dict.fromkeys(row.task for row in rows):
-        members = [i for i, row in enumerate(rows) if row.task == task and x in row.values and y in row.values]
-        points = [(rows[i].values[x], rows[i].values[y]) for i in members]
+        score = y[task]
+        members = [i for i, row in enumerate(rows) if row.task == task and {x, score} <= row.values.keys()]
+        points = [(rows[i].values[x], rows[i].values[score]) for i in members]
         marked = sorted((place for place, i in enumerate(members) if i in front), key=lambda place: points[place])
         if members:
-            series.append(Series(task, points, [rows[i].run.name for i in members], marked))
+            series.append(Series(task, score, points, [rows[i].run.name for i in members], marked))
+    named = ", ".join(dict.fromkeys(y.values()))
     picture = (
-        draw_fronts(series, x, y) if series else f"<p>No run has both {html.escape(x)} and {html.escape(y)} yet.</p>"
+        draw_fronts(series, x) if series else f"<p>No run has both {html.escape(x)} and {html.escape(named)} yet.</p>"
     )
     numbers = {name for row in rows for name in row.values}
     heads = "".join(f"<th{' class=number' * (name in numbers)}>{html.escape(name)}</th>" for name in header[:-1])
     notes = {row.run: f"{row.status}: {row.note}" for row in rows if row.note}
     listed = "".join(f"<li>{html.escape(f'{run}: {note}')}</li>" for run, note in notes.items())
-    better = "lower" if y.startswith(LOWER_IS_BETTER) else "higher"
+    better = {f"{score}: {'lower' if score.startswith(LOWER_IS_BETTER) else 'higher'}": None for score in y.values()}
     about = (
-        f"Marked: the Pareto front, the runs that no other beats in {x} (lower is better) and {y} ({better} is better)."
+        f"Marked: the Pareto front, the runs that no other beats in {x} (lower is better) and the score of their task "
+        f"({', '.join(better)} is better)."
     )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Runs</title><style>{STYLE}</style><h1>Runs</h1>"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.identity import flatten
 from fbnetv5.config.read import CONFIG
@@ -108,14 +109,19 @@ def _trained(run: RunFolder) -> Row:
     named = split_names(run.metrics)
     overall = {name: value for name, value in run.metrics.items() if not named[name].of_class}
     head = str(run.model.get("head", "")).rsplit(".", 1)[-1]
-    return Row(run.path, head, values=finite({**run.model, **overall, **_milliseconds(run.path)}))
+    return Row(run.path, head, values=finite({**run.model, **overall, **_exported(run.path)}))
 
 
-def _milliseconds(run: Path) -> dict[str, float]:
-    """Return the times of the files that a run was exported to, by runtime, precision and what measured them."""
-    timed = map(milliseconds_of, sidecars_in(run / EXPORTS))
-    return {
-        f"{MS}{each.runtime} {each.precision}, {condition}": ms
-        for each in timed
-        for condition, ms in each.by_condition.items()
-    }
+def _exported(run: Path) -> dict[str, float]:
+    """Return what is known of the files that a run was exported to: their own metrics, and what they take.
+
+    ``mIoU onnx int8`` is the metric of a file, ``ms onnx int8, a phone, 4 threads`` its milliseconds.
+    """
+    values = {}
+    for file in sidecars_in(run / EXPORTS):
+        timed, rated = milliseconds_of(file), read_json(file).get("metrics")
+        name = f"{timed.runtime} {timed.precision}"
+        if isinstance(rated, dict) and isinstance(rated.get("exported"), dict):
+            values[f"{rated.get('main')} {name}"] = rated["exported"].get(rated.get("main"))
+        values |= {f"{MS}{name}, {condition}": ms for condition, ms in timed.by_condition.items()}
+    return values

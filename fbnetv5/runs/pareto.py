@@ -43,19 +43,21 @@ class Series:
     """What one panel shows: a point a run, (cost, value) with the value as it is shown, and each point's label."""
 
     title: str
+    score: str  # the name of the value
     points: Sequence[Point]
     labels: Sequence[str]
     front: Sequence[int]
 
 
 @styled
-def draw_fronts(series: Sequence[Series], x: str, y: str) -> str:
+def draw_fronts(series: Sequence[Series], x: str) -> str:
     """Draw a panel a series, side by side, with the front as a step line; return it as an svg element."""
     figure = Figure(figsize=(max(5.0, 4.2 * len(series)), 3.6), layout="constrained")
     panels = figure.subplots(1, len(series), squeeze=False)[0]
     for axes, one in zip(panels, series, strict=True):
-        _draw(axes, one, x, y)
-    return str(inline(figure, f"{y} of runs against {_unit(x)[1]}"))
+        _draw(axes, one, x)
+    scores = ", ".join(dict.fromkeys(one.score for one in series))
+    return str(inline(figure, f"{scores} of runs against {_unit(x)[1]}"))
 
 
 def _unit(x: str) -> tuple[float, str]:
@@ -63,7 +65,7 @@ def _unit(x: str) -> tuple[float, str]:
     return UNITS.get(x, (1.0, textwrap.fill(x, 60)))
 
 
-def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
+def _draw(axes: Axes, series: Series, x: str) -> None:
     scale, name = _unit(x)
     places = {i: (c / scale, v) for i, (c, v) in enumerate(series.points) if c is not None and v is not None}
     front = [places[index] for index in series.front]
@@ -81,6 +83,6 @@ def _draw(axes: Axes, series: Series, x: str, y: str) -> None:
                 series.labels[index], place, offset, textcoords="offset points", ha=side, fontsize=7, color=colour
             )
     axes.set_title(series.title, fontsize=10, weight="bold")
-    axes.set(xlabel=name, ylabel=y)
+    axes.set(xlabel=name, ylabel=series.score)
     axes.margins(0.12, 0.16)
     axes.grid()

@@ -89,6 +89,25 @@ def test_models_are_evaluated_exported_and_predict(launched, tmp_path):
     assert config.output == "runs/pets/predict/a.jpg"
 
 
+def test_several_models_are_exported_though_one_fails(tmp_path, monkeypatch, capsys):
+    for name in ("curve/b", "curve/a", "other", "curve/unfinished"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text("defaults: [/train/small, _self_]\nname: mine\n")
+        if name != "curve/unfinished":
+            (tmp_path / name / "config.json").touch()
+    seen = []
+
+    def launch(file, overrides, *, processes):
+        seen.append((file.parent.name, overrides[-1]))
+        if file.parent.name == "b":
+            raise SystemExit(1)
+
+    monkeypatch.setattr(commands, "launch", launch)
+    error = refused(capsys, "export", str(tmp_path / "curve"), str(tmp_path / "other"), "seed=3")
+    assert seen == [("a", "seed=3"), ("b", "seed=3"), ("other", "seed=3")]
+    assert f"1 of 3 failed: {tmp_path / 'curve' / 'b'}" in error
+
+
 def test_mistakes_are_told_in_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "there is no such command; did you mean 'search'?" in refused(capsys, "serch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.cli import commands
 from fbnetv5.config.read import CONFIGS, load_config
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.extras import needs_extra
@@ -82,6 +84,19 @@ def test_what_a_file_takes_stays_known_when_the_same_is_written_again(tmp_path: 
     add_milliseconds(file, read_sidecar(file).sha256, "a phone", 3.0)
     export.export_one(None, "onnx", "fp32", tmp_path)  # type: ignore[arg-type]
     assert milliseconds_of(sidecar_path(file)).by_condition == {"a phone": 3.0}
+
+
+def test_several_models_are_exported_by_one_command(run: Path, tmp_path: Path):
+    for name in ("a", "b"):
+        shutil.copytree(run, tmp_path / "curve" / name, ignore=shutil.ignore_patterns("export"))
+    only_file = [
+        "export.num_evaluated=1",
+        "export.size=[96,64]",
+        "export.formats=[torchscript]",
+        "export.precisions=[fp32]",
+    ]
+    commands.main(["export", str(tmp_path / "curve"), *only_file])
+    assert all((tmp_path / "curve" / name / "export" / "model_fp32.pt").is_file() for name in ("a", "b"))
 
 
 def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -88,7 +88,7 @@ def test_both_rounds_have_as_many_images_of_each_task():
 def test_another_look_removes_what_was_found_and_nothing_else(tmp_path: Path):
     mine = ("topology_cls/model.safetensors", "family_cls/mine.yaml", "topology_cls.txt")
     found = ("topology_cls.yaml", "topology_cls.png", "family_cls/01_2.3M.yaml", "family_cls/family.json", "joint.yaml")
-    for name in (*mine, *found, "family_det/12_10.0M.yaml"):
+    for name in (*mine, *found, "family_det/12_10.0M.yaml", "family_det/01_0.71ms.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     clear_found(tmp_path)
@@ -254,7 +254,7 @@ def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path:
     _check_joint(found)
     assert "What each block is worth" in (tmp_path / "look" / "report.html").read_text()
     learnt = (tmp_path / "look" / "model.safetensors").read_bytes()
-    another = ("search.last_look.candidates=16", "search.last_look.neighbours=true")
+    another = ("search.last_look.candidates=16", "search.last_look.neighbours=true", "search.budget=3e6")
     run_job(config_of(*of_look, "resume=true", *another))  # another look at what was learnt
     again = json.loads((tmp_path / "look" / "last_look.json").read_text())
     assert (tmp_path / "look" / "model.safetensors").read_bytes() == learnt

@@ -109,6 +109,25 @@ def test_a_search_has_a_row_for_each_task(tmp_path):
     assert len(rows_of(tmp_path / "both")) == 6
 
 
+def test_each_task_has_a_score_of_its_own_and_a_file_its_metric(tmp_path, capsys):
+    for name, head, metric, value in (("c", "Classifier", "top1", 0.9), ("d", "LiteRCNN", "AP", 0.4)):
+        model = {"head": f"x.{head}", "macs": 100}
+        write_run(tmp_path / name, 0, metrics_json=json.dumps({"metrics": {metric: value}, "model": model}))
+    commands.main(["collect", str(tmp_path)])
+    assert "drawn: top1, AP against macs\n" in capsys.readouterr().out
+    assert [row["front"] for row in rows_of(tmp_path).values()] == ["yes", "yes"]
+
+    (tmp_path / "c" / "export").mkdir()
+    rated = {"main": "top1", "exported": {"top1": 0.8}}
+    sidecar = {"runtime": "onnx", "precision": "int8", "metrics": rated, "milliseconds": {"a phone": 3}}
+    (tmp_path / "c" / "export" / "model_int8.onnx.json").write_text(json.dumps(sidecar))
+    commands.main(["collect", str(tmp_path), "--x", "ms"])
+    out = capsys.readouterr().out
+    assert "drawn: top1 onnx int8, AP against ms onnx int8, a phone; 1 of 2 rows lack one of them" in out
+    assert rows_of(tmp_path)["cClassifier"]["top1 onnx int8"] == "0.8"
+    assert [row["front"] for row in rows_of(tmp_path).values()] == ["yes", ""]
+
+
 def test_what_was_killed_half_way_is_not_finished(tmp_path):
     seg, det = (yaml.safe_dump({"info": {"task": task, "backbone_macs": 5}}) for task in ("seg", "det"))
     write_run(tmp_path / "half", 0, job="search", topology_seg_yaml=seg)

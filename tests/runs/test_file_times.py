@@ -64,7 +64,7 @@ def test_files_of_runs_are_timed_kept_and_collected(tmp_path, cache, capsys):
     assert [rows[name]["front"] for name in "sl"] == ["yes", "yes"]
     assert "ms onnx fp32, a phone, 2 threads" in (tmp_path / "curve" / "collected.html").read_text()
     commands.main(["collect", str(tmp_path / "curve"), "--x", "ms onnx fp32, another"])
-    assert "1 of 2 rows have no 'ms onnx fp32, another phone'" in capsys.readouterr().out
+    assert "against ms onnx fp32, another phone; 1 of 2 rows lack one of them" in capsys.readouterr().out
 
 
 def test_times_are_of_the_bytes_that_were_timed(tmp_path):
