@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.joint import joint_costs
-from fbnetv5.archs.topology import save_joint
+from fbnetv5.archs.topology import Topology, save_joint
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.supernet import SupernetRun
@@ -48,6 +49,7 @@ def write_joint(run: SupernetRun, look: LastLook, folder: Path) -> str:
     apart = sum((network_cost(family, one, (side, side)) for one in seen.values()), Cost())
     info = {
         "run": run.config.name,
+        "unit": run.config.search.cost,  # of budget and cost
         "budget": budget,
         "cost": found.cost,
         "weights": dict(zip(tasks, weights, strict=True)),
@@ -56,10 +58,19 @@ def write_joint(run: SupernetRun, look: LastLook, folder: Path) -> str:
         "separate_macs": apart.macs,
         "params": together.params,
         "separate_params": apart.params,
+        **_latency(run, seen.values()),
     }
     save_joint(folder / JOINT, topologies, info)
     sure = "" if found.shortfall == 0 else f"; at most {found.shortfall:.2f} deviations are missing"
+    timed = f"{info['backbone_latency_ms']:.2f} ms, " if "backbone_latency_ms" in info else ""
     return (
-        f"one network for {', '.join(tasks)}: {together.macs / 1e6:.1f} M MACs without heads, {apart.macs / 1e6:.1f} M "
-        f"apart{sure}   {folder / JOINT}"
+        f"one network for {', '.join(tasks)}: {timed}{together.macs / 1e6:.1f} M MACs without heads, "
+        f"{apart.macs / 1e6:.1f} M apart{sure}   {folder / JOINT}"
     )
+
+
+def _latency(run: SupernetRun, seen: Iterable[Topology]) -> dict[str, object]:
+    """Return what the file says of the network's milliseconds, where the search counted them."""
+    if run.latency is None:
+        return {}
+    return {"backbone_latency_ms": round(run.latency.joint_ms(seen), 4), "latency_on": run.latency.described}

@@ -121,7 +121,11 @@ class SupernetRun(Trainable[Batch]):
         tasks = ", ".join(self.model.tasks)
         if self.kept:
             tasks += f", added to {', '.join(task_names(self.kept)) or 'the supernet'} of {config.search.extend}"
-        unit = UNITS[config.search.cost] + (f" on {self.latency.described}" if self.latency else "")
+        unit = UNITS[config.search.cost]
+        if self.latency is not None:
+            costs = self.latency.block_latencies(self.space.num_stages)
+            unit += f" on {self.latency.described}: {min(costs):.3g} to {max(costs):.3g}, {sum(costs):.3g} together"
+            unit += f" beside a trunk of {self.latency.trunk_ms:.3g}"
         return (
             f"{config.job} for {tasks}: family {config.model.family}, {len(self.space.num_options)} "
             f"blocks, their cost in {unit}; {len(self.source):,} images; {self.num_steps:,} steps of "

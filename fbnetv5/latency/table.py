@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -122,6 +122,12 @@ class LatencyTable:
         parts = [*self.partition_ms[: topology.num_partitions], *(self.block_ms[path] for _, path in topology.blocks)]
         edges = (self.fusion_ms[source[1]][target[1]] for source, target in topology.edges())  # a path's own cost 0
         return sum(parts) + sum(edges)
+
+    def joint_ms(self, topologies: Iterable[Topology]) -> float:
+        """Return the milliseconds of one network for several topologies: the trunk once, and the rest of each."""
+        every = list(topologies)
+        trunk = sum(self.partition_ms[: max(one.num_partitions for one in every)])
+        return trunk + sum(self.network_ms(one) - sum(self.partition_ms[: one.num_partitions]) for one in every)
 
     def to_list(self) -> list[float]:
         """Return all ``NUM_VALUES`` milliseconds in one list; see :meth:`from_list`."""

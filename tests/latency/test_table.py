@@ -49,6 +49,14 @@ def test_a_network_of_two_blocks_by_hand():
     assert table.network_ms(topology) == pytest.approx(sum(parts) + sum(edges), rel=1e-12)
 
 
+def test_one_network_for_several_topologies_has_the_trunk_once():
+    table = random_table(1)
+    shallow, deep = Topology(1, frozenset(), (0,)), Topology(1, frozenset({(1, 2)}), (2,))
+    assert (shallow.num_partitions, deep.num_partitions) == (1, 4)
+    assert table.joint_ms([shallow, deep]) == pytest.approx(table.network_ms(deep))
+    assert table.joint_ms([deep, deep]) == pytest.approx(2 * table.network_ms(deep) - table.trunk_ms)
+
+
 def test_a_table_comes_back_to_the_bit(tmp_path):
     table = random_table(1)
     table.save(tmp_path / "latency.json")
