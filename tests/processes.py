@@ -67,7 +67,7 @@ def undrawn() -> Iterator[None]:
     """Within the context runs draw no topologies and no report: half of the time of a short one."""
     with (
         patch("fbnetv5.report.html.render", return_value=""),
-        patch("fbnetv5.jobs.search.draw_topologies", lambda path, panels: Path(path).touch()),
+        patch("fbnetv5.jobs.derived.draw_topologies", lambda path, panels: Path(path).touch()),
     ):
         yield
 

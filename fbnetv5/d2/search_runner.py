@@ -25,8 +25,9 @@ from fbnetv5.d2.data import register_datasets
 from fbnetv5.d2.search_config import check_search_config, fill_shared_keys, read_search_config, set_search_defaults
 from fbnetv5.d2.search_hook import SearchHook
 from fbnetv5.d2.supernet import FBNetV5Supernet
+from fbnetv5.jobs.derived import clear_found, write_topologies
 from fbnetv5.jobs.last_look import take_last_look
-from fbnetv5.jobs.search import clear_found, go_on_with_latencies, write_topologies
+from fbnetv5.jobs.search import go_on_with_latencies
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import keep_latencies
 

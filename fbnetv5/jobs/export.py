@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,11 @@ from torch import Tensor, nn
 from fbnetv5.base.distributed import start_world
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import atomic_path, reported, write_text, written_beside
-from fbnetv5.base.types import Size, Source, TargetKind, UndecodableImageError
+from fbnetv5.base.types import Size, Source, TargetKind
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.write import saved_yaml
-from fbnetv5.data.sources import build_source, build_val_source
-from fbnetv5.data.subset import Subset
 from fbnetv5.engine.run_folder import require_own
 from fbnetv5.export.agreement import agreement
 from fbnetv5.export.coreml import CORE_ML
@@ -38,7 +35,7 @@ from fbnetv5.export.sensitivity import part_errors
 from fbnetv5.export.sidecar import AnySidecar, TaskFacts, carry_milliseconds, sidecar_path, write_sidecar
 from fbnetv5.export.tasks import tasks_of
 from fbnetv5.heads.head import PixelHead
-from fbnetv5.jobs.evaluate import classes_of
+from fbnetv5.jobs.export_images import calibration_images, rated_source, sizes_of, spread, training_source
 from fbnetv5.model.card import write_card
 from fbnetv5.model.exports import EXPORTS, files_of, keep_files
 from fbnetv5.model.folder import FinalModel, load
@@ -122,16 +119,16 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
         check_support(runtime, precision)
     model = load(options.model, trust_code=config.evaluate.trust_code)
     spec = model.spec.input
-    train_source = _training_source(config, model)
+    train_source = training_source(config, model)
     needs_sizes = options.size is None and spec.crop is None and train_source is not None
-    size = input_size(spec, options.size, _sizes(config, train_source) if needs_sizes and train_source else ())
+    size = input_size(spec, options.size, sizes_of(config, train_source) if needs_sizes and train_source else ())
     deployed = deploy_any(model, size, options.map_stride)
     _check_parts(deployed, options.float_parts)
     progress.plan(_files(config), sum(isinstance(module, LAYERS) for module in deployed.modules()))
     calibration = []
     if "int8" in options.precisions and train_source is not None:
-        calibration = [fitted(image, spec, size)[0] for image in _images(config, train_source)]
-    source = _rated_source(config, model)
+        calibration = [fitted(image, spec, size)[0] for image in calibration_images(config, train_source)]
+    source = rated_source(config, model)
     if source is None:
         print("no image of data.val can be rated: files are written without being rated beside the trained model")
         return Export(config, model, deployed, size, None, calibration, progress)
@@ -200,7 +197,7 @@ def _part_errors(export: Export) -> dict[str, dict[str, float]] | None:
         print(f"  which parts int8 hurts cannot be told, and the drop stays: {error}")
         return None
     print("  measuring which parts int8 hurts ...")
-    rows = _spread(range(len(export.calibration)), NUM_RANKED)  # of all classes, where files are sorted by them
+    rows = spread(range(len(export.calibration)), NUM_RANKED)  # of all classes, where files are sorted by them
     return part_errors(export.deployed, [export.calibration[row] for row in rows], export.progress)
 
 
@@ -237,7 +234,7 @@ def _write(
 
 def _agreement(export: Export, source: Source, exported: AnyExported) -> dict[str, dict[str, float]]:
     """Compare the file with the trained model, task by task."""
-    images = [source.load(row, ()).image for row in _spread(range(len(source)), NUM_COMPARED)]
+    images = [source.load(row, ()).image for row in spread(range(len(source)), NUM_COMPARED)]
     trained, tasks, found = FixedSizeModel(export.model, export.size), tasks_of(export.model), {}
     pairs = []
     if any(each.target.kind is not TargetKind.MASK for each in tasks.values()):
@@ -272,67 +269,6 @@ def _metrics(export: Export, source: Source, predict: Predict) -> dict[str, dict
     return rated
 
 
-def _rated_source(config: RunConfig, model: FinalModel) -> Source | None:
-    """Return up to ``export.num_evaluated`` validation images a task, of all tasks together; None where there is none.
-
-    What cannot be read is left out here, where ``data.undecodable`` says so, so that all is rated on the same images.
-    """
-    source = build_val_source(config.data, classes_of(model))
-    if source is None:
-        return None
-    labelled = [source.labelled(task.target.name) for task in tasks_of(model).values()]
-    chosen = sorted(set[int]().union(*(_spread(rows, config.export.num_evaluated) for rows in labelled)))
-    if config.data.undecodable == "skip":
-        chosen = [row for row, _ in _readable(config, source, chosen)]
-    return Subset(source, chosen) if chosen else None
-
-
-def _training_source(config: RunConfig, model: FinalModel) -> Source | None:
-    """Open the training split, for calibration and the images' sizes; None if it is of other classes, without int8.
-
-    Raises:
-        InputError: int8 is wanted, and the classes are not the model's.
-    """
-    needed = "int8" in config.export.precisions
-    if not needed and (config.export.size is not None or model.spec.input.crop is not None):
-        return None
-    source = build_source(config.data)
-    for target, classes in classes_of(model).items():
-        found = tuple(source.classes.get(target, ()))
-        if found == classes or (not found and len(tasks_of(model)) > 1):  # which may have learnt from several splits
-            continue
-        names = f"{', '.join(found[:3]) or 'none'} ... instead of {', '.join(classes[:3])} ..."
-        if needed:
-            raise InputError(
-                f"int8 is calibrated on the training split under data, whose classes of '{target}' are not the "
-                f"model's ({names}): give the data that the model was trained on"
-            )
-        print(f"the classes of data.train are not the model's ({names}): the input has the model's nominal size")
-        return None
-    return source
-
-
-def _sizes(config: RunConfig, source: Source) -> list[Size]:
-    return [(image.shape[1], image.shape[2]) for image in _images(config, source)]
-
-
-def _images(config: RunConfig, source: Source) -> Iterator[Tensor]:
-    """Yield up to ``export.num_calibration`` images of a source, evenly spaced."""
-    rows = _spread(range(len(source)), config.export.num_calibration)
-    return (image for _, image in _readable(config, source, rows))
-
-
-def _readable(config: RunConfig, source: Source, rows: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    """Yield rows and their images; ``data.undecodable`` says what becomes of those that cannot be read."""
-    for row in rows:
-        try:
-            yield row, source.load(row, ()).image
-        except UndecodableImageError as error:
-            if config.data.undecodable == "error":
-                raise
-            print(f"skipped: {error}", file=sys.stderr)
-
-
 def _check_parts(deployed: AnyDeployed, parts: Sequence[str]) -> None:
     known = dict(deployed.named_modules())
     for part in parts:
@@ -340,12 +276,6 @@ def _check_parts(deployed: AnyDeployed, parts: Sequence[str]) -> None:
             raise InputError(
                 f"export.float_parts: the model has no part '{part}'{nearest(part, candidate_parts(deployed))}"
             )
-
-
-def _spread(rows: Sequence[int], count: int) -> list[int]:
-    """Return at most ``count`` of the rows, evenly spaced."""
-    count = min(count, len(rows))
-    return [rows[len(rows) * i // count] for i in range(count)]
 
 
 def _files(config: RunConfig) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from PIL import Image
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli import launch
 from fbnetv5.config.read import load_config
-from fbnetv5.jobs.search import check_budget
+from fbnetv5.jobs.search_checks import check_budget
 from tests.jobs.runs import ROOT, TINY, metrics
 from tests.processes import undrawn
 

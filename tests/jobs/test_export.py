@@ -20,7 +20,7 @@ from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.extras import needs_extra
 from fbnetv5.export.progress import ExportProgress
 from fbnetv5.export.sidecar import add_milliseconds, milliseconds_of, read_sidecar, sidecar_path
-from fbnetv5.jobs import export
+from fbnetv5.jobs import export, export_images
 from fbnetv5.model.exports import files_of
 from fbnetv5.model.folder import save_model
 from scripts import run_exported
@@ -220,12 +220,12 @@ def test_a_file_is_kept_where_nothing_tells_which_parts_int8_hurts(
 def test_images_that_cannot_be_read_are_left_out_of_all_ratings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(export, "build_val_source", lambda *_: Damaged([2]))
-    monkeypatch.setattr(export, "classes_of", lambda _: {})
-    monkeypatch.setattr(export, "tasks_of", lambda _: {"cls": SimpleNamespace(target=LABEL)})
+    monkeypatch.setattr(export_images, "build_val_source", lambda *_: Damaged([2]))
+    monkeypatch.setattr(export_images, "classes_of", lambda _: {})
+    monkeypatch.setattr(export_images, "tasks_of", lambda _: {"cls": SimpleNamespace(target=LABEL)})
     config: Any = SimpleNamespace(data=SimpleNamespace(undecodable="skip"), export=SimpleNamespace(num_evaluated=3))
     model: Any = None
-    source = export._rated_source(config, model)
+    source = export_images.rated_source(config, model)
     assert source is not None
     assert [source.load(row).name for row in range(len(source))] == ["image 0", "image 4"]
     assert capsys.readouterr().err == "skipped: image 2 is damaged\n"

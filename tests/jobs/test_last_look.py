@@ -23,10 +23,11 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.batch_norm import batch_statistics
+from fbnetv5.jobs.derived import clear_found
 from fbnetv5.jobs.exchange import mark_of
 from fbnetv5.jobs.judge import Judge, num_whole, plain_batches
 from fbnetv5.jobs.last_look import halves_of, held_out_rows, take_last_look
-from fbnetv5.jobs.search import build_run, clear_found
+from fbnetv5.jobs.search import build_run
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.run_folder import RunFolder, read_run
 from fbnetv5.report.task_family import TaskFamily

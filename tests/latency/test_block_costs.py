@@ -20,7 +20,8 @@ from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.engine.trainer import train
 from fbnetv5.jobs import search
-from fbnetv5.jobs.search import build_run, derive
+from fbnetv5.jobs.derived import derive
+from fbnetv5.jobs.search import build_run
 from fbnetv5.latency.block_costs import LATENCY, BlockCosts, find_block_costs
 from fbnetv5.latency.table import LatencyTable
 from fbnetv5.search.space import relative_costs
