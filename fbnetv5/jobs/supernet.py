@@ -28,7 +28,8 @@ from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Batch, Source
-from fbnetv5.config.schema import RunConfig, SearchConfig
+from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.search import SearchConfig
 from fbnetv5.data.loader import build_loader
 from fbnetv5.data.sampler import images_of_step
 from fbnetv5.engine.checkpoint import Checkpoint

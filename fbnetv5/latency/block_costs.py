@@ -18,7 +18,8 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.paths import cache_folder, local_path
 from fbnetv5.base.types import Size
 from fbnetv5.config.latency import LatencyConfig
-from fbnetv5.config.schema import RuntimeConfig, SearchConfig
+from fbnetv5.config.schema import RuntimeConfig
+from fbnetv5.config.search import SearchConfig
 from fbnetv5.latency.cache import FOLDER, cache_file, load_or_measure
 from fbnetv5.latency.exported import check_options, file_conditions, measure_exported
 from fbnetv5.latency.measure import current_conditions, layers_digest

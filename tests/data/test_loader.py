@@ -17,7 +17,8 @@ from PIL import Image
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION, Batch, Sample, Source, Target
-from fbnetv5.config.schema import DataConfig, RunConfig, RuntimeConfig, SearchConfig, ShapesConfig, TrainConfig
+from fbnetv5.config.schema import DataConfig, RunConfig, RuntimeConfig, ShapesConfig, TrainConfig
+from fbnetv5.config.search import SearchConfig
 from fbnetv5.data.augmentation import build_augmentation
 from fbnetv5.data.build import build_index
 from fbnetv5.data.collate import collate

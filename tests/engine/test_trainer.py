@@ -18,7 +18,8 @@ from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import save_weights
 from fbnetv5.config.identity import identity
 from fbnetv5.config.optimizer import ScheduleConfig
-from fbnetv5.config.schema import RunConfig, RuntimeConfig, SearchConfig
+from fbnetv5.config.schema import RunConfig, RuntimeConfig
+from fbnetv5.config.search import SearchConfig
 from fbnetv5.engine.checkpoint import Checkpoint
 from fbnetv5.engine.trainer import Trainable, check_duration, count_steps, train
 from tests.jobs.runs import metrics
