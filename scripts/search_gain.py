@@ -2,11 +2,13 @@
 
     python scripts/search_gain.py runs/quickstart
     python scripts/search_gain.py runs/seeds/seed-0 --csv docs/search_gain.csv   # for one of several seeds, in a table
+    python scripts/search_gain.py runs/quickstart --tasks cls --images-b 1152 data.shapes.num_val_images=1344
 
 J = score / deviation over architectures + the search's cost term. Random architectures are scored on images A and on
 images B; from the best of them one-flip descents seek the best architecture there is, on A. Gains are counted on B,
 from the mean of the random ones: that of the derived topology, and as the possible one that of the best found on A. The
 last line has their ratios. Beside it: how much better the derived topology scores than random ones of the same cost.
+Where architectures differ little, as for classification, ratios on 192 images are noise: take more for B.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from fbnetv5.tasks.multitask import MultitaskNet
 
 SAME_COST = 0.05  # random architectures of the same cost differ by at most this share of it
 NUM_SAME_COST = 64
-COLUMNS = ("run", "seed", "task", "gain", "possible", "above_same_cost", "better_than")
+COLUMNS = ("run", "seed", "task", "gain", "possible", "above_same_cost", "better_than", "images_b")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Gain:
         possible: the same of the best one that descents find.
         above_same_cost: in score alone over the mean of those of its cost.
         better_than: which share of these has a worse score; NaN, as is the former, where none has its cost.
+        images: B, that all of these are counted on.
     """
 
     found: float
     possible: float
     above_same_cost: float
     better_than: float
+    images: int
 
     @property
     def share(self) -> float:
@@ -91,7 +95,17 @@ class Landscape:
         return torch.stack([self._known[one] for one in choices])
 
 
-def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, num_starts: int) -> dict[str, Gain]:
+@dataclass(frozen=True)
+class Yardstick:
+    """How gains are measured: images of A and of B, random architectures, and descents from the best of them."""
+
+    images_a: int = 192
+    images_b: int = 192
+    num_random: int = 256
+    num_starts: int = 8
+
+
+def measure(run: SupernetRun, folder: Path, by: Yardstick, tasks: Sequence[str]) -> dict[str, Gain]:
     """Print and return the gains of a finished search by task.
 
     Raises:
@@ -100,25 +114,26 @@ def measure(run: SupernetRun, folder: Path, num_images: int, num_random: int, nu
     val = build_val_source(run.config.data, run.source.classes)
     if val is None:
         raise InputError("there are no validation images to score on: give the search data.val")
-    random = draw_uniform(run, num_random)
+    random = draw_uniform(run, by.num_random)
     random_cost = run_costs(run, random).mean()
     gains = {}
-    for name in run.model.tasks:
+    for name in tasks:
         labelled = list(val.labelled(run.model.tasks[name].target.name))
-        if len(labelled) < 2 * num_images:
+        if len(labelled) < by.images_a + by.images_b:
             raise InputError(
-                f"'{name}' has {len(labelled)} labelled validation images: fewer --images, A and B have as many"
+                f"'{name}' has {len(labelled)} labelled validation images, A and B take {by.images_a + by.images_b}: "
+                "fewer --images or --images-b, or more images (of shapes: data.shapes.num_val_images)"
             )
-        halves = (labelled[:num_images], labelled[num_images : 2 * num_images])
-        on_a, on_b = (Landscape(run, Subset(val, half), name) for half in halves)
+        parts = (labelled[: by.images_a], labelled[by.images_a : by.images_a + by.images_b])
+        on_a, on_b = (Landscape(run, Subset(val, part), name) for part in parts)
         derived = derived_choices(run, folder / f"topology_{name}.yaml")
-        best = descend(run, on_a, random, num_starts)
+        best = descend(run, on_a, random, by.num_starts)
         scores = on_b.scores([*random, derived, best])
-        scale, mean = scores[:num_random].std(), scores[:num_random].mean()
-        found, possible = (mean - scores[num_random:]) / scale + random_cost - run_costs(run, [derived, best])
+        scale, mean = scores[: by.num_random].std(), scores[: by.num_random].mean()
+        found, possible = (mean - scores[by.num_random :]) / scale + random_cost - run_costs(run, [derived, best])
         print(f"{name}: gain {found:.2f} of {possible:.2f}; derived {_shown(run, derived)}, best {_shown(run, best)}")
-        above, better = beside_same_cost(on_b, same_cost(run, derived), float(scores[num_random]), float(scale))
-        gains[name] = Gain(float(found), float(possible), above, better)
+        above, better = beside_same_cost(on_b, same_cost(run, derived), float(scores[by.num_random]), float(scale))
+        gains[name] = Gain(float(found), float(possible), above, better, by.images_b)
     return gains
 
 
@@ -143,15 +158,20 @@ def beside_same_cost(
 
 
 def write_gains(file: Path, name: str, seed: int, gains: Mapping[str, Gain]) -> None:
-    """Write the gains of a run into a table, in the place of those that it has of this run's name and seed."""
+    """Write the gains of a run into a table, in the place of those that it has of this run's name, seed and tasks."""
     rows: list[dict[str, str]] = []
     if file.exists():
         with file.open(newline="", encoding="utf-8") as lines:
-            rows = [row for row in csv.DictReader(lines) if (row.get("run"), row.get("seed")) != (name, str(seed))]
+            rows = [
+                row
+                for row in csv.DictReader(lines)
+                if (row.get("run"), row.get("seed")) != (name, str(seed)) or row.get("task") not in gains
+            ]
     for task, gain in gains.items():
         values = (gain.found, gain.possible, gain.above_same_cost, gain.better_than)
-        rows.append(dict(zip(COLUMNS, (name, str(seed), task, *(f"{value:.3f}" for value in values)), strict=True)))
-    rows.sort(key=lambda row: (row.get("run", ""), int(row.get("seed") or 0)))
+        texts = (name, str(seed), task, *(f"{value:.3f}" for value in values), str(gain.images))
+        rows.append(dict(zip(COLUMNS, texts, strict=True)))
+    rows.sort(key=lambda row: (row.get("run", ""), int(row.get("seed") or 0), row.get("task", "")))
     entries = ([row.get(column) or "" for column in COLUMNS] for row in rows)
     write_text(file, "".join(csv_lines([COLUMNS, *entries])))
 
@@ -214,17 +234,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
     parser = parser_of(__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished search")
-    parser.add_argument("--images", type=at_least(1), default=192, help="validation images of A, and of B")
-    parser.add_argument("--random", type=at_least(2), default=256, help="random architectures")
-    parser.add_argument("--starts", type=at_least(1), default=8, help="descents")
+    usual = Yardstick()
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the search's config, such as more images")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--images", type=at_least(1), default=usual.images_a, help="validation images of A")
+    parser.add_argument("--images-b", type=at_least(1), help="and of B; as many if not given")
+    parser.add_argument("--random", type=at_least(2), default=usual.num_random, help="random architectures")
+    parser.add_argument("--starts", type=at_least(1), default=usual.num_starts, help="descents")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a table that the gains are written into")
-    given = parser.parse_args(arguments)
-    config = load_config(given.run / "config.yaml", ["search.compare=score"])
+    given = parser.parse_intermixed_args(arguments)
+    config = load_config(given.run / "config.yaml", ["search.compare=score", *given.overrides])
+    if unknown := set(given.tasks or ()) - set(config.tasks):
+        raise InputError(f"--tasks {min(unknown)}: the search has {', '.join(config.tasks)}")
+    by = Yardstick(given.images, given.images_b or given.images, given.random, given.starts)
     with start_world(config.runtime.device, config.runtime.threads, config.runtime.tf32) as world:
         run = build_run(replace(config, resume=True), world, given.run)  # by the milliseconds that it searched with
         weights = given.run / WEIGHTS
         load_by_name(run.model, read_weights(weights), optional=None, origin=weights)
-        gains = measure(run, given.run, given.images, given.random, given.starts)
+        gains = measure(run, given.run, by, given.tasks or list(run.model.tasks))
     if given.csv is not None:
         write_gains(given.csv, config.name, config.seed, gains)
     print("gain " + " ".join(f"{name} {gain.share:.2f}" for name, gain in gains.items()))

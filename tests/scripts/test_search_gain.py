@@ -59,11 +59,13 @@ def test_architectures_of_the_same_cost_cost_the_same() -> None:
 def test_a_table_holds_each_run_once(tmp_path: Path) -> None:
     table = tmp_path / "gains.csv"
     for seed, found in ((1, 0.5), (0, 0.25), (1, 0.75)):
-        search_gain.write_gains(table, "mine", seed, {"cls": search_gain.Gain(found, 1.0, 0.5, 0.9)})
+        search_gain.write_gains(table, "mine", seed, {"cls": search_gain.Gain(found, 1.0, 0.5, 0.9, 192)})
+    search_gain.write_gains(table, "mine", 1, {"det": search_gain.Gain(1.0, 1.0, 0.5, 0.9, 64)})
     assert table.read_text().splitlines() == [
-        "run,seed,task,gain,possible,above_same_cost,better_than",
-        "mine,0,cls,0.250,1.000,0.500,0.900",
-        "mine,1,cls,0.750,1.000,0.500,0.900",
+        "run,seed,task,gain,possible,above_same_cost,better_than,images_b",
+        "mine,0,cls,0.250,1.000,0.500,0.900,192",
+        "mine,1,cls,0.750,1.000,0.500,0.900,192",
+        "mine,1,det,1.000,1.000,0.500,0.900,64",
     ]
 
 
@@ -85,7 +87,9 @@ def test_a_search_is_measured_and_too_few_images_are_refused(
     ]
     with pytest.raises(SystemExit):
         search_gain.main([*few, "--images", "9"])
-    assert "'cls' has 16 labelled validation images" in capsys.readouterr().err
+    assert "'cls' has 16 labelled validation images, A and B take 18" in capsys.readouterr().err
+    search_gain.main([*few, "data.shapes.num_val_images=20", "--images", "8", "--images-b", "12", "--tasks", "cls"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("gain cls ")
 
 
 def test_what_no_random_architecture_costs_is_beside_none(capsys: pytest.CaptureFixture[str]) -> None:
