@@ -15,7 +15,7 @@ from fbnetv5.base.version import __version__
 from fbnetv5.cli.arguments import add_processes, add_run_arguments
 from fbnetv5.cli.command import Command
 from fbnetv5.cli.launch import existing_config, launch
-from fbnetv5.cli.on_results import run_collect, run_report, run_time
+from fbnetv5.cli.on_results import run_collect, run_curve, run_report, run_time
 from fbnetv5.config.read import CONFIG, CONFIGS, load_config
 from fbnetv5.config.write import path_override
 from fbnetv5.runs.ranks import INTERRUPTED
@@ -284,6 +284,14 @@ COMMANDS: dict[str, Command] = {
         "RUN ... [--runtime NAME] [--precision NAME] [--threads N] [--repeats N] [--command TEMPLATE]",
         run_time,
         ("runs/my_det --threads 1", "runs/my_curve --runtime onnx --precision int8"),
+    ),
+    "curve": Command(
+        "train, export and time what a search found for a task, beside what people draw: metric against milliseconds",
+        "CONFIG ... [key=value ...] [--points N] [--found-only] [--threads N] [--command TEMPLATE] [--output FOLDER]",
+        run_curve,
+        ("my_cls.yaml my_seg.yaml 'export.formats=[onnx]' --threads 1", "my_det.yaml --points 4 train.steps=200"),
+        (*COMMON, "model.", "optimizer.", "train.", "evaluate.", "export."),
+        ("heads",),
     ),
     "collect": Command(
         "gather runs into one table, and draw the Pareto front of score against cost",

@@ -1,4 +1,4 @@
-"""Subcommands on what runs have left: their pages, their table, and the milliseconds of exported files."""
+"""Subcommands on what runs have left: their pages, their table, milliseconds of exported files, a search's curves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.cli.arguments import at_least
 from fbnetv5.cli.command import Command
+from fbnetv5.cli.launch import existing_config, run_job
+from fbnetv5.cli.timing import add_timing, named_as_options, timing_of
 
 
 def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -29,29 +31,55 @@ def run_time(name: str, command: Command, arguments: Sequence[str]) -> None:
     add("places", nargs="+", type=Path, metavar="RUN", help="folders of trainings, of sweeps, or of exported files")
     add("--runtime", choices=("executorch", "onnx", "litert"), help="these files alone")
     add("--precision", choices=("fp32", "int8"), help="these files alone")
-    add(
-        "--threads", type=at_least(1), metavar="N", help="CPU threads a file runs with; by default as many as torch has"
-    )
-    add("--repeats", type=at_least(1), default=50, metavar="N", help="rounds (50); a command is asked a tenth as often")
-    add("--command", metavar="TEMPLATE", help="times a file on another device, as search.latency.command; docs/COST.md")
-    add("--device", metavar="NAME", help="of the device that the command asks")
-    add("--pattern", metavar="REGEX", help="finds the milliseconds in what the command prints; else the last number")
-    add("--timeout", type=at_least(1), default=120, metavar="SECONDS", help="that the command may take a file (120)")
+    add_timing(parser)
     known = parser.parse_args(arguments)
-    with one_line_errors("the same command goes on with what was timed"):
-        if (known.command is None) != (known.device is None) or (known.pattern and known.command is None):
-            raise InputError("--command asks a device, whose name is --device; --pattern is the command's")
-        if "{threads}" in (known.command or "") and known.threads is None:
-            raise InputError("--command has {threads}: give --threads")
-        from fbnetv5.config.latency import LatencyConfig  # here, as help does not need them
-        from fbnetv5.runs.file_times import time_files
+    with one_line_errors("the same command goes on with what was timed"), named_as_options():
+        from fbnetv5.runs.file_times import time_files  # here, as help does not need it
 
-        names = ("threads", "repeats", "command", "device", "pattern", "timeout")
-        options = LatencyConfig(**{name: getattr(known, name) for name in names})
-        try:
-            time_files(known.places, options, known.runtime, known.precision)
-        except InputError as error:
-            raise InputError(str(error).replace("search.latency.", "--")) from error  # as the options are called here
+        time_files(known.places, timing_of(known), known.runtime, known.precision)
+
+
+def run_curve(name: str, command: Command, arguments: Sequence[str]) -> None:
+    """Train, export and time a family: ``fbnetv5 curve CONFIG ... [key=value ...]``."""
+    parser = command.parser(name)
+    add = parser.add_argument
+    add("configs", nargs="+", metavar="CONFIG", help="YAML files of trainings, whose model.topology a search derived")
+    add(
+        "--points",
+        type=at_least(2),
+        metavar="N",
+        help="of each family, evenly, with the cheapest and the best; else all",
+    )
+    add("--found-only", action="store_true", help="leave out the topologies that people draw: fpn, panet, bifpn")
+    add(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where all goes; by default the search's folder, with _curve behind",
+    )
+    add(
+        "--jobs",
+        type=at_least(1),
+        metavar="N",
+        help="trainings at a time, of one thread; else one a GPU, or one a core",
+    )
+    add_timing(parser)
+    known, more = parser.parse_known_args(arguments)
+    configs = [text for text in known.configs if "=" not in text or Path(text).is_file()]
+    overrides = [text for text in [*known.configs, *more] if text not in configs]
+    with one_line_errors("the same command goes on with what is not finished"), named_as_options():
+        if wrong := next((text for text in overrides if text.startswith("-")), None):
+            raise InputError(f"{wrong}: there is no such option here; --help lists them")
+        if not configs:
+            raise InputError("give the config of a training: fbnetv5 curve my_cls.yaml")
+        timing = timing_of(known)
+        files = [existing_config(config) for config in configs]
+        from fbnetv5.runs.curve import Wanted, run_curves  # here, as help does not need them
+        from fbnetv5.runs.machine import study_jobs
+
+        wanted = Wanted(known.output, known.points, not known.found_only)
+        if not run_curves(files, overrides, run_job, timing, wanted, study_jobs(known.jobs)):
+            raise SystemExit(1)
 
 
 def run_collect(name: str, command: Command, arguments: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fbnetv5.archs.topology import NAMED_BLOCKS
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
 from fbnetv5.runs.gather import MS, Row, differing, find_runs, read_rows
@@ -175,7 +176,8 @@ def page(
         points = [(rows[i].values[x], rows[i].values[score]) for i in members]
         marked = sorted((place for place, i in enumerate(members) if i in front), key=lambda place: points[place])
         if members:
-            series.append(Series(task, score, points, [rows[i].run.name for i in members], marked))
+            drawn = [place for place, i in enumerate(members) if is_drawn(rows[i])]
+            series.append(Series(task, score, points, [rows[i].run.name for i in members], marked, drawn))
     named = ", ".join(dict.fromkeys(y.values()))
     picture = (
         draw_fronts(series, x) if series else f"<p>No run has both {html.escape(x)} and {html.escape(named)} yet.</p>"
@@ -194,6 +196,11 @@ def page(
         f"<p>{html.escape(about)}</p>{picture}<div class=wide><table><tr>{heads}</tr>"
         f"{''.join(lines)}</table></div><ul>{listed}</ul></html>\n"
     )
+
+
+def is_drawn(row: Row) -> bool:
+    """Whether a training's topology is one that people draw by hand."""
+    return row.config.get("model.topology") in NAMED_BLOCKS
 
 
 def _statuses(rows: Sequence[Row]) -> list[str]:

@@ -29,6 +29,7 @@ from fbnetv5.model.card import write_card
 from fbnetv5.model.exports import EXPORTS, sidecars_in
 from fbnetv5.model.folder import load
 from fbnetv5.report.run_folder import MODEL
+from fbnetv5.runs.gather import MS
 
 FOLDER = "file_times"  # below the program's cache
 KEPT = 24 * 3600  # seconds that answers of an interrupted call count for
@@ -96,6 +97,11 @@ def time_files(
     for table in tables:  # of which a call that was interrupted in a later group makes use
         _forget(table)
     return found
+
+
+def column_of(group: Group, options: LatencyConfig) -> str:
+    """Return the column of a collected table that the times of a runtime and a precision stand in."""
+    return f"{MS}{' '.join(group)}, {_condition(group, options)}"
 
 
 def _groups(

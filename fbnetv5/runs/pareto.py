@@ -40,13 +40,17 @@ def pareto_front(points: Sequence[Point]) -> list[int]:
 
 @dataclass(frozen=True)
 class Series:
-    """What one panel shows: a point a run, (cost, value) with the value as it is shown, and each point's label."""
+    """What one panel shows: a point a run, (cost, value) with the value as it is shown, and each point's label.
+
+    The points ``drawn`` are of topologies drawn by hand: diamonds, which are labelled wherever they lie.
+    """
 
     title: str
     score: str  # the name of the value
     points: Sequence[Point]
     labels: Sequence[str]
     front: Sequence[int]
+    drawn: Sequence[int] = ()
 
 
 @styled
@@ -69,12 +73,12 @@ def _draw(axes: Axes, series: Series, x: str) -> None:
     scale, name = _unit(x)
     places = {i: (c / scale, v) for i, (c, v) in enumerate(series.points) if c is not None and v is not None}
     front = [places[index] for index in series.front]
-    others = [place for index, place in places.items() if index not in series.front]
     axes.step([p[0] for p in front], [p[1] for p in front], where="post", color=SELECT, linewidth=1.2, zorder=1)
-    axes.scatter([p[0] for p in others], [p[1] for p in others], s=22, facecolor="white", edgecolor=GREY, zorder=2)
-    axes.scatter([p[0] for p in front], [p[1] for p in front], s=26, color=SELECT, zorder=3)
     for index, place in places.items():
-        if len(places) <= MAX_LABELS or index in series.front:
+        on_front, marker = index in series.front, "D" if index in series.drawn else "o"
+        filling, line = (SELECT, SELECT) if on_front else ("white", GREY)
+        axes.scatter(*place, s=24, facecolor=filling, edgecolor=line, marker=marker, zorder=3 if on_front else 2)
+        if len(places) <= MAX_LABELS or on_front or index in series.drawn:
             colour = INK if index in series.front else GREY
             right = place[0] > (min(p[0] for p in places.values()) + max(p[0] for p in places.values())) / 2
             above = 5 if index in series.front else -10  # so that two points at one height keep their labels apart

@@ -74,17 +74,26 @@ class WarmProcesses(Place):
         return [self._end(future) for future in done]
 
     def stop(self) -> None:
-        """End the processes and what they started: with SIGTERM, after a while with SIGKILL."""
-        workers = list(self._workers.values())
+        """End the processes and what they started: idle ones end of themselves; SIGTERM, after a while SIGKILL."""
+        workers, busy = self._workers, {running.slot for running in self._running.values()}
         self._workers, self._running = {}, {}
+        self._let_go([worker for slot, worker in workers.items() if slot not in busy])
         deadline = time.monotonic() + GRACE
         for number in (signal.SIGTERM, signal.SIGKILL):
-            for worker in workers:
+            for worker in workers.values():
                 _signal(worker.process, number)
-            for worker in workers:
+            for worker in workers.values():
                 worker.process.join(max(0.0, deadline - time.monotonic()) if number == signal.SIGTERM else None)
-        for worker in workers:
+        for worker in workers.values():
             worker.executor.shutdown(cancel_futures=True)
+
+    @staticmethod
+    def _let_go(idle: Sequence[_Worker]) -> None:
+        """Let processes without work end of themselves, so that they give back what libraries in them hold."""
+        for worker in idle:
+            worker.executor.shutdown(wait=False)
+        for worker in idle:
+            worker.process.join(GRACE)
 
     def _submit(self, job: Job, slot: int) -> futures.Future[tuple[str, float]]:
         """Give a job to the process of a slot, a new one where there is none, or where it has died meanwhile."""

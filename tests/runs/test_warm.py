@@ -119,3 +119,27 @@ def test_jobs_end_with_their_parent_however_it_ends(tmp_path, number):
     while processes_of_group(group) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes_of_group(group) == []
+
+
+def hold_a_semaphore(name: str) -> None:
+    """What libraries keep as long as a process lives, as tqdm does."""
+    kept.append(multiprocessing.get_context("spawn").RLock())
+
+
+kept: list[object] = []
+LEAK = """
+from pathlib import Path
+from tests.runs import test_warm as t
+
+if __name__ == "__main__":
+    with t.WarmProcesses(1) as place:
+        t.run_graph(lambda _: t.Known(t.jobs(Path("logs"), "held", function=t.hold_a_semaphore)), place)
+"""
+
+
+def test_idle_processes_give_back_what_libraries_hold(tmp_path):
+    (tmp_path / "leak.py").write_text(LEAK)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    given = {**os.environ, "PYTHONPATH": path}
+    ended = subprocess.run([sys.executable, "leak.py"], cwd=tmp_path, env=given, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
