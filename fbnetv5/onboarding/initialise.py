@@ -77,6 +77,7 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     print(whence)
     search, *trainings = (shlex.quote(str(config)) for config in configs)
     steps = [f"check {search}", f"search {search}", *(f"train {training}" for training in trainings)]
+    steps.append(f"curve {' '.join(trainings)}   # or: of each task a row of topologies, metric against milliseconds")
     print("next:\n" + "\n".join(f"  fbnetv5 {step}" for step in steps))
 
 

@@ -15,7 +15,7 @@ from fbnetv5.report.line_chart import value_ticks
 from fbnetv5.report.numbers import counted, plain
 from fbnetv5.report.style import GREY, SELECT, styled
 from fbnetv5.report.svg import inline
-from fbnetv5.report.task_family import DERIVED, FOLDER, Member, TaskFamily
+from fbnetv5.report.task_family import DERIVED, Member, TaskFamily
 from fbnetv5.report.topology_svg import topology_svg
 
 SIZE = (5.2, 3.0)  # in inches, of a drawing that the page scales to its place
@@ -47,7 +47,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class FamilyChart:
-    """The chart of a task: the drawing of its axes and its curve, the dots on it, and the command that trains all."""
+    """The chart of a task: its axes and its curve, the dots on it, and the command that trains and times all."""
 
     task: str
     svg: Markup
@@ -66,7 +66,8 @@ def family_chart(family: TaskFamily, run: Path) -> FamilyChart:
         _dot(family, member, run, (cost - span[0]) / (span[1] - span[0]), (gain - ticks[0]) / (ticks[-1] - ticks[0]))
         for member, cost, gain in zip(every, costs, gains, strict=True)
     ]
-    return FamilyChart(family.task, _curve(family, span, ticks), dots, _command(run, f"{FOLDER}{family.task}/*.yaml"))
+    every_point = f"fbnetv5 curve {TRAINING} {_start(run, f'topology_{family.task}.yaml')}"
+    return FamilyChart(family.task, _curve(family, span, ticks), dots, every_point)
 
 
 @styled
@@ -110,11 +111,13 @@ def _dot(family: TaskFamily, member: Member, run: Path, across: float, up: float
 
 
 def _command(run: Path, file: str) -> str:
-    """Return the command that trains a topology, or with a wildcard all that fit it, from the supernet's weights."""
-    command = "sweep" if "*" in file else "train"
-    topology, weights = typed_path("model.topology", run / file), typed_path("model.weights", run / WEIGHTS)
-    output = typed_path("output", f"{run}_{Path(file).with_suffix('').as_posix().replace('/', '_').rstrip('_*')}")
-    return f"fbnetv5 {command} {TRAINING} {topology} {weights} {output}"
+    """Return the command that trains a topology from the supernet's weights."""
+    output = typed_path("output", f"{run}_{Path(file).with_suffix('').as_posix().replace('/', '_')}")
+    return f"fbnetv5 train {TRAINING} {_start(run, file)} {output}"
+
+
+def _start(run: Path, file: str) -> str:
+    return f"{typed_path('model.topology', run / file)} {typed_path('model.weights', run / WEIGHTS)}"
 
 
 def _cost(family: TaskFamily, member: Member) -> float:

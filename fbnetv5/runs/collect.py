@@ -189,7 +189,7 @@ def page(
     better = {f"{score}: {'lower' if score.startswith(LOWER_IS_BETTER) else 'higher'}": None for score in y.values()}
     about = (
         f"Marked: the Pareto front, the runs that no other beats in {x} (lower is better) and the score of their task "
-        f"({', '.join(better)} is better)."
+        f"({', '.join(better)} is better).{' Diamonds: topologies drawn by hand.' * any(map(is_drawn, rows))}"
     )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Runs</title><style>{STYLE}</style><h1>Runs</h1>"

@@ -65,10 +65,12 @@ def test_a_dot_says_how_its_topology_is_trained(tmp_path: Path, monkeypatch: pyt
     expected = {  # by command, topology: output
         ("train", "my run/family_cls/02.yaml"): "my run_family_cls_02",
         ("train", "my run/topology_cls.yaml"): "my run_topology_cls",
-        ("sweep", "my run/family_cls/*.yaml"): "my run_family_cls",
     }
+    weights = "my run/model.safetensors"
     for (command, topology), output in expected.items():
-        given = {"model.topology": topology, "model.weights": "my run/model.safetensors", "output": output}
+        given = {"model.topology": topology, "model.weights": weights, "output": output}
         typed = " ".join(typed_path(key, path) for key, path in given.items())
         assert escape(f"fbnetv5 {command} CONFIG.yaml {typed}") in page
+    start = f"{typed_path('model.topology', 'my run/topology_cls.yaml')} {typed_path('model.weights', weights)}"
+    assert escape(f"fbnetv5 curve CONFIG.yaml {start}") in page
     assert page.count('class="dot ') == 5
