@@ -15,7 +15,7 @@ NOT_IN_IDENTITY = re.compile(
     r"runtime\.(?!precision)|evaluate\.|export\.|resume$|output$|name$|data\.root$|label\.num_drawn$"
 )
 CANDIDATES = "search.last_look.candidates"
-AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)|search\.budget$|data\.undecodable$")
+AFTERWARDS = re.compile(r"search\.last_look\.(?!images$)|search\.budget(?:_share)?$|data\.undecodable$")
 TASK = re.compile(r"(?:model\.)?tasks\.([^.]+)")
 
 

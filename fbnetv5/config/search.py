@@ -102,3 +102,9 @@ class SearchConfig:
         "MACs, parameters or milliseconds",
         minimum=0,
     )
+    budget_share: float | None = option(
+        None,
+        "where budget is null: the same as a share of what all blocks cost, whatever the unit; 0.5: half",
+        minimum=0.01,
+        maximum=1,
+    )

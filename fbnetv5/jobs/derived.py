@@ -88,7 +88,7 @@ def derive(run: SupernetRun, task: str, probabilities: Tensor, look: LastLook | 
 
     It has all outputs, whichever path the search head read: which ones a final network needs, its heads decide.
     """
-    budget, space = run.config.search.budget, run.space
+    budget, space = run.budget, run.space
     if look is not None:
         return space.decode(look.findings[list(run.model.tasks).index(task)].choices)
     choices = most_likely(probabilities) if budget is None else most_likely_within(probabilities, space, budget)

@@ -117,14 +117,14 @@ def take_last_look(run: SupernetRun) -> Looked | None:
         num_candidates=options.candidates,
         num_finalists=options.finalists,
         seed=run.config.seed,
-        budget=run.config.search.budget,
+        budget=run.budget,
         cost_term=run.algorithm.cost_term,
     )
     seen = Seen(score, len(run.model.tasks))
     if options.neighbours:
         if run.world.is_main:
             print("last look: what differs from the best in one block, on all of these images", flush=True)
-        look = look_around(run.space, look, seen, budget=run.config.search.budget, cost_term=run.algorithm.cost_term)
+        look = look_around(run.space, look, seen, budget=run.budget, cost_term=run.algorithm.cost_term)
     if options.family and run.world.is_main:
         print(f"last look: the best under {options.family} budgets, on all of these images", flush=True)
     families = find_families(run, look, seen, options.family) if options.family else ()

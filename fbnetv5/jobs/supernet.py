@@ -77,6 +77,14 @@ class SupernetRun(Trainable[Batch]):
         return self.config.search
 
     @property
+    def budget(self) -> float | None:
+        """What the blocks of a derived topology cost at most, in the unit of ``space``'s costs; None for any."""
+        search = self.config.search
+        if search.budget is not None or search.budget_share is None:
+            return search.budget
+        return search.budget_share * sum(self.space.block_costs)
+
+    @property
     def num_images(self) -> int:
         """Training images, whatever they are labelled for."""
         return len(self.source)
@@ -127,6 +135,8 @@ class SupernetRun(Trainable[Batch]):
             costs = self.latency.block_latencies(self.space.num_stages)
             unit += f" on {self.latency.described}: {min(costs):.3g} to {max(costs):.3g}, {sum(costs):.3g} together"
             unit += f" beside a trunk of {self.latency.trunk_ms:.3g}"
+        if config.job == "search" and self.budget is not None:
+            unit += f", a topology's at most {self.budget:.3g}"
         return (
             f"{config.job} for {tasks}: family {config.model.family}, {len(self.space.num_options)} "
             f"blocks, their cost in {unit}; {len(self.source):,} images; {self.num_steps:,} steps of "

@@ -9,17 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fbnetv5.archs.cost import block_macs
-from fbnetv5.archs.families import get_family
 from fbnetv5.onboarding.found import Box
 from fbnetv5.onboarding.origins import Origin
 from fbnetv5.onboarding.survey import Survey
 
-NUM_STAGES = 4  # of configs/search/small.yaml
 STRIDE = 32  # pixels: sides are multiples of it
 SMALLEST_ANCHOR = 8  # pixels
 QUANTILES = (0.1, 0.5, 0.9)  # of the boxes' sizes that anchors stand at
-BUDGET_SHARE = 0.5  # of the MACs of all blocks, as the search's own target
 
 
 @dataclass(frozen=True)
@@ -115,13 +111,6 @@ def anchor_sizes(boxes: BoxSizes, short_side: int) -> list[int]:
     for place in range(1, len(sizes)):  # distinct, and far enough apart to tell boxes from each other
         sizes[place] = max(sizes[place], math.ceil(1.25 * sizes[place - 1]))
     return sizes
-
-
-def budget(family: str, crop: int) -> float:
-    """Return the MACs that a topology's blocks may cost: half of all blocks' at this crop, two digits."""
-    macs = BUDGET_SHARE * sum(block_macs(get_family(family), NUM_STAGES, (crop, crop)))
-    digits = 10 ** (math.floor(math.log10(macs)) - 1)
-    return float(math.ceil(macs / digits) * digits)
 
 
 def search_schedule(num_images: int, origin: Origin) -> tuple[int, int]:

@@ -18,7 +18,6 @@ from fbnetv5.onboarding.sizes import (
     Shape,
     anchor_sizes,
     box_sizes,
-    budget,
     search_input,
     search_schedule,
     shape_of,
@@ -113,9 +112,8 @@ def search_text(facts: Facts) -> str:
             "search:",
             f"  batch_size: {batch}",
             f"  steps: {steps}   # {steps * batch // 2 / max(1, len(survey.train)):.0f} passes over the images",
-            "  cost: macs   # or latency: curves and budget in milliseconds, here or on a phone (docs/COST.md)",
-            f"  budget: {budget(facts.origin.family, seen.crop):.2e}   "
-            "# MACs of a topology's blocks: half of all there are; null: any",
+            "  cost: macs   # or latency: curves in milliseconds, here or on a phone (docs/COST.md)",
+            "  budget_share: 0.5   # of what all blocks cost, for those of a topology; null: any",
             f"  last_look: {look}",
             "",
         ]

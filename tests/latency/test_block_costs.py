@@ -88,10 +88,15 @@ def test_the_cost_decides_what_the_cost_term_sees(tmp_path):
 
 
 @pytest.mark.parametrize("cost", COSTS)
-def test_the_budget_is_in_the_unit_of_the_cost(cost, tmp_path):
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_budget_is_in_the_unit_of_the_cost_or_a_share_of_it(cost, shared, tmp_path):
     run = build_run(config_of(cost), ALONE, tmp_path)
+    assert run.budget is None
     budget = 0.35 * sum(run.space.block_costs)
-    run.config.search.budget = budget
+    run.config.search.budget_share = 0.35 if shared else 0.9
+    run.config.search.budget = None if shared else budget  # which goes before a share
+    assert run.budget == pytest.approx(budget, rel=1e-12)
+    assert f"a topology's at most {budget:.3g}" in run.summary()
     select = torch.rand(8, generator=torch.Generator().manual_seed(2), dtype=torch.float64).clamp(0.1, 0.9)
     probabilities = torch.stack([1 - select, select], dim=1)
     costs = run.space.block_costs
