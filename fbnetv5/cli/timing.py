@@ -30,8 +30,6 @@ def timing_of(known: argparse.Namespace) -> LatencyConfig:
     """Return what :func:`add_timing` added, as a search has it. Raises InputError where it does not fit together."""
     if (known.command is None) != (known.device is None) or (known.pattern and known.command is None):
         raise InputError("--command asks a device, whose name is --device; --pattern is the command's")
-    if "{threads}" in (known.command or "") and known.threads is None:
-        raise InputError("--command has {threads}: give --threads")
     names = ("threads", "repeats", "command", "device", "pattern", "timeout")
     return LatencyConfig(**{name: getattr(known, name) for name in names})
 

@@ -117,7 +117,14 @@ def measure_exported(
 
 @contextlib.contextmanager
 def opened_timer(options: LatencyConfig, runtime: str, threads: int) -> Iterator[Timer]:
-    """Yield what times files as ``options`` say: the command, or else ``runtime`` on this machine."""
+    """Yield what times files as ``options`` say: the command, or else ``runtime`` on this machine.
+
+    Raises:
+        InputError: the command cannot be read, or asks for threads that nobody has given: this machine's are not those
+            of another.
+    """
+    if options.threads is None and "{threads}" in (options.command or ""):
+        raise InputError("search.latency.command has {threads}: give search.latency.threads")
     if options.command is not None:
         yield CommandTimer(options.command, threads, options.timeout, options.pattern)
     else:

@@ -21,7 +21,7 @@ from fbnetv5.config.read import CONFIG, load_config
 from fbnetv5.config.schema import RunConfig, RuntimeConfig
 from fbnetv5.config.write import path_override
 from fbnetv5.export.formats import check_support
-from fbnetv5.latency.exported import PACKAGES
+from fbnetv5.latency.exported import PACKAGES, opened_timer
 from fbnetv5.model.exports import EXPORTS
 from fbnetv5.report.task_family import DERIVED, FOLDER, Member, TaskFamily, read_families
 from fbnetv5.runs.collect import collect_runs, fronts, is_drawn, scores_of
@@ -129,6 +129,9 @@ def run_curves(
         for name, chosen in curve.points(wanted).items():
             jobs += _jobs(curve, root / curve.file.stem / name, [*trained_with, *chosen], exported_with, run)
     groups = _timed_groups(curves, trained_with, exported_with)
+    if timing.command is not None:
+        with opened_timer(timing, groups[0][0], timing.threads or 1):
+            pass  # which refuses a wrong command before hours of training
     with locked(root):
         print(f"{len(jobs) // 2} trainings, an export each, {num_processes} at a time, into {shown(root)}", flush=True)
         with WarmProcesses(num_processes, devices=gpus_for(RuntimeConfig())) as place:

@@ -138,6 +138,8 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
         (("export.formats=[onnx]", "export.precisions=[fp16]"), "files for onnx are written in fp32, int8"),
         (("train.steps=0",), "train.steps"),
         (("--seeds",), "--seeds: there is no such option here"),
+        (("--command", "a {threads}", "--device", "x"), "--command has {threads}: give --threads"),
+        (("--command", "a", "--device", "x"), "--command has no {file}"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_runs(tmp_path, capsys, overrides, error):
