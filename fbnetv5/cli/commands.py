@@ -287,10 +287,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "curve": Command(
         "train, export and time what a search found for a task, beside what people draw: metric against milliseconds",
-        "CONFIG ... [key=value ...] [--points N] [--found-only] [--threads N] [--command TEMPLATE] [--output FOLDER]",
+        "CONFIG ... [key=value ...] [--points N] [--found-only] [--output FOLDER] [--jobs N] [--threads N] "
+        "[--repeats N] [--command TEMPLATE --device NAME]",
         run_curve,
-        ("my_cls.yaml my_seg.yaml 'export.formats=[onnx]' --threads 1", "my_det.yaml --points 4 train.steps=200"),
-        (*COMMON, "model.", "optimizer.", "train.", "evaluate.", "export."),
+        ("my_cls.yaml my_seg.yaml 'export.formats=[onnx]' --threads 1", "my_det.yaml --points 4 --found-only"),
+        ("seed", "data.", "runtime.", "model.", "optimizer.", "train.", "evaluate.", "export."),
         ("heads",),
     ),
     "collect": Command(

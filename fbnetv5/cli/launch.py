@@ -110,7 +110,7 @@ def _launch_ranks(file: Path, overrides: Sequence[str], config: RunConfig, count
 
 
 def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> RunConfig:
-    """Read a config whose run may start, make its folder, and let modules in the working directory be imported.
+    """Read a config whose run may start, as :func:`runnable` does, and make its folder.
 
     Args:
         file, overrides, sweep: as :func:`fbnetv5.config.read.load_config` takes them.
@@ -118,12 +118,22 @@ def startable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> R
     Raises:
         InputError: a key or a value is wrong, a logger is not installed, or the folder cannot be written to.
     """
+    config = runnable(file, overrides, sweep=sweep)
+    _writable(config.output)
+    return config
+
+
+def runnable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> RunConfig:
+    """Read a config that may run from here: its modules lie where they are looked for, its loggers are installed.
+
+    Raises:
+        InputError: a key or a value is wrong, or a logger is not installed.
+    """
     if (here := str(Path.cwd())) not in sys.path:  # for tasks and search methods of your own, beside your config
         sys.path.append(here)
     config = load_config(file, overrides, sweep=sweep)
     if config.job not in UNLOGGED:
         check_loggers(config.runtime.loggers)
-    _writable(config.output)
     return config
 
 

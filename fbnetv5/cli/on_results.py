@@ -8,8 +8,9 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.cli.arguments import at_least
 from fbnetv5.cli.command import Command
-from fbnetv5.cli.launch import existing_config, run_job
+from fbnetv5.cli.launch import existing_config, run_job, runnable
 from fbnetv5.cli.timing import add_timing, named_as_options, timing_of
+from fbnetv5.runs.plan import swept_keys
 
 
 def run_report(name: str, command: Command, arguments: Sequence[str]) -> None:
@@ -65,20 +66,24 @@ def run_curve(name: str, command: Command, arguments: Sequence[str]) -> None:
     )
     add_timing(parser)
     known, more = parser.parse_known_args(arguments)
-    configs = [text for text in known.configs if "=" not in text or Path(text).is_file()]
-    overrides = [text for text in [*known.configs, *more] if text not in configs]
+    given = [*known.configs, *more]
+    configs = [text for text in given if Path(text).is_file() or not ("=" in text or text.startswith("-"))]
+    overrides = [text for text in given if text not in configs]
     with one_line_errors("the same command goes on with what is not finished"), named_as_options():
         if wrong := next((text for text in overrides if text.startswith("-")), None):
             raise InputError(f"{wrong}: there is no such option here; --help lists them")
+        if axes := swept_keys(overrides):
+            raise InputError(f"{axes[0]} has several values, and a curve takes one; quote a value with a comma")
         if not configs:
             raise InputError("give the config of a training: fbnetv5 curve my_cls.yaml")
         timing = timing_of(known)
         files = [existing_config(config) for config in configs]
+        for file in files:
+            runnable(file, [text for text in overrides if not text.startswith("output=")])
         from fbnetv5.runs.curve import Wanted, run_curves  # here, as help does not need them
-        from fbnetv5.runs.machine import study_jobs
 
         wanted = Wanted(known.output, known.points, not known.found_only)
-        if not run_curves(files, overrides, run_job, timing, wanted, study_jobs(known.jobs)):
+        if not run_curves(files, overrides, run_job, timing, wanted, known.jobs):
             raise SystemExit(1)
 
 

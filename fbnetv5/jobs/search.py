@@ -36,7 +36,7 @@ from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.joint_topologies import check_joint
 from fbnetv5.jobs.judge import num_whole
 from fbnetv5.jobs.last_look import halves_of, held_out_rows, take_last_look
-from fbnetv5.jobs.search_checks import check_budget, check_partial, check_sizes, say_few_pairs
+from fbnetv5.jobs.search_checks import check_budget, check_partial, check_share, check_sizes, say_few_pairs
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.latency.block_costs import find_block_costs
 from fbnetv5.model.start import start_from_trunk
@@ -107,6 +107,7 @@ def build_run(config: RunConfig, world: World, folder: Path | None = None, sourc
     costs = find_block_costs(search, config.runtime, family, num_stages, side, world, earlier)
     check_budget("budget", search.budget, search.cost, costs.block_costs)
     check_budget("last_look.joint_budget", search.last_look.joint_budget, search.cost, costs.block_costs)
+    check_share(search, costs.block_costs)
     space = TopologySpace(num_stages, costs.block_costs)
     optimizer = build_optimizer(model, config.optimizer)  # passes over what is frozen and has no gradient
     algorithm = build_algorithm(config, space, len(tasks))

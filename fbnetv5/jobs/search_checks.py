@@ -11,6 +11,7 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Source
 from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.search import SearchConfig
 from fbnetv5.data.augmentation import check_crop, crop_side
 from fbnetv5.engine.optim import check_optimizer
 from fbnetv5.engine.trainer import check_duration
@@ -77,6 +78,15 @@ def check_budget(key: str, budget: float | None, cost: str, block_costs: Sequenc
         raise InputError(
             f"search.{key}={budget:g} is in milliseconds where search.cost=latency, and all blocks together take "
             f"{all_of_them:.3g}; give search.{key}={all_of_them / 2:.2g}, or null for any"
+        )
+
+
+def check_share(search: SearchConfig, block_costs: Sequence[float]) -> None:
+    """Raise InputError where a budget that is a share of what all blocks cost is below any block's."""
+    share, least = search.budget_share, min((cost for cost in block_costs if cost > 0), default=0.0)
+    if search.budget is None and share is not None and share * sum(block_costs) < least:
+        raise InputError(
+            f"search.budget_share={share:g} is less than any block costs: {least / sum(block_costs):.3g} of all"
         )
 
 

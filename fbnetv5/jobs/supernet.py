@@ -136,7 +136,8 @@ class SupernetRun(Trainable[Batch]):
             unit += f" on {self.latency.described}: {min(costs):.3g} to {max(costs):.3g}, {sum(costs):.3g} together"
             unit += f" beside a trunk of {self.latency.trunk_ms:.3g}"
         if config.job == "search" and self.budget is not None:
-            unit += f", a topology's at most {self.budget:.3g}"
+            both = None not in (config.search.budget, config.search.budget_share)
+            unit += f", a topology's at most {self.budget:.3g}{' (budget, not budget_share)' * both}"
         return (
             f"{config.job} for {tasks}: family {config.model.family}, {len(self.space.num_options)} "
             f"blocks, their cost in {unit}; {len(self.source):,} images; {self.num_steps:,} steps of "

@@ -39,7 +39,7 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     from fbnetv5.onboarding.listing import list_folder
     from fbnetv5.onboarding.origins import origin_of
     from fbnetv5.onboarding.survey import survey
-    from fbnetv5.onboarding.write_yaml import TASKS, Facts, config_texts, label_text
+    from fbnetv5.onboarding.write_yaml import LEAST_FOR_LAST_LOOK, TASKS, Facts, config_texts, fewest_images, label_text
 
     if any(name.lower().endswith(LABEL_SUFFIXES) for name in list_folder(root).files):
         origin_of(start)  # refused before all is read, which takes minutes where there is much
@@ -77,7 +77,8 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     print(whence)
     search, *trainings = (shlex.quote(str(config)) for config in configs)
     steps = [f"check {search}", f"search {search}", *(f"train {training}" for training in trainings)]
-    steps.append(f"curve {' '.join(trainings)}   # or: of each task a row of topologies, metric against milliseconds")
+    if fewest_images(found)[1] >= LEAST_FOR_LAST_LOOK:
+        steps.append(f"curve {' '.join(trainings)}   # or a row of topologies a task: its metric against milliseconds")
     print("next:\n" + "\n".join(f"  fbnetv5 {step}" for step in steps))
 
 

@@ -80,12 +80,11 @@ def search_text(facts: Facts) -> str:
     batch, steps = search_schedule(len(survey.train), facts.origin)
     tasks = [_task(target, boxes, seen.short_side) for target in survey.found]
     names = " and ".join([", ".join([TASKS[t] for t in survey.found][:-1]), [TASKS[t] for t in survey.found][-1]])
-    counts = {task: sum(image in survey.found[task].values for image in survey.train) for task in survey.found}
-    least = min(counts, key=counts.__getitem__)
+    rarest, count = fewest_images(survey)
     look = (
         f"{{candidates: {facts.origin.candidates}}}"
-        if counts[least] >= LEAST_FOR_LAST_LOOK
-        else f"{{candidates: 0}}   # {TASKS[least]} has {counts[least]} images, all to learn from; with "
+        if count >= LEAST_FOR_LAST_LOOK
+        else f"{{candidates: 0}}   # {TASKS[rarest]} has {count} images, all to learn from; with "
         f"{LEAST_FOR_LAST_LOOK} there is a last look, which writes families and joint.yaml"
     )
     trainings = [f"#   fbnetv5 train {quote(f'{facts.start}_{TASKS[target]}.yaml')}" for target in survey.found]
@@ -118,6 +117,13 @@ def search_text(facts: Facts) -> str:
             "",
         ]
     )
+
+
+def fewest_images(survey: Survey) -> tuple[str, int]:
+    """Return the target that the fewest training images are labelled for, and how many."""
+    counts = {target: sum(image in found.values for image in survey.train) for target, found in survey.found.items()}
+    rarest = min(counts, key=counts.__getitem__)
+    return rarest, counts[rarest]
 
 
 def train_text(facts: Facts, target: str) -> str:

@@ -100,11 +100,17 @@ def scores_of(rows: Sequence[Row], x: str, y: str | None) -> dict[str, str]:
     chosen = {}
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
-        score = default_score(own) if y is None else y
-        of_file = f"{score} {x.removeprefix(MS).partition(',')[0]}"
-        has_own = y is None and x.startswith(MS) and any(of_file in row.values for row in own)
-        chosen[task] = of_file if has_own else score
+        end = f" {x.removeprefix(MS).partition(',')[0]}"  # of the name of a file's metric
+        names = dict.fromkeys(name for row in own for name in row.values if not name.startswith(MS))
+        of_file = [name for name in names if y is None and x.startswith(MS) and name.endswith(end)]
+        chosen[task] = of_file[0] if of_file else default_score(own) if y is None else y
     return chosen
+
+
+def labels_of(rows: Sequence[Row]) -> list[str]:
+    """Return what the runs of one picture are called: their folders' names, with those above where some are alike."""
+    names = [row.run.name for row in rows]
+    return names if len(set(names)) == len(names) else [f"{row.run.parent.name}/{row.run.name}" for row in rows]
 
 
 def default_score(rows: Sequence[Row]) -> str:
@@ -177,7 +183,7 @@ def page(
         marked = sorted((place for place, i in enumerate(members) if i in front), key=lambda place: points[place])
         if members:
             drawn = [place for place, i in enumerate(members) if is_drawn(rows[i])]
-            series.append(Series(task, score, points, [rows[i].run.name for i in members], marked, drawn))
+            series.append(Series(task, score, points, labels_of([rows[i] for i in members]), marked, drawn))
     named = ", ".join(dict.fromkeys(y.values()))
     picture = (
         draw_fronts(series, x) if series else f"<p>No run has both {html.escape(x)} and {html.escape(named)} yet.</p>"

@@ -120,14 +120,23 @@ def is_done(job: Job) -> bool:
         return work.is_done(work.data)
     if read_record(folder).get("status") != "finished":
         return False
+    saved = saved_config(folder)
+    try:
+        return saved is not None and _settings(saved) == _settings(load_config(work.config, work.overrides))
+    except InputError:
+        return False  # running it again says what is wrong
+
+
+def saved_config(folder: Path) -> RunConfig | None:
+    """Return the configuration that the run in a folder was started with; None if there is none that can be read."""
     try:
         saved = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
         saved.pop("defaults")
         node = OmegaConf.structured(RunConfig)
         node.merge_with(saved)
-        return _settings(to_run_config(node)) == _settings(load_config(work.config, work.overrides))
+        return to_run_config(node)
     except (OSError, ValueError, AttributeError, KeyError, yaml.YAMLError, OmegaConfBaseException, InputError):
-        return False  # running it again says what is wrong
+        return None
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def test_messages_say_what_is_wrong_and_what_to_do(error_of, override):
         ("search.task_weights={dte: 2}", "search.task_weights names dte"),
         ("data.area=[0.5]", "data.area=[0.5]"),
         ("search.budget=-1", "search.budget=-1.0"),
+        ("search.budget_share=0.01", "search.budget_share=0.01 is less than any block costs"),
         ("search.budget=4", "search.budget=4 is less than any block costs"),
         ("search.last_look.joint_budget=20", "search.last_look.joint_budget=20 is less than any block costs"),
         ("tasks.det.anchor_sizes=[[24],[48]]", "tasks.det.anchor_sizes=[[24], [48]] should be a list of numbers"),

@@ -6,11 +6,14 @@ import csv
 import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 import yaml
 
 from fbnetv5.cli import commands
+from fbnetv5.runs.collect import labels_of, scores_of
+from fbnetv5.runs.gather import Row
 from fbnetv5.runs.pareto import pareto_front
 
 
@@ -126,6 +129,16 @@ def test_each_task_has_a_score_of_its_own_and_a_file_its_metric(tmp_path, capsys
     assert "drawn: top1 onnx int8, AP against ms onnx int8, a phone; 1 of 2 rows lack one of them" in out
     assert rows_of(tmp_path)["cClassifier"]["top1 onnx int8"] == "0.8"
     assert [row["front"] for row in rows_of(tmp_path).values()] == ["yes", ""]
+
+
+def test_a_files_score_is_its_main_metric_wherever_that_stands():
+    ms = "ms onnx int8, a phone"
+    values = {"macs": 1.0, "tPCK@0.2": 0.9, "PCK@0.2": 0.7, "PCK@0.2 onnx int8": 0.6, "PCK@0.2 onnx fp32": 0.7, ms: 3.0}
+    rows = [Row(Path(folder), "Keypoints", values=values) for folder in ("a/fpn", "b/fpn")]
+    assert scores_of(rows, ms, None) == {"Keypoints": "PCK@0.2 onnx int8"}
+    assert scores_of(rows, "macs", None) == {"Keypoints": "tPCK@0.2"}
+    assert scores_of(rows, ms, "PCK@0.2") == {"Keypoints": "PCK@0.2"}
+    assert (labels_of(rows), labels_of(rows[:1])) == (["a/fpn", "b/fpn"], ["fpn"])
 
 
 def test_what_was_killed_half_way_is_not_finished(tmp_path):

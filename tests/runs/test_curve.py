@@ -18,8 +18,8 @@ from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.write import saved_yaml
 from fbnetv5.report.task_family import DERIVED, FAMILY, Member, TaskFamily, to_document
-from fbnetv5.runs import curve
 from fbnetv5.runs.curve import Wanted, run_curves
+from fbnetv5.runs.curve_plan import STARTS, _curve_of
 from tests.export.test_sidecar import exported
 
 BLOCKS = ((), ((1, 3),), ((1, 3), (2, 2)), ((1, 3), (2, 2), (3, 1), (4, 0)))  # the last is FPN
@@ -77,7 +77,7 @@ def places(tmp_path, monkeypatch):
 
 
 def names(config: Path, wanted: Wanted = Wanted()) -> list[str]:  # noqa: B008 - it is immutable
-    return [*curve._curve_of(config, []).points(wanted)]
+    return [*_curve_of(config, []).points(wanted)]
 
 
 def test_points_are_of_the_family_the_derived_one_and_drawn_ones_each_once(tmp_path):
@@ -86,13 +86,13 @@ def test_points_are_of_the_family_the_derived_one_and_drawn_ones_each_once(tmp_p
     assert names(config, Wanted(points=2)) == ["01", "04", DERIVED, "panet", "bifpn"]
     assert names(config, Wanted(points=3, drawn=False)) == ["01", "03", "04"]
     assert names(config, Wanted(points=9, drawn=False)) == ["01", "02", "03", "04"]
-    points = curve._curve_of(config, []).points(Wanted(points=2))
-    loaded = {name: load_config(config, [*keys, "job=train"]).model for name, keys in points.items()}
+    points = _curve_of(config, []).points(Wanted(points=2))
+    loaded = {name: load_config(config, [*point.overrides, "job=train"]).model for name, point in points.items()}
     assert Path(str(loaded["04"].topology)) == tmp_path / "runs/my/family_cls/04.yaml"
     assert Path(str(loaded[DERIVED].topology)) == tmp_path / "runs/my/topology_cls.yaml"
     assert (loaded["panet"].topology, loaded["panet"].num_stages, loaded["04"].num_stages) == ("panet", 7, 4)
     beside = [f"model.topology={tmp_path}/runs/my/family_cls/02.yaml"]
-    assert curve._curve_of(config, beside).search == tmp_path / "runs" / "my"
+    assert _curve_of(config, beside).search == tmp_path / "runs" / "my"
 
 
 def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, capsys):
@@ -105,7 +105,7 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
     assert not run()  # PANet fails, which ends no other
     out = capsys.readouterr().out
     root = tmp_path / "runs" / "my_curve"
-    assert "5 trainings, an export each, 1 at a time, into runs/my_curve" in out
+    assert "5 trainings and their exports, 1 at a time, into runs/my_curve" in out
     assert "my_cls/panet: failed after" in out
     assert "my_cls/panet/export: not run: my_cls/panet did not finish" in out
     first = load_config(root / "my_cls" / "01" / "config.yaml")
@@ -127,6 +127,13 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
 
     assert not run("runtime.threads=2")  # how it runs is not what it is
     assert capsys.readouterr().out.count("finished already") == 8
+    with pytest.raises(InputError, match=r"train\.steps was .* is now 7\. Restore it, or choose another output folder"):
+        run("train.steps=7")
+    found_again = (tmp_path / "runs" / "my" / "family_cls" / FAMILY).read_text().replace("[1, 3]", "[1, 2]")
+    (tmp_path / "runs" / "my" / "family_cls" / FAMILY).write_text(found_again)
+    with pytest.raises(InputError, match="04 was trained from other blocks: the search has been run again"):
+        run()
+    assert len(read_json(root / STARTS)) == 5
 
 
 @pytest.mark.parametrize(
@@ -134,6 +141,9 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
     [
         (("model.topology=fpn",), "model.topology=fpn is no file that a search derived"),
         (("model.topology=runs/my/topology_seg.yaml",), "topology_seg.yaml is no file that a search derived"),
+        (("export.map_stride=4",), "export.map_stride=4 is for masks"),
+        (("output=runs/x",), "output=runs/x is not for a curve, which takes --output FOLDER"),
+        (("seed=0,1",), "seed has several values"),
         (("export.formats=[torchscript]",), "milliseconds are of executorch, onnx, litert"),
         (("export.formats=[onnx]", "export.precisions=[fp16]"), "files for onnx are written in fp32, int8"),
         (("train.steps=0",), "train.steps"),
@@ -165,4 +175,5 @@ def test_a_search_without_families_and_several_searches_are_said(tmp_path):
     other.write_text(other.read_text().replace("[onnx]", "[executorch]"))
     assert "ask for other files: give export.formats" in refused(config, other, output=tmp_path / "out")
     (tmp_path / "a" / "family_cls" / FAMILY).unlink()
-    assert "a has no family_cls/family.json" in refused(config)
+    assert "a has no family_cls/family.json: a search with a last look ends with it" in refused(config)
+    assert "several configs of this name would share a folder" in refused(other, other)
