@@ -75,11 +75,16 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     _remove_stale({output.with_name(f"{output.stem}_{task}.yaml") for task in TASKS.values()} - {*configs})
     print(f"wrote {', '.join(map(str, configs))}")
     print(whence)
+    print(_next_steps(configs, fewest_images(found)[1] >= LEAST_FOR_LAST_LOOK))
+
+
+def _next_steps(configs: Iterable[Path], has_families: bool) -> str:
+    """Return the commands to give then; there is a curve where the search ends with families."""
     search, *trainings = (shlex.quote(str(config)) for config in configs)
     steps = [f"check {search}", f"search {search}", *(f"train {training}" for training in trainings)]
-    if fewest_images(found)[1] >= LEAST_FOR_LAST_LOOK:
+    if has_families:
         steps.append(f"curve {' '.join(trainings)}   # or a row of topologies a task: its metric against milliseconds")
-    print("next:\n" + "\n".join(f"  fbnetv5 {step}" for step in steps))
+    return "\n".join(["next:", *(f"  fbnetv5 {step}" for step in steps)])
 
 
 def _check(root: Path, output: Path, overwrite: bool) -> None:
