@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fbnetv5.base.errors import InputError, nearest, one_line_errors
 from fbnetv5.base.paths import is_uri
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.version import __version__
 from fbnetv5.cli.arguments import add_processes, add_run_arguments
 from fbnetv5.cli.command import Command
@@ -21,7 +22,6 @@ from fbnetv5.config.write import path_override
 from fbnetv5.runs.ranks import INTERRUPTED
 
 ANY_JOB = "search"  # the schema's default: a file that names no job serves any command
-MODEL = "config.json"  # of a trained model
 COMMON = ("name", "output", "resume", "seed", "data.", "runtime.")
 
 

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.weights import UNREADABLE, WEIGHTS, about_weights, load_by_name, read_about, read_weights
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
 from fbnetv5.d2.checkpoint import about_of, write_checkpoint
 from fbnetv5.d2.rcnn_config import to_config, to_spec
-from fbnetv5.model.folder import CONFIG, load_task_model, save_model
+from fbnetv5.model.folder import load_task_model, save_model
 from fbnetv5.model.task_net import build_model
 
 PREFIXES = {  # ours: Detectron2's
@@ -74,7 +75,7 @@ def write_detectron2(folder: Path, output: Path) -> None:
     Raises:
         InputError: the folder holds no detector and no supernet, or a file cannot be written.
     """
-    if not (folder / CONFIG).is_file():
+    if not (folder / MODEL).is_file():
         weights = read_weights(folder / WEIGHTS)
         network = {name: tensor for name, tensor in weights.items() if name.startswith("network.")}
         if not network:

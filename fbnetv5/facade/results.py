@@ -10,6 +10,7 @@ from typing import Any
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.run_files import topology_file
 from fbnetv5.metrics.names import split_names
 from fbnetv5.model.folder import FinalModel, load
 from fbnetv5.report.history import History
@@ -128,7 +129,7 @@ class SearchResult(RunResult, Mapping[str, FoundTask]):
         found = {
             name: FoundTask(
                 name,
-                folder / f"topology_{name}.yaml",
+                folder / topology_file(name),
                 run.topologies[name].topology,
                 run.topologies[name].info,
                 run.histories.get(name),

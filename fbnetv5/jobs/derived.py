@@ -9,6 +9,7 @@ from torch import Tensor
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.files import remove_folder, reported
+from fbnetv5.base.run_files import topology_file
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.family import write_families
 from fbnetv5.jobs.joint_topologies import write_joint
@@ -60,7 +61,7 @@ def write_topologies(run: SupernetRun, folder: Path, looked: Looked | None = Non
         seen = topology.prune((path,))
         cost = network_cost(run.model.network.family, seen, (side, side))
         latency_ms = None if run.latency is None else run.latency.network_ms(seen)
-        file = folder / f"topology_{name}.yaml"
+        file = folder / topology_file(name)
         topology.save(file, _info(run, name, topology, seen, cost, latency_ms))
         panels.append(_panel(name, seen, topology, probabilities, _cost_text(run, cost, latency_ms)))
         draw_topologies(file.with_suffix(".png"), panels[-1:])

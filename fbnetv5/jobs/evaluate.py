@@ -15,6 +15,7 @@ from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, remove_folder, reported, write_text
 from fbnetv5.base.paths import is_uri, local_path
+from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.base.types import Sample, Source, Target, TargetKind
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.index import IndexSource
@@ -38,7 +39,6 @@ from fbnetv5.report.pictures import contact_sheet, draw_prediction, draw_predict
 from fbnetv5.report.predictions import PredictionWriter
 from fbnetv5.report.stored_frame import StoredFrameWriter
 
-METRICS = "metrics.json"
 PREDICTIONS = "predictions"
 
 
@@ -78,7 +78,7 @@ def _require_same(config: RunConfig, folder: Path) -> None:
     """Raise InputError where a folder holds what another model says, or of other images, or what is of no run."""
     found = saved_keys(folder).get("evaluate")
     if not isinstance(found, dict):
-        there = [name for name in (METRICS, PREDICTIONS, REPORT) if (folder / name).exists()]
+        there = [name for name in (FINAL_METRICS, PREDICTIONS, REPORT) if (folder / name).exists()]
         if there:
             raise InputError(f"{folder / there[0]} is there, and of no evaluation: choose another output")
         return
@@ -96,7 +96,7 @@ def _place(name: str | None) -> str | None:
 def clear_evaluated(folder: Path) -> None:
     """Remove what an earlier evaluation left in a folder: it may be of another model or of other images."""
     with reported(folder):
-        for name in (METRICS, REPORT):
+        for name in (FINAL_METRICS, REPORT):
             (folder / name).unlink(missing_ok=True)
     if (folder / PREDICTIONS).exists():
         remove_folder(folder / PREDICTIONS)
@@ -124,8 +124,10 @@ def evaluate_and_report(config: RunConfig, model: FinalModel, source: Source, fo
     if not world.is_main:
         return
     if metrics:
-        write_text(folder / METRICS, json.dumps(_report(config, model, metrics), indent=2, allow_nan=False) + "\n")
-        print(f"{format_metrics(metrics)}\nmetrics: {folder / METRICS}")
+        write_text(
+            folder / FINAL_METRICS, json.dumps(_report(config, model, metrics), indent=2, allow_nan=False) + "\n"
+        )
+        print(f"{format_metrics(metrics)}\nmetrics: {folder / FINAL_METRICS}")
     if options.num_drawn:
         predictions.mkdir(parents=True, exist_ok=True)
         draw_some(model, source, predictions / "drawn.png", options.num_drawn)

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import is_uri
+from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.base.types import TargetKind
 from fbnetv5.base.version import __version__
 from fbnetv5.metrics.names import NUM_IMAGES, split_names
@@ -25,7 +26,6 @@ from fbnetv5.model.task_net import TaskNet
 
 CARD = "README.md"
 MARKER = "<!-- Written by fbnetv5, which writes it anew. Delete this line to keep what you edit. -->"
-METRICS = "metrics.json"
 NOT_STATED = "not stated"
 MAX_CLASSES = 20  # that are named
 HUB_METRICS = {"top1": "accuracy", "mIoU": "mean_iou"}  # what the hub calls ours; others it has no names for
@@ -64,7 +64,7 @@ def card(model: TaskNet | JointModel, folder: Path | None, *, place: str, licens
         place: what ``fbnetv5.load`` takes to read the model; its last part is the title.
         license: of the model; by default that of the weights it started from, if that is known.
     """
-    found = {} if folder is None else read_json(folder / METRICS)
+    found = {} if folder is None else read_json(folder / FINAL_METRICS)
     stated = _mapping(found, "metrics")
     named = split_names(stated)
     metrics = {name: value for name, value in stated.items() if not named[name].of_class}

@@ -18,11 +18,12 @@ from fbnetv5.archs.trunk_weights import NOT_HAD
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.paths import is_uri, local_path
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.types import LABEL, TargetDict
 from fbnetv5.base.weights import UNREADABLE, load_by_name
 from fbnetv5.config.schema import TeacherConfig
 from fbnetv5.heads.label_head import TEACHER_LABEL
-from fbnetv5.model.folder import CONFIG, load_task_model
+from fbnetv5.model.folder import load_task_model
 
 
 class Teacher(nn.Module):
@@ -96,7 +97,7 @@ def build_teacher(config: TeacherConfig, classes: Sequence[str], given: Normalis
                 f"train.teacher.{given_alone[0]} has no effect without train.teacher.model: name the teacher"
             )
         return None
-    if is_uri(config.model) or Path(config.model).expanduser().is_dir() or Path(config.model).name == CONFIG:
+    if is_uri(config.model) or Path(config.model).expanduser().is_dir() or Path(config.model).name == MODEL:
         return _own_teacher(config, config.model, tuple(classes), given)
     classifier = _timm_model(config, config.model, len(classes))
     data: dict[str, Any] = resolve_model_data_config(classifier)

@@ -22,6 +22,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.limits import MAX_DESCRIPTION
 from fbnetv5.base.paths import is_uri, local_folder, local_path
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.version import __version__
 from fbnetv5.base.weights import WEIGHTS, load_by_name, read_origin, read_weights, save_weights
 from fbnetv5.config.targets import find_class, present_name
@@ -30,8 +31,7 @@ from fbnetv5.data.inputs import InputSpec
 from fbnetv5.model.joint_net import JointModel, JointSpec, TaskSpec, build_joint_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
-CONFIG = "config.json"
-MODEL_FILES = (CONFIG, WEIGHTS)
+MODEL_FILES = (MODEL, WEIGHTS)
 FORMAT, JOINT_FORMAT = 1, 2  # of config.json; raised when older versions cannot read it any more
 PACKAGE = "fbnetv5"
 _SEARCHED: dict[str, type] = {"family": str, "topology": dict}
@@ -62,7 +62,7 @@ def save_model(
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"  # before anything is written: it may fail
     origin = getattr(model, "origin", None)
     save_weights(Path(folder) / WEIGHTS, dict(weights), spec.input.normalisation, origin)
-    write_text(Path(folder) / CONFIG, text)
+    write_text(Path(folder) / MODEL, text)
 
 
 def _network_keys(spec: ModelSpec) -> dict[str, Any]:
@@ -144,9 +144,9 @@ def _config_of(path: str | os.PathLike[str]) -> Path:
     """Return the config.json of a model, whose weights lie beside it."""
     place = os.fspath(path)
     if is_uri(place):
-        return local_folder(place.removesuffix(f"/{CONFIG}"), MODEL_FILES) / CONFIG
+        return local_folder(place.removesuffix(f"/{MODEL}"), MODEL_FILES) / MODEL
     found = local_path(place)
-    return found / CONFIG if found.is_dir() else found
+    return found / MODEL if found.is_dir() else found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.paths import HUB, hugging_face
+from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.base.weights import WEIGHTS
-from fbnetv5.model.card import CARD, METRICS, card, is_ours
+from fbnetv5.model.card import CARD, card, is_ours
 from fbnetv5.model.exports import EXPORTS, files_of
 from fbnetv5.model.folder import save_model
 from fbnetv5.model.joint_net import JointModel
@@ -88,7 +89,7 @@ def _exported(folder: Path | None) -> list[str]:
 
 def _kept_card(folder: Path | None) -> str | None:
     """Return the card that a person wrote, or that says more than the folder can, as one from the hub does; or None."""
-    if folder is None or (is_ours(folder) and (folder / METRICS).is_file()) or not (folder / CARD).is_file():
+    if folder is None or (is_ours(folder) and (folder / FINAL_METRICS).is_file()) or not (folder / CARD).is_file():
         return None
     return (folder / CARD).read_text(encoding="utf-8")
 

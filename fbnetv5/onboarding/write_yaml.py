@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
+from fbnetv5.base.run_files import topology_file
 from fbnetv5.config.write import escaped
 from fbnetv5.data.keypoints import other_side
 from fbnetv5.onboarding.found import Found
@@ -149,7 +150,7 @@ def train_text(facts: Facts, target: str) -> str:
             f"name: {scalar(f'{facts.name}_{task}')}",
             "model:",
             f"  family: {facts.origin.family}",
-            f"  topology: {scalar(f'runs/{facts.name}/topology_{task}.yaml')}",
+            f"  topology: {scalar(f'runs/{facts.name}/{topology_file(task)}')}",
             f"  weights: {scalar(f'runs/{facts.name}/model.safetensors')}   # of the search's supernet",
             *_head_lines(target, found, boxes, seen.short_side),
             "data:",

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from fbnetv5.base.run_files import topology_file
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.config.write import typed_path
 from fbnetv5.report.line_chart import value_ticks
@@ -66,7 +67,7 @@ def family_chart(family: TaskFamily, run: Path) -> FamilyChart:
         _dot(family, member, run, (cost - span[0]) / (span[1] - span[0]), (gain - ticks[0]) / (ticks[-1] - ticks[0]))
         for member, cost, gain in zip(every, costs, gains, strict=True)
     ]
-    every_point = f"fbnetv5 curve {TRAINING} {_start(run, f'topology_{family.task}.yaml')}"
+    every_point = f"fbnetv5 curve {TRAINING} {_start(run, topology_file(family.task))}"
     return FamilyChart(family.task, _curve(family, span, ticks), dots, every_point)
 
 
@@ -97,7 +98,7 @@ def _dot(family: TaskFamily, member: Member, run: Path, across: float, up: float
     latency = "" if member.latency_ms is None else f", {plain(member.latency_ms)} ms"
     seen = len(member.seen.blocks)
     is_derived = member.name == DERIVED
-    file = f"topology_{family.task}.yaml" if is_derived else member.file
+    file = topology_file(family.task) if is_derived else member.file
     kind = DERIVED if is_derived else "member" if member.file else "other"
     return Dot(
         left=round(100 * (left + width * across), 2),

@@ -16,6 +16,7 @@ import yaml
 
 from fbnetv5.archs.topology import ALL_PATHS, Topology
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.run_files import FINAL_METRICS, MODEL, topology_file
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.engine.log import METRICS, PROBABILITIES
 from fbnetv5.report.history import History
@@ -24,8 +25,6 @@ from fbnetv5.report.task_family import TaskFamily, read_families
 from fbnetv5.report.task_look import LAST_LOOK, TaskLook, read_looks
 
 CONFIG = "config.yaml"
-FINAL_METRICS = "metrics.json"
-MODEL = "config.json"
 DRAWN = "predictions/drawn.png"
 EVALUATED = (FINAL_METRICS, "predictions/predictions.*", DRAWN)
 CARD = "README.md"
@@ -106,7 +105,7 @@ class RunFolder:
         """Whether the run came to its end: something is there that its job writes then, of a search for each task."""
         tasks = [name for name, task in _mapping(self.get("tasks")).items() if task is not None]
         if self.get("job") == "search" and tasks:
-            return all((self.path / f"topology_{task}.yaml").exists() for task in tasks)
+            return all((self.path / topology_file(task)).exists() for task in tasks)
         written = WRITTEN.get(self.get("job"), WRITTEN_BY_PROJECTS)
         return any(any(self.path.glob(pattern)) for pattern in written)
 

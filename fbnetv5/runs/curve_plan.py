@@ -14,6 +14,7 @@ from fbnetv5.archs.topology import NAMED_BLOCKS, Block, named_topology
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.run_files import TOPOLOGY, topology_file
 from fbnetv5.base.weights import digest_of
 from fbnetv5.config.identity import check_identity, identity
 from fbnetv5.config.read import load_config
@@ -31,7 +32,6 @@ DRAWN = ("fpn", "panet", "bifpn")  # by hand; U-Net has the blocks of FPN, and t
 EXPORTING = "export."  # begins the keys of exports, which trainings do not need
 OWN = {"output": "--output FOLDER", "job": "no job", "resume": "the same command again"}  # keys, and what is in place
 ONE_THREAD = "runtime.threads=1"  # unless an override says otherwise: several trainings share the cores
-TOPOLOGY = "topology_"  # begins the name of a derived topology's file, before the task
 STARTS = "starts.json"  # in the folder of curves: what each point was trained from
 
 Overrides = tuple[str, ...]
@@ -93,7 +93,7 @@ class Curve:
         return {name: found[name] for name in first.values()}
 
     def _named(self, member: Member) -> str:
-        file = member.file or f"{TOPOLOGY}{self.family.task}.yaml"
+        file = member.file or topology_file(self.family.task)
         return path_override("model.topology", self.search / file)
 
 
@@ -171,7 +171,7 @@ def _curve_of(file: Path, overrides: Sequence[str]) -> Curve:
     is_member = beside.name.startswith(FOLDER)
     if not topology.is_file() or not (is_member or topology.name.startswith(TOPOLOGY)):
         raise InputError(
-            f"{file}: model.topology={config.model.topology} is no file that a search derived, {TOPOLOGY}<task>.yaml: "
+            f"{file}: model.topology={config.model.topology} is no file that a search derived, topology_<task>.yaml: "
             "what is trained lies beside it"
         )
     search = beside.parent if is_member else beside

@@ -18,6 +18,7 @@ import torch
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.paths import cache_folder
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.config.latency import LatencyConfig
 from fbnetv5.export.sidecar import AnySidecar, add_milliseconds, read_sidecar
@@ -28,7 +29,6 @@ from fbnetv5.latency.timers import Timer
 from fbnetv5.model.card import write_card
 from fbnetv5.model.exports import EXPORTS, sidecars_in
 from fbnetv5.model.folder import load
-from fbnetv5.report.run_folder import MODEL
 from fbnetv5.runs.gather import MS
 
 FOLDER = "file_times"  # below the program's cache

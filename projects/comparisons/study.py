@@ -9,10 +9,10 @@ from typing import Any
 
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.read import load_config
 from fbnetv5.config.write import path_override
-from fbnetv5.jobs.evaluate import METRICS
 from fbnetv5.projects.comparisons.options import ComparisonConfig
 from fbnetv5.projects.comparisons.table import COLUMNS, Row, line, markdown, parse
 from fbnetv5.report.run_folder import logged_time
@@ -78,7 +78,7 @@ class Comparison(Study):
             for name, entry in self.config.trainings.items():
                 job = self.job(name, seed)
                 if job.name in done:
-                    metrics = read_json(job.folder / METRICS).get("metrics", {})
+                    metrics = read_json(job.folder / FINAL_METRICS).get("metrics", {})
                     _, seconds = logged_time(job.folder)
                     for column, metric in entry.metrics.items():
                         try:
@@ -121,4 +121,4 @@ def _metric(metrics: Mapping[str, Any], name: str, folder: Path) -> float:
         return float(metrics[name])
     except (KeyError, TypeError, ValueError) as error:
         there = ", ".join(sorted(key for key, value in metrics.items() if isinstance(value, float)))
-        raise InputError(f"{folder / METRICS} has no '{name}', but {there or 'nothing'}") from error
+        raise InputError(f"{folder / FINAL_METRICS} has no '{name}', but {there or 'nothing'}") from error

@@ -15,9 +15,9 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights
 from fbnetv5.config.targets import present_name
-from fbnetv5.model.folder import CONFIG
 from fbnetv5.projects.fna.architecture import Architecture
 from fbnetv5.projects.fna.blocks import block_convs
 from fbnetv5.projects.fna.network import get_architecture, is_timm_mobile
@@ -126,7 +126,7 @@ def _with_timms_names(weights: dict[str, Tensor], architecture: Architecture, or
 
 def _from_folder(folder: Path) -> Seed:
     """Read the network of a trained model, whose tensors are called ``network....``; no class of it is built."""
-    architecture = _folder_architecture(folder / CONFIG)
+    architecture = _folder_architecture(folder / MODEL)
     shapes = {f"network.{name}": shape for name, shape in network_shapes(architecture).items()}
     selected = select_weights(read_weights(folder / WEIGHTS), shapes, folder / WEIGHTS)
     own = {name: selected[f"network.{name}"] for name in network_shapes(architecture)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
-from fbnetv5.jobs.evaluate import METRICS
+from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.projects.fna.methods import read_result
 from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Table13Config, adapt_name, search_name
 from fbnetv5.report.run_folder import logged_time
@@ -74,7 +74,7 @@ def _run(config: Table13Config, root: Path, done: Collection[str], seed: int, ro
     run: dict[str, Any] = {"row": row, "seed": seed, "score": None}
     if adapt not in done:
         return run
-    report = read_json(root / adapt / METRICS)
+    report = read_json(root / adapt / FINAL_METRICS)
     metrics = {name: value for name, value in report.get("metrics", {}).items() if "/" not in name}
     if config.adapt.metric not in metrics:
         raise InputError(f"adapt.metric={config.adapt.metric} is none of {', '.join(metrics)}, those of {root / adapt}")

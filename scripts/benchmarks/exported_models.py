@@ -23,13 +23,14 @@ from benchmarks.exported_peers import (
 from fbnetv5.archs.cost import measured_macs
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Size, TargetKind
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.export.deployed import deploy, folded
 from fbnetv5.export.joint import AnyDeployed
-from fbnetv5.model.folder import CONFIG, load_task_model
+from fbnetv5.model.folder import load_task_model
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +117,7 @@ def _trained(folder: Path) -> Candidate:
 
 def run_digest(folder: Path) -> str:
     """Return a checksum of a trained model."""
-    return hashlib.sha256((folder / CONFIG).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / MODEL).read_bytes() + (folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def _peer(name: str) -> Candidate:
