@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def run_curve(name: str, command: Command, arguments: Sequence[str]) -> None:
     add_timing(parser)
     known, more = parser.parse_known_args(arguments)
     given = [*known.configs, *more]
-    configs = [text for text in given if Path(text).is_file() or not ("=" in text or text.startswith("-"))]
+    configs = [text for text in given if os.path.isfile(text) or not ("=" in text or text.startswith("-"))]  # noqa: PTH113 - pathlib minds long texts
     overrides = [text for text in given if text not in configs]
     with one_line_errors("the same command goes on with what is not finished"), named_as_options():
         if wrong := next((text for text in overrides if text.startswith("-")), None):
@@ -79,7 +80,7 @@ def run_curve(name: str, command: Command, arguments: Sequence[str]) -> None:
         timing = timing_of(known)
         files = [existing_config(config) for config in configs]
         for file in files:
-            runnable(file, [text for text in overrides if not text.startswith("output=")])
+            runnable(file, overrides)
         from fbnetv5.runs.curve import Wanted, run_curves  # here, as help does not need them
 
         wanted = Wanted(known.output, known.points, not known.found_only)

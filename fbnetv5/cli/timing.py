@@ -10,7 +10,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.cli.arguments import at_least
 from fbnetv5.config.latency import LatencyConfig
 
-PREFIX = "search.latency."  # of the keys that say the same to a search
+CALLED = {"search.latency.": "--", "output=FOLDER": "--output FOLDER", "another output folder": "another --output"}
 
 
 def add_timing(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,11 @@ def timing_of(known: argparse.Namespace) -> LatencyConfig:
 
 @contextlib.contextmanager
 def named_as_options() -> Iterator[None]:
-    """Let errors within the context name the keys of a search as the options are called here."""
+    """Let errors within the context name the keys of a run as the options are called here."""
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).replace(PREFIX, "--")) from error
+        text = str(error)
+        for key, here in CALLED.items():
+            text = text.replace(key, here)
+        raise InputError(text) from error

@@ -43,6 +43,15 @@ def precisions_of(runtime: str) -> tuple[str, ...]:
     return tuple(precision for name, precision in PACKAGES if name == runtime)
 
 
+def check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> None:
+    """Raise InputError where one of a key's values is none of the choices, or where there are none."""
+    for value in values:
+        if value not in choices:
+            raise InputError(f"{key}: {value} is none of {', '.join(choices)}")
+    if not values:
+        raise InputError(f"{key} is empty; choose from {', '.join(choices)}")
+
+
 def check_support(runtime: str, precision: str) -> None:
     """Raise InputError if a runtime has no such precision, or if a package for it is not installed."""
     if (runtime, precision) not in PACKAGES:

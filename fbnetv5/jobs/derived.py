@@ -9,7 +9,7 @@ from torch import Tensor
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.files import remove_folder, reported
-from fbnetv5.base.run_files import topology_file
+from fbnetv5.base.run_files import TOPOLOGY, topology_file
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.family import write_families
 from fbnetv5.jobs.joint_topologies import write_joint
@@ -23,7 +23,7 @@ from fbnetv5.search.derive import most_likely, most_likely_within
 from fbnetv5.search.last_look import LastLook
 
 FOUND = (  # what another look at a search replaces
-    *("topology_*.yaml", "topology_*.png", "topologies.png", LAST_LOOK, JOINT),
+    *(topology_file("*"), f"{TOPOLOGY}*.png", "topologies.png", LAST_LOOK, JOINT),
     *(f"{FOLDER}*/[0-9]*_*{unit}" for unit in ("M.yaml", "ms.yaml")),
     f"{FOLDER}*/{FAMILY}",
 )

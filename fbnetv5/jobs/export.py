@@ -23,7 +23,7 @@ from fbnetv5.export.coreml import CORE_ML
 from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
-from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_support, convert
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_choices, check_support, convert
 from fbnetv5.export.inputs import fitted, input_size
 from fbnetv5.export.joint import AnyDeployed, deploy_any
 from fbnetv5.export.lowered import Lowered
@@ -113,8 +113,8 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     options = config.export
     if options.model is None:
         raise InputError("export.model is missing: the folder of a trained model")
-    _check_choices("export.formats", options.formats, tuple(SUFFIXES))
-    _check_choices("export.precisions", options.precisions, PRECISIONS)
+    check_choices("export.formats", options.formats, tuple(SUFFIXES))
+    check_choices("export.precisions", options.precisions, PRECISIONS)
     for runtime, precision in _files(config):
         check_support(runtime, precision)
     model = load(options.model, trust_code=config.evaluate.trust_code)
@@ -281,14 +281,6 @@ def _check_parts(deployed: AnyDeployed, parts: Sequence[str]) -> None:
 def _files(config: RunConfig) -> list[tuple[str, str]]:
     """Return the runtime and the precision of each file."""
     return [(runtime, precision) for runtime in config.export.formats for precision in config.export.precisions]
-
-
-def _check_choices(key: str, values: Sequence[str], choices: Sequence[str]) -> None:
-    for value in values:
-        if value not in choices:
-            raise InputError(f"{key}: {value} is none of {', '.join(choices)}")
-    if not values:
-        raise InputError(f"{key} is empty; choose from {', '.join(choices)}")
 
 
 def _say(sidecar: AnySidecar, lowered: Lowered) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from fbnetv5.archs.topology import ALL_PATHS, Topology
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.run_files import FINAL_METRICS, MODEL, topology_file
+from fbnetv5.base.run_files import FINAL_METRICS, MODEL, TOPOLOGY, topology_file
 from fbnetv5.base.weights import WEIGHTS
 from fbnetv5.engine.log import METRICS, PROBABILITIES
 from fbnetv5.report.history import History
@@ -29,7 +29,7 @@ DRAWN = "predictions/drawn.png"
 EVALUATED = (FINAL_METRICS, "predictions/predictions.*", DRAWN)
 CARD = "README.md"
 WRITTEN: Mapping[Any, Sequence[str]] = {  # by job, at its end
-    "search": ("topology_*.yaml",),
+    "search": (topology_file("*"),),
     "pretrain": (WEIGHTS,),
     "train": (CARD,),  # of the model, after its evaluation
     "evaluate": EVALUATED,
@@ -150,7 +150,7 @@ def read_folder(folder: str | Path) -> RunFolder:
     final = _read(path / FINAL_METRICS, json.loads, damaged)
     files = [path / name for name in (CONFIG, METRICS, PROBABILITIES, FINAL_METRICS)]
     times = [file.stat().st_mtime for file in files if file.is_file()]
-    documents = {file: _read(file, yaml.safe_load, damaged) for file in sorted(path.glob("topology_*.yaml"))}
+    documents = {file: _read(file, yaml.safe_load, damaged) for file in sorted(path.glob(topology_file("*")))}
     infos = {file: _mapping(document.get("info")) for file, document in documents.items()}
     return RunFolder(
         path=path,
@@ -265,7 +265,7 @@ def _topologies(infos: Mapping[Path, Mapping[str, Any]]) -> dict[str, FoundTopol
 
 
 def _task(file: Path) -> str:
-    return file.stem.removeprefix("topology_")
+    return file.stem.removeprefix(TOPOLOGY)
 
 
 def _trained(document: Any) -> Topology | None:

@@ -12,15 +12,12 @@ from pathlib import Path
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.lock import locked
 from fbnetv5.config.latency import LatencyConfig
-from fbnetv5.config.read import load_config
-from fbnetv5.config.schema import RuntimeConfig
 from fbnetv5.latency.exported import opened_timer
 from fbnetv5.runs.collect import collect_runs, fronts, is_drawn, labels_of, scores_of
-from fbnetv5.runs.curve_plan import Plan, Runner, Wanted, plan_curves
+from fbnetv5.runs.curve_plan import Runner, Wanted, plan_curves
 from fbnetv5.runs.file_times import column_of, time_files
 from fbnetv5.runs.gather import find_runs, read_rows
 from fbnetv5.runs.graph import Known, run_graph
-from fbnetv5.runs.job import Run
 from fbnetv5.runs.machine import gpus_for, jobs_at_once
 from fbnetv5.runs.sweep import shown
 from fbnetv5.runs.warm import WarmProcesses
@@ -51,12 +48,13 @@ def run_curves(
     if timing.command is not None:
         with opened_timer(timing, plan.groups[0][0], timing.threads or 1):
             pass  # which refuses a wrong command before hours of training
-    runtime = _runtime_of(plan)
-    gpus = gpus_for(runtime)
-    count = jobs_at_once(num_jobs, gpus, runtime.threads or 1)
+    gpus = gpus_for(plan.runtime)
+    count = jobs_at_once(num_jobs, gpus, plan.runtime.threads or 1)
     with locked(plan.root):
         plan.write_starts()
-        print(f"{len(plan.trainings)} trainings and their exports, {count} at a time, into {shown(plan.root)}")
+        print(
+            f"{len(plan.trainings)} trainings and their exports, {count} at a time, into {shown(plan.root)}", flush=True
+        )
         with WarmProcesses(count, devices=gpus) as place:
             outcomes = run_graph(lambda _: Known(plan.jobs), place)
         folders = [job.folder for job in plan.trainings if outcomes[job.name].is_finished]
@@ -88,9 +86,3 @@ def curves_text(folders: Sequence[Path], x: str) -> str:
             values = f"{rows[place].values[x]:8.2f} ms  {rows[place].values[score]:8.4g}"
             lines.append(f"  {name:<{width}} {values}  {', '.join(notes)}".rstrip())
     return "\n".join(lines)
-
-
-def _runtime_of(plan: Plan) -> RuntimeConfig:
-    work = plan.jobs[0].work
-    assert isinstance(work, Run)
-    return load_config(work.config, work.overrides).runtime

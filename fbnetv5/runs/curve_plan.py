@@ -15,14 +15,14 @@ from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.run_files import TOPOLOGY, topology_file
-from fbnetv5.base.weights import digest_of
+from fbnetv5.base.types import TargetKind
+from fbnetv5.base.weights import WEIGHTS, digest_of
 from fbnetv5.config.identity import check_identity, identity
 from fbnetv5.config.read import load_config
-from fbnetv5.config.schema import RunConfig
-from fbnetv5.config.targets import find_class
+from fbnetv5.config.schema import RunConfig, RuntimeConfig
 from fbnetv5.config.write import path_override
-from fbnetv5.export.formats import check_support
-from fbnetv5.heads.head import PixelHead
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_choices, check_support
+from fbnetv5.heads.head import head_target
 from fbnetv5.latency.exported import PACKAGES
 from fbnetv5.model.exports import EXPORTS
 from fbnetv5.report.task_family import DERIVED, FOLDER, Member, TaskFamily, read_families
@@ -32,6 +32,7 @@ DRAWN = ("fpn", "panet", "bifpn")  # by hand; U-Net has the blocks of FPN, and t
 EXPORTING = "export."  # begins the keys of exports, which trainings do not need
 OWN = {"output": "--output FOLDER", "job": "no job", "resume": "the same command again"}  # keys, and what is in place
 ONE_THREAD = "runtime.threads=1"  # unless an override says otherwise: several trainings share the cores
+TRUSTED = "evaluate.trust_code=true"  # a head of one's own, which this very command has just built
 STARTS = "starts.json"  # in the folder of curves: what each point was trained from
 
 Overrides = tuple[str, ...]
@@ -104,12 +105,14 @@ class Plan:
     Attributes:
         root: the folder that all goes to.
         jobs: all of them.
+        runtime: how they run.
         groups: runtimes and precisions of the files that can be timed.
         starts: by point, the blocks and the weights that it is trained from.
     """
 
     root: Path
     jobs: Sequence[Job]
+    runtime: RuntimeConfig
     groups: Sequence[tuple[str, str]]
     starts: Mapping[str, dict[str, str]]
 
@@ -142,6 +145,7 @@ def plan_curves(files: Sequence[Path], overrides: Sequence[str], run: Runner, wa
     trained_with = [ONE_THREAD, *(text for text in overrides if not text.startswith(EXPORTING))]
     exported_with = [text for text in overrides if text.startswith(EXPORTING)]
     curves = [_curve_of(file, trained_with) for file in files]
+    _check_heads(curves)
     if twice := next((file for file in files if [one.stem for one in files].count(file.stem) > 1), None):
         raise InputError(f"{twice}: several configs of this name would share a folder; rename one")
     groups = _timed_groups(curves, trained_with, exported_with)
@@ -154,7 +158,7 @@ def plan_curves(files: Sequence[Path], overrides: Sequence[str], run: Runner, wa
             training = f"{curve.file.stem}/{name}"
             starts[training] = {"blocks": " ".join(f"{s},{p}" for s, p in sorted(point.blocks)), "weights": weights}
             jobs += _jobs(curve.file, training, root, [*trained_with, *point.overrides], exported_with, run)
-    plan = Plan(root, jobs, groups, starts)
+    plan = Plan(root, jobs, curves[0].config.runtime, groups, starts)
     _check_kept(plan)
     return plan
 
@@ -166,7 +170,7 @@ def _curve_of(file: Path, overrides: Sequence[str]) -> Curve:
         InputError: the config is wrong, of another job, or its topology has no family.
     """
     config = load_config(file, [*overrides, "job=train"])
-    topology = Path(config.model.topology or "")
+    topology = Path(config.model.topology or "").expanduser()
     beside = topology.parent
     is_member = beside.name.startswith(FOLDER)
     if not topology.is_file() or not (is_member or topology.name.startswith(TOPOLOGY)):
@@ -185,6 +189,18 @@ def _curve_of(file: Path, overrides: Sequence[str]) -> Curve:
     return Curve(file, config, search, families[task])
 
 
+def _check_heads(curves: Sequence[Curve]) -> None:
+    """Raise InputError where heads of one class predict different tasks: their points would be one curve."""
+    task_of: dict[str, str] = {}
+    for curve in curves:
+        head = str(curve.config.model.head.get("_target_"))
+        if task_of.setdefault(head, curve.family.task) != curve.family.task:
+            raise InputError(
+                f"'{task_of[head]}' and '{curve.family.task}' have heads of one class, and one curve: give their "
+                "configs one at a time, each with an --output of its own"
+            )
+
+
 def _timed_groups(
     curves: Sequence[Curve], trained_with: Sequence[str], exported_with: Sequence[str]
 ) -> list[tuple[str, str]]:
@@ -197,13 +213,15 @@ def _timed_groups(
     for curve in curves:
         options = load_config(curve.file, [*trained_with, *exported_with, "job=train"]).export
         asked[tuple(options.formats), tuple(options.precisions)] = curve.file
-        if options.map_stride > 1 and not issubclass(find_class("model.head", curve.config.model.head), PixelHead):
+        if options.map_stride > 1 and head_target(curve.config.model.head).kind is not TargetKind.MASK:
             raise InputError(
                 f"{curve.file}: export.map_stride={options.map_stride} is for masks; set it in their config"
             )
     if len(asked) > 1:
         raise InputError(f"{' and '.join(map(str, asked.values()))} ask for other files: give export.formats=[onnx]")
     ((formats, precisions),) = asked
+    check_choices("export.formats", formats, tuple(SUFFIXES))
+    check_choices("export.precisions", precisions, PRECISIONS)
     groups = [(runtime, precision) for runtime in formats for precision in precisions]
     for group in groups:
         check_support(*group)
@@ -225,18 +243,19 @@ def _root(curves: Sequence[Curve], output: Path | None) -> Path:
 def _weights_of(config: RunConfig) -> str:
     """Return what tells the weights that a training starts from: of a file its digest, else what the key says."""
     given = config.model.weights
-    return digest_of(Path(given)) if given and Path(given).is_file() else str(given)
+    file = Path(given or "").expanduser()
+    return digest_of(file) if file.is_file() else str(given)
 
 
 def _jobs(
-    file: Path, training: str, root: Path, trained_with: Sequence[str], exported_with: Sequence[str], run: Runner
+    file: Path, training: str, root: Path, keys: Sequence[str], exported_with: Sequence[str], run: Runner
 ) -> list[Job]:
-    """Return the training of a point and the export of what it leaves."""
+    """Return the training of a point, of which ``keys`` say all, and the export of what it leaves."""
     folder = root / training
-    keys = ["job=train", "resume=true", path_override("output", folder)]  # an interrupted training goes on
-    train = Run(file, (*trained_with, *keys), run)
-    keys = ["job=export", path_override("export.model", folder), path_override("output", folder / EXPORTS)]
-    export = Run(file, (*trained_with, *exported_with, *keys), run)
+    own = ["job=train", "resume=true", path_override("output", folder)]  # an interrupted training goes on
+    train = Run(file, (*keys, *own), run)
+    own = ["job=export", path_override("export.model", folder), path_override("output", folder / EXPORTS), TRUSTED]
+    export = Run(file, (*keys, *exported_with, *own), run)
     group = training.partition("/")[0]
     return [
         Job(training, train, folder, group=group),
@@ -250,8 +269,8 @@ def _check_kept(plan: Plan) -> None:
     for job in plan.trainings:
         assert isinstance(job.work, Run)
         saved = saved_config(job.folder)
-        if saved is None:
-            continue
+        if saved is None or not (any(job.folder.glob("checkpoints/*")) or (job.folder / WEIGHTS).exists()):
+            continue  # nothing was learnt there, or by nobody who could tell
         check_identity(identity(load_config(job.work.config, job.work.overrides)), identity(saved), job.folder)
         start = before.get(job.name, plan.starts[job.name])
         if start != plan.starts[job.name]:

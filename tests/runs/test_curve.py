@@ -63,6 +63,7 @@ def stand_in(config: RunConfig) -> None:
         size = 9 if name == "bifpn" else len(Topology.load(name).blocks) + 1
         metrics = {"metrics": {"top1": size / 10}, "model": {"macs": size, "head": "heads.Classifier"}}
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "model.safetensors").write_bytes(b"")
     else:
         assert config.export.model == str(folder.parent)
         size = read_json(folder.parent / "metrics.json")["model"]["macs"]
@@ -134,6 +135,9 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
     with pytest.raises(InputError, match="04 was trained from other blocks: the search has been run again"):
         run()
     assert len(read_json(root / STARTS)) == 5
+    for name in ("01", "04", DERIVED, "bifpn"):
+        (root / "my_cls" / name / "model.safetensors").unlink()
+    assert not run("train.steps=7")  # nothing was learnt there
 
 
 @pytest.mark.parametrize(
@@ -144,6 +148,7 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
         (("export.map_stride=4",), "export.map_stride=4 is for masks"),
         (("output=runs/x",), "output=runs/x is not for a curve, which takes --output FOLDER"),
         (("seed=0,1",), "seed has several values"),
+        (("export.formats=[onx]",), "export.formats: onx is none of executorch, onnx"),
         (("export.formats=[torchscript]",), "milliseconds are of executorch, onnx, litert"),
         (("export.formats=[onnx]", "export.precisions=[fp16]"), "files for onnx are written in fp32, int8"),
         (("train.steps=0",), "train.steps"),
@@ -174,6 +179,9 @@ def test_a_search_without_families_and_several_searches_are_said(tmp_path):
     assert "/b: say where to with --output" in refused(config, other)
     other.write_text(other.read_text().replace("[onnx]", "[executorch]"))
     assert "ask for other files: give export.formats" in refused(config, other, output=tmp_path / "out")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(config.read_text().replace("/a/", "/other/b/").replace("topology_cls", "topology_seg"))
+    assert "have heads of one class, and one curve" in refused(config, mine, output=tmp_path / "out")
     (tmp_path / "a" / "family_cls" / FAMILY).unlink()
     assert "a has no family_cls/family.json: a search with a last look ends with it" in refused(config)
     assert "several configs of this name would share a folder" in refused(other, other)
