@@ -19,7 +19,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.write import saved_yaml
 from fbnetv5.report.task_family import DERIVED, FAMILY, Member, TaskFamily, to_document
 from fbnetv5.runs.curve import Wanted, run_curves
-from fbnetv5.runs.curve_plan import STARTS, _curve_of
+from fbnetv5.runs.curve_plan import STARTS, _curve_of, plan_curves
 from tests.export.test_sidecar import exported
 
 BLOCKS = ((), ((1, 3),), ((1, 3), (2, 2)), ((1, 3), (2, 2), (3, 1), (4, 0)))  # the last is FPN
@@ -137,7 +137,8 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
     assert len(read_json(root / STARTS)) == 5
     for name in ("01", "04", DERIVED, "bifpn"):
         (root / "my_cls" / name / "model.safetensors").unlink()
-    assert not run("train.steps=7")  # nothing was learnt there
+    again = plan_curves([config], [*overrides, "train.steps=7"], stand_in, Wanted(points=2))  # nothing was learnt there
+    assert [job.folder for job in again.trainings] == [root / name for name in again.starts]
 
 
 @pytest.mark.parametrize(
