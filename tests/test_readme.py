@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 from functools import partial
@@ -63,12 +64,13 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
     photo(tmp_path / "photos" / "a.jpg")
     sizes = {
         "init": ["--start", "scratch"],
-        "search": ["model.num_stages=2", "search.steps=2", LOOK, "runtime.workers=0"],
+        "search": ["model.num_stages=2", "search.steps=2", LOOK.replace("family: 0", "family: 2"), "runtime.workers=0"],
         "train": ["train.steps=1", "model.head.num_proposals=[30,3]", "evaluate.num_drawn=2", "runtime.workers=0"],
         "predict": ["runtime.workers=0"],
         "export": ["export.formats=[onnx]", "export.precisions=[fp32]", "export.max_drop=null"],
         "time": ["--repeats", "2"],
     }
+    sizes["curve"] = [*sizes["train"], "export.formats=[onnx]", "--found-only", "--points", "2", "--repeats", "2"]
     monkeypatch.chdir(tmp_path)
     seen = []
     for line in readme("bash", "fbnetv5 init").splitlines():
@@ -77,10 +79,15 @@ def test_the_commands_lead_from_photos_to_a_file_for_a_device(tmp_path, monkeypa
         assert program == "fbnetv5"
         assert result.returncode == 0, result.stderr
         seen.append(command)
-    assert seen == ["init", "check", "search", "train", "predict", "export", "time"]
+    assert seen == ["init", "check", "search", "train", "predict", "export", "time", "curve"]
     sidecar = tmp_path / "runs" / "my_det" / "export" / "model_fp32.onnx.json"
     (milliseconds,) = json.loads(sidecar.read_text())["milliseconds"].values()
     assert 0 < milliseconds < 10_000
+    with (tmp_path / "runs" / "my_curve" / "collected.csv").open() as file:
+        points = list(csv.DictReader(file))
+    assert len(points) > 1
+    assert {point["status"] for point in points} == {"finished"}
+    assert all(float(value) > 0 for point in points for name, value in point.items() if name.startswith("ms onnx fp32"))
 
 
 TASKS = {"cls": "labels", "det": "boxes", "seg": "masks"}
