@@ -5,10 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import t as student
+from fbnetv5.runs.statistics import interval
 
 NOTHING = "-"
-CONFIDENCE = 0.95
 
 
 def markdown_table(rows: Sequence[Sequence[str]], *, numeric_from: int) -> list[str]:
@@ -25,10 +24,11 @@ def spread(values: Sequence[float], *, digits: int = 1, sign: str = "") -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of n >= 2 differences, and half the width of its confidence interval (Student's t)."""
-    factor = float(student.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
-    return statistics.mean(differences), factor * statistics.stdev(differences) / len(differences) ** 0.5
+def chance(p: float | None) -> str:
+    """Return a p as tables show it."""
+    if p is None:
+        return NOTHING
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def difference(pairs: Sequence[float]) -> str:

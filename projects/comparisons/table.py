@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.runs.markdown import CONFIDENCE, difference, markdown_table, spread
+from fbnetv5.runs.markdown import difference, markdown_table, spread
+from fbnetv5.runs.statistics import CONFIDENCE
 
 COLUMNS = ("training", "seed", "metric", "value", "seconds")
 

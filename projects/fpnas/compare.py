@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,7 +20,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.model.task_net import TaskNet, build_model
 from fbnetv5.projects.fpnas import search
 from fbnetv5.projects.fpnas.architecture import Architecture
-from fbnetv5.projects.fpnas.compare_table import Measured, markdown
+from fbnetv5.projects.fpnas.compare_table import BEST, FOUND, RANDOM, Measured, markdown
 from fbnetv5.projects.fpnas.fit import accuracy, fit
 from fbnetv5.projects.fpnas.images import ImageSet, check_batches, load_split, read_images, save_split
 from fbnetv5.projects.fpnas.options import SearchConfig, check_search, check_training
@@ -28,10 +29,16 @@ from fbnetv5.projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_f
 from fbnetv5.projects.fpnas.work import IMAGES, build_problem, move_model
 from fbnetv5.projects.fpnas.workers import ProgressLine, do_all, find_place, threads_of
 from fbnetv5.runs.job import Call, Job, Outcome
+from fbnetv5.runs.statistics import LEVEL, POWER, detectable
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 -]*")  # of a row, which files are called after
 RESULTS, TABLE, TRAININGS = "compare.json", "compare.md", "trainings"
 FREE = tuple(  # keys that may change when a run goes on: results are known by the network and the seed that they are of
-    f"project.{key}" for key in ("seeds", "num_random", "tolerance", "mobilenet_strides", "shufflenet_strides")
+    f"project.{key}"
+    for key in (
+        *("seeds", "others", "num_trainings", "num_random", "num_best"),
+        *("tolerance", "mobilenet_strides", "shufflenet_strides"),
+    )
 )
 
 
@@ -40,7 +47,12 @@ class CompareConfig(SearchConfig):
     """A comparison: the keys of its searches, and its own."""
 
     seeds: list[int] = option(lambda: [0, 1, 2], "each searches, draws and trains anew")
-    num_random: int = option(3, "random networks, a seed")
+    others: dict[str, Any] = option(
+        dict, "by row of the table, {_target_: class, its options}: methods that search as long as project.method"
+    )
+    num_trainings: int = option(1, "trainings of each network that was found, and of each reference")
+    num_random: int = option(3, "random networks, a seed, with one training each")
+    num_best: int = option(0, "further trainings of the random network that did best: its own were chosen by")
     tolerance: float = option(0.02, "by what share of the found network's MACs those of the others may differ")
     train_epochs: int = option(15, "passes over all training images, of every network that is compared")
     train_final_lr: float = option(1e-4, "the rate falls from optimizer.lr to this along a cosine")
@@ -66,7 +78,7 @@ class Training(NamedTuple):
     @property
     def name(self) -> str:
         """A name for files."""
-        return f"seed-{self.seed}/{self.method.lower().replace(' ', '-')}-{self.number + 1}"
+        return f"seed-{self.seed}/{_plain(self.method)}-{self.number + 1}"
 
 
 class Work(NamedTuple):
@@ -93,12 +105,16 @@ def run(config: RunConfig, folder: Path) -> None:
     problem = build_problem(search_config(config, folder, 0), classes)
     check_searches(config, options, problem, train)
     search.claim_folder(config, folder, FREE)
+    print(power_line(options))
     for seed in options.seeds:
-        searched = search_config(config, folder, seed)
-        if not (Path(searched.output) / search.RESULT).exists():
-            search.run(searched, Path(searched.output))
+        for method in methods(options):
+            searched = search_config(config, folder, seed, method)
+            if not (Path(searched.output) / search.RESULT).exists():
+                search.run(searched, Path(searched.output))
     save_split(folder / IMAGES, train, test)
     trainings = [one for seed in options.seeds for one in plan(config, options, problem, folder, seed)]
+    train_all(config, options, trainings, folder, classes)
+    trainings += best_random(options, trainings, folder)
     train_all(config, options, trainings, folder, classes)
     (folder / IMAGES).unlink()  # before the table, with which the comparison is done
     write_table(options, trainings, folder, (len(train), len(test)))
@@ -109,7 +125,10 @@ def check_compare(config: RunConfig, options: CompareConfig) -> None:
     check_search(config, options)
     if not options.seeds or min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
         raise InputError(f"project.seeds={options.seeds}: give at least one, each once, none below 0")
-    for key in ("num_random", "train_epochs"):
+    for name in options.others:
+        if name in (FOUND, RANDOM, BEST) or not NAME.fullmatch(name):
+            raise InputError(f"project.others: '{name}' is no name of a row; letters, digits, blanks and - are")
+    for key in ("num_trainings", "num_random", "train_epochs"):
         if getattr(options, key) < 1:
             raise InputError(f"project.{key}={getattr(options, key)} is too small: at least 1")
     if not 0 < options.tolerance < 1:
@@ -124,19 +143,32 @@ def check_compare(config: RunConfig, options: CompareConfig) -> None:
 def check_searches(config: RunConfig, options: CompareConfig, problem: Problem, train: ImageSet) -> None:
     """Raise InputError for what would else stop a search, or the comparison after all searches."""
     space = problem.space(options.bound)
-    search.build_method(config, options, space)
+    for method in methods(options).values():
+        search.build_method(config, replace(options, method=method), space)
     search.split_images(train, config, options)
     check_batches(len(train), config.search.batch_size)
     references(options, problem, min(options.bound, space.dearest))
 
 
-def search_config(config: RunConfig, folder: Path, seed: int) -> RunConfig:
-    """Return the configuration of one seed's search, which goes on where it was interrupted."""
+def methods(options: CompareConfig) -> dict[str, dict[str, Any]]:
+    """Return what searches, by row of the table."""
+    return {FOUND: options.method, **options.others}
+
+
+def search_config(config: RunConfig, folder: Path, seed: int, method: str = FOUND) -> RunConfig:
+    """Return the configuration of one seed's search by a method, which goes on where it was interrupted."""
     keys = {field.name for field in fields(SearchConfig)}
     project = {key: value for key, value in config.project.items() if key in keys}
-    output = str(folder / f"seed-{seed}" / "search")
+    if method != FOUND:
+        project["method"] = config.project["others"][method]
+    output = str(search_folder(folder, seed, method))
     job = f"{search.__name__}.{search.run.__name__}"
     return replace(config, job=job, seed=seed, project=project, output=output, resume=True)
+
+
+def search_folder(folder: Path, seed: int, method: str) -> Path:
+    """Return the folder of one seed's search by a method."""
+    return folder / f"seed-{seed}" / ("search" if method == FOUND else f"search-{_plain(method)}")
 
 
 def plan(config: RunConfig, options: CompareConfig, problem: Problem, folder: Path, seed: int) -> list[Training]:
@@ -145,19 +177,44 @@ def plan(config: RunConfig, options: CompareConfig, problem: Problem, folder: Pa
     Raises:
         InputError: there is no network of so many MACs.
     """
-    architecture = Architecture.load(folder / f"seed-{seed}" / "search" / search.ARCHITECTURE)
-    found = {"_target_": NETWORK, "architecture": architecture.as_dict()}
-    side = config.data.crop or 0
-    target = model_macs(build_model(model_spec(found, problem)), side)
-    trainings = [Training("FPNAS", seed, 0, found)]
+    again = range(options.num_trainings)
+    trainings = []
+    for method in methods(options):
+        architecture = Architecture.load(search_folder(folder, seed, method) / search.ARCHITECTURE)
+        found = {"_target_": NETWORK, "architecture": architecture.as_dict()}
+        trainings += [Training(method, seed, number, found) for number in again]
+    target = model_macs(build_model(model_spec(trainings[0].network, problem)), config.data.crop or 0)
     space = problem.space(options.bound)
     for number in range(options.num_random):
         draws = generator(seed, Purpose.ABLATION, number)
         drawn = problem.architecture(space.draw_near(target, options.tolerance, draws)).as_dict()
-        trainings.append(Training("random", seed, number, {"_target_": NETWORK, "architecture": drawn}))
+        trainings.append(Training(RANDOM, seed, number, {"_target_": NETWORK, "architecture": drawn}))
     for name, network in references(options, problem, target).items():
-        trainings.append(Training(name, seed, 0, network))
+        trainings += [Training(name, seed, number, network) for number in again]
     return trainings
+
+
+def best_random(options: CompareConfig, trainings: Sequence[Training], folder: Path) -> list[Training]:
+    """Return further trainings of the random network that did best, with other draws than the one it was chosen by."""
+    drawn = [one for one in trainings if one.method == RANDOM]
+    results = [read_result(folder, one) for one in drawn]
+    accuracies = [0.0 if result is None else result.accuracy for result in results]
+    best = drawn[accuracies.index(max(accuracies))]
+    first = max(options.num_random, options.num_trainings)
+    return [Training(BEST, best.seed, first + number, best.network) for number in range(options.num_best)]
+
+
+def power_line(options: CompareConfig) -> str:
+    """Say before anything is run what the comparison with random networks can see."""
+    count = len(options.seeds)
+    networks = count * options.num_random
+    if count + networks < 3:
+        return "one search beside one random network: nothing can be told from chance"
+    least = detectable(count, networks)
+    return (
+        f"{count} searches beside {networks} random networks: a one-sided test at {LEVEL:g} sees a difference of "
+        f"{least:.2f} deviations with a power of {POWER:g}"
+    )
 
 
 def references(options: CompareConfig, problem: Problem, target: float) -> dict[str, dict[str, Any]]:
@@ -251,14 +308,20 @@ def write_table(
     """Write all numbers, and the table; print the table."""
     measured = [result for one in trainings if (result := read_result(folder, one)) is not None]
     searches = [
-        json.loads((folder / f"seed-{seed}" / "search" / search.RESULT).read_text(encoding="utf-8"))
+        json.loads((search_folder(folder, seed, method) / search.RESULT).read_text(encoding="utf-8"))
+        for method in methods(options)
         for seed in options.seeds
     ]
     text = markdown(measured, searches, options.train_epochs, num_images)
+    text += f"Said beforehand: {power_line(options)}.\n"
     record = {"options": asdict(options), "searches": searches, "trainings": [asdict(one) for one in measured]}
     write_text(folder / RESULTS, json.dumps(record, indent=1) + "\n")
     write_text(folder / TABLE, text)
     print(f"{text}\ntable: {folder / TABLE}\nall numbers: {folder / RESULTS}")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "-")
 
 
 def _file(folder: Path, training: Training) -> Path:

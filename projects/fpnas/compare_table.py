@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fbnetv5.engine.log import clock
-from fbnetv5.runs.markdown import markdown_table, spread
+from fbnetv5.runs.markdown import chance, markdown_table, spread
+from fbnetv5.runs.statistics import p_above
 
+FOUND, RANDOM, BEST = "FPNAS", "random", "best random"  # rows; what others found has names of the user's
 COLUMNS = ("network", "MACs, M", "parameters, M", "test top-1, %", "trainings", "time of a training")
 
 
@@ -52,21 +54,36 @@ def markdown(
     text += f"each is {epochs} epochs of {num_images[0]:,} images, tested on {num_images[1]:,}.\n"
     for method in methods[1:]:
         gains = differences(measured, methods[0], method)
-        text += f"{methods[0]} less {method}, seed by seed: {spread(gains, digits=2)} points.\n"
-    seconds = [search["training_seconds"] for search in searches]
-    text += (
-        f"A search ({searches[0]['method']}) took {searches[0]['epochs']} epochs of "
-        f"{searches[0]['training_images']:,} images, {searches[0]['image_passes']:,} in all, and "
-        f"{clock(statistics.mean(seconds))} (h:mm:ss, seconds summed over trainings, which may run at "
-        f"the same time; mean of {len(seconds)}).\n"
-    )
+        p = p_above(means(measured, methods[0]), means(measured, method))
+        text += f"{methods[0]} less {method}, seed by seed: {spread(gains, digits=2)} points; "
+        text += f"that it is not better, p = {chance(p)}.\n"
+    for name in dict.fromkeys(search["method"] for search in searches):
+        own = [search for search in searches if search["method"] == name]
+        seconds = [search["training_seconds"] for search in own]
+        text += (
+            f"A search ({name}) took {own[0]['epochs']} epochs of {own[0]['training_images']:,} images, "
+            f"{own[0]['image_passes']:,} in all, and {clock(statistics.mean(seconds))} (h:mm:ss, seconds summed over "
+            f"trainings, which may run at the same time; mean of {len(seconds)}).\n"
+        )
     return text
 
 
+def means(measured: Sequence[Measured], method: str) -> list[float]:
+    """Return what a test compares: of each seed the mean over trainings; of random networks, one each, all of them."""
+    if method == RANDOM:
+        return [one.accuracy for one in measured if one.method == RANDOM]
+    by_seed: dict[int, list[float]] = {}
+    for one in measured:
+        if one.method == method:
+            by_seed.setdefault(one.seed, []).append(one.accuracy)
+    return [statistics.mean(values) for values in by_seed.values()]
+
+
 def differences(measured: Sequence[Measured], method: str, other: str) -> list[float]:
-    """Return, seed by seed, the mean test accuracy of a method less that of another, in points."""
+    """Return, seed by seed, the mean test accuracy of a method less that of another, in points, where both have any."""
     gains = []
-    for seed in dict.fromkeys(one.seed for one in measured):
+    seeds = [{one.seed for one in measured if one.method == name} for name in (method, other)]
+    for seed in sorted(seeds[0] & seeds[1]):
         means = [
             statistics.mean(one.accuracy for one in measured if (one.method, one.seed) == (name, seed))
             for name in (method, other)

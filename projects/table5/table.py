@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from scipy.stats import ttest_ind
-
 from fbnetv5.projects.table5.results import Results
-from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
+from fbnetv5.runs.markdown import NOTHING, chance, markdown_table, spread
+from fbnetv5.runs.statistics import p_above
 
 NAMES = {"multitask": "Multitask (Alg. 4)", "single-task": "Single task (Alg. 1)"}
 
@@ -48,10 +47,10 @@ def equal_table(results: Results) -> list[str]:
                 continue
             difference = statistics.mean(found) - statistics.mean(random)
             above = sum(score < statistics.mean(found) for score in random) / len(random)
-            chance = p_value(found, random)
+            p = chance(p_above(found, random))
             names = [name for one in _found(results, task, method, "") for name in one["topologies"]]
             distinct = f"{len({*names})} of {len(names)}"
-            rows.append([*row, f"{difference:+.1f}", chance, f"{100 * above:.0f}", str(len(found)), distinct])
+            rows.append([*row, f"{difference:+.1f}", p, f"{100 * above:.0f}", str(len(found)), distinct])
     return [
         "Topologies of equal MACs, in %. Score: over searches, the mean of "
         f"{results['config']['num_topologies']} derived topologies, by {_trainings(results)}; mean and "
@@ -67,17 +66,6 @@ def mean_scores(results: Results, task: str, method: str, under: str = "") -> li
     """Return the mean score of what each search found, of those searches whose topologies have all been trained."""
     found = [row["scores"] for row in _found(results, task, method, under)]
     return [statistics.mean(scores) for scores in found if scores and None not in scores]
-
-
-def p_value(found: list[float], random: list[float]) -> str:
-    """Return the one-sided p of Welch's t test that the mean of ``found`` is not above that of ``random``.
-
-    Nothing below two values of each, or where all that was found is equal.
-    """
-    if min(len(found), len(random)) < 2 or len({*found}) < 2:
-        return NOTHING
-    p = float(ttest_ind(found, random, equal_var=False, alternative="greater").pvalue)
-    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def _as_often(results: Results) -> str:

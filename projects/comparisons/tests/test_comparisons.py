@@ -19,7 +19,7 @@ from fbnetv5.projects.comparisons.study import Comparison
 from fbnetv5.projects.comparisons.table import COLUMNS, Row, line, markdown, parse
 from fbnetv5.runs.job import Outcome
 from fbnetv5.runs.kept_table import write_table
-from fbnetv5.runs.markdown import interval
+from fbnetv5.runs.statistics import interval
 from fbnetv5.runs.study import find_config, run_study
 from tests.processes import FORKS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from fbnetv5.base.errors import InputError
 from fbnetv5.model.task_net import build_model
 from fbnetv5.projects.fpnas import compare, references, search
-from fbnetv5.projects.fpnas.compare_table import Measured, differences, markdown
+from fbnetv5.projects.fpnas.compare_table import Measured, differences, markdown, means
 from fbnetv5.projects.fpnas.problem import Problem, model_macs, model_spec, read_macro
 from fbnetv5.projects.fpnas.references import MobileNetV2, ShuffleNetV2, width_for
 from fbnetv5.projects.fpnas.tests.searches import CONFIG, MACRO, tiny_search, write_images
@@ -71,7 +72,9 @@ def test_the_table_has_means_spreads_and_paired_differences():
     text = markdown(measured, [{**taken, "training_seconds": 100 + 40 * seed} for seed in (0, 1)], 15, (12, 4))
     assert "| FPNAS | 1.990 | 0.100 | 52.00 ± 2.83 | 2 | 0:01:05 |" in text
     assert "| random | 2.000 | 0.090 | 44.67 ± 5.03 | 3 | 0:01:00 |" in text
-    assert "FPNAS less random, seed by seed: 6.00 ± 2.83 points." in text
+    assert "FPNAS less random, seed by seed: 6.00 ± 2.83 points; that it is not better, p = 0.0" in text
+    assert means([*measured, replace(measured[1], accuracy=0.50)], "FPNAS") == [0.50, 0.52]  # trained twice
+    assert means(measured, "random") == [0.40, 0.44, 0.50]
     assert "took 80 epochs of 10 images, 800 in all, and 0:02:00 (h:mm:ss, seconds summed over trainings" in text
 
 
@@ -91,6 +94,11 @@ def test_a_width_never_has_as_many_macs_as_the_bound(target):
         ("project.num_candidates=22", "project.num_candidates=22"),
         (
             "project.method={_target_: fbnetv5.projects.fpnas.methods.RandomSearch, epochs: 4}",
+            "does not divide the 15 epochs",
+        ),
+        ("project.others={random: {_target_: fbnetv5.projects.fpnas.methods.RandomSearch}}", "'random' is no name"),
+        (
+            "project.others={drawn: {_target_: fbnetv5.projects.fpnas.methods.RandomSearch, epochs: 4}}",
             "does not divide the 15 epochs",
         ),
         ("project.tolerance=0", "project.tolerance=0.0"),
@@ -143,6 +151,9 @@ def test_a_comparison_from_its_config_to_its_table_goes_on_where_it_was_interrup
         "project.train_epochs=1",
         "project.iterations=1",
         "project.tolerance=0.2",
+        "project.others={random search: {_target_: fbnetv5.projects.fpnas.methods.RandomSearch, epochs: 1}}",
+        "project.num_trainings=2",
+        "project.num_best=1",
     )
     write_images(tmp_path / "data" / "test", count=3)
     write_images(tmp_path / "data" / "train")
@@ -164,13 +175,28 @@ def test_a_comparison_from_its_config_to_its_table_goes_on_where_it_was_interrup
     monkeypatch.setattr(compare, "do_training", lambda work: (real(work), done.append(work.training.name)))
     config.resume = True
     compare.run(config, folder)
-    assert len(done) == len(set(done)) == 4
+    assert len(done) == len(set(done)) == 10
     record = json.loads((folder / "compare.json").read_text())
     own = record["trainings"]
     assert [(one["seed"], one["method"]) for one in own] == [
-        (3, method) for method in ("FPNAS", "random", "MobileNetV2", "ShuffleNetV2")
+        (3, method)
+        for method, count in (
+            *(("FPNAS", 2), ("random search", 2), ("random", 1)),
+            *(("MobileNetV2", 2), ("ShuffleNetV2", 2), ("best random", 1)),
+        )
+        for _ in range(count)
     ]
-    assert all(abs(one["macs"] - own[0]["macs"]) <= 0.2 * own[0]["macs"] for one in own)
+    assert all(
+        abs(one["macs"] - own[0]["macs"]) <= 0.2 * own[0]["macs"] for one in own if one["method"] != "random search"
+    )
+    again = {one["method"]: one["accuracy"] for one in own}
+    for file in ("search/model.safetensors", "search/history.csv"):  # the light files are enough to go on from
+        (folder / "seed-3" / file).unlink()
+    compare.run(config, folder)
+    assert len(done) == 10
+    assert {
+        one["method"]: one["accuracy"] for one in json.loads((folder / "compare.json").read_text())["trainings"]
+    } == again
     assert all(one["macs"] < 250e3 for one in own)
     assert not list(folder.rglob("images.safetensors"))
     assert (folder / "compare.md").read_text() in capsys.readouterr().out
