@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fbnetv5.base.distributed import start_world
+from fbnetv5.base.documents import read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.seeding import Purpose, forked, generator
@@ -32,7 +34,9 @@ from fbnetv5.runs.job import Call, Job, Outcome
 from fbnetv5.runs.statistics import LEVEL, POWER, detectable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 -]*")  # of a row, which files are called after
+DIGEST, BEFOREHAND = "images.sha256", "beforehand.txt"
 RESULTS, TABLE, TRAININGS = "compare.json", "compare.md", "trainings"
+FIRST_BEST = 1000  # number of the first of them, above those of all others
 FREE = tuple(  # keys that may change when a run goes on: results are known by the network and the seed that they are of
     f"project.{key}"
     for key in (
@@ -105,19 +109,23 @@ def run(config: RunConfig, folder: Path) -> None:
     problem = build_problem(search_config(config, folder, 0), classes)
     check_searches(config, options, problem, train)
     search.claim_folder(config, folder, FREE)
-    print(power_line(options))
+    claim_images(folder, train, test)
+    said = say_beforehand(options, folder)
+    print(said)
     for seed in options.seeds:
         for method in methods(options):
             searched = search_config(config, folder, seed, method)
-            if not (Path(searched.output) / search.RESULT).exists():
+            if (Path(searched.output) / search.RESULT).exists():
+                search.check_claimed(searched, Path(searched.output))
+            else:
                 search.run(searched, Path(searched.output))
     save_split(folder / IMAGES, train, test)
     trainings = [one for seed in options.seeds for one in plan(config, options, problem, folder, seed)]
     train_all(config, options, trainings, folder, classes)
-    trainings += best_random(options, trainings, folder)
-    train_all(config, options, trainings, folder, classes)
+    best = best_random(options, trainings, folder)
+    train_all(config, options, best, folder, classes)
     (folder / IMAGES).unlink()  # before the table, with which the comparison is done
-    write_table(options, trainings, folder, (len(train), len(test)))
+    write_table(options, [*trainings, *best], folder, (len(train), len(test)), said)
 
 
 def check_compare(config: RunConfig, options: CompareConfig) -> None:
@@ -125,9 +133,15 @@ def check_compare(config: RunConfig, options: CompareConfig) -> None:
     check_search(config, options)
     if not options.seeds or min(options.seeds) < 0 or len(set(options.seeds)) < len(options.seeds):
         raise InputError(f"project.seeds={options.seeds}: give at least one, each once, none below 0")
+    taken = {_plain(name) for name in (FOUND, RANDOM, BEST, MobileNetV2.__name__, ShuffleNetV2.__name__)}
     for name in options.others:
-        if name in (FOUND, RANDOM, BEST) or not NAME.fullmatch(name):
-            raise InputError(f"project.others: '{name}' is no name of a row; letters, digits, blanks and - are")
+        if _plain(name) in taken or not NAME.fullmatch(name):
+            raise InputError(
+                f"project.others: '{name}' is no name of another row; letters, digits, blanks and - are, each once"
+            )
+        taken.add(_plain(name))
+    if options.num_best < 0:
+        raise InputError(f"project.num_best={options.num_best} is too small: at least 0")
     for key in ("num_trainings", "num_random", "train_epochs"):
         if getattr(options, key) < 1:
             raise InputError(f"project.{key}={getattr(options, key)} is too small: at least 1")
@@ -195,26 +209,49 @@ def plan(config: RunConfig, options: CompareConfig, problem: Problem, folder: Pa
 
 
 def best_random(options: CompareConfig, trainings: Sequence[Training], folder: Path) -> list[Training]:
-    """Return further trainings of the random network that did best, with other draws than the one it was chosen by."""
+    """Return further trainings of the random network that did best, with other draws than the one it was chosen by.
+
+    They are tested on the images that it was chosen by, so a little of its luck may stay.
+    """
     drawn = [one for one in trainings if one.method == RANDOM]
     results = [read_result(folder, one) for one in drawn]
     accuracies = [0.0 if result is None else result.accuracy for result in results]
     best = drawn[accuracies.index(max(accuracies))]
-    first = max(options.num_random, options.num_trainings)
-    return [Training(BEST, best.seed, first + number, best.network) for number in range(options.num_best)]
+    return [Training(BEST, best.seed, FIRST_BEST + number, best.network) for number in range(options.num_best)]
 
 
 def power_line(options: CompareConfig) -> str:
     """Say before anything is run what the comparison with random networks can see."""
     count = len(options.seeds)
     networks = count * options.num_random
-    if count + networks < 3:
-        return "one search beside one random network: nothing can be told from chance"
-    least = detectable(count, networks)
+    if count < 2:
+        return "one search: its difference to random networks cannot be told from chance"
+    alike, half = (detectable(count, networks, ratio) for ratio in (1.0, 0.5))
     return (
-        f"{count} searches beside {networks} random networks: a one-sided test at {LEVEL:g} sees a difference of "
-        f"{least:.2f} deviations with a power of {POWER:g}"
+        f"{count} searches beside {networks} random networks: Welch's one-sided test at {LEVEL:g} sees a difference of "
+        f"{alike:.1f} deviations of random networks with a power of {POWER:g}, of {half:.1f} where what searches find "
+        "varies half as much"
     )
+
+
+def say_beforehand(options: CompareConfig, folder: Path) -> str:
+    """Return what was said when the comparison began, and write it down then."""
+    file = folder / BEFOREHAND
+    if not file.exists():
+        write_text(file, power_line(options) + "\n")
+    return f"Said beforehand: {read_text(file).strip()}"
+
+
+def claim_images(folder: Path, train: ImageSet, test: ImageSet) -> None:
+    """Write down which images a comparison is of. Raises InputError where it goes on with others."""
+    digest = hashlib.sha256()
+    for images in (train, test):
+        digest.update(images.pixels.numpy().tobytes())
+        digest.update(images.labels.numpy().tobytes())
+    file = folder / DIGEST
+    if file.exists() and read_text(file).strip() != digest.hexdigest():
+        raise InputError(f"{folder} is of other images to train on or to test on than these: {file} tells them apart")
+    write_text(file, digest.hexdigest() + "\n")
 
 
 def references(options: CompareConfig, problem: Problem, target: float) -> dict[str, dict[str, Any]]:
@@ -303,18 +340,22 @@ def read_result(folder: Path, training: Training) -> Measured | None:
 
 
 def write_table(
-    options: CompareConfig, trainings: Sequence[Training], folder: Path, num_images: tuple[int, int]
+    options: CompareConfig, trainings: Sequence[Training], folder: Path, num_images: tuple[int, int], said: str
 ) -> None:
     """Write all numbers, and the table; print the table."""
     measured = [result for one in trainings if (result := read_result(folder, one)) is not None]
     searches = [
-        json.loads((search_folder(folder, seed, method) / search.RESULT).read_text(encoding="utf-8"))
+        (method, json.loads((search_folder(folder, seed, method) / search.RESULT).read_text(encoding="utf-8")))
         for method in methods(options)
         for seed in options.seeds
     ]
     text = markdown(measured, searches, options.train_epochs, num_images)
-    text += f"Said beforehand: {power_line(options)}.\n"
-    record = {"options": asdict(options), "searches": searches, "trainings": [asdict(one) for one in measured]}
+    text += f"{said}. Networks of other methods are below the bound, not of equal MACs.\n"
+    record = {
+        "options": asdict(options),
+        "searches": [one for _, one in searches],
+        "trainings": [asdict(one) for one in measured],
+    }
     write_text(folder / RESULTS, json.dumps(record, indent=1) + "\n")
     write_text(folder / TABLE, text)
     print(f"{text}\ntable: {folder / TABLE}\nall numbers: {folder / RESULTS}")

@@ -37,13 +37,16 @@ class Measured:
 
 
 def markdown(
-    measured: Sequence[Measured], searches: Sequence[dict[str, Any]], epochs: int, num_images: tuple[int, int]
+    measured: Sequence[Measured],
+    searches: Sequence[tuple[str, dict[str, Any]]],
+    epochs: int,
+    num_images: tuple[int, int],
 ) -> str:
     """Return the table with a row a method, the differences to what was found, and what the searches took.
 
     Args:
         measured: all trainings; the first method is the one that the others are compared with.
-        searches: what search.json of every seed holds.
+        searches: row and what search.json holds, of every search.
         epochs: of each training.
         num_images: trained on, and tested on.
     """
@@ -53,12 +56,14 @@ def markdown(
     text += "\n± is the standard deviation over trainings; "
     text += f"each is {epochs} epochs of {num_images[0]:,} images, tested on {num_images[1]:,}.\n"
     for method in methods[1:]:
-        gains = differences(measured, methods[0], method)
-        p = p_above(means(measured, methods[0]), means(measured, method))
-        text += f"{methods[0]} less {method}, seed by seed: {spread(gains, digits=2)} points; "
-        text += f"that it is not better, p = {chance(p)}.\n"
-    for name in dict.fromkeys(search["method"] for search in searches):
-        own = [search for search in searches if search["method"] == name]
+        p = chance(p_above(means(measured, methods[0]), means(measured, method)))
+        text += f"{methods[0]} less {method}: {_difference(measured, methods[0], method)} points; p = {p}.\n"
+    text += (
+        "p is that of Welch's one-sided test that the first is not better, of the means of searches or seeds, and of "
+        f"random networks one by one; that beside {RANDOM} is the planned one.\n"
+    )
+    for name in dict.fromkeys(name for name, _ in searches):
+        own = [search for row, search in searches if row == name]
         seconds = [search["training_seconds"] for search in own]
         text += (
             f"A search ({name}) took {own[0]['epochs']} epochs of {own[0]['training_images']:,} images, "
@@ -68,10 +73,17 @@ def markdown(
     return text
 
 
+def _difference(measured: Sequence[Measured], method: str, other: str) -> str:
+    """Return the difference of two methods, seed by seed; to the best random network, which has one seed, of means."""
+    if other == BEST:
+        return f"{100 * (statistics.mean(means(measured, method)) - statistics.mean(means(measured, other))):.2f}"
+    return f"{spread(differences(measured, method, other), digits=2)}, seed by seed,"
+
+
 def means(measured: Sequence[Measured], method: str) -> list[float]:
-    """Return what a test compares: of each seed the mean over trainings; of random networks, one each, all of them."""
-    if method == RANDOM:
-        return [one.accuracy for one in measured if one.method == RANDOM]
+    """Return what a test compares: of each seed the mean over trainings; of random networks each training."""
+    if method in (RANDOM, BEST):
+        return [one.accuracy for one in measured if one.method == method]
     by_seed: dict[int, list[float]] = {}
     for one in measured:
         if one.method == method:

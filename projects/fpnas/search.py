@@ -146,6 +146,13 @@ def claim_folder(config: RunConfig, folder: Path, free: Collection[str] = ()) ->
     write_text(folder / IDENTITY, json.dumps(own, indent=1) + "\n")
 
 
+def check_claimed(config: RunConfig, folder: Path) -> None:
+    """Raise InputError where the search in a folder was that of another configuration."""
+    own = _without(json.loads(json.dumps(identity(config))), {"project.jobs"})
+    if (folder / IDENTITY).exists():
+        check_identity(own, json.loads((folder / IDENTITY).read_text(encoding="utf-8")), folder)
+
+
 def describe(search: Search) -> str:
     """Return what is about to be searched, in one line."""
     space, budget = search.space, search.project.budget

@@ -69,10 +69,13 @@ def test_the_table_has_means_spreads_and_paired_differences():
     ]
     assert differences(measured, "FPNAS", "random") == pytest.approx([8, 4])
     taken = {"method": "CoordinateDescent", "epochs": 80, "training_images": 10, "image_passes": 800}
-    text = markdown(measured, [{**taken, "training_seconds": 100 + 40 * seed} for seed in (0, 1)], 15, (12, 4))
+    taken_by = [("FPNAS", {**taken, "training_seconds": 100 + 40 * seed}) for seed in (0, 1)]
+    best = [Measured("best random", 1, 2_000_000, 90_000, value, 60) for value in (0.46, 0.48)]
+    text = markdown([*measured, *best], taken_by, 15, (12, 4))
+    assert "FPNAS less best random: 5.00 points; p = 0.0" in text
     assert "| FPNAS | 1.990 | 0.100 | 52.00 ± 2.83 | 2 | 0:01:05 |" in text
     assert "| random | 2.000 | 0.090 | 44.67 ± 5.03 | 3 | 0:01:00 |" in text
-    assert "FPNAS less random, seed by seed: 6.00 ± 2.83 points; that it is not better, p = 0.0" in text
+    assert "FPNAS less random: 6.00 ± 2.83, seed by seed, points; p = 0.0" in text
     assert means([*measured, replace(measured[1], accuracy=0.50)], "FPNAS") == [0.50, 0.52]  # trained twice
     assert means(measured, "random") == [0.40, 0.44, 0.50]
     assert "took 80 epochs of 10 images, 800 in all, and 0:02:00 (h:mm:ss, seconds summed over trainings" in text
@@ -97,6 +100,11 @@ def test_a_width_never_has_as_many_macs_as_the_bound(target):
             "does not divide the 15 epochs",
         ),
         ("project.others={random: {_target_: fbnetv5.projects.fpnas.methods.RandomSearch}}", "'random' is no name"),
+        (
+            "project.others={Best-Random: {_target_: fbnetv5.projects.fpnas.methods.RandomSearch}}",
+            "'Best-Random' is no",
+        ),
+        ("project.num_best=-1", "project.num_best=-1"),
         (
             "project.others={drawn: {_target_: fbnetv5.projects.fpnas.methods.RandomSearch, epochs: 4}}",
             "does not divide the 15 epochs",
@@ -194,9 +202,17 @@ def test_a_comparison_from_its_config_to_its_table_goes_on_where_it_was_interrup
         (folder / "seed-3" / file).unlink()
     compare.run(config, folder)
     assert len(done) == 10
-    assert {
-        one["method"]: one["accuracy"] for one in json.loads((folder / "compare.json").read_text())["trainings"]
-    } == again
+    own = json.loads((folder / "compare.json").read_text())["trainings"]
+    assert {one["method"]: one["accuracy"] for one in own} == again
+    assert (folder / "beforehand.txt").read_text().startswith("one search: its difference to random networks cannot")
+    text = capsys.readouterr().out
+    assert (folder / "compare.md").read_text() in text
+    (folder / "images.sha256").write_text("others")
+    with pytest.raises(InputError, match="of other images to train on or to test on"):
+        compare.run(config, folder)
+    (folder / "images.sha256").unlink()
+    config.project["others"]["random search"]["epochs"] = 5
+    with pytest.raises(InputError, match=r"project\.method\.epochs was 1, is now 5"):
+        compare.run(config, folder)
     assert all(one["macs"] < 250e3 for one in own)
     assert not list(folder.rglob("images.safetensors"))
-    assert (folder / "compare.md").read_text() in capsys.readouterr().out
