@@ -92,22 +92,27 @@ def script(file: Path, *arguments: str | Path) -> None:
 
 
 def run(
-    work: Callable[..., Any], *args: Any, processes: int = 1, timeout: float = 300
+    work: Callable[..., Any], *args: Any, processes: int = 1, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``work(*args)`` to its end, in several processes as torchrun does: where one fails, the others are ended."""
+    """Run ``work(*args)`` to its end, in several processes as torchrun does: where one fails, the others are ended.
+
+    ``timeout``, in seconds, is generous: it is for what hangs, and a busy machine is five times slower.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with ranks_of(processes) as ranks:
             running = [start(work, *args, log=log, env={**os.environ, **rank}) for rank in ranks]
             deadline = time.monotonic() + timeout
             while (alive := [p.sentinel for p in running if p.is_alive()]) and not any(p.exitcode for p in running):
-                multiprocessing.connection.wait(alive, deadline - time.monotonic())
-                assert time.monotonic() < deadline
+                if not multiprocessing.connection.wait(alive, max(0.0, deadline - time.monotonic())):
+                    break
+            hangs = bool(alive) and not any(p.exitcode for p in running)
             status = next((p.exitcode for p in running if p.exitcode), 0)
             for process in running:
                 process.kill()
                 process.join()
         out, err = (log.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
+        assert not hangs, f"{args} has not ended after {timeout} s:\n{out}\n{err}"
         return subprocess.CompletedProcess([], status, out, err)
 
 

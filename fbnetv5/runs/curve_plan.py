@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fbnetv5.archs.topology import NAMED_BLOCKS, Block, named_topology
+from fbnetv5.archs.families import get_family
+from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
@@ -25,6 +26,7 @@ from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_choices, check_su
 from fbnetv5.heads.head import head_target
 from fbnetv5.latency.exported import PACKAGES
 from fbnetv5.model.exports import EXPORTS
+from fbnetv5.model.task_net import build_head
 from fbnetv5.report.task_family import DERIVED, FOLDER, Member, TaskFamily, read_families
 from fbnetv5.runs.job import Job, Run, saved_config
 
@@ -54,9 +56,9 @@ class Wanted(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A topology to train: its blocks, and the overrides that set it."""
+    """A topology to train, and the overrides that set it."""
 
-    blocks: frozenset[Block]
+    topology: Topology
     overrides: Overrides
 
 
@@ -77,21 +79,27 @@ class Curve:
     family: TaskFamily
 
     def points(self, wanted: Wanted) -> dict[str, Point]:
-        """Return the topologies by name: of the family, the derived one, drawn ones; of the same blocks the first."""
+        """Return the topologies by name: of the family, the derived one, drawn ones; each once, as the head sees it."""
         members = list(self.family.members)
         if wanted.points is not None and wanted.points < len(members):
             members = [members[round(place)] for place in np.linspace(0, len(members) - 1, wanted.points)]
         members += [member for member in self.family.others if member.name == DERIVED]
-        found = {member.name: Point(member.topology.blocks, (self._named(member),)) for member in members}
+        found = {member.name: Point(member.topology, (self._named(member),)) for member in members}
         num_stages = members[0].topology.num_stages
         for name in DRAWN if wanted.drawn else ():
             stages = max(num_stages, *(stage for stage, _ in NAMED_BLOCKS[name]))
             keys = (f"model.topology={name}", f"model.num_stages={stages}")
-            found[name] = Point(named_topology(name, stages).blocks, keys)
-        first: dict[frozenset[Block], str] = {}
+            found[name] = Point(named_topology(name, stages), keys)
+        first: dict[Topology, str] = {}
+        paths = self._paths()
         for name, point in found.items():
-            first.setdefault(point.blocks, name)
+            first.setdefault(point.topology.prune(paths), name)
         return {name: found[name] for name in first.values()}
+
+    def _paths(self) -> tuple[int, ...]:
+        """The paths that the training's head reads."""
+        assert self.config.model.family is not None
+        return build_head(self.config.model.head, get_family(self.config.model.family).channels, num_classes=1).paths
 
     def _named(self, member: Member) -> str:
         file = member.file or topology_file(self.family.task)
@@ -156,7 +164,10 @@ def plan_curves(files: Sequence[Path], overrides: Sequence[str], run: Runner, wa
         weights = _weights_of(curve.config)
         for name, point in curve.points(wanted).items():
             training = f"{curve.file.stem}/{name}"
-            starts[training] = {"blocks": " ".join(f"{s},{p}" for s, p in sorted(point.blocks)), "weights": weights}
+            starts[training] = {
+                "blocks": " ".join(f"{s},{p}" for s, p in sorted(point.topology.blocks)),
+                "weights": weights,
+            }
             jobs += _jobs(curve.file, training, root, [*trained_with, *point.overrides], exported_with, run)
     plan = Plan(root, jobs, curves[0].config.runtime, groups, starts)
     _check_kept(plan)

@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.files import write_text
 from fbnetv5.base.lock import locked
@@ -132,7 +133,7 @@ class Study(ABC):
 
     @abstractmethod
     def gather(self, outcomes: Outcomes) -> dict[str, Any]:
-        """Return all numbers that there are when some jobs have ended, as plain data."""
+        """Return all numbers that there are when some jobs have ended, as plain data; under "failed" errors by job."""
 
     @abstractmethod
     def markdown(self, results: dict[str, Any]) -> str:
@@ -146,7 +147,9 @@ class Study(ABC):
 
 
 def run_study(study: Study, *, num_processes: int, resume: bool) -> bool:
-    """Run what is not finished of a study, and rewrite its files whenever a job ends; return whether none failed.
+    """Run what is not finished of a study, and rewrite its files whenever a job ends.
+
+    Return whether none failed, and no number is missing.
 
     Args:
         study: what to run.
@@ -174,4 +177,5 @@ def run_study(study: Study, *, num_processes: int, resume: bool) -> bool:
     study.write(outcomes)  # once more, for the jobs that were done already
     page = (root / study.table).read_text(encoding="utf-8")
     print(f"\n{page}\ntable: {root / study.table}\nall numbers: {root / study.results}")
-    return all(outcome.is_finished for outcome in outcomes.values())
+    unread = read_json(root / study.results).get("failed")
+    return all(outcome.is_finished for outcome in outcomes.values()) and not unread

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     changes = {"output": options.output, "table": options.table, "seeds": options.seeds}
     config = load_comparison(options.config, changes, options.overrides, options.only)
     study = Comparison(config)
-    if not run_study(study, num_processes=study_jobs(options.processes), resume=True) or study.unread:
+    if not run_study(study, num_processes=study_jobs(options.processes), resume=True):
         raise SystemExit(1)
 
 

@@ -27,6 +27,8 @@ _MOBILENETV2_SEG: tuple[Row, ...] = ((24, 4, 2), (32, 4, 2), (64, 6, 2), (96, 6,
 _MOBILENETV2_DET: tuple[Row, ...] = ((24, 4, 2), (32, 4, 2), (64, 4, 2), (96, 4, 1), (160, 4, 2), (320, 1, 1))
 _FBNETC: tuple[Row, ...] = ((24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 _PROXYLESS: tuple[Row, ...] = ((32, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))
+# Not from the paper: the widths of EfficientNet-Lite0, whose ImageNet weights a package has; depths of Table 9.
+_EFFICIENTNET_LITE0: tuple[Row, ...] = ((24, 4, 2), (40, 4, 2), (80, 4, 2), (112, 4, 1), (192, 4, 2), (320, 1, 1))
 # Not from the paper: about as many layers as the seed has, for small data on a CPU.
 _MOBILENETV2_SMALL: tuple[Row, ...] = ((24, 3, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
@@ -118,6 +120,17 @@ def _small_space(task: str, output_stride: int = 32) -> Space:
     )
 
 
+def _lite0_space(task: str, output_stride: int = 32) -> Space:
+    return mobile_space(
+        f"efficientnet_lite0_{task}",
+        "timm/efficientnet_lite0",
+        _EFFICIENTNET_LITE0,
+        stem=32,
+        first=BlockSpec("separable", 16),
+        output_stride=output_stride,
+    )
+
+
 SPACES: dict[str, Space] = {
     space.name: space
     for space in (
@@ -143,6 +156,9 @@ SPACES: dict[str, Space] = {
             first=BlockSpec("separable", 16),
             bn_epsilon=1e-3,
         ),
+        _lite0_space("seg", output_stride=16),
+        _lite0_space("det"),
+        _lite0_space("pose"),
         _small_space("seg", output_stride=16),
         _small_space("det"),
         _small_space("pose"),

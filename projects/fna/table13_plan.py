@@ -46,7 +46,10 @@ class Table13Config:
     seeds: list[int] = option(lambda: [0, 1, 2], "seeds; each searches and adapts anew, from the same seed network")
     rows: list[int] = option(lambda: list(ROWS), "rows of the table, 1 to 5")
     seed_network: RunEntry | None = option(None, "training of the seed network; done once")
-    trained_seed: str | None = option(None, "folder of a seed network that is trained already, instead of that")
+    trained_seed: str | None = option(
+        None, "instead of that: the folder of a seed network that is trained, or a network's name with weights"
+    )
+    space: str | None = option(None, "search space; null: that of the search's config")
     search: RunEntry = option(RunEntry, "the search")
     adapt: TrainEntry = option(TrainEntry, "the parameter adaptation, and the metric that rows are compared by")
 
@@ -71,14 +74,15 @@ def plan(config: Table13Config, root: Path) -> list[Job]:
     first: tuple[str, ...] = ()
     seed_network: tuple[str, ...] = ()
     if config.trained_seed is not None:
-        seed_network = (path_override("project.seed", Path(config.trained_seed).absolute()),)
+        seed_network = (_seed_override(config.trained_seed),)
     elif config.seed_network is not None:
         jobs.append(_run(SEED_NETWORK, config.seed_network, (), root))
         first = (jobs[0].name,)
         seed_network = (path_override("project.seed", jobs[0].folder),)
+    space = () if config.space is None else (f"project.space={config.space}",)
     for seed in config.seeds:
         for start in dict.fromkeys(ROWS[row].search for row in config.rows):
-            changes = (f"seed={seed}", f"project.start={start}", *seed_network)
+            changes = (f"seed={seed}", f"project.start={start}", *seed_network, *space)
             jobs.append(_run(search_name(seed, start), config.search, changes, root, first))
         for row in config.rows:
             search = search_name(seed, ROWS[row].search)
@@ -89,6 +93,12 @@ def plan(config: Table13Config, root: Path) -> list[Job]:
             )
             jobs.append(_run(adapt_name(seed, row), config.adapt, changes, root, (search,)))
     return jobs
+
+
+def _seed_override(seed: str) -> str:
+    """Return what sets the seed of a search: a folder by its absolute path, anything else as it is."""
+    folder = Path(seed).absolute()
+    return path_override("project.seed", folder if folder.is_dir() else seed)
 
 
 def search_name(seed: int, start: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.documents import read_json
-from fbnetv5.base.errors import InputError
 from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.projects.fna.methods import read_result
 from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Table13Config, adapt_name, search_name
@@ -25,13 +24,15 @@ def gather(config: Table13Config, root: Path, outcomes: Outcomes) -> dict[str, A
         outcomes: of the runs that have ended.
     """
     done = finished(outcomes)
+    unread: dict[str, str] = {}
+    runs = [_run(config, root, done, seed, row, unread) for row in config.rows for seed in config.seeds]
     return {
         "name": config.name,
         "metric": config.adapt.metric,
         "seeds": list(config.seeds),
         "seed_network_seconds": _seconds(root / SEED_NETWORK) if SEED_NETWORK in done else None,
-        "runs": [_run(config, root, done, seed, row) for row in config.rows for seed in config.seeds],
-        "failed": errors(outcomes),
+        "runs": runs,
+        "failed": errors(outcomes) | unread,
     }
 
 
@@ -68,8 +69,13 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join([title, "", note, "", *table, "", end, *failed]) + "\n"
 
 
-def _run(config: Table13Config, root: Path, done: Collection[str], seed: int, row: int) -> dict[str, Any]:
-    """Return the numbers of a row for a seed; null where its adaptation has not finished."""
+def _run(
+    config: Table13Config, root: Path, done: Collection[str], seed: int, row: int, unread: dict[str, str]
+) -> dict[str, Any]:
+    """Return the numbers of a row for a seed; null where its adaptation has not finished, or lacks the metric.
+
+    ``unread`` takes what the metrics lack, by the name of the adaptation.
+    """
     search, adapt = search_name(seed, ROWS[row].search), adapt_name(seed, row)
     run: dict[str, Any] = {"row": row, "seed": seed, "score": None}
     if adapt not in done:
@@ -77,7 +83,8 @@ def _run(config: Table13Config, root: Path, done: Collection[str], seed: int, ro
     report = read_json(root / adapt / FINAL_METRICS)
     metrics = {name: value for name, value in report.get("metrics", {}).items() if "/" not in name}
     if config.adapt.metric not in metrics:
-        raise InputError(f"adapt.metric={config.adapt.metric} is none of {', '.join(metrics)}, those of {root / adapt}")
+        unread[adapt] = f"adapt.metric={config.adapt.metric} is none of {', '.join(metrics)}"
+        return run
     return run | {
         "score": metrics[config.adapt.metric],
         "metrics": metrics,

@@ -50,7 +50,8 @@ def guesses(plan: Plan, seed: int, task: str) -> dict[str, Guess]:
 def rank_row(plan: Plan, task: str, said: Mapping[str, Guess], scores: Scores) -> dict[str, Any]:
     """Return the tau of each predictor with the trained scores: of all topologies, the first ones, and the others.
 
-    Choices may be made by the first ones. Null below three topologies, or where all are alike.
+    Choices may be made by the first ones. Null below three topologies, or where all are alike. Beside each stands how
+    many topologies it is over.
     """
     first, drawn = plan.truth.config.num_first, plan.truth.drawn[task]
     row: dict[str, Any] = {}
@@ -60,6 +61,7 @@ def rank_row(plan: Plan, task: str, said: Mapping[str, Guess], scores: Scores) -
             names = [name for name, guess in guessed.items() if guess is not None and name in scores]
             truth = [statistics.mean(scores[name]) for name in names]
             row[f"{predictor}_{part}"] = tau([-guessed[name] for name in names], truth)
+            row[f"{predictor}_{part}_number"] = len(names)
     return row
 
 

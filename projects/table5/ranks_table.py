@@ -87,8 +87,7 @@ def markdown(name: str, results: Mapping[str, Any]) -> str:
         own = [row for row in taus if row["variant"] == variant]
         for predictor in results["predictors"]:
             for part in ("first", "others"):
-                values = {task: [row[f"{predictor}_{part}"] for row in own if row["task"] == task] for task in tasks}
-                cells = [spread([tau for tau in found if tau is not None], digits=2) for found in values.values()]
+                cells = [_cell([row for row in own if row["task"] == task], f"{predictor}_{part}") for task in tasks]
                 rows.append([variant, NAMES[predictor], part, *cells, str(len({row["seed"] for row in own}))])
     between = [["Between two", *tasks]]
     for judges, found in results["between"].items():
@@ -99,7 +98,7 @@ def markdown(name: str, results: Mapping[str, Any]) -> str:
         f"# {name}",
         "",
         "Kendall's tau of what a supernet says with what trained networks reach, over topologies of equal MACs: the "
-        "first ones of the table of truth, by which choices are made, and the others.",
+        "first ones of the table of truth, by which choices are made, and the others; in brackets how many topologies.",
         "",
         *markdown_table(rows, numeric_from=3),
         "",
@@ -121,3 +120,10 @@ def _said(entry: Mapping[str, str]) -> Said:
         float(entry["score"]),
         float(entry["regression"]) if entry["regression"] else None,
     )
+
+
+def _cell(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return the taus called ``name`` of one task's supernets, and over how many topologies they are."""
+    taus = [row[name] for row in rows if row[name] is not None]
+    numbers = sorted({row[f"{name}_number"] for row in rows if row[name] is not None})
+    return spread(taus, digits=2) + (f" ({'-'.join(map(str, numbers))})" if numbers else "")

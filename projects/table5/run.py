@@ -93,5 +93,4 @@ def run_ablation(config: AblationConfig, *, num_processes: int, resume: bool) ->
     Raises:
         InputError: the configuration is wrong, or the folder holds an ablation and ``resume`` is not set.
     """
-    study = Ablation(config, num_processes)
-    return run_study(study, num_processes=num_processes, resume=resume) and not study.plan.errors
+    return run_study(Ablation(config, num_processes), num_processes=num_processes, resume=resume)

@@ -22,7 +22,7 @@ from fbnetv5.runs.curve import Wanted, run_curves
 from fbnetv5.runs.curve_plan import STARTS, _curve_of, plan_curves
 from tests.export.test_sidecar import exported
 
-BLOCKS = ((), ((1, 3),), ((1, 3), (2, 2)), ((1, 3), (2, 2), (3, 1), (4, 0)))  # the last is FPN
+BLOCKS = ((), ((1, 3),), ((3, 1), (4, 0)), ((1, 3), (2, 2), (3, 1), (4, 0)))  # the last is FPN
 CONFIG = """defaults: [/train/{task}/shapes, _self_]
 name: my_{task}
 model: {{family: NANO, num_stages: 4, topology: {search}/topology_{task}.yaml, weights: null}}
@@ -96,6 +96,14 @@ def test_points_are_of_the_family_the_derived_one_and_drawn_ones_each_once(tmp_p
     assert _curve_of(config, beside).search == tmp_path / "runs" / "my"
 
 
+def test_topologies_that_the_head_sees_alike_are_one_point(tmp_path):
+    unseen = (*BLOCKS[2], (1, 2))  # the classifier reads path 3, where nothing leads from there
+    config = found(tmp_path / "runs" / "my", derived=unseen)
+    assert names(config, Wanted(drawn=False)) == ["01", "02", "03", "04"]
+    fused = (*BLOCKS[2], (2, 2))
+    assert DERIVED in names(found(tmp_path / "runs" / "other", derived=fused), Wanted(drawn=False))
+
+
 def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, capsys):
     config = found(tmp_path / "runs" / "my")
     overrides = ["seed=3", "export.num_evaluated=7"]
@@ -130,7 +138,7 @@ def test_points_are_trained_exported_timed_and_drawn_and_gone_on_with(tmp_path, 
     assert capsys.readouterr().out.count("finished already") == 8
     with pytest.raises(InputError, match=r"train\.steps was .* is now 7\. Restore it, or choose another output folder"):
         run("train.steps=7")
-    found_again = (tmp_path / "runs" / "my" / "family_cls" / FAMILY).read_text().replace("[1, 3]", "[1, 2]")
+    found_again = (tmp_path / "runs" / "my" / "family_cls" / FAMILY).read_text().replace("[3, 1]", "[3, 2]")
     (tmp_path / "runs" / "my" / "family_cls" / FAMILY).write_text(found_again)
     with pytest.raises(InputError, match="04 was trained from other blocks: the search has been run again"):
         run()

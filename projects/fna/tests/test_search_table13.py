@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.projects.fna.table13 import main
 from fbnetv5.projects.fna.table13_plan import load_table, plan
-from fbnetv5.projects.fna.table13_results import markdown
+from fbnetv5.projects.fna.table13_results import gather, markdown
+from fbnetv5.runs.job import Outcome
 from tests.on_request import ON_REQUEST
 
 PETS = Path(__file__).parents[1] / "configs" / "table13" / "pets.yaml"
@@ -37,6 +39,25 @@ def test_a_trained_seed_is_not_trained_again(tmp_path):
     search, row = plan(load_table(PETS, ["data=/data", f"trained_seed={tmp_path}", "rows=[1]", "seeds=[0]"]), tmp_path)
     assert (search.name, row.name) == ("seed-0/search-from-seed", "seed-0/row-1")
     assert f"project.seed='{tmp_path}'" in search.work.overrides
+
+
+def test_a_seed_by_name_goes_with_a_space(tmp_path):
+    imagenet = PETS.with_name("pets_imagenet.yaml")
+    search = plan(load_table(imagenet, ["data=/data", "rows=[1]", "seeds=[0]"]), tmp_path)[0]
+    assert search.name == "seed-0/search-from-seed"
+    assert {"project.seed='timm/efficientnet_lite0'", "project.space=efficientnet_lite0_seg"} <= set(
+        search.work.overrides
+    )
+
+
+def test_a_metric_that_there_is_not_ends_no_other_row(tmp_path):
+    config = load_table(PETS, ["data=/data", "rows=[1]", "seeds=[0]", "adapt.metric=mIou"])
+    row = plan(config, tmp_path)[-1]
+    row.folder.mkdir(parents=True)
+    (row.folder / FINAL_METRICS).write_text(json.dumps({"metrics": {"mIoU": 0.5, "pets/iou": 0.4}}))
+    results = gather(config, tmp_path, {row.name: Outcome(row, "finished")})
+    assert results["failed"] == {"seed-0/row-1": "adapt.metric=mIou is none of mIoU"}
+    assert "1 of 1 runs have no score yet.\n- seed-0/row-1: adapt.metric=mIou" in markdown(results)
 
 
 def test_the_table_has_mean_and_spread():

@@ -16,11 +16,15 @@ from fbnetv5.projects.fna.spaces import SPACES, get_space
 # stride 1 for the stage of 160 channels; test_segmentation_runs_at_output_stride_16 covers that.
 SEG = (32, [(16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 6, 2), (96, 6, 1), (160, 4, 2), (320, 1, 1)])
 DET = (32, [(16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (96, 4, 1), (160, 4, 2), (320, 1, 1)])
+LITE0 = (32, [(16, 1, 1), (24, 4, 2), (40, 4, 2), (80, 4, 2), (112, 4, 1), (192, 4, 2), (320, 1, 1)])
 TABLES = {
     "mobilenetv2_seg": SEG,
     "mobilenetv2_det": DET,
     "mobilenetv2_pose": DET,
     "fbnetc": (16, [(16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1)]),
+    "efficientnet_lite0_seg": LITE0,  # not from the paper
+    "efficientnet_lite0_det": LITE0,
+    "efficientnet_lite0_pose": LITE0,
     "proxyless": (32, [(16, 1, 1), (32, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)]),
 }
 SEARCHED = ["k3e3", "k5e3", "k7e3", "k3e6", "k5e6", "k7e6"]

@@ -61,7 +61,7 @@ def test_taus_are_those_of_the_table_of_truth_and_what_stands_in_the_file_is_not
     assert (row["score_all"], row["regression_all"]) == (pytest.approx(1), pytest.approx(-1))
     assert row["score_others"] is None  # one topology
     assert {job.name.split("/")[0] for job in load(tmp_path).jobs({}).jobs} == {"deeper"}
-    assert "| base | score | first | 1.00 |" in study.markdown(study.gather({}))
+    assert "| base | score | first | 1.00 (3) |" in study.markdown(study.gather({}))
 
     again = [replace(row, seed=1, score=-row.score) for row in study.truth.before]  # seed 1 says the opposite
     study.truth.before += again
