@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path
 from fbnetv5.base.normalisation import IMAGENET
 from fbnetv5.data.coco_file import box_of, told_size
@@ -66,11 +67,14 @@ def read_coco_cuts(path: Path) -> tuple[tuple[str, ...], list[Cut]]:
     """Return the keypoints' names and the people of a COCO file who have a labelled keypoint and are no crowd.
 
     Raises:
-        InputError: as :func:`~fbnetv5.data.keypoints.read_people`, or a person has no box.
+        InputError: as :func:`~fbnetv5.data.keypoints.read_people`, a person has no box, or an image's name leads out of
+            the folder of images, and its pictures would out of theirs.
     """
     names, images, _ = read_people(path)
     cuts = []
     for name, image in images.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(f"{path}: image '{name}' should be named relative to the folder of images")
         for position, person in enumerate(image.people):
             entry = person.entry
             box = box_of(entry, f"{path}: image '{name}'")

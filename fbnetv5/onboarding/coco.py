@@ -77,7 +77,9 @@ def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
         results += [found] if found else []
         notes += said
     used = {name for found in results for name in found.where}
-    return results, [*notes, *left_out_notes(ordered, used)]
+    empty = [name for name in ordered if not contents[name].num_annotations and name not in used]
+    notes += [f"{name}: left out, as it has no annotations" for name in empty]
+    return results, [*notes, *left_out_notes(ordered, {*used, *empty})]
 
 
 def _settle(contents: dict[str, Content]) -> dict[str, str]:

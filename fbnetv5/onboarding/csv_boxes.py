@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fbnetv5.data.folders import class_order
 from fbnetv5.onboarding.claims import claims_of, left_out_notes, nearest, shared_out, sharing_notes, told_splits
-from fbnetv5.onboarding.found import Box, Found, left_out_boxes
+from fbnetv5.onboarding.found import Box, Found, left_out_boxes, unread_images
 from fbnetv5.onboarding.listing import Claim, Listing, split_of
 
 FORMAT = "csv of boxes"
@@ -166,18 +166,20 @@ def _settle(read: ReadBoxes) -> list[str]:
     return [*sharing_notes(files, taken), *left_out_notes(files, taken)]
 
 
-def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
-    """Return the boxes, cut at the border of their images; of classes in order, the frame that they are for."""
+def boxes_found(listing: Listing, read: ReadBoxes) -> tuple[list[Found], list[str]]:
+    """Return the boxes, cut at the border of their images, and notes; of classes in order, the frame they are for."""
+    given = ", ".join(read.used)
     sharing = _settle(read)
     if not any(read.boxes.values()):
-        return []
+        return [], [f"{given}: {note}" for note in _left_out(read)]
     corners = [corner for boxes in read.boxes.values() for _, box in boxes for corner in box]
     is_share = max(corners) <= LARGEST_SHARE
-    values, sizes = {}, {}
+    values, sizes, unread = {}, {}, []
     num_outside = 0
     for image, boxes in read.boxes.items():
         size = read.sizes.get(image) or listing.size(image)
         if size is None:
+            unread.append(image)
             continue
         sizes[image] = size
         scale = (*size, *size) if is_share else (1, 1, 1, 1)
@@ -186,13 +188,22 @@ def boxes_found(listing: Listing, read: ReadBoxes) -> list[Found]:
     classes = class_order(box.label for boxes in values.values() for box in boxes)
     notes = [
         *(["corners are shares of the image's sides"] if is_share else []),
-        *([f"{read.num_missing:,} rows name images that are not here"] if read.num_missing else []),
-        *([f"{read.num_wrong:,} rows without four numbers are left out"] if read.num_wrong else []),
+        *_left_out(read),
+        *([unread_images(unread)] if unread else []),
         *left_out_boxes(num_outside),
         *listing.size_notes(sizes),
         *sharing,
     ]
-    return [Found("boxes", FORMAT, tuple(read.used), values, classes, read.splits, sizes=sizes, notes=tuple(notes))]
+    found = Found("boxes", FORMAT, tuple(read.used), values, classes, read.splits, sizes=sizes, notes=tuple(notes))
+    return [found], []
+
+
+def _left_out(read: ReadBoxes) -> list[str]:
+    """Return notes on rows of images that are not here, and on those without a box that can be read."""
+    return [
+        *([f"{read.num_missing:,} rows name images that are not here"] if read.num_missing else []),
+        *([f"{read.num_wrong:,} rows without four numbers are left out"] if read.num_wrong else []),
+    ]
 
 
 def _box(label: str, given: tuple[float, ...], scale: tuple[int, ...], size: tuple[int, int]) -> Box | None:

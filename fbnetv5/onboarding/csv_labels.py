@@ -73,7 +73,8 @@ def find_csv(listing: Listing) -> tuple[list[Found], list[str]]:
     for name in listing.with_suffix(".csv", ".tsv"):
         if PurePosixPath(name).name.lower() not in TABLES:
             notes += _read_file(listing, name, files, boxes)
-    found = boxes_found(listing, boxes)
+    found, left_out = boxes_found(listing, boxes)
+    notes += left_out
     if not files:
         return found, notes
     labels, said = _labels_found(files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,11 @@ def text_of(file: Path) -> str:
 def left_out_boxes(count: int) -> list[str]:
     """Return a note on boxes of which nothing is left when they are cut at the border of their image."""
     return [f"{count:,} boxes that are inverted or outside of their image are left out"] if count else []
+
+
+def unread_images(images: Sequence[str]) -> str:
+    """Return a note on images that have labels and cannot be read."""
+    return f"{len(images):,} labelled images cannot be read, and are left out, such as {images[0]}"
 
 
 TARGETS = ("labels", "boxes", "masks", "keypoints")  # as a split of a config calls them

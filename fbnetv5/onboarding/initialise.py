@@ -72,8 +72,10 @@ def initialise(root: Path, output: Path, *, start: str | None = None, overwrite:
     facts = Facts(found, str(root), splits, output.stem, str(output.with_suffix("")), written, origin)
     for end, text in config_texts(facts).items():
         write_text(output.with_name(f"{output.stem}{end}.yaml"), text)
-    _remove_stale({output.with_name(f"{output.stem}_{task}.yaml") for task in TASKS.values()} - {*configs})
     print(f"wrote {', '.join(map(str, configs))}")
+    if overwrite:
+        for task in {*TASKS.values()} - {TASKS[target] for target in found.found}:
+            _remove_stale(output.with_name(f"{output.stem}_{task}.yaml"))
     print(whence)
     print(_next_steps(configs, fewest_images(found)[1] >= LEAST_FOR_LAST_LOOK))
 
@@ -106,11 +108,14 @@ def _refuse_existing(places: Iterable[Path], overwrite: bool) -> None:
             raise InputError(f"{place} is there already: --overwrite replaces it, or choose another --output")
 
 
-def _remove_stale(configs: Iterable[Path]) -> None:
-    """Remove configs of trainings that an earlier call wrote, of labels that are not there any more."""
-    for config in configs:
-        if config.is_file() and "fbnetv5 init wrote it" in config.read_text(encoding="utf-8", errors="replace"):
-            config.unlink()
+def _remove_stale(config: Path) -> None:
+    """Remove the config of a training that an earlier call wrote, of labels that are not there any more."""
+    if not config.is_file():
+        return
+    text = config.read_text(encoding="utf-8", errors="replace")
+    if "fbnetv5 init wrote it" in text and f"\nname: {config.stem}\n" in text:
+        config.unlink()
+        print(f"removed {config}: its labels are not there any more")
 
 
 def _remove_own(folder: Path) -> None:

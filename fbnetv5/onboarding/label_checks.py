@@ -65,7 +65,12 @@ def _check_boxes(read: SplitLabels, findings: Findings) -> None:
                 dots.append(where)
     findings.add("boxes outside", "boxes reach out of their image", outside, split=read.split, stops=True)
     findings.add("boxes inverted", "boxes are inverted", inverted, split=read.split, stops=True)
-    findings.add("boxes empty", "boxes without area, which are left out", empty, split=read.split)
+    findings.add(
+        "boxes empty",
+        "boxes without area, not learnt from; of a json, AP counts them as missed",
+        empty,
+        split=read.split,
+    )
     findings.add("boxes tiny", "boxes with a side below one pixel", dots, split=read.split)
 
 

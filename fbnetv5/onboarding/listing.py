@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Listing:
     def _by_stem(self) -> Mapping[str, list[str]]:
         found = defaultdict(list)
         for image in self.images:
-            found[PurePosixPath(image).stem.lower()].append(image)
+            found[PurePosixPath(composed(image)).stem.lower()].append(image)
         return found
 
     @cached_property
@@ -87,7 +88,7 @@ class Listing:
 
     def named(self, stem: str) -> list[str]:
         """Return the images whose file is called so, without its suffix, in any case."""
-        return self._by_stem.get(stem.lower(), [])
+        return self._by_stem.get(composed(stem).lower(), [])
 
     def image_of(self, name: str, near: str) -> str | None:
         """Return the image that a name means, None where there is no such image.
@@ -194,6 +195,11 @@ def num_shared(file: str, folder: str) -> int:
     return len(PurePosixPath(common_folder([file, f"{folder}/x"])).parts)
 
 
+def composed(name: str) -> str:
+    """Return a name with its accents as one character each, as most programs write it and Macs' files do not (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
 def below(path: str, folder: str) -> str:
     """Return a path relative to a folder that it lies in."""
     return path if folder == "." else path[len(folder) + 1 :]
@@ -211,8 +217,9 @@ def _called(images: list[str], path: PurePosixPath) -> list[str]:
     """Return those of some images that have the suffix of a path, if it is one of an image's, in its own case first."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return images
-    same = [image for image in images if image.endswith(path.name) and PurePosixPath(image).name == path.name]
-    return same or [image for image in images if image.lower().endswith(path.name.lower())]
+    last = {image: PurePosixPath(composed(image)).name for image in images}
+    same = [image for image in images if last[image] == path.name]
+    return same or [image for image in images if last[image].lower() == path.name.lower()]
 
 
 def _is_elsewhere(image: str, claim: Claim) -> bool:
@@ -235,9 +242,9 @@ def _folders(path: str) -> tuple[str, ...]:
 @lru_cache(KEPT_PATHS)
 def _essential(path: str) -> tuple[str, ...]:
     """Return the folders of a path that tell something of an image, in small letters."""
-    return tuple(part.lower() for part in _folders(path) if part.lower() not in GENERIC)
+    return tuple(part.lower() for part in _folders(composed(path)) if part.lower() not in GENERIC)
 
 
 @lru_cache(KEPT_PATHS)
 def _plain(name: str) -> PurePosixPath:
-    return PurePosixPath(name.strip().replace("\\", "/").lstrip("/"))
+    return PurePosixPath(composed(name).strip().replace("\\", "/").lstrip("/"))

@@ -28,9 +28,11 @@ WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"
 IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
 OTHER = re.compile(r"segmentationobject|instance|depth|panoptic|(?<![a-z])disp(arity)?(?![a-z])")  # no class masks
 ENDING = re.compile(r"[-_ ](mask|masks|seg|segmentation|gt|label|labels|labelids|trainids|l)$", re.IGNORECASE)
+BESIDE = re.compile(ENDING.pattern[:-1] + r"([-_ ]?\d+)?$", re.IGNORECASE)  # of several masks of one image, too
 NAME_FILES = ("mask_classes.txt", "classes.txt", "class_names.txt", "label_names.txt", "labels.txt", "labelmap.txt")
 NAME_LISTS = ("mask_classes.json", "classes.json", "labels.json")
 GREY = ("1", "L", "P")
+PHOTOS = {"RGB", "RGBA"}
 DEEP = ("I", "F")  # modes of 16 bits and more
 PROBED = 8  # masks of a folder whose header is looked at
 SAMPLED = 200  # masks whose values are read
@@ -51,15 +53,18 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colour
     coloured: dict[str, Colours] = {}
     notes = []
     for folder, files in folders.items():
-        named, is_other = _is_named(folder), bool(OTHER.search(folder.lower()))
-        if is_other or not (named or _mirror(listing, folder, files)):
-            if is_other:
-                notes.append(
-                    f"{folder}: {len(files):,} PNG files left out, as they are no masks of classes by its name"
-                )
-                found[f"!{folder}"] = files
-            continue
+        named, is_other = _is_named(folder), _is_other(folder)
         modes = {_mode(listing.root / name) for name in files[:: max(1, len(files) // PROBED)]}
+        if (named or is_other) and modes <= PHOTOS and not _has_partners(listing, folder, files):
+            continue  # a class is called so
+        if is_other:
+            notes.append(f"{folder}: {len(files):,} PNG files left out, as they are no masks of classes by its name")
+            found[f"!{folder}"] = files
+            continue
+        if not (named or _mirror(listing, folder, files)):
+            if beside := _beside_photos(listing, folder, files):
+                found[folder] = beside
+            continue
         if any(mode is not None and mode.startswith(DEEP) for mode in modes):
             notes.append(f"{folder}: {len(files):,} PNG files of 16 bits left out: are they depth maps?")
             found[f"!{folder}"] = files
@@ -197,6 +202,38 @@ def _is_named(folder: str) -> bool:
         if words & (WORDS | IMAGE_WORDS):
             return not words & IMAGE_WORDS
     return False
+
+
+def _is_other(folder: str) -> bool:
+    """Whether the name of a folder, or of one around it, says something but masks, and none below says images."""
+    for part in reversed(PurePosixPath(folder.lower()).parts):
+        if set(re.split(r"[^a-z]+", part)) & IMAGE_WORDS:
+            return False
+        if OTHER.search(part):
+            return True
+    return False
+
+
+def _has_partners(listing: Listing, folder: str, files: Sequence[str]) -> bool:
+    """Whether some files have the names of images in folders that hold no masks by their names."""
+    return any(
+        str(PurePosixPath(image).parent) != folder and not _is_named(str(PurePosixPath(image).parent))
+        for name in files[:: max(1, len(files) // PROBED)]
+        for stem in (PurePosixPath(name).stem, ENDING.sub("", PurePosixPath(name).stem))
+        for image in listing.named(stem)
+    )
+
+
+def _beside_photos(listing: Listing, folder: str, files: Sequence[str]) -> list[str]:
+    """Return the files that are called as an image in the same folder, with a mask's ending; none if in colour."""
+    stems = {name: (PurePosixPath(name).stem, BESIDE.sub("", PurePosixPath(name).stem)) for name in files}
+    beside = [
+        name
+        for name, (whole, stem) in stems.items()
+        if stem != whole and any(str(PurePosixPath(image).parent) == folder for image in listing.named(stem))
+    ]
+    modes = {_mode(listing.root / name) for name in beside[:: max(1, len(beside) // PROBED)]}
+    return beside if modes <= {*GREY, None} else []
 
 
 def _mirror(listing: Listing, folder: str, files: Sequence[str]) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 from fbnetv5.onboarding.claims import nearest
-from fbnetv5.onboarding.found import Box, Found, left_out_boxes
+from fbnetv5.onboarding.found import Box, Found, left_out_boxes, unread_images
 from fbnetv5.onboarding.listing import Claim, Listing
 
 FORMAT = "Pascal VOC xml"
@@ -25,7 +27,8 @@ class Read:
     objects: dict[str, list[tuple[str, tuple[float, ...], bool]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
     @property
     def num_objects(self) -> int:
@@ -37,7 +40,7 @@ def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return the boxes of xml files, and notes."""
     read = _read_files(listing)
     if not any(read.objects.values()):
-        return [], []
+        return [], _left_out(read)
     # the first pixel is 1 in VOC, and 0 in the files of some programs
     first = min(min(box[:2]) for objects in read.objects.values() for _, box, _ in objects)
     shift = 1.0 if first >= 1 else 0.0
@@ -49,16 +52,37 @@ def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
         *listing.size_notes(read.sizes),
         *left_out_boxes(num_outside),
         *([f"{difficult:,} objects marked difficult are not learnt from"] if difficult else []),
-        *(
-            [f"{len(read.orphans):,} xml files without an image of their own, such as {read.orphans[0]}"]
-            if read.orphans
-            else []
-        ),
-        *([f"{len(read.wrong):,} xml files cannot be read, such as {read.wrong[0]}"] if read.wrong else []),
+        *_left_out(read),
         *(["boxes count pixels from 0 here, not from 1 as VOC's own do"] if not shift else []),
     ]
     places = tuple(sorted({str(PurePosixPath(name).parent) for name in listing.with_suffix(".xml")})[:2])
     return [Found("boxes", FORMAT, places, values, classes, sizes=read.sizes, notes=tuple(notes))], []
+
+
+def _left_out(read: Read) -> list[str]:
+    """Return a note on files that are no image's, on those that cannot be read, and on images that cannot."""
+    orphans, wrong, unread = read.orphans, read.wrong, read.unread
+    return [
+        *([f"{len(orphans):,} xml files without an image of their own, such as {orphans[0]}"] if orphans else []),
+        *([f"{len(wrong):,} xml files cannot be read, such as {_first(wrong)}"] if wrong else []),
+        *([unread_images(unread)] if unread else []),
+    ]
+
+
+def text_of_xml(content: bytes) -> str:
+    """Return the text of a document, in the encoding that it declares; UTF-8 without a word of it.
+
+    Raises:
+        ValueError: it is not in that encoding, or there is no such encoding.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    declared = re.match(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""", content)
+    name = declared[1].decode("ascii") if declared else "utf-8"
+    try:
+        return content.decode("utf-8-sig" if name.lower() in ("utf-8", "utf8") else name)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise ValueError(f"it is not {name}") from error
 
 
 def parse_xml(text: str) -> ElementTree.Element:
@@ -80,12 +104,12 @@ def _read_files(listing: Listing) -> Read:
     read, claims, parsed = Read(), {}, {}
     for name in listing.with_suffix(".xml"):
         try:
-            root = parse_xml((listing.root / name).read_bytes().decode("utf-8-sig", errors="replace"))
+            root = parse_xml(text_of_xml((listing.root / name).read_bytes()))
             if root.tag != "annotation":
                 continue
             objects = [_object(node) for node in root.iter("object")]
-        except (OSError, ValueError):
-            read.wrong.append(name)
+        except (OSError, ValueError) as error:
+            read.wrong[name] = str(error)
             continue
         parsed[name] = objects, _told_size(root)
         image = listing.image_of(name, name) or listing.image_of(root.findtext("filename") or "", name)
@@ -97,7 +121,14 @@ def _read_files(listing: Listing) -> Read:
         objects, told_size = parsed[name]
         if (size := told_size or listing.size(image)) is not None:
             read.sizes[image], read.objects[image] = size, objects
+        elif objects:
+            read.unread.append(image)
     return read
+
+
+def _first(wrong: Mapping[str, str]) -> str:
+    name, why = next(iter(wrong.items()))
+    return f"{name}: {' '.join(why.split())}"
 
 
 def _object(node: ElementTree.Element) -> tuple[str, tuple[float, ...], bool]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from fbnetv5.data.keypoints import mirror_order
 from fbnetv5.onboarding.claims import nearest
-from fbnetv5.onboarding.found import Box, Found, Painting, Region, left_out_boxes, text_of, without_masks
+from fbnetv5.onboarding.found import Box, Found, Painting, Region, left_out_boxes, text_of, unread_images, without_masks
 from fbnetv5.onboarding.listing import Claim, Listing, common_folder
 from fbnetv5.onboarding.split_lists import named_splits
 
@@ -23,8 +23,13 @@ COCO_POINTS = (
 )
 NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 IN_PIXELS = "{:,} txt files left out: YOLO's lines, but in pixels; its boxes are shares of the image's sides, cx cy w h"
+NO_LINES = "{:,} txt files named as images left out: they hold no lines of YOLO's (class cx cy w h), such as {}"
+LIKE_POINTS = "lines look like boxes with keypoints, which need kpt_shape: [number, 2 or 3] in data.yaml; boxes taken"
 PROBED = 30  # files that are looked at before all are read
+LARGEST_SHARE = 1.5  # of a side, and LEAST_SHARE: what reaches out of its image is cut
+LEAST_SHARE = -0.5
 Row = tuple[int, list[float]]
+Shape = tuple[int, int]  # how many keypoints, and how many numbers each has
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Read:
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     num_wrong: int = 0
     num_outside: int = 0
 
@@ -44,19 +50,26 @@ class Read:
 def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return boxes, and masks or keypoints where there are some, of txt files; and notes."""
     files = [name for name in listing.with_suffix(".txt") if PurePosixPath(name).name not in NAME_FILES]
-    probed = _probed(listing, files)
-    if not any(probed) or 2 * sum(map(_is_sound, probed)) <= len(probed):
-        in_pixels = sum(map(_is_in_pixels, probed))
-        return [], [IN_PIXELS.format(len(files))] if 2 * in_pixels > len(probed) else []
     settings, where, damaged = _settings(listing)
-    read = Read()
-    for image, rows in _read_files(listing, files, read).items():
-        _add(listing, image, rows, read, _point_shape(settings))
-    if not any(read.boxes.values()):
+    shape = _point_shape(settings)
+    named = [name for name in files if listing.image_of(name, name)]
+    probed = _probed(listing, named)
+    if not probed:
         return [], []
+    if 2 * sum(_is_sound(text, shape) for text in probed) <= len(probed):
+        in_pixels = sum(map(_is_in_pixels, probed))
+        is_in_pixels = 2 * in_pixels > len(probed)
+        return [], [IN_PIXELS.format(len(files)) if is_in_pixels else NO_LINES.format(len(named), named[0])]
+    read = Read()
+    rows_of = _read_files(listing, files, read, shape)
+    is_posed = shape is None and _looks_posed([row for rows in rows_of.values() for row in rows])
+    for image, rows in rows_of.items():
+        _add(listing, image, rows, read, shape, has_outlines=shape is None and not is_posed)
+    if not any(read.boxes.values()):
+        return [], _notes(read, 1, 0)
     names = _names(listing, settings, common_folder(read.used))
     most = max(number for boxes in read.boxes.values() for number, _ in boxes)
-    notes = [*damaged, *_notes(read, len(names), most)]
+    notes = [*damaged, *_notes(read, len(names), most), *([LIKE_POINTS] if is_posed else [])]
     classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
     values = {
         image: [box._replace(label=classes[number]) for number, box in boxes] for image, boxes in read.boxes.items()
@@ -74,8 +87,10 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     return [*found, *_posed(read, settings, places)], [] if painted else lost
 
 
-def parse_rows(text: str) -> list[Row]:
+def parse_rows(text: str, shape: Shape | None = None) -> list[Row]:
     """Return the (class, numbers) of each line: cx cy w h, or x y of three points or more, as shares of the sides.
+
+    After cx cy w h may stand the confidence of a detector; with ``shape``, that of keypoints, these instead.
 
     Raises:
         ValueError: a line is none.
@@ -88,31 +103,59 @@ def parse_rows(text: str) -> list[Row]:
         numbers = [float(value) for value in rest]
         if float(first) != int(float(first)) or int(float(first)) < 0:
             raise ValueError(f"class {first}")
-        if len(numbers) < 4 or not all(-0.5 <= value <= 1.5 for value in numbers[:4]):
+        is_box = len(numbers) in (4, 5) or (shape is not None and len(numbers) == 4 + shape[0] * shape[1])
+        is_outline = shape is None and len(numbers) >= 6 and len(numbers) % 2 == 0
+        shares = numbers[:4] if is_box else numbers
+        if not (is_box or is_outline) or not all(LEAST_SHARE <= value <= LARGEST_SHARE for value in shares):
             raise ValueError(line)
         rows.append((int(float(first)), numbers))
     return rows
 
 
-def _probed(listing: Listing, files: list[str]) -> list[str]:
-    """Return what some of the files that have an image's name hold; empty where one is no text."""
-    named = [name for name in files if listing.image_of(name, name)]
+def _probed(listing: Listing, named: list[str]) -> list[str]:
+    """Return what some of the files hold that have an image's name and are not empty; ``?`` where one is no text."""
+    filled = [name for name in named if _num_bytes(listing.root / name)]
     texts = []
-    for name in named[:: max(1, len(named) // PROBED)]:
+    for name in filled[:: max(1, len(filled) // PROBED)]:
         try:
             texts.append((listing.root / name).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
-            texts.append("")
-    return texts
+            texts.append("?")
+    return [text for text in texts if text.strip()]
 
 
-def _is_sound(text: str) -> bool:
+def _num_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_sound(text: str, shape: Shape | None) -> bool:
     """Whether all lines are rows."""
     try:
-        parse_rows(text)
+        parse_rows(text, shape)
     except (ValueError, OverflowError):
         return False
     return True
+
+
+def _looks_posed(rows: Sequence[Row]) -> bool:
+    """Whether all rows that could be outlines are boxes with points inside of them, or at 0, 0."""
+    longer = [values for _, values in rows if len(values) >= 6]
+    return bool(longer) and any(all(_holds_points(values, width) for values in longer) for width in (2, 3))
+
+
+def _holds_points(values: list[float], width: int) -> bool:
+    """Whether four numbers are a box, and of the others each ``width`` are a point in it."""
+    x, y, *sides = values[:4]
+    points = [values[k : k + 2] for k in range(4, len(values), width)]
+    if (len(values) - 4) % width or min(sides) <= 0:
+        return False
+    return all(
+        point == [0, 0] or (abs(point[0] - x) <= 0.5 * sides[0] and abs(point[1] - y) <= 0.5 * sides[1])
+        for point in points
+    )
 
 
 def _is_in_pixels(text: str) -> bool:
@@ -125,13 +168,13 @@ def _is_in_pixels(text: str) -> bool:
     return bool(rows) and all(len(row) == 5 for row in rows) and any(max(row[1:]) > 1.5 for row in numbers)
 
 
-def _read_files(listing: Listing, files: list[str], read: Read) -> dict[str, list[Row]]:
+def _read_files(listing: Listing, files: list[str], read: Read, shape: Shape | None) -> dict[str, list[Row]]:
     """Return the rows of each image, of the file that is nearest to it."""
     rows, claims = {}, {}
     for name in files:
         image = listing.image_of(name, name)
         try:
-            rows[name] = parse_rows((listing.root / name).read_text(encoding="utf-8-sig"))
+            rows[name] = parse_rows((listing.root / name).read_text(encoding="utf-8-sig"), shape)
         except (OSError, ValueError, OverflowError):
             read.num_wrong += image is not None
             continue
@@ -143,10 +186,11 @@ def _read_files(listing: Listing, files: list[str], read: Read) -> dict[str, lis
     return {image: rows[name] for image, name in held.items()}
 
 
-def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: tuple[int, int] | None) -> None:
+def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: Shape | None, *, has_outlines: bool) -> None:
     """Add the objects of an image."""
     size = listing.size(image)
     if size is None:
+        read.unread += [image] if rows else []
         return
     read.sizes[image] = size
     read.boxes.setdefault(image, [])
@@ -154,7 +198,7 @@ def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: tuple
         polygon = [value * size[k % 2] for k, value in enumerate(values)] if len(values) >= 6 else []
         if shape is not None and len(values) == 4 + shape[0] * shape[1]:
             read.people.setdefault(image, []).append(_points(values[4:], shape[1], size))
-        if polygon and shape is None and len(values) % 2 == 0:
+        if polygon and has_outlines:
             read.polygons.setdefault(image, []).append((number, polygon))
             xs, ys = polygon[::2], polygon[1::2]
             corners = (min(xs), min(ys), max(xs), max(ys))
@@ -168,7 +212,7 @@ def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: tuple
             read.num_outside += 1
 
 
-def _point_shape(settings: Mapping[str, Any]) -> tuple[int, int] | None:
+def _point_shape(settings: Mapping[str, Any]) -> Shape | None:
     """Return how many keypoints an object has, and whether 2 or 3 numbers each; None where it has none."""
     shape = settings.get("kpt_shape")
     is_sound = isinstance(shape, list) and len(shape) == 2 and all(type(entry) is int for entry in shape)
@@ -271,6 +315,7 @@ def _notes(read: Read, num_names: int, most: int) -> list[str]:
     return [
         *([f"{orphans:,} txt files without an image of their own, such as {read.orphans[0]}"] if orphans else []),
         *([f"{wrong:,} txt files hold lines that are no labels, and are left out"] if wrong else []),
+        *([unread_images(read.unread)] if read.unread else []),
         *left_out_boxes(read.num_outside),
         *([f"class ids go to {most}, but {num_names} have names"] if most >= num_names else []),
     ]

@@ -226,3 +226,30 @@ def test_what_lies_beside_labels_stops_nothing(root):
         (root / name).symlink_to(root / "nowhere.txt")
     (root / b"notes_\xe9.txt".decode("utf-8", "surrogateescape")).write_text("x")
     assert set(survey(root).found) == {"boxes"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (("with_mask", "without_mask"), ("with_mask", "without_mask")),
+        (("label_ok", "missing_label", "torn"), ("label_ok", "missing_label", "torn")),
+        (("tread_depth_ok", "worn"), ("tread_depth_ok", "worn")),
+        (("coin_instances/images/a", "coin_instances/images/b"), ("a", "b")),
+    ],
+)
+def test_classes_may_be_called_as_masks_are(root, folders, classes):
+    for number, folder in enumerate(folders):
+        photos(root / folder, [f"{number}_{k}.png" for k in range(4)], seed=10 * number)
+    assert survey(root).found["labels"].classes == classes
+
+
+def test_masks_may_lie_beside_their_photos(root):
+    for folder in ("benign", "malignant"):
+        photos(root / folder, [f"{folder} ({k}).png" for k in range(4)])
+        for k in range(4):
+            mask(root / folder / f"{folder} ({k})_mask.png", np.full((HEIGHT, WIDTH), 255 * (k % 2)))
+    mask(root / "benign" / "benign (1)_mask_1.png", np.full((HEIGHT, WIDTH), 255))
+    found = survey(root)
+    assert set(found.found) == {"masks"}
+    assert len(found.listing.images) == len(found.found["masks"].values) == 8
+    assert "1 masks without an image of their own, such as benign/benign (1)_mask_1.png" in notes(found)

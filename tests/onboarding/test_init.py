@@ -50,16 +50,20 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_files_that_are_there_stay_unless_they_may_be_replaced(folder, capsys):
+    text(folder.parent / "my_det.yaml", "# Training for det. fbnetv5 init wrote it.\nname: my_det\n")
     init(capsys, "photos", "--output", "my.yaml")
+    assert (folder.parent / "my_det.yaml").exists(), "nothing is replaced unless it may be"
     written = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
     assert "my.yaml is there already: --overwrite" in refused(capsys, "init", "photos")
     folder.with_name("my.yaml").unlink()
     assert "my_cls.yaml is there already" in refused(capsys, "init", "photos")
     assert all(path.read_bytes() == content for path, content in written.items() if path.name != "my.yaml")
     (folder / "cat" / "1.jpg").unlink()
-    text(folder.parent / "my_det.yaml", "# Training for det. fbnetv5 init wrote it.\n")
+    text(folder.parent / "my_det.yaml", "# Training for det. fbnetv5 init wrote it.\nname: my_det\njob: train\n")
     text(folder.parent / "my_seg.yaml", "# mine\n")
-    init(capsys, "photos", "--overwrite")
+    text(folder.parent / "my_pose.yaml", "# A search. fbnetv5 init wrote it.\nname: mine\n")
+    assert "removed my_det.yaml: its labels are not there any more" in init(capsys, "photos", "--overwrite")
+    assert (folder.parent / "my_pose.yaml").exists()
     assert not (folder.parent / "my_det.yaml").exists(), "of labels that are not there any more"
     assert (folder.parent / "my_seg.yaml").exists()
     assert (folder.parent / "my_labels" / "train.parquet").read_bytes() != written[
