@@ -114,6 +114,18 @@ def feature_sizes(family: Family, size: Size) -> tuple[Size, ...]:
     return tuple(sizes)
 
 
+def least_side(family: Family) -> int:
+    """Return the least multiple of the largest stride at which images have a pixel on every path; 32 or 64."""
+    side = STRIDES[-1]
+    while True:
+        try:
+            feature_sizes(family, (side, side))
+        except InputError:
+            side += STRIDES[-1]
+        else:
+            return side
+
+
 def has_one_pixel(family: Family, side: int, path: int) -> bool:
     """Whether the feature of a square image on a path is one pixel, of which BN has no statistics without others."""
     return feature_sizes(family, (side, side))[path] == (1, 1)

@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class NothingToRateError(InputError):
+    """The images of an evaluation have nothing that its metric counts; no process's have."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, once all is kept that can be; the message, which starts a clause, says what that is."""
 

@@ -25,13 +25,14 @@ distances from the image's left and upper border: the centre of the first pixel 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError
 
@@ -216,18 +217,21 @@ class Batch:
             for cut in cuts
         ]
 
-    def by_size(self, multiple: int) -> list[Batch]:
-        """Group images of the same size once padded to multiples of ``multiple``, with no padding beyond that.
+    def by_size(self, padded: Callable[[Size], Size]) -> list[Batch]:
+        """Group images of the same size once padded as ``padded`` says of (height, width), with no padding beyond that.
 
         What a network computes of an image then depends on no other image of the batch. ``skipped`` stays with the
         whole.
         """
         groups: dict[Size, list[int]] = {}
-        for row, (height, width) in enumerate(self.sizes):
-            groups.setdefault((-(-height // multiple) * multiple, -(-width // multiple) * multiple), []).append(row)
+        for row, size in enumerate(self.sizes):
+            groups.setdefault(padded(size), []).append(row)
+        height, width = self.images.shape[-2:]
+        most = [max(sides) for sides in zip((height, width), *groups, strict=True)]
+        images = F.pad(self.images, (0, most[1] - width, 0, most[0] - height))
         return [
             Batch(
-                images=self.images[rows, :, :height, :width],
+                images=images[rows, :, :height, :width],
                 targets=[self.targets[row] for row in rows],
                 names=[self.names[row] for row in rows],
                 sizes=[self.sizes[row] for row in rows],

@@ -63,7 +63,7 @@ def evaluate(
         num_skipped += len(batch.skipped)
         if len(batch) == 0:
             continue
-        for part in batch.by_size(model.spec.input.multiple):
+        for part in batch.by_size(model.padded):
             images = part.images.to(world.device, dtype, memory_format=torch.channels_last)
             predictions = model(images, true_sizes=part.sizes, output_sizes=part.original_sizes)
             if evaluator is not None:

@@ -95,5 +95,7 @@ def _share_of_cycle(position: float, cycle: float, growth: float) -> float:
 
 def check_optimizer(optimizer: OptimizerConfig) -> None:
     """Raise InputError for options that contradict each other."""
+    if optimizer.clip_norm == 0:
+        raise InputError("optimizer.clip_norm=0 would stop all learning; null is for no clipping")
     if optimizer.nesterov and (optimizer.momentum == 0 or optimizer.name != "sgd"):
         raise InputError("optimizer.nesterov=true needs optimizer.name=sgd and optimizer.momentum above 0")

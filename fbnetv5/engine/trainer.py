@@ -53,6 +53,8 @@ def check_duration(node: str, duration: Duration) -> None:
     """Raise InputError unless one of steps and epochs of a config's ``node`` is given."""
     if (duration.steps is None) == (duration.epochs is None):
         raise InputError(f"give one of {node}.steps and {node}.epochs")
+    if duration.epochs == 0:
+        raise InputError(f"{node}.epochs=0 would learn nothing; it may be a fraction")
 
 
 class Trainable(ABC, Generic[Item]):

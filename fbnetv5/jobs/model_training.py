@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,7 +14,7 @@ from torch import nn, optim
 from fbnetv5.archs.cost import has_one_pixel
 from fbnetv5.archs.family import STRIDES, Family
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, NothingToRateError
 from fbnetv5.base.types import Batch, Source, Target
 from fbnetv5.config.schema import RunConfig, TrainConfig
 from fbnetv5.data.augmentation import check_crop
@@ -91,7 +92,11 @@ class ModelTraining(Trainable[Batch], Generic[Model]):
         if self.val_source is None:
             return {}
         self.world.average_buffers(self.statistics(self.averaged))
-        return evaluate_on(self.config, self.averaged, self.val_source, self.world)
+        try:
+            return evaluate_on(self.config, self.averaged, self.val_source, self.world)
+        except NothingToRateError as error:  # of all processes; no reason to end a training
+            tell_unrated(error, self.world)
+            return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"ema": None if self.ema is None else self.ema.module.state_dict()}
@@ -123,6 +128,12 @@ class ModelTraining(Trainable[Batch], Generic[Model]):
         if self.ema is not None:
             self.ema.update(self.model, step=step + 1)
         return {"loss": loss, **losses, "lr": lr}
+
+
+def tell_unrated(error: NothingToRateError, world: World) -> None:
+    """Say that a model has no metrics, and why."""
+    if world.is_main:
+        print(f"the model is not rated: {error}", file=sys.stderr, flush=True)
 
 
 def placed(model: nn.Module, config: RunConfig, world: World) -> None:

@@ -14,10 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fbnetv5.archs.families import get_family
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, NothingToRateError
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import LABEL, Batch
-from fbnetv5.config.schema import RunConfig
+from fbnetv5.config.schema import ModelConfig, RunConfig, TrainConfig
 from fbnetv5.data.loader import labelled_part
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.engine.optim import build_optimizer
@@ -33,6 +33,7 @@ from fbnetv5.jobs.model_training import (
     check_train_sizes,
     placed,
     synchronises_bn,
+    tell_unrated,
 )
 from fbnetv5.model.build import build_final_model
 from fbnetv5.model.card import write_card
@@ -72,7 +73,10 @@ def train_and_report(training: Training | JointTraining, folder: Path) -> None:
         save_model(folder, training.averaged, training.model.spec)
         print(f"trained model: {folder} (fbnetv5.load('{folder}') reads it)")
     if training.val_source is not None:
-        evaluate_and_report(config, training.averaged, training.val_source, folder, world)
+        try:
+            evaluate_and_report(config, training.averaged, training.val_source, folder, world)
+        except NothingToRateError as error:
+            tell_unrated(error, world)
     if world.is_main:
         write_card(training.averaged, folder)
         try_report(folder)
@@ -118,6 +122,12 @@ def build_training(config: RunConfig, world: World) -> Training:
     Raises:
         InputError: the configuration does not fit together, or its data do not serve its head.
     """
+    for key, value, default in (
+        ("train.task_weights", config.train.task_weights, TrainConfig.task_weights),
+        ("model.share", config.model.share, ModelConfig.share),
+    ):
+        if value != default:
+            raise InputError(f"{key}={value} is for several tasks, and there are no model.tasks; remove it")
     check_train_sizes(config, world, None if config.model.network else get_family(config.model.family))
     source = build_source(config.data)
     model = build_final_model(config.model, config.data, source, seed=config.seed, is_main=world.is_main)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import NothingToRateError
 from fbnetv5.base.types import Target, TargetDict
 from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.metrics.gather import sum_counts
@@ -45,7 +45,7 @@ class Accuracy(Evaluator):
         counts = sum_counts(world, self._counts)
         num_images, num_first, num_five = counts.sum(1).tolist()
         if num_images == 0:
-            raise InputError(f"nothing to evaluate: no image has a '{self.target.name}'")
+            raise NothingToRateError(f"nothing to evaluate: no image has a '{self.target.name}'")
         values = {"top1": num_first / num_images}
         if len(self.classes) > TOP:
             values["top5"] = num_five / num_images

@@ -11,7 +11,7 @@ from faster_coco_eval import COCO
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, NothingToRateError
 from fbnetv5.base.types import Target, TargetDict
 from fbnetv5.metrics.coco_protocol import coco_of, defined_means, precision_and_recall
 from fbnetv5.metrics.coco_truth import CocoTruth, TrueBox, common_prefix, read_coco_truth
@@ -84,7 +84,9 @@ class CocoAP(Evaluator):
             images = _with_truth(images, self._file)
         values = summarize(*_evaluate(images, len(self.classes)), self.classes)
         if self.main_metric not in values:
-            raise InputError(f"nothing to evaluate: none of {len(images)} images has a true box, so there is no AP")
+            raise NothingToRateError(
+                f"nothing to evaluate: none of {len(images)} images has a true box, so there is no AP"
+            )
         return values | {"num_images": float(len(images))}
 
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import NothingToRateError
 from fbnetv5.base.types import Target
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def gather_images(world: World, images: list[Image], target: Target) -> list[Ima
     """
     every = sorted(gather_list(world, images), key=lambda image: image.name)
     if not every:
-        raise InputError(f"nothing to evaluate: no image is labelled with '{target.name}'")
+        raise NothingToRateError(f"nothing to evaluate: no image is labelled with '{target.name}'")
     if len({image.name for image in every}) < len(every):
         raise ValueError("an image was evaluated more than once")
     return every

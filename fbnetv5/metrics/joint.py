@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, NothingToRateError
 from fbnetv5.base.types import TargetDict
 from fbnetv5.metrics.evaluator import Evaluator
 
@@ -45,5 +45,5 @@ class JointEvaluator:
                 if world.is_main:
                     print(f"{task} is not rated: {error}", file=sys.stderr)
         if not found:
-            raise InputError("nothing to evaluate: no task's images have anything that its metric counts")
+            raise NothingToRateError("nothing to evaluate: no task's images have anything that its metric counts")
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, NothingToRateError
 from fbnetv5.base.types import Target, TargetDict
 from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.metrics.gather import gather_images
@@ -52,7 +52,9 @@ class KeypointMetrics(Evaluator):
         people = self._with_truth(people)
         values = pck([person.points for person in people], [person.truth for person in people], self.classes)
         if self.main_metric not in values:
-            raise InputError(f"nothing to evaluate: no person in {len(people)} images has a size, so there is no PCK")
+            raise NothingToRateError(
+                f"nothing to evaluate: no person in {len(people)} images has a size, so there is no PCK"
+            )
         overall = {name: value for name, value in values.items() if "/" not in name}
         sized = [person for person in people if person.truth.area != 0]  # of points on a line, OKS knows no scale
         if sized and all(person.truth.area is not None for person in sized):

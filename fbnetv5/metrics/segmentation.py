@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import NothingToRateError
 from fbnetv5.base.types import IGNORE, Target, TargetDict
 from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.metrics.gather import sum_counts
@@ -45,7 +45,9 @@ class SegmentationIoU(Evaluator):
         num_images = int(sum_counts(world, torch.tensor([self._num_images])))
         num_pixels = int(confusion.sum())
         if num_pixels == 0:
-            raise InputError(f"nothing to evaluate: no pixel of {num_images} images has a class of {self.target.name}")
+            raise NothingToRateError(
+                f"nothing to evaluate: no pixel of {num_images} images has a class of {self.target.name}"
+            )
         right = confusion.diagonal()
         union = confusion.sum(0) + confusion.sum(1) - right
         ious = {name: int(r) / int(u) for name, r, u in zip(self.classes, right, union, strict=True) if u > 0}

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from fbnetv5.archs.block_start import start_blocks
+from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import is_uri, local_folder, local_path
+from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights, refuse
 from fbnetv5.config.joint import TaskEntry
 from fbnetv5.config.schema import ModelConfig
 from fbnetv5.model.joint_net import HEADS, JointModel
-from fbnetv5.model.start import start_from_trunk
+from fbnetv5.model.start import STARTS, start_from_trunk
 
 NETWORK = "network."
 TRUNK = f"{NETWORK}trunk."
@@ -75,6 +77,13 @@ def start_joint(
             f"model.joint={config.joint} has a trunk of {len(finished.network.trunk)} parts, and a new task needs "
             f"{len(model.network.trunk)}: give the weights of a network that has them, such as model.weights"
         )
+    if deeper and finished is None and pretrained is None and chosen:
+        raise InputError(
+            f"{said[0][0]} has no weights for {len(deeper)} tensors of the trunk, which other tasks read further: give "
+            "model.weights or model.trunk_weights too, of a network that has them"
+        )
+    if chosen and finished is None:
+        _start_missing(model, chosen, config, is_main=is_main)
     if deeper and pretrained is not None:
         said.insert(0, (pretrained.origin, pretrained.normalisation))
         model.origin = Origin.of(pretrained.origin, pretrained.license)
@@ -95,10 +104,27 @@ def _start_added(model: JointModel, finished: JointModel, config: ModelConfig) -
     """Start the blocks that a finished model does not have from its trunk, as ``model.block_start`` says."""
     own = finished.state_dict()
     model.load_state_dict(own, strict=False)
-    for task in model.spec.tasks.keys() - finished.spec.tasks.keys():
+    _start_blocks(model, model.spec.tasks.keys() - finished.spec.tasks.keys(), own, config)
+
+
+def _start_missing(model: JointModel, chosen: Mapping[str, Tensor], config: ModelConfig, *, is_main: bool) -> None:
+    """Start the blocks that no file has weights for from the trunk that was taken, and say which tasks have some."""
+    tasks = [task for task in model.spec.tasks if _start_blocks(model, [task], chosen, config)]
+    if tasks and is_main:
+        print(f"blocks of {', '.join(tasks)} that no file has: {STARTS[config.block_start]}", flush=True)
+
+
+def _start_blocks(
+    model: JointModel, tasks: Iterable[str], weights: Mapping[str, Tensor], config: ModelConfig
+) -> list[str]:
+    """Start the blocks of some tasks that ``weights`` lack from the trunk, and return their names."""
+    started: list[str] = []
+    for task in tasks:
         for part in model.network.parts(task):
-            new = {name: block for name, block in part.blocks.items() if not _is_in(block, model, own)}
+            new = {name: block for name, block in part.blocks.items() if not _is_in(block, model, weights)}
             start_blocks(part._replace(blocks=nn.ModuleDict(new)), config.block_start)  # type: ignore[arg-type]
+            started += new
+    return started
 
 
 def _is_in(block: nn.Module, model: JointModel, weights: Mapping[str, Tensor]) -> bool:
@@ -157,14 +183,19 @@ def _of_task(model: JointModel, task: str, weights: Mapping[str, Tensor], file: 
 
 
 def _of_all(model: JointModel, weights: Mapping[str, Tensor], file: Path, kept: Collection[str]) -> dict[str, Tensor]:
-    """Return what a file has for all tasks, under the model's names; a head only as a whole, of a joint model.
+    """Return what a file has for all tasks, under the model's names.
 
-    Of the network nothing may be missing but what is ``kept``.
+    Of the network nothing may be missing but what is ``kept``. A head is taken as a whole, and of a joint model that
+    has it for the same classes: those of a search, some of which are built alike, learnt on other features.
     """
     own = model.state_dict()
     wanted = [name for name in own if name.startswith(NETWORK) and name not in kept]
     chosen = _network(model, wanted, weights, file)
-    for task in model.spec.tasks:
+    theirs = read_json(file.parent / MODEL).get("tasks")
+    for task, spec in model.spec.tasks.items():
+        entry = theirs.get(task) if isinstance(theirs, dict) else None
+        if not isinstance(entry, dict) or entry.get("classes") != list(spec.classes):
+            continue
         head = {name: weights.get(name) for name in own if name.startswith(f"{HEADS}{task}.")}
         fitting = {name: w for name, w in head.items() if w is not None and own[name].shape == w.shape}
         chosen |= fitting if len(fitting) == len(head) else {}

@@ -12,8 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fbnetv5.archs.cost import least_side
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.origin import Origin
+from fbnetv5.base.types import Size
+from fbnetv5.data.collate import round_up
 from fbnetv5.data.images import orientation_of, read_stored, to_rgb
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.orientation import STORED, turn_pixels
@@ -46,6 +49,16 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
         super().__init__()
         self.origin: Origin | None = None
         self.folder: Path | None = None
+
+    def padded(self, size: Size) -> Size:
+        """Return the (height, width) that an image of ``size`` is padded to, to the right and below.
+
+        Multiples that its input says, and as much as leaves a pixel on every path of a family's network.
+        """
+        multiple, family = self.spec.input.multiple, getattr(getattr(self, "network", None), "family", None)
+        least = 1 if family is None or multiple == 1 else least_side(family)
+        height, width = (max(round_up(side, multiple), least) for side in size)
+        return height, width
 
     @abstractmethod
     def typed(self, tensors: Any) -> Found:
@@ -96,8 +109,8 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
         parameter = next(self.parameters())
         prepared = self.spec.input.prepare(pixels)
         height, width = prepared.shape[-2:]
-        multiple = self.spec.input.multiple
-        padded = F.pad(prepared, (0, -width % multiple, 0, -height % multiple)).to(parameter.device, parameter.dtype)
+        below, beside = (side - own for side, own in zip(self.padded((height, width)), (height, width), strict=True))
+        padded = F.pad(prepared, (0, beside, 0, below)).to(parameter.device, parameter.dtype)
         was_training = self.training
         self.eval()
         try:

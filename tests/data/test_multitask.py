@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from fbnetv5.base.types import Batch, Target, TargetKind
+from fbnetv5.data.collate import round_up
 
 
 def batch_of(count: int) -> Batch:
@@ -41,7 +42,7 @@ def test_images_of_a_size_are_grouped_without_the_padding_of_others() -> None:
         images[row, :, :height, :width] = row + 1
     names = list("abcd")
     batch = Batch(images, [{"label": i} for i in range(4)], names, sizes, [(i, i) for i in range(4)], skipped=["gone"])
-    groups = batch.by_size(32)
+    groups = batch.by_size(lambda size: (round_up(size[0], 32), round_up(size[1], 32)))
     assert [group.names for group in groups] == [["a", "b", "c"], ["d"]]
     assert [tuple(group.images.shape) for group in groups] == [(3, 3, 32, 64), (1, 3, 64, 64)]
     for group in groups:
@@ -49,6 +50,13 @@ def test_images_of_a_size_are_grouped_without_the_padding_of_others() -> None:
             row = names.index(name)
             assert (target["label"], size) == (row, sizes[row])
             assert image.sum() == images[row].sum()
+
+
+def test_images_that_are_too_thin_for_a_network_are_padded() -> None:
+    batch = Batch(torch.ones(2, 3, 32, 64), [{}, {}], ["a", "b"], [(32, 64), (20, 30)], [(1, 1), (1, 1)])
+    groups = batch.by_size(lambda size: (64, 64 if size[1] > 32 else 32))
+    assert [tuple(group.images.shape) for group in groups] == [(1, 3, 64, 64), (1, 3, 64, 32)]
+    assert groups[0].images.sum() == 3 * 32 * 64
 
 
 def test_a_batch_moves_with_all_of_its_tensors_and_keeps_the_rest() -> None:

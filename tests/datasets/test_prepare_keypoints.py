@@ -86,3 +86,26 @@ def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         prepare(monkeypatch, tmp_path / "none.json", tmp_path, tmp_path / "people", "val")
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none.json'}: cannot read")
+
+
+@pytest.mark.parametrize("name", ["../mine/a.jpg", "{root}/images/a.jpg"])
+def test_pictures_are_written_into_their_own_folder_alone(tmp_path, monkeypatch, capsys, name):
+    """Beside the person's photos they could replace some."""
+    person = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [1, 1, 9, 9],
+        "keypoints": [5, 5, 2],
+        "num_keypoints": 1,
+    }
+    content = {
+        "images": [{"id": 1, "file_name": name.format(root=tmp_path), "width": 20, "height": 20}],
+        "annotations": [person],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit):
+        prepare(monkeypatch, tmp_path / "coco.json", tmp_path / "images", tmp_path / "people", "val")
+    assert "should be named relative to the folder of images" in capsys.readouterr().err
+    assert not (tmp_path / "people").exists()

@@ -135,6 +135,7 @@ def test_messages_say_what_is_wrong_and_what_to_do(error_of, override):
         ("runtime.device=gpu", "runtime.device=gpu"),
         ("seed=-1", "seed=-1"),
         ("optimizer={nesterov: true, momentum: 0}", "optimizer.nesterov=true"),
+        ("optimizer.clip_norm=0", "optimizer.clip_norm=0 would stop all learning; null"),
         ("tasks.det.anchor_sizes=32", "tasks.det.anchor_sizes=32"),
         ("tasks.cls.path=true", "tasks.cls.path=True"),
         ("tasks.cls=5", "tasks.cls has no _target_"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 import fbnetv5
 from fbnetv5.archs.families import get_family
@@ -203,6 +204,34 @@ def test_a_trunk_that_a_new_task_needs_deeper_has_weights_or_is_refused(given, u
     with pytest.raises(InputError, match="a new task needs 4: give the weights"):
         built(given, *only)
     built(given, *only, f"model.tasks.cls.weights={untrained}")
+
+
+def test_what_no_file_has_starts_from_the_trunk_that_was_taken(given, untrained, tmp_path, capsys):
+    only = ("model.tasks.seg=null", f"model.tasks.cls.weights={untrained}", "model.block_start=zeroed")
+    joint = built(given, *only).model
+    assert "blocks of det that no file has: from its last layers, with no effect at first" in capsys.readouterr().out
+    (part,) = joint.network.parts("det")
+    assert part.blocks
+    for name, block in part.blocks.items():
+        scales = [module.weight for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert not scales[-1].any(), name
+    shallow = built(given, "model.tasks.cls=null", "model.tasks.seg=null", "model.tasks.det.topology=linear").model
+    save_model(tmp_path, shallow, shallow.spec)
+    with pytest.raises(InputError, match=r"det\.weights=.* tensors of the trunk, which other tasks read further"):
+        built(given, "model.tasks.seg=null", f"model.tasks.det.weights={tmp_path}", "model.tasks.det.topology=linear")
+
+
+def test_heads_of_a_search_are_not_taken(given, untrained, tmp_path):
+    weights = load_file(untrained / "model.safetensors")
+    only = ("model.tasks.det=null", "model.tasks.seg=null")
+    moved = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    (tmp_path / "supernet").mkdir()
+    save_weights(tmp_path / "supernet" / "model.safetensors", moved)
+    joint = built(given, *only, f"model.weights={tmp_path / 'supernet' / 'model.safetensors'}").model.state_dict()
+    heads = [name for name in joint if name.startswith("heads.cls.") and "weight" in name]
+    assert not any(torch.equal(joint[name], moved[name]) for name in heads)
+    joint = built(given, *only, f"model.weights={untrained}").model.state_dict()
+    assert all(torch.equal(joint[name], weights[name]) for name in heads)
 
 
 def test_what_of_weights_is_left_out_or_missing_is_said(given, untrained, tmp_path, capsys):

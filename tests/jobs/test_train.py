@@ -87,6 +87,14 @@ def test_a_run_is_evaluated_again_with_the_same_numbers(trained, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
+    "key", ["train.task_weights=uncertainty", "model.share=blocks", "train.epochs=0 train.steps=null"]
+)
+def test_keys_that_would_have_no_effect_are_refused(key, tmp_path):
+    with pytest.raises(InputError, match=f"^{key.split()[0]} "):
+        take([*training("cls")(tmp_path), f"output={tmp_path}", *key.split()])
+
+
+@pytest.mark.parametrize(
     ("task", "overrides", "message"),
     [
         ("det", (), "LiteRCNN is no classifier"),

@@ -86,10 +86,13 @@ def test_odd_images_and_missing_labels_train_and_evaluate(task, data):
 def test_boxes_nowhere_train_and_classes_out_of_range_do_not(data):
     content = json.loads((data / "boxes.json").read_text())
     (data / "boxes.json").write_text(json.dumps({**content, "annotations": []}))
-    files = ("data.train.images=images", "data.train.boxes=boxes.json", f"data.root={data}")
+    files = [f"data.{split}.{key}" for split in ("train", "val") for key in ("images=images", "boxes=boxes.json")]
+    files += [f"data.root={data}", "data.unannotated=empty", "train.steps=2", "train.eval_every=1"]
     config = "configs/train/det/shapes.yaml"
-    result = launch(f"output={data / 'run'}", *TRAIN, *files, "train.steps=2", config=config, tiny=False)
+    result = launch(f"output={data / 'run'}", *TRAIN, *files, config=config, tiny=False)
     assert result.returncode == 0, result.stderr[:3000]
+    assert result.stderr.count("the model is not rated: nothing to evaluate: none of 6 images has a true box") == 2
+    assert (data / "run" / "report.html").is_file()
 
     masks = ("data.train.images=images", "data.train.masks=masks", f"data.root={data}", "data.mask_classes=[only]")
     config = "configs/train/seg/shapes.yaml"

@@ -180,10 +180,14 @@ def test_16_bit_grey_is_scaled_from_a_file_and_from_pil(tmp_path):
     )
 
 
-def test_the_batch_does_not_matter():
-    """A wide and a tall image, whose common size has room for both, are predicted as each by itself."""
-    pictures = [picture(), picture().transpose(1, 2).contiguous()]
-    model = build("det", head={**HEADS["det"], "score_threshold": 0.0})
+@pytest.mark.parametrize(("family", "width"), [("NANO", 140), ("A", 400)])
+def test_the_batch_does_not_matter(family, width):
+    """A wide and a tall image, whose common size has room for both, are predicted as each by itself.
+
+    Family A has no pixel on its last path of images whose shorter side is 32 pixels.
+    """
+    pictures = [picture(), picture(100 if width == 140 else 40, width).transpose(1, 2).contiguous()]
+    model = build("det", family=family, head={**HEADS["det"], "score_threshold": 0.0})
     prepared = [model.spec.input.prepare(image) for image in pictures]
     items = [Item(image, {}, str(i), (pictures[i].shape[1], pictures[i].shape[2])) for i, image in enumerate(prepared)]
     found: dict = {}
