@@ -44,6 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     if (options.masks is None) != (options.mask_classes is None):
         raise InputError("--masks and --mask-classes come together")
+    if Path(options.shards).is_absolute():
+        raise InputError(f"{options.shards}: give the pattern relative to {options.root}")
     shards = sorted(path for path in options.root.glob(options.shards) if path.is_file())
     if not shards:
         raise InputError(f"{options.root}: no file here is called {options.shards}")

@@ -97,7 +97,7 @@ def search_text(facts: Facts) -> str:
             f"#   fbnetv5 search {quote(f'{facts.start}.yaml')}",
             *trainings,
             "#",
-            *(f"# {line}" for line in _found_lines(facts)),
+            *(f"# {' '.join(line.split())}" for line in _found_lines(facts)),
             f"defaults: [{facts.origin.search}, _self_]",
             "",
             f"name: {scalar(facts.name)}",

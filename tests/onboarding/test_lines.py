@@ -117,3 +117,11 @@ def test_names_are_the_same_however_their_accents_are_written(root, form):
     content = coco([unicodedata.normalize(other, name) for name in names], boxes, ["cat"])
     text(root / "instances.json", json.dumps(content))
     assert survey(root).found["boxes"].num_things == 4
+
+
+def test_a_class_may_have_a_line_break_in_its_name(root, init):
+    photos(root, NAMES)
+    rows = "".join(f'{name},"a\n{k % 2}"\n' for k, name in enumerate(NAMES))
+    text(root / "labels.csv", f"image,label\n{rows}")
+    read, _ = init(root)
+    assert read.train.classes["label"] == ("a\n0", "a\n1")
