@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import MISSING
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.option import option
+from fbnetv5.config.read import load_config
 from fbnetv5.config.write import path_override
+from fbnetv5.runs.inputs import inputs
 from fbnetv5.runs.job import Job, Run
 from fbnetv5.runs.study import RunEntry, TrainEntry, check_seeds, find_config, load_study
 
 SEED_NETWORK = "seed_network"
+LEFT_OUT = (  # keys that rows do not depend on, or that differ between them
+    *("seed", "output", "name", "data.root", "project.search", "project.start"),
+    *("tasks", "search.", "label.", "export.", "evaluate."),
+)
 
 
 class Row(NamedTuple):
@@ -51,6 +57,7 @@ class Table13Config:
     )
     space: str | None = option(None, "search space; null: that of the search's config")
     search: RunEntry = option(RunEntry, "the search")
+    table: str | None = option(None, "csv file that keeps the rows, of several tables if need be; null: none does")
     adapt: TrainEntry = option(TrainEntry, "the parameter adaptation, and the metric that rows are compared by")
 
 
@@ -68,23 +75,39 @@ def load_table(file: Path, overrides: Sequence[str] = ()) -> Table13Config:
     return config
 
 
-def plan(config: Table13Config, root: Path) -> list[Job]:
-    """Return all runs, in the order in which they should start."""
+def settings(config: Table13Config) -> dict[str, Any]:
+    """Return what the rows of a table depend on, but for their seeds and the places of data and runs."""
+    seed, space = _given(config, Path("seed"))
+    found: dict[str, Any] = {"metric": config.adapt.metric}
+    for name, entry, own in (
+        (SEED_NETWORK, config.seed_network if config.trained_seed is None else None, ()),
+        ("search", config.search, (*seed, *space)),
+        ("adapt", config.adapt, ("project.search=search",)),
+    ):
+        if entry is not None:
+            keys = inputs(load_config(find_config(entry), (*entry.overrides, *own)))
+            found |= {f"{name}.{key}": value for key, value in keys.items() if not key.startswith(LEFT_OUT)}
+    if Path(str(found.get("search.project.seed"))).is_absolute():
+        del found["search.project.seed"]
+    return found
+
+
+def plan(config: Table13Config, root: Path, known: Collection[tuple[int, int]] = ()) -> list[Job]:
+    """Return all runs, in the order in which they should start; but for those of rows and seeds that are ``known``."""
+    wanted = {seed: [row for row in config.rows if (row, seed) not in known] for seed in config.seeds}
+    if not any(wanted.values()):
+        return []
     jobs: list[Job] = []
     first: tuple[str, ...] = ()
-    seed_network: tuple[str, ...] = ()
-    if config.trained_seed is not None:
-        seed_network = (_seed_override(config.trained_seed),)
-    elif config.seed_network is not None:
+    if config.trained_seed is None and config.seed_network is not None:
         jobs.append(_run(SEED_NETWORK, config.seed_network, (), root))
         first = (jobs[0].name,)
-        seed_network = (path_override("project.seed", jobs[0].folder),)
-    space = () if config.space is None else (f"project.space={config.space}",)
-    for seed in config.seeds:
-        for start in dict.fromkeys(ROWS[row].search for row in config.rows):
+    seed_network, space = _given(config, root / SEED_NETWORK)
+    for seed, rows in wanted.items():
+        for start in dict.fromkeys(ROWS[row].search for row in rows):
             changes = (f"seed={seed}", f"project.start={start}", *seed_network, *space)
             jobs.append(_run(search_name(seed, start), config.search, changes, root, first))
-        for row in config.rows:
+        for row in rows:
             search = search_name(seed, ROWS[row].search)
             changes = (
                 f"seed={seed}",
@@ -95,10 +118,13 @@ def plan(config: Table13Config, root: Path) -> list[Job]:
     return jobs
 
 
-def _seed_override(seed: str) -> str:
-    """Return what sets the seed of a search: a folder by its absolute path, anything else as it is."""
-    folder = Path(seed).absolute()
-    return path_override("project.seed", folder if folder.is_dir() else seed)
+def _given(config: Table13Config, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what sets the seed of a search, which is in ``folder`` where the table trains it; and the space."""
+    space = () if config.space is None else (f"project.space={config.space}",)
+    if config.trained_seed is not None:
+        trained = Path(config.trained_seed).absolute()
+        return (path_override("project.seed", trained if trained.is_dir() else config.trained_seed),), space
+    return (() if config.seed_network is None else (path_override("project.seed", folder.absolute()),)), space
 
 
 def search_name(seed: int, start: str) -> str:

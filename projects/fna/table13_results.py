@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.documents import read_json
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.projects.fna.methods import read_result
 from fbnetv5.projects.fna.table13_plan import ROWS, SEED_NETWORK, Table13Config, adapt_name, search_name
@@ -14,24 +16,54 @@ from fbnetv5.report.run_folder import logged_time
 from fbnetv5.runs.job import Outcomes, errors, finished
 from fbnetv5.runs.markdown import NOTHING, markdown_table, spread
 
+COLUMNS = ("table", "row", "seed", "backbone_macs", "score", "search_seconds", "adapt_seconds")
+NUMBERS = COLUMNS[4:]
 
-def gather(config: Table13Config, root: Path, outcomes: Outcomes) -> dict[str, Any]:
+
+def line_of(table: str, run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a run that has a score as a line of the csv file."""
+    return (
+        table,
+        str(run["row"]),
+        str(run["seed"]),
+        str(run["backbone_macs"]),
+        *(f"{run[name]:.5f}" for name in NUMBERS),
+    )
+
+
+def parse(line: Sequence[str]) -> dict[str, Any]:
+    """Return a run from a line of the csv file. Raises InputError where it holds no numbers."""
+    _, row, seed, macs, *numbers = line
+    try:
+        values = dict(zip(NUMBERS, map(float, numbers), strict=True))
+        return {"row": int(row), "seed": int(seed), "backbone_macs": int(macs), **values}
+    except ValueError as error:
+        raise InputError(f"'{','.join(line)}' is no row of {', '.join(COLUMNS)}: {error}") from error
+
+
+def gather(
+    config: Table13Config, root: Path, outcomes: Outcomes, before: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Return what ``table13.json`` holds.
 
     Args:
         config: of the table.
         root: folder of the table.
         outcomes: of the runs that have ended.
+        before: runs that are known from elsewhere; they need no outcome.
     """
     done = finished(outcomes)
     unread: dict[str, str] = {}
-    runs = [_run(config, root, done, seed, row, unread) for row in config.rows for seed in config.seeds]
+    runs = {(run["row"], run["seed"]): dict(run) for run in before}
+    for row, seed in itertools.product(config.rows, config.seeds):
+        if (row, seed) not in runs:
+            runs[row, seed] = _run(config, root, done, seed, row, unread)
     return {
         "name": config.name,
         "metric": config.adapt.metric,
         "seeds": list(config.seeds),
         "seed_network_seconds": _seconds(root / SEED_NETWORK) if SEED_NETWORK in done else None,
-        "runs": runs,
+        "runs": [runs[place] for place in sorted(runs)],
         "failed": errors(outcomes) | unread,
     }
 

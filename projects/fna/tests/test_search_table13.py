@@ -10,7 +10,8 @@ import yaml
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.run_files import FINAL_METRICS
-from fbnetv5.projects.fna.table13 import main
+from fbnetv5.projects.fna.spaces import get_space
+from fbnetv5.projects.fna.table13 import Table13, main
 from fbnetv5.projects.fna.table13_plan import load_table, plan
 from fbnetv5.projects.fna.table13_results import gather, markdown
 from fbnetv5.runs.job import Outcome
@@ -48,6 +49,39 @@ def test_a_seed_by_name_goes_with_a_space(tmp_path):
     assert {"project.seed='timm/efficientnet_lite0'", "project.space=efficientnet_lite0_seg"} <= set(
         search.work.overrides
     )
+
+
+def test_rows_that_are_kept_are_not_made_again(tmp_path):
+    config = load_table(
+        PETS, ["data=/data", "rows=[1,4]", "seeds=[0,1]", f"output={tmp_path}/a", f"table={tmp_path}/t.csv"]
+    )
+    first = Table13(config)
+    done = [job for job in first.jobs({}).jobs if job.name.startswith(("seed-0", "seed_network"))]
+    for job in done:
+        job.folder.mkdir(parents=True)
+        (job.folder / FINAL_METRICS).write_text(json.dumps({"metrics": {"mIoU": 0.5 + job.name.endswith("4") / 4}}))
+    search = tmp_path / "a" / "seed-0" / "search-from-seed"
+    space = get_space("mobilenetv2_035_seg")
+    info = {"space": space.name, "choices": [0] * len(space.slots), "operations": 1, "backbone_macs": 9}
+    space.decode(info["choices"]).save(search / "architecture.yaml", info)
+    first.write({job.name: Outcome(job, "finished") for job in done})
+
+    config.output = str(tmp_path / "another machine")
+    second = Table13(config)
+    assert [job.name for job in second.jobs({}).jobs] == [
+        "seed_network",
+        "seed-1/search-from-seed",
+        "seed-1/row-1",
+        "seed-1/row-4",
+    ]
+    assert "| (4) | Remap → ArchAdapt → RandInit → ParamAdapt | 0.0 | 75.0 | +25.0 |" in second.markdown(
+        second.gather({})
+    )
+    config.seeds = [0]
+    assert not Table13(config).jobs({}).jobs
+    config.adapt.overrides = [*config.adapt.overrides, "train.steps=7"]
+    with pytest.raises(InputError, match=r"pets was made with other settings \(adapt.train.steps=600 there, 7 here\)"):
+        Table13(config)
 
 
 def test_a_metric_that_there_is_not_ends_no_other_row(tmp_path):
