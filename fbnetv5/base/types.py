@@ -226,9 +226,9 @@ class Batch:
         groups: dict[Size, list[int]] = {}
         for row, size in enumerate(self.sizes):
             groups.setdefault(padded(size), []).append(row)
-        height, width = self.images.shape[-2:]
-        most = [max(sides) for sides in zip((height, width), *groups, strict=True)]
-        images = F.pad(self.images, (0, most[1] - width, 0, most[0] - height))
+        own = self.images.shape[-2:]
+        height, width = (max(sides) for sides in zip(own, *groups, strict=True))
+        images = self.images if own == (height, width) else F.pad(self.images, (0, width - own[1], 0, height - own[0]))
         return [
             Batch(
                 images=images[rows, :, :height, :width],
