@@ -72,16 +72,8 @@ def start_joint(
         model.origin = model.origin or read_origin(file) or Origin.of(str(place))
     model.load_state_dict(chosen, strict=False)
     deeper = [name for name in model.state_dict() if name.startswith(TRUNK) and name not in chosen]
-    if deeper and finished is not None:
-        raise InputError(
-            f"model.joint={config.joint} has a trunk of {len(finished.network.trunk)} parts, and a new task needs "
-            f"{len(model.network.trunk)}: give the weights of a network that has them, such as model.weights"
-        )
-    if deeper and finished is None and pretrained is None and chosen:
-        raise InputError(
-            f"{said[0][0]} has no weights for {len(deeper)} tensors of the trunk, which other tasks read further: give "
-            "model.weights or model.trunk_weights too, of a network that has them"
-        )
+    if deeper and pretrained is None and chosen:
+        raise InputError(_too_shallow(model, config, finished, said[0][0], len(deeper)))
     if chosen and finished is None:
         _start_missing(model, chosen, config, is_main=is_main)
     if deeper and pretrained is not None:
@@ -90,6 +82,21 @@ def start_joint(
     if chosen and is_main:
         _tell_fresh(model, entries, chosen)
     _normalise(model, said)
+
+
+def _too_shallow(
+    model: JointModel, config: ModelConfig, finished: JointModel | None, source: str, num_missing: int
+) -> str:
+    """Say that the trunk that was taken ends before what the model needs of it."""
+    if finished is not None:
+        return (
+            f"model.joint={config.joint} has a trunk of {len(finished.network.trunk)} parts, and a new task needs "
+            f"{len(model.network.trunk)}: give the weights of a network that has them, such as model.weights"
+        )
+    return (
+        f"{source} has no weights for {num_missing} tensors of the trunk, which other tasks read further: give "
+        "model.weights or model.trunk_weights too, of a network that has them"
+    )
 
 
 def weights_file(place: str) -> Path:
