@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from fbnetv5.base.types import Batch, Size
 from fbnetv5.metrics.evaluator import Evaluator
 from fbnetv5.metrics.joint import JointEvaluator
 from fbnetv5.model.joint_net import JointModel
+from fbnetv5.model.photos import padded_size
 from fbnetv5.model.task_net import TaskNet
 
 
@@ -63,7 +65,7 @@ def evaluate(
         num_skipped += len(batch.skipped)
         if len(batch) == 0:
             continue
-        for part in batch.by_size(model.padded):
+        for part in batch.by_size(functools.partial(padded_size, model)):
             images = part.images.to(world.device, dtype, memory_format=torch.channels_last)
             predictions = model(images, true_sizes=part.sizes, output_sizes=part.original_sizes)
             if evaluator is not None:

@@ -50,16 +50,6 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
         self.origin: Origin | None = None
         self.folder: Path | None = None
 
-    def padded(self, size: Size) -> Size:
-        """Return the (height, width) that an image of ``size`` is padded to, to the right and below.
-
-        Multiples that its input says, and as much as leaves a pixel on every path of a family's network.
-        """
-        multiple, family = self.spec.input.multiple, getattr(getattr(self, "network", None), "family", None)
-        least = 1 if family is None or multiple == 1 else least_side(family)
-        height, width = (max(round_up(side, multiple), least) for side in size)
-        return height, width
-
     @abstractmethod
     def typed(self, tensors: Any) -> Found:
         """Return the predictions of one image, of types that fit the tasks, from tensors."""
@@ -109,7 +99,9 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
         parameter = next(self.parameters())
         prepared = self.spec.input.prepare(pixels)
         height, width = prepared.shape[-2:]
-        below, beside = (side - own for side, own in zip(self.padded((height, width)), (height, width), strict=True))
+        below, beside = (
+            side - own for side, own in zip(padded_size(self, (height, width)), (height, width), strict=True)
+        )
         padded = F.pad(prepared, (0, beside, 0, below)).to(parameter.device, parameter.dtype)
         was_training = self.training
         self.eval()
@@ -136,6 +128,17 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
     def normalisation(self) -> Normalisation:
         """What images are normalised with."""
         return self.spec.input.normalisation
+
+
+def padded_size(model: Any, size: Size) -> Size:
+    """Return the (height, width) that an image of ``size`` is padded to for a final model, to the right and below.
+
+    Multiples that the model's input says, and as much as leaves a pixel on every path of a family's network.
+    """
+    multiple, family = model.spec.input.multiple, getattr(getattr(model, "network", None), "family", None)
+    least = 1 if family is None or multiple == 1 else least_side(family)
+    height, width = (max(round_up(side, multiple), least) for side in size)
+    return height, width
 
 
 def as_pixels(image: ImageLike) -> Tensor:
