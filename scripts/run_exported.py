@@ -3,9 +3,9 @@
     python scripts/run_exported.py runs/bccd/export/model_int8.pte photo.jpg
     python scripts/run_exported.py runs/bccd/export/model_fp32.onnx photos --output runs/predicted
 
-writes to the output folder ``drawn/``, one picture an image, and the predictions: COCO json for boxes, PNG masks, or a
-csv of classes; of a model of several tasks, a folder a task and ``predictions.json``. The sidecar beside the file says
-how images become its input.
+writes to the output folder ``drawn/``, one picture an image, and ``predictions/``: COCO json for boxes, PNG masks, or a
+csv of classes; of a model of several tasks, a folder a task and ``predictions.json``. They take the place of those of
+an earlier call. The sidecar beside the file says how images become its input.
 """
 
 from __future__ import annotations
@@ -61,12 +61,16 @@ def predict_all(model: AnyExported, images: IndexSource, folder: Path, threshold
     """Predict every image, draw it, and write the predictions; images that cannot be read are named and left out.
 
     Raises:
-        InputError: no image could be read, or a file cannot be written.
+        InputError: no image could be read, a file cannot be written, or ``folder`` has pictures of somebody else.
     """
+    if (folder / "drawn").is_dir():
+        if not (folder / "predictions").is_dir():
+            raise InputError(
+                f"{folder / 'drawn'} is there, without the predictions of an earlier call: write elsewhere"
+            )
+        remove_folder(folder / "drawn")
     writer = _writer(model, folder / "predictions")
     places = mask_paths([images.index.value("path", row) for row in range(len(images))])
-    if (folder / "drawn").is_dir():
-        remove_folder(folder / "drawn")
     seconds: list[float] = []
     console = Console(stderr=True)
     for row in track(range(len(images)), "predicting", console=console, disable=not console.is_terminal):

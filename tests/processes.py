@@ -96,7 +96,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``work(*args)`` to its end, in several processes as torchrun does: where one fails, the others are ended.
 
-    ``timeout``, in seconds, is generous: it is for what hangs, and a busy machine is five times slower.
+    ``timeout``, in seconds, is generous: it is for what hangs, not for what is slow.
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"

@@ -6,6 +6,7 @@ counts. Parameters are those that are trained, BN's included.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
 
@@ -114,6 +115,7 @@ def feature_sizes(family: Family, size: Size) -> tuple[Size, ...]:
     return tuple(sizes)
 
 
+@functools.cache
 def least_side(family: Family) -> int:
     """Return the least multiple of the largest stride at which images have a pixel on every path; 32 or 64."""
     side = STRIDES[-1]

@@ -15,7 +15,7 @@ from fbnetv5.base.run_files import MODEL
 from fbnetv5.base.version import __version__
 from fbnetv5.cli.arguments import add_processes, add_run_arguments
 from fbnetv5.cli.command import Command
-from fbnetv5.cli.launch import existing_config, launch
+from fbnetv5.cli.launch import existing_config, find_own_modules, launch
 from fbnetv5.cli.on_results import run_collect, run_curve, run_report, run_time
 from fbnetv5.config.read import CONFIG, CONFIGS, load_config
 from fbnetv5.config.write import path_override
@@ -141,6 +141,7 @@ def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
     parser.add_argument("images", metavar="IMAGES", help="a folder of images, or one image; a path or a URI")
     add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
+    known.model = known.model if is_uri(known.model) else str(Path(known.model).expanduser())
     model, images = Path(known.model), Path(known.images).expanduser().absolute()
     folder = Path("runs", model.name) if is_uri(known.model) else model if model.is_dir() else model.parent
     keys = [
@@ -181,6 +182,7 @@ def run_check(name: str, command: Command, arguments: Sequence[str]) -> None:
     known, overrides = parser.parse_known_args(arguments)
     with one_line_errors("nothing was written"):
         file = existing_config(known.config)
+        find_own_modules(file)
         config = load_config(file, overrides)
         place = Path.cwd() if file.is_relative_to(CONFIGS) else file.parent
         sheet = known.sheet or place / f"{file.stem}_sheet.jpg"

@@ -129,12 +129,16 @@ def runnable(file: Path, overrides: Sequence[str], *, sweep: bool = False) -> Ru
     Raises:
         InputError: a key or a value is wrong, or a logger is not installed.
     """
-    if (here := str(Path.cwd())) not in sys.path:  # for tasks and search methods of your own, beside your config
-        sys.path.append(here)
+    find_own_modules(file)
     config = load_config(file, overrides, sweep=sweep)
     if config.job not in UNLOGGED:
         check_loggers(config.runtime.loggers)
     return config
+
+
+def find_own_modules(file: Path) -> None:
+    """Look for tasks, heads and search methods of one's own here and beside a config, after all that is installed."""
+    sys.path += [place for place in (str(Path.cwd()), str(file.absolute().parent)) if place not in sys.path]
 
 
 def run_job(config: RunConfig) -> None:

@@ -43,6 +43,7 @@ OPEN_ENDED = (  # mappings without fixed keys
     "project",
 )
 Schema = TypeVar("Schema")
+PLAIN_KEYS = ("name", "job", "seed", "output", "resume")  # no groups of keys
 WORDS = re.compile(r"[\w./-][\w./ -]*")  # of any language, without what hydra's grammar gives a meaning
 
 
@@ -60,6 +61,7 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
     register()
     try:
         parsed = OverridesParser.create().parse_overrides([open_ended(override) for override in overrides])
+        _check_names_beside(file, parsed)
         check_file(file, itertools.chain.from_iterable(map(_chosen, parsed)))
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
         if swept and not sweep:
@@ -74,6 +76,17 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         raise InputError(f"{file}: {_explain(error)}") from error
     except OSError as error:  # hydra looks for names that no file could have
         raise InputError(f"{file}: a config that it builds on cannot be read: {error.strerror or error}") from error
+
+
+def _check_names_beside(file: Path, overrides: Iterable[Override]) -> None:
+    """Raise InputError where a key that is set is no group and hydra would take a folder beside the config for one."""
+    for key in (str(override.key_or_group) for override in overrides):
+        folder = file.absolute().parent / key
+        if key in PLAIN_KEYS and folder.is_dir():
+            raise InputError(
+                f"{folder} is called as the key '{key}', and hydra takes a folder beside a config for a choice of "
+                f"configs: rename it, or move {file.name} elsewhere"
+            )
 
 
 def check_file(file: Path, chosen: Iterable[str] = ()) -> None:
@@ -187,6 +200,8 @@ def to_run_config(node: DictConfig) -> RunConfig:
         raise InputError(str(error)) from error
     assert isinstance(config, RunConfig)
     check_options(config)
+    if config.output.startswith("~/"):  # it would make a folder of that name
+        raise InputError(f"output={config.output}: write the path out, as ~ stands for nothing here")
     return config
 
 

@@ -52,7 +52,8 @@ def count_steps(duration: Duration, num_images: int, images_per_step: int | None
 def check_duration(node: str, duration: Duration) -> None:
     """Raise InputError unless one of steps and epochs of a config's ``node`` is given."""
     if (duration.steps is None) == (duration.epochs is None):
-        raise InputError(f"give one of {node}.steps and {node}.epochs")
+        both = "" if duration.steps is None else f", not both: {node}.epochs=null leaves the steps"
+        raise InputError(f"give one of {node}.steps and {node}.epochs{both}")
     if duration.epochs == 0:
         raise InputError(f"{node}.epochs=0 would learn nothing; it may be a fraction")
 

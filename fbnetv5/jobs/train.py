@@ -77,6 +77,8 @@ def train_and_report(training: Training | JointTraining, folder: Path) -> None:
             evaluate_and_report(config, training.averaged, training.val_source, folder, world)
         except NothingToRateError as error:
             tell_unrated(error, world)
+    elif world.is_main:
+        print("there is no data.val, so the model is not rated")
     if world.is_main:
         write_card(training.averaged, folder)
         try_report(folder)

@@ -98,7 +98,6 @@ class Curve:
 
     def _paths(self) -> tuple[int, ...]:
         """The paths that the training's head reads."""
-        assert self.config.model.family is not None
         return build_head(self.config.model.head, get_family(self.config.model.family).channels, num_classes=1).paths
 
     def _named(self, member: Member) -> str:

@@ -35,6 +35,9 @@ def run_sweep(file: Path, overrides: Sequence[str], launcher: LauncherConfig, ru
     jobs = plan_sweep(file, overrides, run)
     assert isinstance(jobs[0].work, Run)
     first = load_config(file, jobs[0].work.overrides)
+    root = jobs[0].folder.parent
+    if (root / CONFIG).exists():
+        raise InputError(f"{root} holds a run of its own: output=FOLDER writes the sweep elsewhere")
     taken = [job.folder for job in jobs if (job.folder / CONFIG).exists()]
     if taken and not first.resume:
         raise InputError(

@@ -102,41 +102,27 @@ def residual_space(name: str, seed: str, kind: str, channels: Sequence[int], num
     return Space(name, seed, Stem(64, kernel=7, pool=True), tuple(stages))
 
 
-def _mobilenetv2_space(task: str, rows: Sequence[Row], output_stride: int = 32) -> Space:
+def _relu6_space(name: str, seed: str, rows: Sequence[Row], *, width: float = 1.0, output_stride: int = 32) -> Space:
+    """Return a space whose first layers and activations are MobileNetV2's."""
     first = BlockSpec("separable", 16)
-    name = f"mobilenetv2_{task}"
-    return mobile_space(name, "mobilenetv2_100", rows, stem=32, first=first, output_stride=output_stride)
+    return mobile_space(name, seed, rows, stem=32, first=first, width=width, output_stride=output_stride)
 
 
-def _small_space(task: str, output_stride: int = 32) -> Space:
-    return mobile_space(
-        f"mobilenetv2_035_{task}",
-        "mobilenetv2_035",
-        _MOBILENETV2_SMALL,
-        stem=32,
-        first=BlockSpec("separable", 16),
-        width=0.35,
-        output_stride=output_stride,
-    )
-
-
-def _lite0_space(task: str, output_stride: int = 32) -> Space:
-    return mobile_space(
-        f"efficientnet_lite0_{task}",
-        "timm/efficientnet_lite0",
-        _EFFICIENTNET_LITE0,
-        stem=32,
-        first=BlockSpec("separable", 16),
-        output_stride=output_stride,
+def _for_tasks(
+    name: str, seed: str, rows: Sequence[Row], seg_rows: Sequence[Row] | None = None, width: float = 1.0
+) -> tuple[Space, Space, Space]:
+    """Return the spaces for segmentation, at output stride 16, detection and pose."""
+    return (
+        _relu6_space(f"{name}_seg", seed, seg_rows or rows, width=width, output_stride=16),
+        _relu6_space(f"{name}_det", seed, rows, width=width),
+        _relu6_space(f"{name}_pose", seed, rows, width=width),
     )
 
 
 SPACES: dict[str, Space] = {
     space.name: space
     for space in (
-        _mobilenetv2_space("seg", _MOBILENETV2_SEG, output_stride=16),
-        _mobilenetv2_space("det", _MOBILENETV2_DET),
-        _mobilenetv2_space("pose", _MOBILENETV2_DET),
+        *_for_tasks("mobilenetv2", "mobilenetv2_100", _MOBILENETV2_DET, _MOBILENETV2_SEG),
         residual_space("resnet18", "resnet18", "basic", (64, 128, 256, 512), (2, 2, 2, 2)),
         residual_space("resnet50", "resnet50", "bottleneck", (256, 512, 1024, 2048), (3, 4, 6, 3)),
         mobile_space(
@@ -156,12 +142,8 @@ SPACES: dict[str, Space] = {
             first=BlockSpec("separable", 16),
             bn_epsilon=1e-3,
         ),
-        _lite0_space("seg", output_stride=16),
-        _lite0_space("det"),
-        _lite0_space("pose"),
-        _small_space("seg", output_stride=16),
-        _small_space("det"),
-        _small_space("pose"),
+        *_for_tasks("efficientnet_lite0", "timm/efficientnet_lite0", _EFFICIENTNET_LITE0),
+        *_for_tasks("mobilenetv2_035", "mobilenetv2_035", _MOBILENETV2_SMALL, width=0.35),
     )
 }
 

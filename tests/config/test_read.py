@@ -53,6 +53,24 @@ def test_what_the_command_line_adds_is_bounded(tmp_path: Path, override: str) ->
         load_config(file, [override])
 
 
+@pytest.mark.parametrize("key", ["output=runs/x", "seed=1", "job=train", "resume=true"])
+def test_a_folder_that_hydra_would_take_for_a_group_is_named(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("defaults: [/train/cls/shapes, _self_]\nname: my\n")
+    for name in ("output", "seed", "job", "resume", "data", "search"):
+        (tmp_path / name).mkdir()
+    load_config(file, ["data.short_side=64", "search.steps=3"])
+    with pytest.raises(InputError, match="hydra takes a folder beside a config for a choice of configs: rename it"):
+        load_config(file, [key])
+
+
+def test_a_home_folder_is_written_out(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("defaults: [/train/cls/shapes, _self_]\nname: my\noutput: ~/runs/my\n")
+    with pytest.raises(InputError, match="output=~/runs/my: write the path out"):
+        load_config(file)
+
+
 def test_a_value_of_a_sweep_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pulled\.yaml: its aliases multiply"):
         load_config(write(tmp_path, "[{schema}, _self_]"), ["+extra=sound,pulled"], sweep=True)

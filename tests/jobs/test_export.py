@@ -127,6 +127,12 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
     run_exported.main([str(file), str(images), "--output", str(tmp_path / "out")])
     drawn = sorted(path.name for path in (tmp_path / "out" / "drawn").iterdir())
     assert drawn == ["0.jpg.png", "0.png.png", "1.png"], "one for each image, and none of the run before"
+    (tmp_path / "mine" / "drawn").mkdir(parents=True)
+    (tmp_path / "mine" / "drawn" / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        run_exported.main([str(file), str(images), "--output", str(tmp_path / "mine")])
+    assert "without the predictions of an earlier call" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "drawn" / "notes.txt").exists()
     run_exported.main([str(file), str(images / "0.png"), "--output", str(tmp_path / "one"), "--threshold", "0.99"])
     assert "1 images" in capsys.readouterr().out
     for arguments, message in (

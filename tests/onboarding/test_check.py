@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,17 @@ def test_a_task_without_labels_stops_a_run(folder, capsys):
     assert status == 1
     assert found["no labels"]["examples"] == ["tasks.cls needs 'label'"]
     assert "STOPS labels are missing in data.train: tasks.cls needs 'label'" in capsys.readouterr().out
+
+
+def test_a_task_of_ones_own_lies_beside_the_config(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    place = tmp_path / "elsewhere"
+    text(place / "own_task_beside.py", "from fbnetv5.tasks.classification import Classification as Own\n")
+    own = "defaults: [/search/small, _self_]\nname: mine\ntasks: {cls: {_target_: own_task_beside.Own}}\n"
+    data = f"{{root: '{folder.root}', train: {{images: images/train, labels: labels_train.csv}}}}"
+    text(place / "mine.yaml", f"{own}data: {data}\n")
+    commands.main(["check", str(place / "mine.yaml")])
+    assert "nothing here stops a run" in capsys.readouterr().out
 
 
 def test_a_config_without_files_is_refused(folder, capsys):

@@ -109,6 +109,14 @@ def test_what_is_wrong_is_said_before_anything_starts(arguments, expected, tmp_p
     assert not list(tmp_path.rglob("config.yaml"))
 
 
+def test_a_sweep_does_not_write_into_a_run(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("name: mine\n")
+    with pytest.raises(SystemExit):
+        command_line.main([f"--config={QUICKSTART}", *BRIEF, f"output={tmp_path}", "--multirun", "seed=0,1"])
+    assert f"{tmp_path} holds a run of its own: output=FOLDER" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
 def test_a_file_with_axes_wants_multirun(capsys):
     with pytest.raises(SystemExit):
         command_line.main([f"--config={ROOT / 'configs' / 'sweeps' / 'seeds.yaml'}"])
