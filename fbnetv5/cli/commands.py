@@ -141,6 +141,9 @@ def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
     parser.add_argument("images", metavar="IMAGES", help="a folder of images, or one image; a path or a URI")
     add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
+    with one_line_errors():
+        if more := [text for text in overrides if Path(text).is_file()]:
+            raise InputError(f"{more[0]}: one image, or one folder of images, is predicted at a time")
     known.model = known.model if is_uri(known.model) else str(Path(known.model).expanduser())
     model, images = Path(known.model), Path(known.images).expanduser().absolute()
     folder = Path("runs", model.name) if is_uri(known.model) else model if model.is_dir() else model.parent

@@ -64,8 +64,6 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False, process
             raise InputError("launcher is for a sweep: add --multirun (without hydra/launcher and hydra/sweeper)")
         if not sweep and (axes := swept_keys(overrides)):
             raise InputError(f"{axes[0]} has several values; --multirun runs them all, or quote the value")
-        if option := next((text for text in overrides if text.startswith("-")), None):
-            raise InputError(f"{option}: there is no such option here; --help lists them")
         if processes > 1 and sweep:
             raise InputError("--processes is for one run; launcher=processes launcher.jobs=N does N runs at a time")
         if processes > 1 and "WORLD_SIZE" in os.environ:

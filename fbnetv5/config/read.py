@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -172,9 +172,22 @@ def config_names() -> list[str]:
 def open_ended(override: str) -> str:
     """Let hydra add entries to the mappings without fixed keys; what they hold is checked when it is used.
 
-    A plain value with letters that hydra's grammar does not know, as in ``data.root=données``, is quoted.
+    A plain value with letters that hydra's grammar does not know, as in ``data.root=données``, is quoted; a path below
+    ``~``, which a shell leaves as it is behind ``=``, is written out.
+
+    Raises:
+        InputError: it is no ``key=value``.
     """
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
+    if key.startswith("-") or key != key.strip() or not (equals or key.startswith("~")):
+        plain = key.strip("- ")
+        known = any(plain == name for name, _, _ in describe())
+        meant = f"; did you mean {plain}={value.strip() or 'VALUE'}?" if known else ""
+        wrong = "there is no such option here; --help lists them" if key.startswith("-") else "this is no key=value"
+        raise InputError(f"{override}: {wrong}{meant}")
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+        override = f"{key}={value}"
     if not value.isascii() and WORDS.fullmatch(value):
         override = f"{key}='{value}'"
     return f"++{override}" if override.startswith(OPEN_ENDED) else override
@@ -257,6 +270,9 @@ def _explain(error: BaseException, known: Sequence[str] = ()) -> str:
     """
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        name = str(error.missing_cfg_file)
+        return f"it builds on {name}, and there is no such config{nearest(name, config_names())}"
     text = str(error)
     full_key = re.search(r"full_key: (\S+)", text)
     if full_key is None:

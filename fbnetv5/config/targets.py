@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -92,7 +94,8 @@ def find_class(key: str, entry: Any) -> Any:
     try:
         return get_class(present_name(path))
     except (ImportError, ValueError) as error:  # hydra turns whatever importing the module raised into an ImportError
-        raise InputError(f"{key}._target_={path} cannot be imported: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{key}._target_={path} cannot be imported: {reason}{_similar(path)}") from error
 
 
 def find_function(key: str, path: str) -> Callable[..., Any]:
@@ -122,6 +125,20 @@ def present_name(path: str) -> str:
     """Return the dotted name that a class or a function has now, from one that an earlier version may have written."""
     old = next((start for start in MOVED if path.startswith(start)), "")
     return MOVED.get(old, "") + path.removeprefix(old)
+
+
+def _similar(path: str) -> str:
+    """Return ``; did you mean 'x'?`` for the dotted name nearest to one that cannot be imported, if one is near."""
+    parts = present_name(path).split(".")
+    for count in range(len(parts) - 1, 0, -1):  # the longest part of it that is there
+        with contextlib.suppress(Exception):  # whatever the module raises
+            package = importlib.import_module(".".join(parts[:count]))
+            names = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))]
+            if count == len(parts) - 1:
+                names += [name for name, _ in inspect.getmembers(package, inspect.isclass)]
+            meant = nearest(parts[count], names)
+            return meant.replace("'", f"'{package.__name__}.", 1)
+    return ""
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:

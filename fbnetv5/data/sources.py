@@ -76,7 +76,8 @@ def _open_split(
     """Open the files of a split; ``classes`` are those that another split has settled."""
     root = local_path(str(config.root)).absolute()
     if not is_folder(root):
-        raise InputError(f"data.root={config.root}: there is no such folder")
+        whole = "" if Path(str(config.root)) == root else f" as {root}"
+        raise InputError(f"data.root={config.root}: there is no such folder{whole}")
     files = with_local_copies(files)
     if files.index is not None:
         return in_frames(config, split, Index.read(root / files.index, root), root, root / (files.images or "."))

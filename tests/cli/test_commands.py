@@ -113,6 +113,10 @@ def test_mistakes_are_told_in_one_line(capsys, tmp_path, monkeypatch):
     assert "there is no such command; did you mean 'search'?" in refused(capsys, "serch")
     assert "quikstart: there is no such file; did you mean 'quickstart'?" in refused(capsys, "search", "quikstart")
     assert "give the folder of a training" in refused(capsys, "export", str(tmp_path))
+    for name in ("a.jpg", "b.jpg"):
+        Path(name).touch()
+    error = refused(capsys, "predict", "runs/my", "a.jpg", "b.jpg")
+    assert error == "error: b.jpg: one image, or one folder of images, is predicted at a time\n"
 
 
 def test_every_command_has_a_help(capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.limits import MAX_DOCUMENT
-from fbnetv5.config.read import load_config
+from fbnetv5.config.read import CONFIGS, load_config
 from tests.base.test_documents import BOMB
 
 SCHEMA = "/fbnetv5/schema"
@@ -69,6 +69,37 @@ def test_a_home_folder_is_written_out(tmp_path: Path) -> None:
     file.write_text("defaults: [/train/cls/shapes, _self_]\nname: my\noutput: ~/runs/my\n")
     with pytest.raises(InputError, match="output=~/runs/my: write the path out"):
         load_config(file)
+
+
+def test_a_home_folder_behind_a_key_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/données")
+    config = load_config(CONFIGS / "train/cls/shapes.yaml", ["output=~/my runs", "data.root=~/photos"])
+    assert (config.output, config.data.root) == ("/home/données/my runs", "/home/données/photos")
+
+
+MISTAKES = {
+    "search.steps": "this is no key=value; did you mean search.steps=VALUE?",
+    "search.steps = 3": "this is no key=value; did you mean search.steps=3?",
+    "--search.steps=3": "there is no such option here; --help lists them; did you mean search.steps=3?",
+    "photo.jpg": "this is no key=value",
+    "--sheat": "there is no such option here; --help lists them",
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_what_is_no_key_and_value_is_told_in_one_line(override: str) -> None:
+    with pytest.raises(InputError) as refused:
+        load_config(CONFIGS / "quickstart.yaml", [override])
+    assert str(refused.value) == f"{override}: {MISTAKES[override]}"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("search/smal", "; did you mean 'search/small'?"), ("odd", "")])
+def test_a_config_to_build_on_that_is_not_there_is_told_with_the_nearest(tmp_path: Path, name: str, meant: str) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(f"defaults: [/{name}, _self_]\nname: my\n")
+    with pytest.raises(InputError) as refused:
+        load_config(file)
+    assert str(refused.value) == f"{file}: it builds on {name}, and there is no such config{meant}"
 
 
 def test_a_value_of_a_sweep_is_bounded(tmp_path: Path) -> None:
