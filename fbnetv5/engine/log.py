@@ -151,7 +151,7 @@ class RunLog:
         started, first = self._begin
         remaining = (time.perf_counter() - started) / max(1, step - first) * (self.num_steps - step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in means.items() if not name.startswith(UNTOLD))
-        speed = f"{images_per_second:.0f} images/s  ETA {clock(remaining)}"
+        speed = f"{images_per_second:.{1 if images_per_second < 10 else 0}f} images/s  ETA {clock(remaining)}"
         if self._console.is_terminal:
             self._bar.update(self._task, losses=shown, speed=speed)
         else:
