@@ -50,6 +50,7 @@ setup(
         "timm>=1.0.9",
         "fvcore>=0.1.5.post20221221",
         "iopath>=0.1.10",
+        "portalocker",
         "hydra-core>=1.3.2",
         "omegaconf>=2.3",
         "numpy>=1.26",

@@ -28,6 +28,7 @@ from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import atomic_path, remove_folder
 from fbnetv5.base.types import Target, TargetKind, UndecodableImageError
 from fbnetv5.cli.arguments import parser_of
+from fbnetv5.config.read import CONFIG
 from fbnetv5.data.index import IndexSource
 from fbnetv5.data.sources import build_folder_source
 from fbnetv5.export.runtime import AnyExported, ExportedModel, load_exported
@@ -47,13 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threshold", type=float, default=0.0, help="drop boxes of a lower score (%(default)s)")
     options = parser.parse_args(arguments)
     model = load_exported(options.file, threads=options.threads)
-    predict_all(model, find_images(options.images), options.output, options.threshold)
+    predict_all(model, find_images(options.images, options.output), options.output, options.threshold)
 
 
-def find_images(path: Path) -> IndexSource:
-    """Open one image, or all below a folder. Raises InputError where there is none."""
+def find_images(path: Path, output: Path) -> IndexSource:
+    """Open one image, or all below a folder. Raises InputError where there is none, or ``output`` lies among them."""
     if not path.exists():
         raise InputError(f"{path}: there is no such image or folder")
+    if output.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"{output} lies in {path}, and its pictures would be among the images: write elsewhere")
     return build_folder_source(path)
 
 
@@ -61,14 +64,9 @@ def predict_all(model: AnyExported, images: IndexSource, folder: Path, threshold
     """Predict every image, draw it, and write the predictions; images that cannot be read are named and left out.
 
     Raises:
-        InputError: no image could be read, a file cannot be written, or ``folder`` has pictures of somebody else.
+        InputError: no image could be read, a file cannot be written, or ``folder`` has files of something else.
     """
-    if (folder / "drawn").is_dir():
-        if not (folder / "predictions").is_dir():
-            raise InputError(
-                f"{folder / 'drawn'} is there, without the predictions of an earlier call: write elsewhere"
-            )
-        remove_folder(folder / "drawn")
+    _clear(folder)
     writer = _writer(model, folder / "predictions")
     places = mask_paths([images.index.value("path", row) for row in range(len(images))])
     seconds: list[float] = []
@@ -92,6 +90,16 @@ def predict_all(model: AnyExported, images: IndexSource, folder: Path, threshold
     writer.close()
     median = 1000 * statistics.median(seconds)
     print(f"{len(seconds)} images, {median:.1f} ms each with resizing and decoding (median); written to {folder}")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier call wrote. Raises InputError where a run, or somebody else, wrote it."""
+    places = [folder / "drawn", folder / "predictions"]
+    there = [place for place in places if place.is_dir()]
+    if (folder / CONFIG).exists() or len(there) == 1:
+        raise InputError(f"{there[0] if there else folder} is not of an earlier call: write elsewhere")
+    for place in there:
+        remove_folder(place)
 
 
 def _writer(model: AnyExported, folder: Path) -> PredictionWriter | JointWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,30 +12,31 @@ from torchvision.transforms.v2 import functional
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Size
-from fbnetv5.data.collate import round_up
 from fbnetv5.data.geometry import normalised, resized_size
 from fbnetv5.data.inputs import InputSpec
+from fbnetv5.model.photos import padded_size
 
 LARGEST = 8192  # pixels on a side
 
 
-def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size] = ()) -> Size:
+def input_size(model: Any, wanted: list[int] | None, stored: Sequence[Size] = ()) -> Size:
     """Return the (height, width) to export at: what is wanted; or the crop, or the size that most images are padded to.
 
     Args:
-        spec: of the trained model.
+        model: the trained model.
         wanted: height and width, if they are given.
         stored: (height, width) of images that are to be expected; without any it is the model's nominal size.
 
     Raises:
         InputError: the wanted size is none, or not one that the model sees.
     """
+    spec = model.spec.input
     if wanted is None:
         if spec.crop is not None or not stored:
-            return spec.nominal_size()
+            nominal: Size = spec.nominal_size()
+            return nominal
         seen = [resized_size(height, width, spec.short_side, spec.long_side) for height, width in stored]
-        padded = Counter((round_up(height, spec.multiple), round_up(width, spec.multiple)) for height, width in seen)
-        return padded.most_common(1)[0][0]
+        return Counter(padded_size(model, size) for size in seen).most_common(1)[0][0]
     if len(wanted) != 2 or not all(32 <= side <= LARGEST for side in wanted):
         raise InputError(f"export.size={wanted} should be [height, width] in pixels, each 32 to {LARGEST}")
     size = (wanted[0], wanted[1])
@@ -42,6 +44,8 @@ def input_size(spec: InputSpec, wanted: list[int] | None, stored: Sequence[Size]
         raise InputError(f"export.size={wanted}, but the model was trained on crops of {spec.crop} x {spec.crop}")
     if any(side % spec.multiple for side in size):
         raise InputError(f"export.size={wanted}: both sides should be multiples of {spec.multiple}")
+    if spec.crop is None and (least := padded_size(model, size)) != size:
+        raise InputError(f"export.size={wanted} is too small for this network: {list(least)} or more")
     return size
 
 

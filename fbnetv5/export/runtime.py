@@ -25,6 +25,7 @@ from fbnetv5.model.photos import as_pixels
 
 IDENTIFIER = b"ET"  # at byte 4 of a .pte file, before the version of its format
 Runner = Callable[[Tensor], Sequence[Tensor]]
+_programs: set[Path] = set()  # .pte files that this process has loaded: they share the runtime's threads
 
 
 class Opened(NamedTuple):
@@ -211,7 +212,10 @@ def _executorch(file: Path, threads: int | None) -> Opened:
     with needs_extra("running a .pte file"):
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
-    if threads is not None:
+    present = portable_lib._threadpool_get_thread_count()
+    if threads not in (None, present):
+        if _programs:
+            raise InputError(f"threads={threads}: this process runs .pte files with {present}, since it loaded one")
         portable_lib._unsafe_reset_threadpool(threads)  # before anything is loaded: later it would crash
     data = file.read_bytes()
     if data[4:6] != IDENTIFIER:  # of another file the runtime tells by ending the process
@@ -221,6 +225,7 @@ def _executorch(file: Path, threads: int | None) -> Opened:
         program.load_method("forward")
     except RuntimeError as error:
         raise InputError(f"{file} cannot be loaded by ExecuTorch: {error}") from error
+    _programs.add(file)
     metadata = program.metadata("forward")
     interface = (list(metadata.input_tensor_meta(0).sizes()), metadata.num_outputs())
     # the program holds what its method points into

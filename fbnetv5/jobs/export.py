@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,13 +122,15 @@ def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     spec = model.spec.input
     train_source = training_source(config, model)
     needs_sizes = options.size is None and spec.crop is None and train_source is not None
-    size = input_size(spec, options.size, sizes_of(config, train_source) if needs_sizes and train_source else ())
+    size = input_size(model, options.size, sizes_of(config, train_source) if needs_sizes and train_source else ())
     deployed = deploy_any(model, size, options.map_stride)
     _check_parts(deployed, options.float_parts)
     progress.plan(_files(config), sum(isinstance(module, LAYERS) for module in deployed.modules()))
     calibration = []
     if "int8" in options.precisions and train_source is not None:
         calibration = [fitted(image, spec, size)[0] for image in calibration_images(config, train_source)]
+    if "int8" in options.precisions and not calibration:
+        raise InputError("int8 is calibrated on images of data.train, and none of them can be read")
     source = rated_source(config, model)
     if source is None:
         print("no image of data.val can be rated: files are written without being rated beside the trained model")
@@ -248,6 +251,8 @@ def _agreement(export: Export, source: Source, exported: AnyExported) -> dict[st
             found[task] = agreement(head.target.kind, *maps)
         else:
             found[task] = {}
+        if any(map(math.isnan, found[task].values())):
+            raise InputError(f"{task or 'the exported model'} gives no numbers (NaN) where the trained model does")
     return found
 
 

@@ -139,7 +139,8 @@ def keep_boxes(found: Boxes, size: Size, threshold: float) -> tuple[list[list[fl
     width, height = size
     border = torch.tensor([width, height, width, height], dtype=torch.float32)
     boxes = torch.minimum(found.boxes.float().reshape(-1, 4).clamp(min=0), border)
-    kept = (found.scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)  # neither holds for NaN
+    finite = found.boxes.reshape(-1, 4).isfinite().all(1)
+    kept = finite & (found.scores >= threshold) & (boxes[:, 2:] > boxes[:, :2]).all(1)  # not of a score that is NaN
     return boxes[kept].tolist(), found.labels[kept].tolist()
 
 

@@ -129,7 +129,7 @@ def _given_table(file: Path, latency: LatencyConfig, family: Family, size: Size)
     table = LatencyTable.load(file)
     found = table.conditions
     its = {"runtime": found.runtime_name, "precision": found.precision, "threads": found.threads, "command": None}
-    its["device"] = found.device
+    its |= {"device": found.device, "batch_size": found.batch_size}
     for key in its.keys() & set(_changed(latency)):
         if its[key] != getattr(latency, key):
             shown = "its milliseconds" if key == "command" else f"{key}={its[key]}"

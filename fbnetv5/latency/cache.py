@@ -1,19 +1,23 @@
 """Latency tables that outlive a run: one file for each device, network and input, in the user's cache folder.
 
-Files are written atomically, so any number of processes may share the folder.
+Files are written atomically, and what measures one makes others that want it wait, so any number of processes may share
+the folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from iopath.common.file_io import file_lock
+from portalocker import LockException
 
 from fbnetv5.archs.families import Family
 from fbnetv5.base.errors import InputError
@@ -44,18 +48,31 @@ def load_or_measure(
     stderr. ``measure`` does so otherwise than with torch on ``device``.
     """
     file = cache_file(conditions, folder)
-    if file.exists():
-        try:
-            table = LatencyTable.load(file)
-            if table.conditions == conditions:
-                print(f"latencies were measured before, on {conditions}: {file}")
-                return table
-            print(f"warning: {file} was measured under other conditions; measuring anew", file=sys.stderr)
-        except InputError as error:
-            print(f"warning: {error}; measuring anew", file=sys.stderr)
-    table = measure_latency(family, conditions, device, clock) if measure is None else measure()
-    keep(table, folder)
-    return table
+    with _alone(file):
+        if file.exists():
+            try:
+                table = LatencyTable.load(file)
+                if table.conditions == conditions:
+                    print(f"latencies were measured before, on {conditions}: {file}")
+                    return table
+                print(f"warning: {file} was measured under other conditions; measuring anew", file=sys.stderr)
+            except InputError as error:
+                print(f"warning: {error}; measuring anew", file=sys.stderr)
+        table = measure_latency(family, conditions, device, clock) if measure is None else measure()
+        keep(table, folder)
+        return table
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Wait until no other process measures the table of a file, an hour at most, and keep others waiting meanwhile.
+
+    Searches that start together would time each other. Where no lock can be had, go on without.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, LockException):
+            stack.enter_context(file_lock(str(file)))
+        yield
 
 
 def keep(table: LatencyTable, folder: Path) -> None:

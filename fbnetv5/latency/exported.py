@@ -79,6 +79,8 @@ def check_options(options: LatencyConfig) -> None:
         raise InputError(
             "search.latency.device, pattern and timeout are those of a command: set search.latency.command"
         )
+    elif options.command is not None and options.threads is None:
+        raise InputError("search.latency.command: give search.latency.threads, which it runs files with")
     elif options.batch_size != 1:
         raise InputError(f"search.latency.batch_size={options.batch_size}: exported files take one image")
 

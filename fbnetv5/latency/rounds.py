@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,7 +85,8 @@ def _earlier(files: Mapping[str, File], table: Path, say: Callable[[str], object
     timed = found | read_times(table, files)
     if not _grew(timed):
         return timed
-    earlier = table.with_suffix(".earlier.csv")
+    places = (table.with_suffix(f".earlier{number or ''}.csv") for number in itertools.count())
+    earlier = next(place for place in places if not place.exists())
     say(f"files were added: all are timed again, in the same rounds; {earlier} keeps what was timed")
     with reported(earlier):
         table.replace(earlier)

@@ -38,7 +38,7 @@ class Served:
 
     def __init__(self, runtime: str, threads: int, clock: Callable[[], float]) -> None:
         self.runtime = runtime
-        self.threads: int | None = threads
+        self.threads = threads
         self.clock = clock
         self._loaded: dict[str, tuple[Runner, Tensor]] = {}
 
@@ -49,9 +49,8 @@ class Served:
             InputError: the runtime is not installed, or does not take the file.
         """
         if file not in self._loaded:
-            once = None if self.runtime == "executorch" and self._loaded else self.threads
             image = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-            self._loaded[file] = RUNTIMES[self.runtime](Path(file), once).runner, image
+            self._loaded[file] = RUNTIMES[self.runtime](Path(file), self.threads).runner, image
         run, image = self._loaded[file]
         run(image)
         seconds = []

@@ -99,10 +99,7 @@ class PhotoModel(nn.Module, ABC, Generic[Found]):
         parameter = next(self.parameters())
         prepared = self.spec.input.prepare(pixels)
         height, width = prepared.shape[-2:]
-        below, beside = (
-            side - own for side, own in zip(padded_size(self, (height, width)), (height, width), strict=True)
-        )
-        padded = F.pad(prepared, (0, beside, 0, below)).to(parameter.device, parameter.dtype)
+        padded = pad_image(self, prepared).to(parameter.device, parameter.dtype)
         was_training = self.training
         self.eval()
         try:
@@ -139,6 +136,13 @@ def padded_size(model: Any, size: Size) -> Size:
     least = 1 if family is None or multiple == 1 else least_side(family)
     height, width = (max(round_up(side, multiple), least) for side in size)
     return height, width
+
+
+def pad_image(model: Any, image: Tensor) -> Tensor:
+    """Return an input [3, h, w] of a final model, padded to :func:`padded_size` to the right and below."""
+    height, width = image.shape[-2:]
+    full = padded_size(model, (height, width))
+    return F.pad(image, (0, full[1] - width, 0, full[0] - height))
 
 
 def as_pixels(image: ImageLike) -> Tensor:

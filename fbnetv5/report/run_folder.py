@@ -76,7 +76,7 @@ class RunFolder:
         metrics: what metrics.json says was measured; empty where it is missing, as is ``model``.
         model: what metrics.json says of the model: family and blocks, or network; head, input_size, macs, params.
         trained: the topology of a trained model.
-        date: when the run last wrote one of these files, in UTC; None where there are none.
+        date: when the run last wrote one of these files, in UTC; the start of 1970 where there are none.
         damaged: a line for each file that is not what it should be.
     """
 

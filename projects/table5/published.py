@@ -36,6 +36,8 @@ def gather(truth: Truth, found: Sequence[Mapping[str, str]]) -> Results:
     Raises:
         InputError: a topology that was found has no training.
     """
+    if not found:
+        raise InputError("nothing was found yet: the file of what searches found has no rows")
     plan, rows = truth.plan, truth.before
     scores = {task: judged(rows, task) for task in plan.tasks}
     searches: dict[tuple[str, ...], list[Mapping[str, str]]] = {}

@@ -26,8 +26,7 @@ from fbnetv5.projects.table5.agreement import PREDICTORS, Guess, guesses, rank_r
 from fbnetv5.projects.table5.options import load_ablation
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.ranks_table import Said, markdown, read_said, write_said
-from fbnetv5.projects.table5.truth import Truth
-from fbnetv5.projects.table5.truth_options import load_truth
+from fbnetv5.projects.table5.truth import truth_of
 from fbnetv5.projects.table5.truth_table import judged
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.inputs import inputs
@@ -68,7 +67,7 @@ class Ranks(Study):
         self.config = config
         self.file = Path(config.table).absolute()
         ablation = load_ablation(find_config(RunEntry(config.ablation)), {"seeds": list(config.seeds)})
-        self.truth = Truth(load_truth(find_config(ablation.truth), {}, ablation.truth.overrides))
+        self.truth = truth_of(ablation)
         self.plans = {
             name: Plan(replace(ablation, overrides=[*ablation.overrides, *changes]), self.root / name, self.truth.plan)
             for name, changes in config.variants.items()

@@ -9,12 +9,11 @@ from fbnetv5.projects.table5.options import AblationConfig
 from fbnetv5.projects.table5.plan import Plan
 from fbnetv5.projects.table5.results import Results, gather
 from fbnetv5.projects.table5.table import markdown
-from fbnetv5.projects.table5.truth import Truth
-from fbnetv5.projects.table5.truth_options import load_truth
+from fbnetv5.projects.table5.truth import truth_of
 from fbnetv5.projects.table5.truth_table import Row
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Outcomes, finished
-from fbnetv5.runs.study import Study, find_config, run_study
+from fbnetv5.runs.study import Study, run_study
 
 FOUND = "found.csv"  # what each search found, the best first; ``under`` names what has at least its MACs
 COLUMNS = ("seed", "method", "task", "under", "place", "topology", "macs")
@@ -34,12 +33,7 @@ class Ablation(Study):
 
     def __init__(self, config: AblationConfig, num_processes: int) -> None:
         super().__init__(Path(config.output).absolute())
-        entry = config.truth
-        changes = {"output": str(self.root / "truth")}
-        own = load_truth(find_config(entry), changes, entry.overrides)
-        own.overrides += config.overrides
-        own.seeds = own.seeds[: config.repeats]
-        self.truth = Truth(own)
+        self.truth = truth_of(config)
         self.plan = Plan(config, self.root, self.truth.plan)
         self._num_processes = num_processes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fbnetv5.projects.table5.results import Results
@@ -64,8 +64,12 @@ def equal_table(results: Results) -> list[str]:
 
 def mean_scores(results: Results, task: str, method: str, under: str = "") -> list[float]:
     """Return the mean score of what each search found, of those searches whose topologies have all been trained."""
-    found = [row["scores"] for row in _found(results, task, method, under)]
-    return [statistics.mean(scores) for scores in found if scores and None not in scores]
+    return [statistics.mean(row["scores"]) for row in _found(results, task, method, under) if _is_whole(row)]
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether all topologies of a search have been trained."""
+    return bool(row["scores"]) and None not in row["scores"]
 
 
 def _as_often(results: Results) -> str:
@@ -85,7 +89,8 @@ def named_table(results: Results) -> list[str]:
     for task in results["tasks"]:
         for name, entry in results["named"][task].items():
             found = [100 * score for score in mean_scores(results, task, "multitask", name)]
-            macs = [value / 1e6 for row in _found(results, task, "multitask", name) for value in row["macs"]]
+            judged = [row for row in _found(results, task, "multitask", name) if _is_whole(row)]
+            macs = [value / 1e6 for row in judged for value in row["macs"]]
             own = None if entry["score"] is None else 100 * entry["score"]
             both = own is not None and found
             rows.append(

@@ -18,6 +18,7 @@ from typing import Any
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.cli.arguments import add_study_arguments, parser_of
+from fbnetv5.projects.table5.options import AblationConfig
 from fbnetv5.projects.table5.score import Scored
 from fbnetv5.projects.table5.truth_options import TruthConfig, load_truth
 from fbnetv5.projects.table5.truth_plan import Network, TruthPlan
@@ -25,7 +26,7 @@ from fbnetv5.projects.table5.truth_table import Row, read_rows, report, write_ro
 from fbnetv5.runs.graph import Known
 from fbnetv5.runs.job import Call, Outcomes, errors, finished
 from fbnetv5.runs.machine import study_jobs
-from fbnetv5.runs.study import Study, run_study
+from fbnetv5.runs.study import Study, find_config, run_study
 
 CONFIG = Path(__file__).parent / "configs" / "truth.yaml"
 
@@ -124,6 +125,15 @@ class Truth(Study):
                 row.seed,
             ),
         )
+
+
+def truth_of(ablation: AblationConfig) -> Truth:
+    """Return the table of truth of an ablation, in its folder; what changes all of its trainings changes these too."""
+    entry, folder = ablation.truth, Path(ablation.output).absolute()
+    config = load_truth(find_config(entry), {"output": str(folder / "truth")}, entry.overrides)
+    config.overrides += ablation.overrides
+    config.seeds = config.seeds[: ablation.repeats]
+    return Truth(config)
 
 
 @one_line_errors("the same command goes on with what is not in the table")

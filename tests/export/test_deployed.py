@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from fbnetv5.archs.families import FAMILIES, Family
 from fbnetv5.archs.fusion import to_higher_resolution
 from fbnetv5.archs.trunk_weights import PACKAGES
 from fbnetv5.base.errors import InputError
@@ -103,6 +107,28 @@ def test_keypoints_come_back_in_stored_pixels():
     assert differences == {"max_score_difference": 0.25, "max_point_difference": 3}
 
 
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        (TargetKind.SCALAR, lambda score: torch.tensor([0.5, score])),
+        (TargetKind.MASK, lambda score: (torch.zeros(2, 2, dtype=torch.uint8), torch.full((2, 2), score))),
+        (
+            TargetKind.BOXES,
+            lambda score: {
+                "boxes": torch.tensor([[0.0, 0, 4, 4]]),
+                "box_labels": torch.tensor([0]),
+                "scores": torch.tensor([score]),
+            },
+        ),
+        (TargetKind.KEYPOINTS, lambda score: torch.tensor([[1.0, 1, score]])),
+    ],
+)
+def test_what_is_no_number_agrees_with_nothing(kind, of):
+    expected, found = [of(0.25), of(0.5)], [of(0.5), of(torch.nan)]
+    assert math.isnan(agreement(kind, expected, found)["max_score_difference"])
+    assert agreement(kind, expected, [of(0.5), of(0.5)])["max_score_difference"] == 0.25
+
+
 class Layers(nn.Module):
     """BN wherever it may stand: before, after, and not next to a convolution."""
 
@@ -174,16 +200,28 @@ def test_images_are_fitted_as_the_trained_model_sees_them_or_smaller():
     assert fitted(photo(160, 128), spec, (64, 96))[1] == (64, 51)  # an upright image has to shrink
 
 
+def stand_in(spec: InputSpec, family: Family | None = None) -> SimpleNamespace:
+    """What a final model says of its input."""
+    return SimpleNamespace(spec=SimpleNamespace(input=spec), network=SimpleNamespace(family=family))
+
+
 def test_sizes_that_the_model_does_not_see_are_refused():
-    spec = InputSpec(short_side=64, multiple=32)
-    assert input_size(spec, None) == (64, 64)
-    assert input_size(spec, None, [(100, 140), (100, 141), (140, 100)]) == (64, 96)  # what most are padded to
-    assert input_size(spec, [96, 64]) == (96, 64)
+    model = stand_in(InputSpec(short_side=64, multiple=32))
+    assert input_size(model, None) == (64, 64)
+    assert input_size(model, None, [(100, 140), (100, 141), (140, 100)]) == (64, 96)  # what most are padded to
+    assert input_size(model, [96, 64]) == (96, 64)
     for wanted, message in (([64], "should be"), ([64, 65], "multiples of 32"), ([16, 64], "each 32 to")):
         with pytest.raises(InputError, match=message):
-            input_size(spec, wanted)
+            input_size(model, wanted)
     with pytest.raises(InputError, match="trained on crops of 64 x 64"):
-        input_size(InputSpec(short_side=70, crop=64), [96, 96])
+        input_size(stand_in(InputSpec(short_side=70, crop=64)), [96, 96])
+
+
+def test_sizes_leave_a_pixel_on_every_path():
+    model = stand_in(InputSpec(short_side=320, long_side=320, multiple=32), FAMILIES["A"])
+    assert input_size(model, None, [(320, 3200)]) == (64, 320)
+    with pytest.raises(InputError, match=r"export.size=\[32, 320\] is too small for this network: \[64, 320\] or more"):
+        input_size(model, [32, 320])
 
 
 def test_layers_are_quantised_and_what_is_between_them_is_not():

@@ -131,8 +131,12 @@ def test_torchscript_and_the_script_that_runs_a_file(run: Path, tmp_path: Path, 
     (tmp_path / "mine" / "drawn" / "notes.txt").write_text("mine")
     with pytest.raises(SystemExit):
         run_exported.main([str(file), str(images), "--output", str(tmp_path / "mine")])
-    assert "without the predictions of an earlier call" in capsys.readouterr().err
+    assert f"{tmp_path / 'mine' / 'drawn'} is not of an earlier call" in capsys.readouterr().err
     assert (tmp_path / "mine" / "drawn" / "notes.txt").exists()
+    for place, message in ((run, "is not of an earlier call"), (images / "out", "would be among the images")):
+        with pytest.raises(SystemExit):
+            run_exported.main([str(file), str(images), "--output", str(place)])
+        assert message in capsys.readouterr().err
     run_exported.main([str(file), str(images / "0.png"), "--output", str(tmp_path / "one"), "--threshold", "0.99"])
     assert "1 images" in capsys.readouterr().out
     for arguments, message in (

@@ -47,6 +47,8 @@ def test_boxes_below_the_threshold_are_dropped_and_the_others_clipped():
         torch.tensor([0.5, 0.4999, 0.9, 0.9, 0.9, 0.9]),
     )
     assert keep_boxes(found, (20, 10), 0.5) == ([[0, 2, 5, 6], [1, 1, 20, 10]], [0, 2])
+    endless = Boxes(torch.tensor([[0, 0, torch.inf, 10], [-torch.inf, 0, 5, 5]]), torch.zeros(2), torch.ones(2))
+    assert keep_boxes(endless, (20, 10), 0.5) == ([], [])
     empty = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
     assert keep_boxes(empty, (20, 10), 0.5) == ([], [])
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +21,28 @@ def never() -> float:
 def test_a_table_is_measured_once(tmp_path, capsys):
     table = load_or_measure(NANO, conditions(), CPU, tmp_path, Ticking())
     assert load_or_measure(NANO, conditions(), CPU, tmp_path, never) == table
-    assert [file.name for file in tmp_path.iterdir()] == [cache_file(conditions(), tmp_path).name]
+    name = cache_file(conditions(), tmp_path).name
+    assert {file.name for file in tmp_path.iterdir()} == {name, f"{name}.lock"}
     said = capsys.readouterr()
     assert said.err == ""
     assert f"latencies were measured before, on {conditions()}" in said.out
+
+
+def test_one_measures_and_the_others_wait(tmp_path):
+    measured = []
+
+    def measure() -> LatencyTable:
+        measured.append(random_table(0))
+        time.sleep(0.5)  # in which the others look
+        return replace(measured[0], conditions=conditions())
+
+    def look(_: int) -> LatencyTable:
+        return load_or_measure(NANO, conditions(), CPU, tmp_path, measure=measure)
+
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(look, range(3))
+    assert others == [first] * 2
+    assert len(measured) == 1
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,10 @@ def test_a_search_costs_what_the_command_says(exported, tmp_path):
         (("search.latency.size=[64]",), "search.latency.size=[64] should be"),
         (("search.latency.batch_size=2",), "search.latency.batch_size=2: exported files take one image"),
         (("search.latency.command=bench",), "has no {file}"),
+        (
+            ("search.latency.command='bench {file}'", "search.latency.threads=null"),
+            "search.latency.command: give search.latency.threads",
+        ),
         (("search.latency.table=/nowhere/t.json",), "/nowhere/t.json"),
     ],
 )

@@ -60,6 +60,9 @@ def test_files_that_were_added_are_timed_in_the_same_rounds_as_the_others(tmp_pa
     assert found == {name: [2.0, 2.0, 2.0] for name in "abc"}
     assert "files were added: all are timed again" in capsys.readouterr().out
     assert read_times(tmp_path / "times.earlier.csv", two) == {name: [1.0, 1.0, 1.0] for name in "ab"}
+    measure_files(FILES | {"d": FILES["a"]}, Asked(lambda _: 3.0), 3, tmp_path / TIMES, say=print)
+    assert read_times(tmp_path / "times.earlier.csv", two) == {name: [1.0, 1.0, 1.0] for name in "ab"}
+    assert read_times(tmp_path / "times.earlier1.csv", FILES) == {name: [2.0, 2.0, 2.0] for name in "abc"}
 
 
 def test_times_that_drift_are_measured_again_by_the_next_call(tmp_path):

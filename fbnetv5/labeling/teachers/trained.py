@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import BOXES, Size, Target
-from fbnetv5.data.inputs import InputSpec
 from fbnetv5.heads.head import PixelHead
 from fbnetv5.labeling.teacher import Boxes, Pixels
 from fbnetv5.labeling.teachers.model_teacher import ModelTeacher, label_by_size
 from fbnetv5.model.folder import load_task_model
+from fbnetv5.model.photos import pad_image
 from fbnetv5.model.task_net import TaskNet
 
 
@@ -48,7 +47,7 @@ class TrainedBoxes(ModelTeacher):
     def __call__(self, images: Sequence[Tensor]) -> list[Boxes]:
         """Find the objects in RGB images, uint8 [3, H, W] of any sizes."""
         prepared = [self.model.spec.input.prepare(image) for image in images]
-        inputs = [_padded(self.model.spec.input, image) for image in prepared]
+        inputs = [pad_image(self.model, image) for image in prepared]
 
         def label(positions: list[int]) -> list[Boxes]:
             with self.computing():
@@ -89,7 +88,7 @@ class TrainedPixels(ModelTeacher):
     def __call__(self, images: Sequence[Tensor]) -> list[Pixels]:
         """Classify the pixels of RGB images, uint8 [3, H, W] of any sizes."""
         prepared = [self.model.spec.input.prepare(image) for image in images]
-        inputs = [_padded(self.model.spec.input, image) for image in prepared]
+        inputs = [pad_image(self.model, image) for image in prepared]
 
         def label(positions: list[int]) -> list[Pixels]:
             batch = torch.stack([inputs[p] for p in positions]).to(self.device)
@@ -110,12 +109,6 @@ class TrainedPixels(ModelTeacher):
 def _check(fits: bool, folder: str, target: Target, wanted: str) -> None:
     if not fits:
         raise InputError(f"the model in {folder} predicts {target.name}, without {wanted}; choose another teacher")
-
-
-def _padded(spec: InputSpec, image: Tensor) -> Tensor:
-    """Pad [3, h, w] at the right and below to multiples of ``spec.multiple``."""
-    height, width = _size(image)
-    return F.pad(image, (0, -width % spec.multiple, 0, -height % spec.multiple))
 
 
 def _size(image: Tensor) -> Size:

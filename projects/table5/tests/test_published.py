@@ -62,6 +62,8 @@ def test_the_tables_need_no_folder_of_a_search(tmp_path):
     file.write_text(file.read_text().replace(",x,", ",y,"))
     with pytest.raises(InputError, match=r"cls/y was found, but .* has no training of it"):
         gather(truth, read_found(file))
+    with pytest.raises(InputError, match="nothing was found yet"):
+        gather(truth, [])
     file.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"found\.csv is no table of seed, method"):
         read_found(file)
