@@ -31,6 +31,12 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, MOST_FREE)
 
 
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says that memory does not suffice."""
+    own = isinstance(error, MemoryError) or any(word in str(error) for word in WORDS)
+    return own or (error.__cause__ is not None and is_of_memory(error.__cause__))
+
+
 @contextlib.contextmanager
 def memory_in_one_line() -> Iterator[None]:
     """Turn an error of the block that says that memory does not suffice into one line.
@@ -42,7 +48,7 @@ def memory_in_one_line() -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        if not isinstance(error, MemoryError) and not any(word in str(error) for word in WORDS):
+        if not is_of_memory(error):
             raise
         raise InputError(
             f"the memory of this machine does not suffice: {lines[0]}; take fewer or smaller images at a time, or a "

@@ -88,7 +88,9 @@ class SearchConfig:
     extend: str | None = option(
         None, "folder of a finished search that the tasks are added to; its supernet and its tasks stay as they are"
     )
-    task_weights: dict[str, float] = option(dict, "weight of a task's loss on the shared weights; 1 if not given")
+    task_weights: dict[str, float] = option(
+        dict, "weight of a task's loss on the shared weights and its search head; 1 if not given, 0 for a trained one"
+    )
     cost: str = option(
         "macs",
         "what a block costs: macs, params, or latency on a device; see docs/COST.md",

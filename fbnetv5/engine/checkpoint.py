@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fbnetv5.base.documents import parse_json, shortened
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_folder, atomic_path, remove_folder
+from fbnetv5.base.memory import is_of_memory
 from fbnetv5.base.weights import WEIGHTS, read_torch, read_weights, save_weights
 from fbnetv5.config.identity import check_identity
 
@@ -99,6 +100,8 @@ class Checkpointer:
 def refused(folder: Path) -> Iterator[None]:
     """Say, of whatever is wrong with a checkpoint within the block, that it may be deleted.
 
+    Of a sound one that could not be read, for want of memory or by the system's fault, that is not said.
+
     Raises:
         InputError: the checkpoint in ``folder`` is damaged, or not of this run.
     """
@@ -106,8 +109,13 @@ def refused(folder: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
+        cause = error.__cause__
+        if is_of_memory(error) or (isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)):
+            raise
         raise InputError(f"{error}{advice}") from error
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError) as error:
+        if is_of_memory(error):
+            raise
         reason = shortened(str(error) or type(error).__name__, limit=300)
         raise InputError(f"{folder} is no checkpoint of this run: {reason}{advice}") from error
 

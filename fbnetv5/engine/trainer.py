@@ -167,22 +167,17 @@ def train(run: Trainable[Item], folder: Path) -> None:
         start_step=start_step,
         loggers=open_loggers(config, folder, start_step) if world.is_main else (),
     )
-    log.say(f"{run.summary()}; {world.size} process(es) on {world.device.type}; writing to {folder}")
-    if checkpoint:
-        _check_normalisation(run.model, checkpoint.folder)
-        with refused(checkpoint.folder):
-            if start_step > run.num_steps:
-                raise InputError(f"{checkpoint.folder} is of step {start_step:,}, and the run has {run.num_steps:,}")
-            run.restore(checkpoint)
-            log.load_state_dict(checkpoint.state["log"])
-        log.say(f"resuming from step {start_step}")
-    elif config.resume:
-        log.say(f"resume=true, but {folder} has no checkpoint: starting anew")
-    is_resumed = checkpoint is not None
-    del checkpoint  # as large as the model and its optimiser
-    run.model.train()
-    skipped = SkippedImages(world)
     with log, Stopping(world) as stopping:
+        log.say(f"{run.summary()}; {world.size} process(es) on {world.device.type}; writing to {folder}")
+        if checkpoint:
+            _restore(run, log, checkpoint)
+            log.say(f"resuming from step {start_step}")
+        elif config.resume:
+            log.say(f"resume=true, but {folder} has no checkpoint: starting anew")
+        is_resumed = checkpoint is not None
+        del checkpoint  # as large as the model and its optimiser
+        run.model.train()
+        skipped = SkippedImages(world)
         if is_resumed and _evaluates(run, start_step) and not _was_evaluated(world, log):
             _evaluate(run, start_step, log)  # which ended early: checkpoints are written before it
         for done, metrics in _steps(run, start_step, skipped):
@@ -200,6 +195,16 @@ def train(run: Trainable[Item], folder: Path) -> None:
                 _evaluate(run, done, log)
         if skipped.total:
             log.say(f"{skipped.total} times since step {start_step} another image replaced one that could not be read")
+
+
+def _restore(run: Trainable[Item], log: RunLog, checkpoint: Checkpoint) -> None:
+    """Bring a run and its log to a checkpoint. Raises InputError where it is damaged or not of this run."""
+    _check_normalisation(run.model, checkpoint.folder)
+    with refused(checkpoint.folder):
+        if checkpoint.step > run.num_steps:
+            raise InputError(f"{checkpoint.folder} is of step {checkpoint.step:,}, and the run has {run.num_steps:,}")
+        run.restore(checkpoint)
+        log.load_state_dict(checkpoint.state["log"])
 
 
 def _check_normalisation(model: nn.Module, checkpoint: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from fbnetv5.heads.fixed_boxes import overlaps
 from fbnetv5.heads.host import to_host
 
 BACKGROUND, BETWEEN = -1, -2  # in the place of a match
@@ -37,19 +38,6 @@ def padded_truth(truth: Sequence[Mapping[str, Tensor]]) -> Truth:
         boxes, labels = boxes.new_zeros(len(truth), 1, 4), labels.new_zeros(len(truth), 1)
     counts = torch.tensor([len(one["labels"]) for one in truth]).to(boxes.device, non_blocking=True)
     return Truth(boxes, labels, torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None])
-
-
-def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of boxes [..., m, 4] and [..., k, 4] (xyxy), [..., m, k]; NaN without area."""
-    corner = torch.maximum(boxes[..., :, None, :2], others[..., None, :, :2])
-    end = torch.minimum(boxes[..., :, None, 2:], others[..., None, :, 2:])
-    sides = (end - corner).clamp(min=0)
-    common = sides[..., 0] * sides[..., 1]
-    return common / (_areas(boxes)[..., :, None] + _areas(others)[..., None, :] - common)
-
-
-def _areas(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def match(boxes: Tensor, truth: Truth, *, low: float, high: float, keep_best: bool = False) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from fbnetv5.heads.box_matching import overlaps
+from fbnetv5.heads.fixed_boxes import overlaps
 from fbnetv5.heads.host import to_host
 
 ROUNDS = 8  # between two looks at whether it has ended

@@ -9,7 +9,7 @@ from torch import Tensor
 from fbnetv5.archs.cost import Cost, network_cost
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.files import remove_folder, reported
-from fbnetv5.base.run_files import TOPOLOGY, topology_file
+from fbnetv5.base.run_files import topology_file
 from fbnetv5.data.augmentation import crop_side
 from fbnetv5.jobs.family import write_families
 from fbnetv5.jobs.joint_topologies import write_joint
@@ -22,15 +22,15 @@ from fbnetv5.report.task_look import LAST_LOOK
 from fbnetv5.search.derive import most_likely, most_likely_within
 from fbnetv5.search.last_look import LastLook
 
-FOUND = (  # what another look at a search replaces
-    *(topology_file("*"), f"{TOPOLOGY}*.png", "topologies.png", LAST_LOOK, JOINT),
+FOUND = (  # what another look at a search may not replace; topologies of its tasks it always does
+    *(LAST_LOOK, JOINT),
     *(f"{FOLDER}*/[0-9]*_*{unit}" for unit in ("M.yaml", "ms.yaml")),
     f"{FOLDER}*/{FAMILY}",
 )
 
 
 def clear_found(folder: Path) -> None:
-    """Remove what an earlier look at the same supernet has found, and nothing else that lies in its folders."""
+    """Remove what an earlier look at the same supernet has found and another may leave, and nothing else there."""
     for file in [file for pattern in FOUND for file in folder.glob(pattern) if not file.is_dir()]:
         with reported(file):
             file.unlink()

@@ -25,6 +25,7 @@ from fbnetv5.config.schema import RunConfig
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.checkpoint import Checkpoint
+from fbnetv5.engine.divergence import clip_gradient
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
 from fbnetv5.engine.task_weights import TaskWeights
@@ -136,6 +137,7 @@ def joint_step(run: JointTraining, step: int, batch: Batch) -> dict[str, float]:
     ]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     run.world.sum_gradients([*learning, *run.task_weights.parameters()])
+    clip_gradient(run.task_weights, run.config.optimizer.clip_norm, step)  # alone: it would dwarf the network's
     whole, *losses = run.world.gather(torch.stack(found, dim=1).cpu().double()).sum(dim=1).tolist()
     seen = {f"loss/{task}": loss for task, loss, count in zip(tasks, losses, num_labelled, strict=True) if count}
     sigmas = {f"sigma/{task}": sigma for task, sigma in run.task_weights.sigmas().items()}

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from fbnetv5.archs.topology import Topology
 from fbnetv5.base.distributed import World
@@ -149,7 +150,7 @@ def _judging(model: MultitaskNet, device: torch.device, precision: str) -> Itera
     """Within the context heads give losses, BN has each batch's statistics, and nothing drops out or has a gradient."""
     with torch.no_grad(), autocast(device, precision), batch_statistics(model):
         for module in model.heads.modules():
-            module.training = not isinstance(module, nn.Dropout)
+            module.training = not isinstance(module, _DropoutNd)
         yield
 
 
@@ -169,8 +170,17 @@ def plain_batches(
     """
     size = len(source) // math.ceil(len(source) / batch_size)
     side = max(config.data.short_side, config.data.crop or 0)  # which a random scale or area may fill, and this must
+    longest = None if config.data.long_side is None else max(config.data.long_side, side)
     plain = replace(
-        config.data, short_side=side, flip=False, flip_pairs=[], color="none", scale=None, area=None, rotation=None
+        config.data,
+        short_side=side,
+        long_side=longest,
+        flip=False,
+        flip_pairs=[],
+        color="none",
+        scale=None,
+        area=None,
+        rotation=None,
     )
     batches = build_loader(
         plain,

@@ -25,7 +25,7 @@ from fbnetv5.data.subset import Subset
 from fbnetv5.engine.log import clock
 from fbnetv5.jobs.exchange import mark_of
 from fbnetv5.jobs.family import find_families
-from fbnetv5.jobs.judge import Judge, plain_batches
+from fbnetv5.jobs.judge import Judge, num_whole, plain_batches
 from fbnetv5.jobs.supernet import SupernetRun
 from fbnetv5.report.task_family import TaskFamily
 from fbnetv5.report.task_look import LAST_LOOK, read_looks
@@ -41,20 +41,26 @@ EVERY = 10.0  # seconds between two lines that tell how far it is
 def held_out_rows(source: Source, targets: Sequence[str], num_images: int, seed: int) -> list[int]:
     """Choose the images that weights do not learn from and the last look scores on, ascending positions.
 
-    In an order that depends on the seed alone, an image is taken if it is labelled for a task that has fewer than
-    ``num_images`` yet, or a quarter of its labelled images if these are fewer.
+    Task by task, that with the fewest labels first, and in an order that depends on the seed alone, images are taken
+    that are labelled for it, until there are ``num_images``; but for no task more than a quarter of its own. There are
+    as many as two halves in whole batches hold: what is left over goes back to the weights, images of the tasks with
+    the most labels first.
     """
-    labelled = [set(source.labelled(name)) for name in dict.fromkeys(targets)]
-    missing = [min(num_images, math.floor(LARGEST_SHARE * len(rows))) for rows in labelled]
-    chosen = []
-    for row in torch.randperm(len(source), generator=generator(seed, Purpose.LAST_LOOK)).tolist():
-        if max(missing) <= 0:
-            break
-        own = [row in rows for rows in labelled]
-        if any(has and left > 0 for has, left in zip(own, missing, strict=True)):
-            chosen.append(row)
-            missing = [left - has for has, left in zip(own, missing, strict=True)]
-    return sorted(chosen)
+    labelled = sorted((set(source.labelled(name)) for name in dict.fromkeys(targets)), key=len)
+    most = [math.floor(LARGEST_SHARE * len(rows)) for rows in labelled]
+    order = torch.randperm(len(source), generator=generator(seed, Purpose.LAST_LOOK)).tolist()
+    counts, chosen = [0] * len(labelled), dict[int, None]()
+    for task, rows in enumerate(labelled):
+        for row in (row for row in order if row in rows and row not in chosen):
+            if counts[task] >= min(num_images, most[task]):
+                break
+            its = [place for place, others in enumerate(labelled) if row in others]
+            if all(counts[place] < most[place] for place in its):
+                chosen[row] = None
+                for place in its:
+                    counts[place] += 1
+    count = 2 * num_whole(len(chosen) // 2)
+    return sorted(list(chosen)[:count])
 
 
 def halves_of(held_out: Source, targets: Sequence[str]) -> tuple[list[int], list[int]]:

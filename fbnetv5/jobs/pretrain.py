@@ -27,7 +27,8 @@ def run(config: RunConfig, folder: Path) -> None:
     """
     with world_of(config.runtime) as world:
         require_unclaimed(config, folder)
-        supernet = build_run(replace(config, search=replace(config.search, algorithm=UNIFORM)), world, folder)
+        search = replace(config.search, algorithm=UNIFORM, compare="loss")  # as nothing is chosen by scores
+        supernet = build_run(replace(config, search=search), world, folder)
         train(supernet, folder)
         if world.is_main:
             model = supernet.model

@@ -34,7 +34,6 @@ from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.derived import clear_found, write_topologies
 from fbnetv5.jobs.extend import freeze_network, read_finished
 from fbnetv5.jobs.joint_topologies import check_joint
-from fbnetv5.jobs.judge import num_whole
 from fbnetv5.jobs.last_look import halves_of, held_out_rows, take_last_look
 from fbnetv5.jobs.search_checks import check_budget, check_partial, check_share, check_sizes, say_few_pairs
 from fbnetv5.jobs.supernet import SupernetRun
@@ -49,6 +48,7 @@ from fbnetv5.tasks.multitask import MultitaskNet, build_multitask_net
 from fbnetv5.tasks.task import Task
 
 METHOD_MEMBERS = ("draw", "loss_weights", "update", "state_dict", "load_state_dict")  # of a ``SearchAlgorithm``
+METHOD_STATE = ("distribution", "cost_term")  # what one has when it is built
 
 
 def run(config: RunConfig, folder: Path) -> None:
@@ -69,10 +69,11 @@ def run(config: RunConfig, folder: Path) -> None:
         supernet = build_run(config, world, folder)
         say_few_pairs(supernet)
         train(supernet, folder)
+        if world.is_main:  # before the last look, which may fail
+            save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
         looked = take_last_look(supernet)
         if world.is_main:
             clear_found(folder)
-            save_weights(folder / WEIGHTS, supernet.weights, supernet.model.normalisation, supernet.model.origin)
             write_topologies(supernet, folder, looked)
             try_report(folder)
 
@@ -144,6 +145,7 @@ def build_algorithm(config: RunConfig, space: SearchSpace, num_tasks: int) -> Se
     if "group" in inspect.signature(method).parameters:  # others take the members of a group for any samples
         sizes["group"] = search.group
     algorithm: SearchAlgorithm = build_target("search.algorithm", search.algorithm, space, **sizes)
+    require_members("search.algorithm", search.algorithm, algorithm, METHOD_STATE, "search method")
     return algorithm
 
 
@@ -163,7 +165,6 @@ def split_off(config: RunConfig, images: Source, tasks: Mapping[str, Task]) -> t
     if config.job not in ("search", "pretrain") or look.candidates == 0:
         return images, None
     rows = held_out_rows(images, [task.target.name for task in tasks.values()], look.images, config.seed)
-    rows = rows[: 2 * num_whole(len(rows) // 2)]  # both halves come in whole batches
     if len(rows) == 2 and has_one_pixel(get_family(config.model.family), crop_side(config.data), -1):  # for BN too few
         rows = []
     halves = halves_of(Subset(images, rows), [task.target.name for task in tasks.values()])

@@ -49,7 +49,7 @@ def check_sizes(config: RunConfig, world: World) -> None:
             "path 3; raise search.batch_size or data.crop"
         )
     if below := [name for name, weight in search.task_weights.items() if weight < 0]:
-        raise InputError(f"search.task_weights: that of {below[0]} is below 0; with 0 the supernet does not learn it")
+        raise InputError(f"search.task_weights: that of {below[0]} is below 0; with 0 nothing but logits learns it")
     unknown = set(search.task_weights) - set(config.tasks)
     if unknown:
         raise InputError(f"search.task_weights names {', '.join(sorted(unknown))}, which is no task of this run")

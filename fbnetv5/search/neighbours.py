@@ -29,6 +29,7 @@ from fbnetv5.search.seen import Seen
 from fbnetv5.search.space import CostTerm, SearchSpace, cost_of, limit_of
 
 MOVES = 3
+SAME = 1e-6  # deviations: the head does not see what differs, as on a path that it does not read
 OUTLYING = 6.0  # times the middle distance of two rounds, 4 deviations of normal ones
 
 
@@ -85,15 +86,16 @@ def _beside(
     lost = torch.stack([scores[one] - scores[own] for one in near]) / scale  # [K, 2]
     terms = cost_term.of(space, torch.tensor([own, *near]))
     totals = dict(zip(near, (lost.mean(dim=1) + terms[1:] - terms[0]).tolist(), strict=True))
-    apart = (lost[:, 0] - lost[:, 1]).abs()
-    apart = apart.clamp(max=OUTLYING * float(apart.median()))  # that one of them fails is no error of the others
-    error = float(apart.square().mean().sqrt()) / 2  # of the mean of two rounds
+    differs = lost.abs().amax(dim=1) > SAME
+    error = _error(lost[differs])
     others = [
         min((one for one in near if one[slot] != option), key=totals.__getitem__, default=own)
         for slot, option in enumerate(own)
     ]
     margins = [totals.get(other, math.inf) for other in others]  # infinite as of a slot of one option
-    found = torch.tensor([margins, [error] * len(own)], dtype=torch.float64)
+    unseen = {one for one, told in zip(near, differs.tolist(), strict=True) if not told}
+    errors = [0.0 if other in unseen else error for other in others]  # what it costs is known
+    found = torch.tensor([margins, errors], dtype=torch.float64)
     reach = within_budget(space, own, others, found, budget)
     mean = mean_total(space, finding.worth, cost_term, budget)
     gain = (finding.worth.mean - float(scores[own][0])) / scale + mean - float(terms[0])
@@ -101,3 +103,12 @@ def _beside(
     allowed = [one for one in near if budget is None or cost_of(space, one) <= limit_of(budget)]
     best = min(allowed, key=totals.__getitem__, default=own)
     return seen, best if totals.get(best, 0.0) < -error else None
+
+
+def _error(lost: Tensor) -> float:
+    """Return the standard error of means of two rounds [K, 2], from how far the rounds lie apart; 0 without any."""
+    if not len(lost):
+        return 0.0
+    apart = (lost[:, 0] - lost[:, 1]).abs()
+    apart = apart.clamp(max=OUTLYING * float(apart.median()))  # that one of them fails is no error of the others
+    return float(apart.square().mean().sqrt()) / 2

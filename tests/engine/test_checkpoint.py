@@ -12,7 +12,7 @@ from torch import nn
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.weights import save_weights
-from fbnetv5.engine.checkpoint import Checkpointer
+from fbnetv5.engine.checkpoint import Checkpointer, refused
 from tests.processes import run
 
 
@@ -112,6 +112,25 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     save_weights(tmp_path / "step-00000001" / "model.safetensors", model.state_dict())
     with pytest.raises(InputError, match=r"'bias' holds values that are infinite or no numbers.*; delete"):
         Checkpointer(tmp_path, {}).latest()
+
+
+NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize(
+    "error", [NO_MEMORY, PermissionError(13, "Permission denied"), OSError(5, "Input/output error")]
+)
+def test_a_sound_checkpoint_that_cannot_be_read_now_is_not_to_be_deleted(tmp_path, monkeypatch, error):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    Checkpointer(tmp_path, {}).save(1, nn.Linear(1, 1), {})
+    monkeypatch.setattr("torch.load", fail)
+    with pytest.raises(InputError) as caught:
+        Checkpointer(tmp_path, {}).latest()
+    assert "delete" not in str(caught.value)
+    with pytest.raises(torch.OutOfMemoryError), refused(tmp_path):
+        raise NO_MEMORY
 
 
 def test_folders_that_are_no_checkpoints_are_passed_over(tmp_path):

@@ -71,10 +71,37 @@ def test_every_task_has_its_images_and_a_quarter_of_its_own_at_most(wanted: int,
     rows = held_out_rows(source, ["label", "boxes"], wanted, seed=3)
     assert rows == sorted(set(rows))
     assert sum(row % 10 == 0 for row in rows) == boxes
-    assert len(rows) >= labels
+    assert len(rows) >= 2 * num_whole(labels // 2)
     assert rows == held_out_rows(source, ["label", "boxes"], wanted, seed=3)
     assert rows != held_out_rows(source, ["label", "boxes"], wanted, seed=4)
-    assert len(held_out_rows(source, ["label"], wanted, seed=3)) == labels
+    assert len(held_out_rows(source, ["label"], wanted, seed=3)) == 2 * num_whole(labels // 2)
+
+
+class OneAfterTheOther(ShapesSource):
+    """2,000 images with a class, 2,000 with boxes, and behind them the others with masks."""
+
+    def labelled(self, name: str) -> range:
+        return {"label": range(2000), "boxes": range(2000, 4000), "segmentation": range(4000, len(self))}[name]
+
+
+@pytest.mark.parametrize("num_masks", [8, 12, 31])
+def test_what_no_whole_batch_holds_is_of_the_tasks_with_the_most_labels(num_masks: int):
+    source = OneAfterTheOther(4000 + num_masks, 32, 0)
+    rows = held_out_rows(source, [target.name for target in TARGETS], 256, seed=0)
+    assert len(rows) == 2 * num_whole(len(rows) // 2)
+    assert sum(row >= 4000 for row in rows) == num_masks // 4
+    assert all(248 <= sum(row in source.labelled(name) for row in rows) <= 256 for name in ("label", "boxes"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_no_task_more_than_a_quarter_is_held_out(seed: int):
+    class Nested(ShapesSource):
+        def labelled(self, name: str) -> range:
+            return range(0, 96, 8) if name == "segmentation" else range(len(self))
+
+    rows = held_out_rows(Nested(100, 32, 0), ["label", "segmentation"], 256, seed)
+    assert sum(row % 8 == 0 and row < 96 for row in rows) <= 3
+    assert len(rows) in (24, 25)
 
 
 def test_both_rounds_have_as_many_images_of_each_task():
@@ -87,8 +114,8 @@ def test_both_rounds_have_as_many_images_of_each_task():
 
 
 def test_another_look_removes_what_was_found_and_nothing_else(tmp_path: Path):
-    mine = ("topology_cls/model.safetensors", "family_cls/mine.yaml", "topology_cls.txt")
-    found = ("topology_cls.yaml", "topology_cls.png", "family_cls/01_2.3M.yaml", "family_cls/family.json", "joint.yaml")
+    mine = ("topology_cls/model.safetensors", "family_cls/mine.yaml", "topology_cls.txt", "topology_cls_mine.yaml")
+    found = ("last_look.json", "family_cls/01_2.3M.yaml", "family_cls/family.json", "joint.yaml")
     for name in (*mine, *found, "family_det/12_10.0M.yaml", "family_det/01_0.71ms.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -103,6 +130,12 @@ def test_so_many_images_come_in_batches_whole(most: int, whole: int):
     config = config_of("data.flip_pairs=[[square, disk]]")  # nothing is flipped
     batches = plain_batches(config, ShapesSource(max(whole, 1), 64, 1), TARGETS, ALONE, normalisation=IMAGENET)
     assert sum(len(batch.images) for batch in batches) == max(whole, 1)
+
+
+def test_images_fill_a_crop_that_a_random_scale_did():
+    config = config_of("data.short_side=32", "data.long_side=48", "data.scale=[2,3]", "data.crop=64")
+    (batch,) = plain_batches(config, ShapesSource(4, 64, 1), TARGETS, ALONE, normalisation=IMAGENET)
+    assert batch.images.shape[-2:] == (64, 64)
 
 
 def test_crops_of_a_random_area_are_not_padded_where_nothing_is_random():

@@ -37,12 +37,16 @@ PLACES = {tuple(row): place for place, row in enumerate(ALL.tolist())}
 class Landscape:
     """Any scores of two tasks at all, those of the second round with ``noise`` beside the first's."""
 
-    def __init__(self, seed: int, noise: float = 0.0) -> None:
+    def __init__(self, seed: int, noise: float = 0.0, inert: int = 0) -> None:
         rng = torch.Generator().manual_seed(seed)
         sums = torch.randn(2, SLOTS, 3, generator=rng, dtype=torch.float64)[:, torch.arange(SLOTS), ALL].sum(dim=-1)
         first = sums + 0.7 * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
         second = first + noise * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
-        self.scores = torch.stack([first, second], dim=-1)  # [2, A, 2]
+        # the first ``inert`` slots change nothing
+        seen = [PLACES[tuple(row)] for row in torch.where(torch.arange(SLOTS) < inert, 0, ALL).tolist()]
+        self.scores = torch.stack([first, second], dim=-1)[
+            :, seen
+        ]  # [2, A, 2]; the first ``inert`` slots change nothing
         self.asked: list[tuple[int, int, tuple[int, ...]]] = []
 
     def __call__(self, choices: Tensor, which: int, wants: Tensor | None = None) -> Tensor:
@@ -123,6 +127,20 @@ def test_the_error_is_that_of_the_mean_of_two_rounds():
             stated.append(float(finding.errors[0]))
     root = torch.tensor(missed).square().mean().sqrt()
     assert torch.tensor(stated).square().mean().sqrt() == pytest.approx(float(root), rel=0.02)  # outliers are capped
+
+
+@pytest.mark.parametrize("inert", [3, SLOTS])
+def test_slots_that_change_nothing_are_free_and_say_nothing_of_the_others_error(inert):
+    for seed in range(10):
+        landscape = Landscape(seed, noise=0.5, inert=inert)
+        start = looked(Landscape(seed, noise=0.5))
+        for finding in look_around(Space(), start, Seen(landscape, 2), num_moves=0).findings:
+            assert not finding.margins[:inert].any()
+            assert not finding.errors[:inert].any()
+            assert finding.errors[inert:].gt(0).all()
+            others = finding.reach[:, inert:]
+            alone = replace(finding, reach=others[:, others[0].isfinite()])
+            assert finding.shortfall == pytest.approx(alone.shortfall)
 
 
 def test_a_neighbour_that_fails_leaves_the_others_decided():
