@@ -4,9 +4,9 @@
         --split '{images: images/val, labels: labels_val.csv, masks: masks/val}' \\
         --split '{images: images/train, boxes: instances_held.json}'
 
-A split names its files as data.val of a config does, and data.val={index: val.parquet} is what comes of it. Images
-that are labelled for nothing are left out, and those that are labelled in a split that --without names: a training
-does not see what it is judged on. Class ids are those of the first split that has such labels.
+A split names its files as data.val of a config does, and data.val={index: val.parquet, images: null} is what comes of
+it. Images that are labelled for nothing are left out, and those that are labelled in a split that --without names: a
+training does not see what it is judged on. Class ids are those of the first split that has such labels.
 """
 
 from __future__ import annotations

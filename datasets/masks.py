@@ -15,7 +15,7 @@ from rich.progress import track
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path
-from fbnetv5.cli.arguments import parser_of
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.data.images import DECODER_ERRORS
 
 Values = npt.NDArray[np.uint8]
@@ -75,5 +75,5 @@ def read_arguments(description: str | None, root_help: str) -> argparse.Namespac
     """Read the command line: ``root``, the folder that ``root_help`` describes, and ``workers``."""
     parser = parser_of(description)
     parser.add_argument("root", type=Path, help=root_help)
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=at_least(1), default=None, help="processes (default: one a core)")
     return parser.parse_args()

@@ -25,7 +25,7 @@ from rich.progress import track
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
-from fbnetv5.cli.arguments import parser_of
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.data.frames import frames_of
 
 
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--aspect", type=float, default=1.0, help="width / height of a picture (default: 1)")
     parser.add_argument("--margin", type=float, default=1.0, help="factor on a picture's sides, for training: 1.5")
     parser.add_argument("--heads", type=Path, default=None, help="gt_valid.mat, beside MPII's valid.json")
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=at_least(1), default=None, help="processes (default: one a core)")
     options = parser.parse_args()
     if options.aspect <= 0 or options.margin < 1:
         raise InputError("--aspect should be above 0, and --margin at least 1")

@@ -19,6 +19,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import atomic_path, reported, require_regular
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.origin import Origin
+from fbnetv5.base.paths import is_uri, local_folder, local_path
 
 WEIGHTS = "model.safetensors"
 _NORMALISATION, _ORIGIN = "normalisation", "origin"  # in a file's header; the second is a part of the first
@@ -50,6 +51,14 @@ def about_weights(normalisation: Normalisation | None, origin: Origin | None) ->
         return None
     started = {} if origin is None else {_ORIGIN: asdict(origin)}
     return json.dumps(asdict(normalisation or IMAGENET) | started)
+
+
+def weights_file(place: str) -> Path:
+    """Return the file of weights that a path or URI means: itself, or that in the folder of a trained model."""
+    if is_uri(place) and not place.endswith(".safetensors"):
+        return local_folder(place, (WEIGHTS,)) / WEIGHTS
+    path = local_path(place)
+    return path / WEIGHTS if path.is_dir() else path
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

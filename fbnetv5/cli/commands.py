@@ -5,6 +5,7 @@ A command is a function of its arguments; those of jobs end in :func:`fbnetv5.cl
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,8 +99,8 @@ def run_on_model(name: str, command: Command, arguments: Sequence[str]) -> None:
     if name == "evaluate":
         add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
-    more = [Path(text) for text in overrides if Path(text).is_dir()]
-    overrides = [text for text in overrides if not Path(text).is_dir()]
+    more = [Path(text) for text in overrides if os.path.isdir(text)]  # noqa: PTH112 - pathlib minds long texts
+    overrides = [text for text in overrides if not os.path.isdir(text)]  # noqa: PTH112
     if not known.run.is_dir():
         run_config(name, command, arguments)
         return
@@ -142,10 +143,10 @@ def run_predict(name: str, command: Command, arguments: Sequence[str]) -> None:
     add_processes(parser)
     known, overrides = parser.parse_known_args(arguments)
     with one_line_errors():
-        if more := [text for text in overrides if Path(text).is_file()]:
+        if more := [text for text in overrides if os.path.isfile(text)]:  # noqa: PTH113 - pathlib minds long texts
             raise InputError(f"{more[0]}: one image, or one folder of images, is predicted at a time")
     known.model = known.model if is_uri(known.model) else str(Path(known.model).expanduser())
-    model, images = Path(known.model), Path(known.images).expanduser().absolute()
+    model, images = Path(known.model), Path(os.path.normpath(Path(known.images).expanduser().absolute()))
     folder = Path("runs", model.name) if is_uri(known.model) else model if model.is_dir() else model.parent
     keys = [
         path_override("evaluate.model", known.model),

@@ -25,10 +25,11 @@ from fbnetv5.config.describe import describe
 from fbnetv5.config.option import check_options
 from fbnetv5.config.references import check_references
 from fbnetv5.config.schema import RENAMED, RunConfig, register
+from fbnetv5.config.write import path_override
 
 CONFIGS = (Path(__file__).parents[1] / "configs").resolve()  # a link in a clone, a folder where a wheel is installed
 CONFIG = "config.yaml"  # of a run's folder: its resolved configuration
-SEARCH_PATH = f"hydra.searchpath=['file://{CONFIGS}']"
+SEARCH_PATH = f"hydra.searchpath=[{path_override('', f'file://{CONFIGS}').removeprefix('=')}]"
 OPEN_ENDED = (  # mappings without fixed keys
     "tasks.",
     "data.mask_values",
@@ -66,8 +67,8 @@ def load_config(file: Path, overrides: Sequence[str] = (), *, sweep: bool = Fals
         swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
         if swept and not sweep:
             raise InputError(f"{swept[0]} has several values; --multirun runs them all, or quote the value")
-        runs = itertools.zip_longest(*map(_values, parsed))  # each value once, not each combination
-        first = [next(iter(_values(override))) for override in parsed]
+        runs = itertools.zip_longest(*map(values_of, parsed))  # each value once, not each combination
+        first = [next(iter(values_of(override))) for override in parsed]
         configs = [
             _compose(file, [value or default for value, default in zip(run, first, strict=True)]) for run in runs
         ]
@@ -118,7 +119,7 @@ def _places(name: str, folders: Iterable[Path]) -> list[Path]:
 
 def _chosen(override: Override) -> list[str]:
     """Return the names of the configs that ``group=name`` adds, if the key is a group."""
-    given = list(override.sweep_string_iterator()) if override.is_sweep_override() else override.value()
+    given = swept_values(override) if override.is_sweep_override() else override.value()
     group = str(override.key_or_group)
     return [f"{group}/{name}" for name in (given if isinstance(given, list) else [given]) if isinstance(name, str)]
 
@@ -257,10 +258,17 @@ def _compose(file: Path, overrides: Sequence[str]) -> RunConfig:
         return to_run_config(compose(file.stem, overrides=[*overrides, SEARCH_PATH]))
 
 
-def _values(override: Override) -> list[str]:
+def values_of(override: Override) -> list[str]:
+    """Return ``key=value`` for each value of an override; one without a value, such as ``~key``, as it stands."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [f"{override.get_key_element()}={value}" for value in swept_values(override)]
+
+
+def swept_values(override: Override) -> list[str]:
+    """Return the values of an axis; of an interval, which has no end of them, the first."""
+    interval: Any = override.value()
+    return [str(interval.start)] if override.is_interval_sweep() else list(override.sweep_string_iterator())
 
 
 def _explain(error: BaseException, known: Sequence[str] = ()) -> str:

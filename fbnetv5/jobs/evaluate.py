@@ -85,7 +85,8 @@ def _require_same(config: RunConfig, folder: Path) -> None:
     model, images = found.get("model"), found.get("images")
     if [_place(model), _place(images)] != [_place(config.evaluate.model), _place(config.evaluate.images)]:
         what = "the validation split" if images is None else images
-        raise InputError(f"{folder} holds what {model} says of {what}; choose another output")
+        held = f"what {model} says of {what}" if model else "a run"
+        raise InputError(f"{folder} holds {held}; choose another output")
 
 
 def _place(name: str | None) -> str | None:
@@ -198,10 +199,10 @@ def _writer(config: RunConfig, model: FinalModel, folder: Path, world: World) ->
 
 
 def ground_truth_file(config: RunConfig, target: Target) -> Path | None:
-    """Return the COCO file of the validation split, whose crowds and areas count in COCO's protocol."""
+    """Return the COCO file of the validation split, whose crowds and areas count; None where an index replaces it."""
     data = config.data
     file = data.val.keypoints if target.kind is TargetKind.KEYPOINTS else data.val.boxes
-    if config.evaluate.images is not None or data.root is None or file is None:
+    if config.evaluate.images is not None or data.root is None or file is None or data.val.index is not None:
         return None
     return local_path(data.root).absolute() / (local_path(file).absolute() if is_uri(file) else file)
 

@@ -17,10 +17,17 @@ from fbnetv5.archs.topology import Topology, TopologySpace
 from fbnetv5.base.distributed import World
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.origin import Origin
-from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source
-from fbnetv5.base.weights import WEIGHTS, load_by_name, read_normalisation, read_origin, read_weights, save_weights
+from fbnetv5.base.weights import (
+    WEIGHTS,
+    load_by_name,
+    read_normalisation,
+    read_origin,
+    read_weights,
+    save_weights,
+    weights_file,
+)
 from fbnetv5.config.schema import ModelConfig, RunConfig
 from fbnetv5.config.targets import build_target, find_class, require_members
 from fbnetv5.data.augmentation import crop_side
@@ -191,7 +198,7 @@ def load_initial_weights(model: MultitaskNet, config: ModelConfig, *, is_main: b
     if found is not None:
         model.normalisation, model.origin = found.normalisation, Origin.of(found.origin, found.license)
     if config.weights is not None:
-        path = local_path(config.weights)
+        path = weights_file(config.weights)
         model.normalisation = read_normalisation(path)
         model.origin = read_origin(path) or Origin.of(config.weights)
         fresh = load_by_name(model, read_weights(path), optional="heads.", origin=path)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError, NothingToRateError
+from fbnetv5.base.errors import NothingToRateError
 from fbnetv5.base.types import TargetDict
 from fbnetv5.metrics.evaluator import Evaluator
 
@@ -35,13 +35,14 @@ class JointEvaluator:
         A task whose images have nothing that its metric counts is left out, and a line on stderr says so.
 
         Raises:
-            InputError: that is all of them.
+            NothingToRateError: that is all of them.
+            InputError: as :meth:`Evaluator.compute`.
         """
         found: dict[str, float] = {}
         for task, evaluator in self.evaluators.items():
             try:
                 found |= {f"{task}/{name}": value for name, value in evaluator.compute(world).items()}
-            except InputError as error:
+            except NothingToRateError as error:
                 if world.is_main:
                     print(f"{task} is not rated: {error}", file=sys.stderr)
         if not found:

@@ -12,7 +12,7 @@ from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.seeding import Purpose, forked
 from fbnetv5.base.types import Source, Target, TargetKind
-from fbnetv5.base.weights import read_normalisation, read_origin
+from fbnetv5.base.weights import read_normalisation, read_origin, weights_file
 from fbnetv5.config.read import CONFIGS
 from fbnetv5.config.schema import DataConfig, ModelConfig
 from fbnetv5.data.augmentation import check_augmentation
@@ -60,7 +60,7 @@ def build_final_model(
         if found is not None:
             normalisation, model.origin = found.normalisation, Origin.of(found.origin, found.license)
     if config.weights is not None:
-        weights = local_path(config.weights)
+        weights = weights_file(config.weights)
         normalisation = read_normalisation(weights)
         model.origin = read_origin(weights) or Origin.of(config.weights)
         fresh = load_initial(model, weights, config.block_start)  # type: ignore[arg-type]  # checked with the config

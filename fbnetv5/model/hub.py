@@ -18,6 +18,7 @@ from fbnetv5.model.joint_net import JointModel
 from fbnetv5.model.task_net import TaskNet
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
+LOADS = re.compile(r'fbnetv5\.load\("[^"]*"\)')
 LICENSE = re.compile(r"license(_name|_link)?\s*:")
 
 
@@ -48,7 +49,7 @@ def save_to_hub(
     with tempfile.TemporaryDirectory() as temporary:
         staged = Path(temporary)
         save_model(staged, model, model.spec)
-        kept = _kept_card(model.folder)
+        kept = _kept_card(model.folder, uri)
         if kept and license:
             kept = _licensed(kept, license)
         write_text(staged / CARD, kept or card(model, model.folder, place=uri, license=license))
@@ -87,11 +88,18 @@ def _exported(folder: Path | None) -> list[str]:
     return names
 
 
-def _kept_card(folder: Path | None) -> str | None:
-    """Return the card that a person wrote, or that says more than the folder can, as one from the hub does; or None."""
+def _kept_card(folder: Path | None, uri: str) -> str | None:
+    """Return the card that a person wrote, or that says more than the folder can, as one from the hub does; or None.
+
+    Where the program wrote it, it names the new place.
+    """
     if folder is None or (is_ours(folder) and (folder / FINAL_METRICS).is_file()) or not (folder / CARD).is_file():
         return None
-    return (folder / CARD).read_text(encoding="utf-8")
+    text = (folder / CARD).read_text(encoding="utf-8")
+    if not is_ours(folder):
+        return text
+    text = re.sub(r"^# .*$", lambda _: f"# {uri.rpartition('/')[2]}", text, count=1, flags=re.MULTILINE)
+    return LOADS.sub(lambda _: f'fbnetv5.load("{uri}")', text)
 
 
 def _licensed(text: str, license: str) -> str:

@@ -23,6 +23,7 @@ from fbnetv5.heads.head import CountedHead, Head
 from fbnetv5.model.photos import PhotoModel
 from fbnetv5.model.predictions import Prediction, as_prediction
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_head, build_model, pruned
+from fbnetv5.tasks.build import check_task_name
 
 HEADS = "heads."  # what the names of the heads' parameters start with
 
@@ -303,8 +304,7 @@ def check_tasks(spec: JointSpec) -> None:
     if not spec.tasks:
         raise InputError("model.tasks is empty: name at least one task, with its topology and its head")
     for task, chosen in spec.tasks.items():
-        if hasattr(nn.ModuleDict(), task) or not task.isidentifier() or task in (TRUNK, SHARED):
-            raise InputError(f"model.tasks.{task}: a task cannot be called '{task}'; choose another name")
+        check_task_name(f"model.tasks.{task}", task)
         if not chosen.classes:
             raise InputError(f"model.tasks.{task}: there are no classes to predict: their names are missing")
     if spec.input.crop is not None:

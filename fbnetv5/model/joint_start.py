@@ -14,9 +14,8 @@ from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.normalisation import Normalisation
 from fbnetv5.base.origin import Origin
-from fbnetv5.base.paths import is_uri, local_folder, local_path
 from fbnetv5.base.run_files import MODEL
-from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights, refuse
+from fbnetv5.base.weights import read_normalisation, read_origin, read_weights, refuse, weights_file
 from fbnetv5.config.joint import TaskEntry
 from fbnetv5.config.schema import ModelConfig
 from fbnetv5.model.joint_net import HEADS, JointModel
@@ -97,14 +96,6 @@ def _too_shallow(
         f"{source} has no weights for {num_missing} tensors of the trunk, which other tasks read further: give "
         "model.weights or model.trunk_weights too, of a network that has them"
     )
-
-
-def weights_file(place: str) -> Path:
-    """Return the file of weights that a path or URI means: itself, or that in the folder of a trained model."""
-    if is_uri(place) and not place.endswith(".safetensors"):
-        return local_folder(place, (WEIGHTS,)) / WEIGHTS
-    path = local_path(place)
-    return path / WEIGHTS if path.is_dir() else path
 
 
 def _start_added(model: JointModel, finished: JointModel, config: ModelConfig) -> None:

@@ -22,7 +22,7 @@ from fbnetv5.runs.pareto import Series, draw_fronts, pareto_front
 
 COSTS = ("macs", "params", "latency_ms")
 NO_SCORE = (*COSTS, "blocks", "num_images", "seconds")
-LOWER_IS_BETTER = ("loss", "error")
+LOSSES = ("loss", "error")  # what names of scores begin with of which lower is better
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 76rem; padding: 0 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
@@ -116,14 +116,19 @@ def labels_of(rows: Sequence[Row]) -> list[str]:
 def default_score(rows: Sequence[Row]) -> str:
     """Return the first value of a row that is a score: a training's metric, else a search's loss."""
     names = [name for row in rows for name in row.values if name not in NO_SCORE and not name.startswith(MS)]
-    return next((name for name in names if not name.startswith(LOWER_IS_BETTER)), "loss")
+    return next((name for name in names if not name.startswith(LOSSES)), "loss")
+
+
+def is_lower_better(column: str) -> bool:
+    """Whether less of a column is better, as of losses and of all that is a cost."""
+    return column in (*COSTS, "blocks", "seconds") or column.startswith((*LOSSES, MS))
 
 
 def fronts(rows: Sequence[Row], x: str, y: Mapping[str, str]) -> set[int]:
     """Return the indices of the rows on the Pareto front of their task, whose score is the column that ``y`` names."""
     chosen: set[int] = set()
     for task in dict.fromkeys(row.task for row in rows):
-        sign = -1 if y[task].startswith(LOWER_IS_BETTER) else 1
+        sign = -1 if is_lower_better(y[task]) else 1
         members = [index for index, row in enumerate(rows) if row.task == task]
         scores = [rows[index].values.get(y[task]) for index in members]
         points = [
@@ -192,7 +197,7 @@ def page(
     heads = "".join(f"<th{' class=number' * (name in numbers)}>{html.escape(name)}</th>" for name in header[:-1])
     notes = {row.run: f"{row.status}: {row.note}" for row in rows if row.note}
     listed = "".join(f"<li>{html.escape(f'{run}: {note}')}</li>" for run, note in notes.items())
-    better = {f"{score}: {'lower' if score.startswith(LOWER_IS_BETTER) else 'higher'}": None for score in y.values()}
+    better = {f"{score}: {'lower' if is_lower_better(score) else 'higher'}": None for score in y.values()}
     about = (
         f"Marked: the Pareto front, the runs that no other beats in {x} (lower is better) and the score of their task "
         f"({', '.join(better)} is better).{' Diamonds: topologies drawn by hand.' * any(map(is_drawn, rows))}"

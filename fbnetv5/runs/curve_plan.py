@@ -15,9 +15,10 @@ from fbnetv5.archs.topology import NAMED_BLOCKS, Topology, named_topology
 from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
+from fbnetv5.base.paths import is_uri
 from fbnetv5.base.run_files import TOPOLOGY, topology_file
 from fbnetv5.base.types import TargetKind
-from fbnetv5.base.weights import WEIGHTS, digest_of
+from fbnetv5.base.weights import WEIGHTS, digest_of, weights_file
 from fbnetv5.config.identity import check_identity, identity
 from fbnetv5.config.read import load_config
 from fbnetv5.config.schema import RunConfig, RuntimeConfig
@@ -253,8 +254,8 @@ def _root(curves: Sequence[Curve], output: Path | None) -> Path:
 def _weights_of(config: RunConfig) -> str:
     """Return what tells the weights that a training starts from: of a file its digest, else what the key says."""
     given = config.model.weights
-    file = Path(given or "").expanduser()
-    return digest_of(file) if file.is_file() else str(given)
+    file = None if given is None or is_uri(given) else weights_file(given)
+    return digest_of(file) if file is not None and file.is_file() else str(given)
 
 
 def _jobs(

@@ -6,6 +6,8 @@ import os
 
 from fbnetv5.config.schema import RuntimeConfig
 
+HIDDEN = ("", "-1", "NoDevFiles")  # in CUDA_VISIBLE_DEVICES, no GPU; the last is Slurm's
+
 
 def num_cores() -> int:
     """Return how many cores this process may use."""
@@ -18,7 +20,7 @@ def gpus_for(runtime: RuntimeConfig) -> list[str]:
     if runtime.device == "cpu":
         return []
     if visible:
-        return visible.split(",")
+        return [gpu for gpu in visible.split(",") if gpu.strip() not in HIDDEN]
     import torch  # here, as a command line that is refused needs none of it
 
     return [str(index) for index in range(torch.cuda.device_count())]

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import SEARCH_PATH, check_file, load_config, open_ended
+from fbnetv5.config.read import SEARCH_PATH, check_file, load_config, open_ended, values_of
 from fbnetv5.config.schema import RunConfig, register
 from fbnetv5.config.write import path_override
 from fbnetv5.runs.job import Job, Run
@@ -44,7 +44,7 @@ def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
         given = {override.key_or_group for override in _parse(overrides)}
     except (InputError, HydraException, OmegaConfBaseException, YAMLError, RecursionError):
         return list(overrides)
-    return [*(f"{key}={value}" for key, value in params.items() if key not in given), *overrides]
+    return [*(_with_files(f"{key}={value}") for key, value in params.items() if key not in given), *overrides]
 
 
 def _with_files(override: str) -> str:
@@ -53,7 +53,8 @@ def _with_files(override: str) -> str:
     pattern = value.strip("'\"")
     if key not in FILES or not {"*", "?"} & set(pattern):
         return override
-    files = sorted(Path(pattern).parent.glob(Path(pattern).name))
+    place = Path(pattern).expanduser()
+    files = sorted(place.parent.glob(place.name))
     if not files:
         raise InputError(f"{override}: there is no such file")
     return f"{key}=" + ",".join(path_override("", file).removeprefix("=") for file in files)
@@ -80,11 +81,13 @@ def plan_sweep(file: Path, overrides: Sequence[str], run: Callable[[RunConfig], 
     """
     root = Path(load_config(file, overrides, sweep=True).output).absolute()
     parsed = {override.key_or_group: override for override in _parse(overrides)}  # the last of a key counts
+    if "output" in parsed and parsed["output"].is_sweep_override():
+        raise InputError("output is one folder, in which each job has its own: give one value")
     for key, override in parsed.items():
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise InputError(f"{key}: an interval has no end of values; write {key}=a,b,c or {key}=range(0,3)")
-    swept = [key for key, override in parsed.items() if override.is_sweep_override() and key != "output"]
-    axes = {key: _values(override) for key, override in parsed.items()}
+    swept = [key for key, override in parsed.items() if override.is_sweep_override()]
+    axes = {key: values_of(override) for key, override in parsed.items()}
     start = {key: _common_folder(axes[key]) for key in swept}
     jobs: list[Job] = []
     for values in itertools.product(*axes.values()):
@@ -101,13 +104,6 @@ def plan_sweep(file: Path, overrides: Sequence[str], run: Callable[[RunConfig], 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     parsed: list[Override] = OverridesParser.create().parse_overrides([open_ended(text) for text in overrides])
     return parsed
-
-
-def _values(override: Override) -> list[str]:
-    """Return ``key=value`` for each value; an override without a value, such as ``~key``, as it stands."""
-    if not override.is_sweep_override():
-        return [str(override.input_line)]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
 def _common_folder(values: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from fbnetv5.archs.families import NUM_PATHS
+from fbnetv5.archs.joint import SHARED, TRUNK
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import Source
 from fbnetv5.config.targets import build_target, require_members
@@ -27,9 +28,14 @@ def build_tasks(entries: Mapping[str, Any]) -> dict[str, Task]:
     return tasks
 
 
+def check_task_name(key: str, name: str) -> None:
+    """Raise InputError, which names the ``key`` of the config, for what is no name of a task."""
+    if hasattr(nn.ModuleDict(), name) or not name.isidentifier() or name in (TRUNK, SHARED):
+        raise InputError(f"{key}: a task cannot be called '{name}'; choose another name")
+
+
 def _build_task(name: str, entry: Any) -> Task:
-    if hasattr(nn.ModuleDict, name) or not name.isidentifier():
-        raise InputError(f"tasks.{name}: a task cannot be called '{name}'; choose another name")
+    check_task_name(f"tasks.{name}", name)
     task: Task = build_target(f"tasks.{name}", entry)
     require_members(f"tasks.{name}", entry, task, ("path", "target", "search_head"), "task")
     if task.path not in range(NUM_PATHS):

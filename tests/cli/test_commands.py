@@ -70,7 +70,7 @@ def test_a_config_of_another_job_is_refused_with_the_command_that_it_is_for(caps
     assert "is for the job search: fbnetv5 search quickstart" in refused(capsys, "train", "quickstart")
 
 
-def test_models_are_evaluated_exported_and_predict(launched, tmp_path):
+def test_models_are_evaluated_exported_and_predict(launched, tmp_path, monkeypatch):
     model = tmp_path / "runs" / "it's"
     model.mkdir(parents=True)
     (model / "config.yaml").write_text("defaults: [/train/small, _self_]\nname: mine\n")
@@ -83,6 +83,10 @@ def test_models_are_evaluated_exported_and_predict(launched, tmp_path):
     config = load_config(file, overrides)
     assert (config.job, config.evaluate.model, config.evaluate.images) == ("evaluate", "runs/it's", "my photos")
     assert config.output == "runs/it's/predict/my photos"
+    monkeypatch.chdir(tmp_path / "runs")
+    _, overrides, _ = launched("predict", "it's", "..")
+    assert load_config(file, overrides).output == f"it's/predict/{tmp_path.name}"
+    monkeypatch.chdir(tmp_path)
     file, overrides, _ = launched("predict", "hf://owner/pets", "https://host/a.jpg")
     config = load_config(file, overrides)
     assert (config.evaluate.model, config.evaluate.images) == ("hf://owner/pets", "https://host/a.jpg")
@@ -103,6 +107,9 @@ def test_several_models_are_exported_though_one_fails(tmp_path, monkeypatch, cap
             raise SystemExit(1)
 
     monkeypatch.setattr(commands, "launch", launch)
+    parts = f"export.float_parts=[{','.join(f'network.blocks.{place}_1' for place in range(20))}]"
+    commands.main(["export", str(tmp_path / "other"), parts])  # a text too long for a file's name
+    assert seen.pop() == ("other", parts)
     error = refused(capsys, "export", str(tmp_path / "curve"), str(tmp_path / "other"), "seed=3")
     assert seen == [("a", "seed=3"), ("b", "seed=3"), ("other", "seed=3")]
     assert f"1 of 3 failed: {tmp_path / 'curve' / 'b'}" in error

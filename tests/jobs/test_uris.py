@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,8 @@ def test_data_may_lie_elsewhere(store):
     assert source.classes == {"label": ("cat", "dog"), "boxes": ("head",)}
     assert source.load(1).target["label"] == 1
     assert ground_truth_file(RunConfig(name="x", data=data), SimpleNamespace(kind=None)) == store / "pets/boxes.json"
+    indexed = replace(data, val=replace(data.val, index="val.parquet"))  # whose boxes take the place of the file's
+    assert ground_truth_file(RunConfig(name="x", data=indexed), SimpleNamespace(kind=None)) is None
     data.root = "store://dogs"
     with pytest.raises(InputError, match="store://dogs cannot be had"):
         build_source(data)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fbnetv5.base.distributed import World
-from fbnetv5.base.errors import InputError
+from fbnetv5.base.errors import InputError, NothingToRateError
 from fbnetv5.base.types import BOXES, LABEL
 from fbnetv5.metrics.build import build_evaluator
 from fbnetv5.metrics.joint import JointEvaluator
@@ -25,5 +25,18 @@ def test_a_task_that_cannot_be_rated_does_not_take_the_others_with_it(capsys):
     assert metrics["cls/top1"] == 1
     assert not any(name.startswith("det/") for name in metrics)
     assert "det is not rated: nothing to evaluate" in capsys.readouterr().err
-    with pytest.raises(InputError, match="nothing to evaluate: no task"):
+    with pytest.raises(NothingToRateError, match="nothing to evaluate: no task"):
         alone.compute(ALONE)
+
+
+def test_what_is_wrong_with_the_truth_is_no_lack_of_it(monkeypatch):
+    evaluators = {"cls": build_evaluator(LABEL, ("a", "b")), "det": build_evaluator(BOXES, ("a",))}
+
+    def refuse(_: World) -> None:
+        raise InputError("val.json does not list image 'a.jpg'")
+
+    monkeypatch.setattr(evaluators["det"], "compute", refuse)
+    both = JointEvaluator(evaluators)
+    evaluators["cls"].update([torch.tensor([0.9, 0.1])], [{"label": 0}], ["a.jpg"])
+    with pytest.raises(InputError, match="does not list image"):
+        both.compute(ALONE)

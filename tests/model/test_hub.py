@@ -89,7 +89,10 @@ def test_a_model_goes_to_the_hub_and_comes_back(hub, tmp_path):
     assert torch.equal(again.predict_tensors(picture()), model.predict_tensors(picture()))
     assert again.origin == model.origin
     again.save_to_hub("bob/pets", private=True)  # what the hub does not have, metrics.json, its card still says
-    assert "| top1 | 0.5 |" in (hub.folder / "bob/pets" / CARD).read_text()
+    text = (hub.folder / "bob/pets" / CARD).read_text()
+    assert "| top1 | 0.5 |" in text
+    assert 'fbnetv5.load("hf://bob/pets")' in text
+    assert "ada" not in text
     assert hub.private["bob/pets"]
     again.save_to_hub("eve/pets", license="mit")
     text = (hub.folder / "eve/pets" / CARD).read_text()

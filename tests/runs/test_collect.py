@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fbnetv5.cli import commands
-from fbnetv5.runs.collect import labels_of, scores_of
+from fbnetv5.runs.collect import fronts, labels_of, scores_of
 from fbnetv5.runs.gather import Row
 from fbnetv5.runs.pareto import pareto_front
 
@@ -139,6 +139,16 @@ def test_a_files_score_is_its_main_metric_wherever_that_stands():
     assert scores_of(rows, "macs", None) == {"Keypoints": "tPCK@0.2"}
     assert scores_of(rows, ms, "PCK@0.2") == {"Keypoints": "PCK@0.2"}
     assert (labels_of(rows), labels_of(rows[:1])) == (["a/fpn", "b/fpn"], ["fpn"])
+
+
+def test_of_costs_less_is_better():
+    ms = "ms onnx fp32, a phone"
+    points = ((1e6, 1.0), (2e6, 9.0), (3e6, 0.5))
+    for column in (ms, "latency_ms", "loss/cls", "seconds"):
+        rows = [Row(Path(str(macs)), "det", values={"macs": macs, column: y}) for macs, y in points]
+        assert fronts(rows, "macs", {"det": column}) == {0, 2}
+    rows = [Row(Path(str(macs)), "det", values={"macs": macs, "AP": y}) for macs, y in points]
+    assert fronts(rows, "macs", {"det": "AP"}) == {0, 1}
 
 
 def test_what_was_killed_half_way_is_not_finished(tmp_path):

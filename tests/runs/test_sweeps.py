@@ -20,8 +20,10 @@ import yaml
 from fbnetv5.base.errors import InputError
 from fbnetv5.cli import launch as command_line
 from fbnetv5.config.read import load_config
+from fbnetv5.config.schema import RuntimeConfig
 from fbnetv5.runs.batch_job import error_line
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
+from fbnetv5.runs.machine import gpus_for
 from fbnetv5.runs.plan import plan_sweep, with_file_axes
 from tests.jobs.runs import ROOT, arguments, environment, launch
 from tests.on_request import ON_REQUEST
@@ -58,7 +60,7 @@ def test_folders_have_names_that_need_no_quotes_and_differ():
     assert next(job.name for job in plan("seed=1,2", "data.shapes.seed=3,4")) == "seed-1__data.shapes.seed-3"
 
 
-def test_a_path_with_wildcards_is_the_axis_of_its_files(tmp_path):
+def test_a_path_with_wildcards_is_the_axis_of_its_files(tmp_path, monkeypatch):
     for name in ("02_8.1M", "01 it's", "03"):
         (tmp_path / f"{name}.yaml").touch()
     jobs = plan(f"model.topology='{tmp_path}/0*.yaml'", "seed=1")
@@ -67,6 +69,31 @@ def test_a_path_with_wildcards_is_the_axis_of_its_files(tmp_path):
     assert [job.name for job in jobs] == ["topology-01-it-s.yaml", "topology-02_8.1M.yaml", "topology-03.yaml"]
     with pytest.raises(InputError, match="there is no such file"):
         plan(f"model.topology={tmp_path}/x*.yaml")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [job.name for job in plan("model.topology=~/0*.yaml")] == [job.name for job in jobs]
+    sweep = tmp_path / "sweep.yaml"
+    params = {"model.topology": f"{tmp_path}/0?_*.yaml"}
+    text = (
+        f"# @package _global_\ndefaults: [/quickstart, _self_]\nhydra: {{sweeper: {{params: {json.dumps(params)}}}}}\n"
+    )
+    sweep.write_text(text)
+    (tmp_path / "03_9M.yaml").touch()
+    found = plan(file=sweep)
+    assert [job.name for job in found] == ["topology-02_8.1M.yaml", "topology-03_9M.yaml"]
+
+
+def test_axes_without_an_end_and_several_folders_are_refused():
+    with pytest.raises(InputError, match=r"optimizer\.lr: an interval has no end of values"):
+        plan("optimizer.lr=interval(0.01,0.1)")
+    with pytest.raises(InputError, match="output is one folder, in which each job has its own"):
+        plan("output=runs/a,runs/b", "seed=0,1")
+    assert load_config(QUICKSTART, ["optimizer.lr=tag(log,interval(0.01,0.1))"], sweep=True).optimizer.lr == 0.01
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("-1", []), ("NoDevFiles", []), ("0,2", ["0", "2"])])
+def test_gpus_that_are_hidden_do_not_count(monkeypatch, visible, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus_for(RuntimeConfig()) == gpus
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)

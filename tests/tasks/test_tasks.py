@@ -12,8 +12,10 @@ from torchvision.ops import box_iou
 from fbnetv5.archs.families import get_family
 from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology
+from fbnetv5.base.errors import InputError
 from fbnetv5.base.seeding import forked
 from fbnetv5.heads.anchors import NominalStrideAnchors
+from fbnetv5.tasks.build import build_tasks
 from fbnetv5.tasks.classification import Classification
 from fbnetv5.tasks.detection import Detection, common_proposals
 from fbnetv5.tasks.multitask import MultitaskNet
@@ -30,6 +32,12 @@ def feature(path: int, count: int = 2, size: int = 4) -> dict[int, torch.Tensor]
 
 def boxes(*rows: list[float]) -> dict[str, torch.Tensor]:
     return {"boxes": torch.tensor(rows).reshape(-1, 4), "box_labels": torch.zeros(len(rows), dtype=torch.int64)}
+
+
+@pytest.mark.parametrize("name", ["pop", "training", "trunk", "shared", "a-b"])
+def test_names_that_no_task_can_have_are_refused(name):
+    with pytest.raises(InputError, match=rf"tasks\.{name}: a task cannot be called '{name}'"):
+        build_tasks({name: {"_target_": "fbnetv5.tasks.classification.Classification"}})
 
 
 def test_classification_is_cross_entropy():
