@@ -216,8 +216,8 @@ def _check_normalisation(model: nn.Module, checkpoint: Path) -> None:
     if now is not None and now != then:
         raise InputError(
             f"{checkpoint} learnt from images less {list(then.mean)} by {list(then.std)}, and the first weights that "
-            f"are found now expect {list(now.mean)} and {list(now.std)}: model.trunk_weights=pretrained takes an "
-            "installed package's, else timm's; resume where it finds those of the beginning"
+            f"are found now expect {list(now.mean)} and {list(now.std)}: pretrained ones are an installed package's, "
+            "else timm's; resume where those of the beginning are found"
         )
 
 

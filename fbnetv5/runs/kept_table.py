@@ -71,6 +71,11 @@ def _difference(made_with: Mapping[str, Any], settings: Mapping[str, Any]) -> st
     """Name the first key that two settings differ in; empty if there is none."""
     for key in sorted(made_with.keys() | settings.keys()):
         there, here = (values.get(key, ABSENT) for values in (made_with, settings))
-        if there != here and (ABSENT not in (there, here) or key.startswith(OPEN_ENDED)):
+        if there != here and (ABSENT not in (there, here) or _is_option(key)):
             return f"{key}={there} there, {here} here"
     return ""
+
+
+def _is_option(key: str) -> bool:
+    """Whether a key, or what follows the name of a run as in ``adapt.project.start``, is an option of a class."""
+    return key.startswith(OPEN_ENDED) or key.partition(".")[2].startswith(OPEN_ENDED)

@@ -22,7 +22,7 @@ from fbnetv5.runs.job import Job, Outcomes, Run, errors, finished
 from fbnetv5.runs.kept_table import read_table, write_table
 from fbnetv5.runs.study import Study, find_config
 
-LEFT_OUT = ("seed", "output", "name", "data.root", "project", "label.", "export.", "search.")
+LEFT_OUT = ("seed", "output", "name", "data.root", "label.", "export.", "search.")
 
 
 class Comparison(Study):
@@ -51,7 +51,11 @@ class Comparison(Study):
     def settings(self) -> dict[str, dict[str, Any]]:
         """What the metrics of each training depend on, but for its seed and the place of its data, by name."""
         return {
-            name: {key: value for key, value in inputs(self._config(name)).items() if not key.startswith(LEFT_OUT)}
+            name: {
+                key: value
+                for key, value in inputs(self._config(name)).items()
+                if not key.startswith(LEFT_OUT) and (key, value) != ("project", {})  # as of all trainings of the core
+            }
             for name in self.config.trainings
         }
 

@@ -95,7 +95,8 @@ class SearchProblem:
         """
         with forked(self.config.seed, Purpose.INITIALISATION):
             network = SuperNetwork(self.space, self.output_stride)
-            model = SearchModel(network, build_head(self.config.model.head, network.channels, len(self.classes)))
+            head = build_head(self.config.model.head, network.channels, len(self.classes))
+            model = SearchModel(network, head, self.normalisation)
         if self.options.start == "seed":
             remapped = remap_to_super_network(
                 self.seed.weights, self.seed.architecture, self.space, strategy(self.options.remap)

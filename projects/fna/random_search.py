@@ -26,6 +26,7 @@ from fbnetv5.projects.fna.methods import Found
 from fbnetv5.projects.fna.network import architecture_cost, network_entry
 from fbnetv5.projects.fna.problem import SearchProblem
 from fbnetv5.projects.fna.relaxation import cost_table
+from fbnetv5.projects.fna.seeds import seed_architecture
 
 NUM_DRAWN = 1_000_000  # architectures that are drawn at most, to find those of the cost that is asked for
 CHUNK = 10_000
@@ -57,7 +58,7 @@ class RandomSampling:
 
     def target_macs(self, problem: SearchProblem) -> int:
         """Return the MACs to match, of a network without its head at the run's size and output stride."""
-        architecture = problem.seed.architecture if self.match is None else Architecture.load(self.match)
+        architecture = seed_architecture(problem.options.seed) if self.match is None else Architecture.load(self.match)
         return architecture_cost(architecture, problem.size, problem.output_stride).macs
 
 
@@ -146,7 +147,7 @@ class RandomSearch(RandomSampling):
 
 
 def sample_matched(problem: SearchProblem, count: int, macs: float, tolerance: float) -> list[tuple[int, ...]]:
-    """Draw different architectures, evenly from those whose MACs differ from ``macs`` by ``tolerance`` times at most.
+    """Draw different architectures, evenly over choices, whose MACs are ``macs`` but for ``tolerance`` times that.
 
     Raises:
         InputError: too few are found; the message says which MACs the space has.
@@ -154,15 +155,16 @@ def sample_matched(problem: SearchProblem, count: int, macs: float, tolerance: f
     table = cost_table(problem.costs)
     num_options = torch.tensor([len(row) for row in problem.costs])
     rng = generator(problem.config.seed, Purpose.ARCHITECTURES)
-    found: dict[tuple[int, ...], None] = {}
+    found: dict[Architecture, tuple[int, ...]] = {}  # a layer that is skipped has several places, of one network
     for _ in range(NUM_DRAWN // CHUNK):
         uniform = torch.rand(CHUNK, len(num_options), generator=rng, dtype=torch.float64)
         drawn = (uniform * num_options).long()  # [CHUNK, B]
         costs = table[torch.arange(len(num_options)), drawn].sum(dim=1) + problem.fixed_cost
         fitting = drawn[(costs - macs).abs() <= tolerance * macs]
-        found.update(dict.fromkeys(map(tuple, fitting.tolist())))
-        if len(found) >= count:
-            return list(found)[:count]
+        for choices in map(tuple, fitting.tolist()):
+            found.setdefault(problem.space.decode(choices), choices)
+            if len(found) == count:
+                return list(found.values())
     least, most = (problem.fixed_cost + sum(pick(row) for row in problem.costs) for pick in (min, max))
     raise InputError(
         f"{len(found)} of {NUM_DRAWN:,} random architectures of {problem.space.name} have {macs / 1e6:,.1f} M MACs, "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Size, TargetDict
 from fbnetv5.engine.batch_norm import batch_statistics
 from fbnetv5.heads.head import Head
@@ -23,14 +24,16 @@ class SearchModel(nn.Module):
     Args:
         network: of all candidates.
         head: as ``model.head`` of the final model builds it.
+        normalisation: of the images, which goes with the parameters.
     """
 
     head: Head
 
-    def __init__(self, network: SuperNetwork, head: Head) -> None:
+    def __init__(self, network: SuperNetwork, head: Head, normalisation: Normalisation = IMAGENET) -> None:
         super().__init__()
         self.network = network
         self.head = head
+        self.normalisation = normalisation
 
     def forward(
         self,

@@ -83,6 +83,11 @@ def load_seed(name: str, weights: str | None = None) -> Seed:
     return Seed(architecture, selected, origin, normalisation, Origin.of(origin, license))
 
 
+def seed_architecture(name: str) -> Architecture:
+    """Return the architecture of a seed, without its weights. Raises InputError where there is no such seed."""
+    return _folder_architecture(Path(name) / MODEL) if Path(name).is_dir() else get_architecture(name)
+
+
 def _find_weights(name: str, architecture: Architecture, file: str | None) -> TrunkWeights:
     """Return weights of an architecture under timm's names, the classifier's among them."""
     if is_timm_mobile(name):

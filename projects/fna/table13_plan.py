@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from omegaconf import MISSING
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.base.weights import WEIGHTS, digest_of
 from fbnetv5.cli.launch import run_job
 from fbnetv5.config.option import option
 from fbnetv5.config.read import load_config
@@ -87,7 +88,9 @@ def settings(config: Table13Config) -> dict[str, Any]:
         if entry is not None:
             keys = inputs(load_config(find_config(entry), (*entry.overrides, *own)))
             found |= {f"{name}.{key}": value for key, value in keys.items() if not key.startswith(LEFT_OUT)}
-    if Path(str(found.get("search.project.seed"))).is_absolute():
+    if config.trained_seed is not None and Path(config.trained_seed).is_dir():
+        found["search.project.seed"] = f"weights {digest_of(Path(config.trained_seed) / WEIGHTS)}"
+    elif Path(str(found.get("search.project.seed"))).is_absolute():  # what it is follows from the keys of its training
         del found["search.project.seed"]
     return found
 

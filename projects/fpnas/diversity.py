@@ -34,11 +34,11 @@ from fbnetv5.projects.fpnas.images import check_batches, check_data, load_split,
 from fbnetv5.projects.fpnas.options import check_training
 from fbnetv5.projects.fpnas.search import claim_folder
 from fbnetv5.projects.fpnas.small_network import adapted_width, model_macs, network_entry, network_ids, types_of
+from fbnetv5.projects.fpnas.work import IMAGES
 from fbnetv5.projects.fpnas.workers import do_all, find_place
 from fbnetv5.report.style import save, styled
 from fbnetv5.runs.job import Call, Job, Outcome
 
-IMAGES = "images.safetensors"
 TABLE, PLOT, JOBS = "diversity.csv", "diversity.svg", "jobs"
 ONE_TYPE, SEVERAL = "#c2273d", "#2b66ad"  # red and blue, as in the paper
 

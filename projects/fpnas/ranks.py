@@ -43,7 +43,7 @@ SCORED, TRUTH = (
     "truth",
 )  # folders of trainings that are judged as in a search, and on test images, a seed each
 TABLE, PAGE = "ranks.csv", "ranks.md"
-FREE = ("project.seeds", "project.stage_one")  # may change when a study goes on: results say what they are of
+FREE = ("project.stage_one",)  # may change when a study goes on: results say what they are of
 RESAMPLES = 1000  # of types, for the standard error of a correlation
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from fbnetv5.base.errors import one_line_errors
 from fbnetv5.base.types import Size
-from fbnetv5.cli.arguments import parser_of
+from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.projects.fpnas.architecture import Architecture
 from fbnetv5.projects.fpnas.heads.classifier import HIDDEN_CHANNELS, pooled_classifier_macs
 from fbnetv5.projects.fpnas.macro import MACROS
@@ -52,10 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("architecture", help="YAML file that a search wrote")
     parser.add_argument("output", help="YAML file to write")
     parser.add_argument("--bound", type=float, required=True, help="the network has fewer MACs than this")
-    parser.add_argument("--size", type=int, default=224, help="side of the images, in pixels (224)")
-    parser.add_argument("--classes", type=int, default=1000, help="of the classifier (1000)")
+    parser.add_argument("--size", type=at_least(32), default=224, help="side of the images, in pixels (224)")
+    parser.add_argument("--classes", type=at_least(1), default=1000, help="of the classifier (1000)")
     parser.add_argument("--macro", choices=list(MACROS), help="take strides and channels of this macro structure")
-    parser.add_argument("--divisor", type=int, default=8, help="channels are multiples of this (8)")
+    parser.add_argument("--divisor", type=at_least(2), default=8, help="channels are multiples of this (8)")
     return parser
 
 

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from scipy.stats import t
-
 from fbnetv5.base.files import csv_lines, write_text
 from fbnetv5.projects.tables.cell import TOGETHER, Row
 from fbnetv5.runs.markdown import NOTHING, markdown_table
+from fbnetv5.runs.statistics import interval
 
 NAMES = {
     "last-look": "Alg. 4, last look",
@@ -128,6 +127,4 @@ def _table(found: Sequence[Mean]) -> list[str]:
 
 
 def _interval(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return math.nan
-    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return math.nan if len(values) < 2 else interval(values)[1]

@@ -12,7 +12,7 @@ from fbnetv5.base.errors import InputError
 from fbnetv5.base.run_files import FINAL_METRICS
 from fbnetv5.projects.fna.spaces import get_space
 from fbnetv5.projects.fna.table13 import Table13, main
-from fbnetv5.projects.fna.table13_plan import load_table, plan
+from fbnetv5.projects.fna.table13_plan import load_table, plan, settings
 from fbnetv5.projects.fna.table13_results import gather, markdown
 from fbnetv5.runs.job import Outcome
 from tests.on_request import ON_REQUEST
@@ -82,6 +82,23 @@ def test_rows_that_are_kept_are_not_made_again(tmp_path):
     config.adapt.overrides = [*config.adapt.overrides, "train.steps=7"]
     with pytest.raises(InputError, match=r"pets was made with other settings \(adapt.train.steps=600 there, 7 here\)"):
         Table13(config)
+    config.adapt.overrides[-1] = "project.remap.noise=0.01"
+    with pytest.raises(InputError, match=r"adapt\.project\.remap\.noise=absent there, 0\.01 here"):
+        Table13(config)
+
+
+@pytest.mark.parametrize("name", ["pets", "bccd", "lsp"])
+def test_rows_that_are_kept_are_those_of_the_configs(name):
+    Table13(load_table(PETS.with_name(f"{name}_imagenet.yaml"), ["data=/data"]))
+
+
+def test_a_seed_network_of_ones_own_is_told_by_its_weights(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    found = settings(load_table(PETS, ["data=/data", f"trained_seed={tmp_path}"]))
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    other = settings(load_table(PETS, ["data=/data", f"trained_seed={tmp_path}"]))
+    assert found["search.project.seed"] != other["search.project.seed"]
+    assert "search.project.seed" not in settings(load_table(PETS, ["data=/data"]))
 
 
 def test_a_metric_that_there_is_not_ends_no_other_row(tmp_path):
