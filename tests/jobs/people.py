@@ -15,13 +15,13 @@ NAMES = ["head", "left_hand", "right_hand"]
 COLOURS = [(255, 80, 80), (80, 255, 80), (80, 80, 255)]
 
 
-def write_people(root: Path) -> Path:
-    """Write eight images of 64 x 80 pixels, one of which is unlabelled."""
+def write_people(root: Path, count: int = 8) -> Path:
+    """Write ``count`` images of 64 x 80 pixels, one of which is unlabelled."""
     (root / "images").mkdir(parents=True)
     random = np.random.default_rng(0)
     images: list[dict[str, Any]] = []
     people = []
-    for number in range(8):
+    for number in range(count):
         pixels = random.integers(0, 60, (64, 80, 3), np.uint8)
         points = random.integers(6, 58, (3, 2))
         for (x, y), colour in zip(points, COLOURS, strict=True):

@@ -294,7 +294,7 @@ def test_topologies_are_what_the_last_look_found_or_else_the_likeliest(tmp_path:
     assert (tmp_path / "look" / "model.safetensors").read_bytes() == learnt
     for name, entry in again["tasks"].items():
         assert len(entry["scores"]) == 16
-        assert len(set(entry["error"])) == 1  # that of the neighbours on both rounds' images
+        assert len(set(entry["error"]) - {0.0}) == 1  # that of the neighbours on both rounds' images, or of unseen ones
         found = Topology.load(tmp_path / "look" / f"topology_{name}.yaml").blocks
         chosen = [bit == "1" for bit in entry["derived"]]
         assert found == {block for block, bit in zip(sorted(Topology.full(2).blocks), chosen, strict=True) if bit}
