@@ -136,7 +136,7 @@ def _similar(path: str) -> str:
             names = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))]
             if count == len(parts) - 1:
                 names += [name for name, _ in inspect.getmembers(package, inspect.isclass)]
-            meant = nearest(parts[count], names)
+            meant = "" if parts[count] in names else nearest(parts[count], names)  # it is there, and at fault itself
             return meant.replace("'", f"'{package.__name__}.", 1)
     return ""
 

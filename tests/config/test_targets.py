@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fbnetv5.base.errors import InputError
@@ -15,6 +17,15 @@ NEAREST = {
     f"{HEADS}.classifier.Zebra": "",
     "nowhere.Classifier": "",
 }
+
+
+def test_a_module_that_is_there_and_at_fault_is_not_proposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "heads.py").write_text("import nothing_of_that_name")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="nothing_of_that_name") as refused:
+        find_class("model.head", {"_target_": "own.heads.Mine"})
+    assert "did you mean" not in str(refused.value)
 
 
 @pytest.mark.parametrize("path", NEAREST)

@@ -11,6 +11,7 @@ import torch
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.shapes import ShapesSource
+from fbnetv5.export import runtime
 from fbnetv5.export.executorch import PORTABLE
 from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import read_sidecar
@@ -43,6 +44,13 @@ def runs(short_family: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def sidecar(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / "export" / f"{name}.json").read_text())
+
+
+def test_other_threads_than_the_process_has_are_refused_once_a_file_is_loaded(tmp_path: Path, monkeypatch):
+    (tmp_path / "model.pte").touch()
+    monkeypatch.setattr(runtime, "_programs", {tmp_path / "other.pte"})
+    with pytest.raises(InputError, match=r"threads=77: this process runs \.pte files with \d+, since it loaded one"):
+        runtime.RUNTIMES["executorch"](tmp_path / "model.pte", 77)
 
 
 @pytest.mark.slow

@@ -26,6 +26,15 @@ STEP = ("search.steps=1", "search.last_look.candidates=0")
 SCHEMA = "defaults: [/fbnetv5/schema, _self_]\n"
 
 
+class Stateless:
+    """A search method without what a last look asks it for."""
+
+    draw = loss_weights = update = state_dict = load_state_dict = None
+
+    def __init__(self, space: object, *, num_tasks: int, num_samples: int, seed: int) -> None:
+        """Take what every method is given."""
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -38,6 +47,7 @@ SCHEMA = "defaults: [/fbnetv5/schema, _self_]\n"
         ("tasks.mine={_target_: fractions.Fraction}", "is no task: it has no 'path'"),
         ("tasks.cls={_target_: builtins.int}", "tasks.cls._target_=builtins.int is no class"),
         ("search.algorithm={_target_: collections.Counter}", "is no search method: it has no 'draw'"),
+        ("search.algorithm={_target_: tests.jobs.test_outside.Stateless}", "it has no 'distribution'"),
         ("data.short_side=10000000", "data.short_side=10000000 is too large: at most 16384"),
         ("data.shapes.size=10000000", "data.shapes.size"),
         ("model.num_stages=10000000", "model.num_stages=10000000"),

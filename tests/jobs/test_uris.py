@@ -73,6 +73,10 @@ def test_models_topologies_and_weights_may_lie_elsewhere(store):
     started = build_final_model(config, DataConfig(short_side=64, crop=64), source, is_main=False)
     trunk = "network.trunk.0.0.conv.weight"
     assert torch.equal(started.state_dict()[trunk], supernet_weights()[trunk])
+    for folder in ("store://cls", str(store / "cls")):  # of a model: its weights
+        config = ModelConfig("NANO", 2, folder, topology="store://topology.yaml", head=HEADS["cls"])
+        again = build_final_model(config, DataConfig(short_side=64, crop=64), source, is_main=False)
+        assert torch.equal(again.state_dict()[trunk], model.state_dict()[trunk])
     assert read_state("store://supernet.safetensors").keys() == supernet_weights().keys()
     teacher = build_teacher(TeacherConfig(model="store://cls"), ("a", "b", "c"), IMAGENET)
     assert teacher is not None
