@@ -136,8 +136,10 @@ def joint_step(run: JointTraining, step: int, batch: Batch) -> dict[str, float]:
         _forward_backward(run, step, key + index, part, shares[:, index].tolist()) for index, part in enumerate(parts)
     ]
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    run.world.sum_gradients([*learning, *run.task_weights.parameters()])
-    clip_gradient(run.task_weights, run.config.optimizer.clip_norm, step)  # alone: it would dwarf the network's
+    sigmas_learnt = list(run.task_weights.parameters())
+    run.world.sum_gradients([*learning, *sigmas_learnt])
+    if sigmas_learnt:
+        clip_gradient(run.task_weights, run.config.optimizer.clip_norm, step)  # alone: it would dwarf the network's
     whole, *losses = run.world.gather(torch.stack(found, dim=1).cpu().double()).sum(dim=1).tolist()
     seen = {f"loss/{task}": loss for task, loss, count in zip(tasks, losses, num_labelled, strict=True) if count}
     sigmas = {f"sigma/{task}": sigma for task, sigma in run.task_weights.sigmas().items()}
