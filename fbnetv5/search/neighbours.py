@@ -100,9 +100,9 @@ def _beside(
     mean = mean_total(space, finding.worth, cost_term, budget)
     gain = (finding.worth.mean - float(scores[own][0])) / scale + mean - float(terms[0])
     seen = replace(finding, margins=found[0], errors=found[1], reach=reach, gain=gain)
-    allowed = [one for one in near if budget is None or cost_of(space, one) <= limit_of(budget)]
-    best = min(allowed, key=totals.__getitem__, default=own)
-    return seen, best if totals.get(best, 0.0) < -error else None
+    better = [one for one in near if totals[one] < -(SAME if one in unseen else error)]
+    allowed = [one for one in better if budget is None or cost_of(space, one) <= limit_of(budget)]
+    return seen, min(allowed, key=totals.__getitem__, default=None)
 
 
 def _error(lost: Tensor) -> float:

@@ -42,11 +42,8 @@ class Landscape:
         sums = torch.randn(2, SLOTS, 3, generator=rng, dtype=torch.float64)[:, torch.arange(SLOTS), ALL].sum(dim=-1)
         first = sums + 0.7 * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
         second = first + noise * torch.randn(2, len(ALL), generator=rng, dtype=torch.float64)
-        # the first ``inert`` slots change nothing
         seen = [PLACES[tuple(row)] for row in torch.where(torch.arange(SLOTS) < inert, 0, ALL).tolist()]
-        self.scores = torch.stack([first, second], dim=-1)[
-            :, seen
-        ]  # [2, A, 2]; the first ``inert`` slots change nothing
+        self.scores = torch.stack([first, second], dim=-1)[:, seen]  # [2, A, 2]; ``inert`` first slots change nothing
         self.asked: list[tuple[int, int, tuple[int, ...]]] = []
 
     def __call__(self, choices: Tensor, which: int, wants: Tensor | None = None) -> Tensor:
@@ -141,6 +138,19 @@ def test_slots_that_change_nothing_are_free_and_say_nothing_of_the_others_error(
             others = finding.reach[:, inert:]
             alone = replace(finding, reach=others[:, others[0].isfinite()])
             assert finding.shortfall == pytest.approx(alone.shortfall)
+
+
+def test_a_selected_block_that_changes_nothing_is_dropped_for_its_cost_whatever_the_noise():
+    dropped = 0
+    for seed in range(10):
+        start = looked(Landscape(seed, noise=2.0))
+        seen = Seen(Landscape(seed, noise=2.0, inert=1), 2)
+        for before, finding in zip(
+            start.findings, look_around(Space(), start, seen, cost_term=CostTerm(1.5, 0.02)).findings, strict=True
+        ):
+            dropped += before.choices[0] == 1
+            assert finding.choices[0] == 0
+    assert dropped > 3
 
 
 def test_a_neighbour_that_fails_leaves_the_others_decided():
