@@ -25,6 +25,7 @@ from fbnetv5.base.memory import keep_freed_memory, memory_in_one_line
 from fbnetv5.cli.arguments import add_run_arguments
 from fbnetv5.cli.help import help_text
 from fbnetv5.cli.kept import is_empty, release, sigterm_as_interrupt, what_is_kept
+from fbnetv5.config.identity import require_unclaimed
 from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function, import_module
@@ -36,6 +37,7 @@ from fbnetv5.runs.ranks import Ranks
 SWEEP_INTERRUPTED = "resume=true goes on with what is not finished"
 JOBS = {name: f"fbnetv5.jobs.{name}.run" for name in ("search", "pretrain", "train", "evaluate", "label", "export")}
 UNLOGGED = ("evaluate", "label", "export")
+CLAIMING = ("search", "pretrain", "train")  # a folder of their own, which another run does not write over
 PLUGINS = ("hydra/launcher=", "hydra/sweeper=")  # hydra's own way to sweep, with plugins that the user installed
 
 
@@ -156,6 +158,8 @@ def run_job(config: RunConfig) -> None:
         with locked(folder) if os.environ.get("RANK", "0") == "0" else contextlib.nullcontext():
             if os.environ.get("RANK", "0") == "0":
                 clear_partial(folder, but=LOCK)
+            if config.job in CLAIMING:
+                require_unclaimed(config, folder)  # before what is slow to import
             for module in config.runtime.imports:
                 import_module("runtime.imports", module)
             from fbnetv5.data.loader import dead_workers_in_one_line  # here, as it imports torch

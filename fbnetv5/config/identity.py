@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fbnetv5.base.errors import InputError
+from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import RunConfig
 
 NOT_IN_IDENTITY = re.compile(
@@ -43,6 +44,14 @@ def check_identity(now: Mapping[str, Any], then: Mapping[str, Any], folder: Path
         raise InputError(
             f"{folder} was written under another configuration: {'; '.join(differing[:3])}"
             f"{' and more' if len(differing) > 3 else ''}. Restore it, or choose another output folder"
+        )
+
+
+def require_unclaimed(config: RunConfig, folder: Path) -> None:
+    """Raise InputError where a folder holds a run, and ``resume`` was not asked for."""
+    if (folder / CONFIG).exists() and not config.resume:
+        raise InputError(
+            f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
         )
 
 

@@ -15,18 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import Tensor
 
 from fbnetv5.base.errors import InputError, one_line_errors
 from fbnetv5.base.files import write_text
 from fbnetv5.base.run_files import MODEL
-from fbnetv5.base.weights import UNREADABLE, WEIGHTS, about_weights, load_by_name, read_about, read_weights
+from fbnetv5.base.weights import WEIGHTS, about_weights, load_by_name, read_about, read_weights
 from fbnetv5.cli.arguments import parser_of
 from fbnetv5.d2 import not_installed
 from fbnetv5.d2.cfg_node import add_fbnetv5_config
-from fbnetv5.d2.checkpoint import about_of, write_checkpoint
+from fbnetv5.d2.checkpoint import about_of, state_of, write_checkpoint
 from fbnetv5.d2.rcnn_config import to_config, to_spec
 from fbnetv5.model.folder import load_task_model, save_model
 from fbnetv5.model.task_net import build_model
@@ -93,7 +92,7 @@ def write_detectron2(folder: Path, output: Path) -> None:
     write_text(output / D2_CONFIG, header + yaml.safe_dump(config, sort_keys=False, default_flow_style=None))
 
 
-def write_ours(config: Path, weights: Path, output: Path, classes: Sequence[str] | None = None) -> bool:
+def write_ours(config: Path, weights: Path, output: Path, classes: Sequence[str] | None = None) -> None:
     """Write one of our model folders from a config and a checkpoint of Detectron2 or D2Go.
 
     Args:
@@ -102,20 +101,15 @@ def write_ours(config: Path, weights: Path, output: Path, classes: Sequence[str]
         output: folder to write.
         classes: names of the classes; by default those that the config or its data sets give.
 
-    Returns:
-        whether the weights are the moving average.
-
     Raises:
         InputError: Detectron2 is missing, a file cannot be read, or the model is none that our head reproduces.
     """
     cfg = _read_config(config)
     spec = to_spec(cfg, classes or _class_names(cfg))
-    state, is_average = _read_checkpoint(weights)
     model = build_model(spec)
-    load_by_name(model, from_detectron2(state), optional=None, origin=weights)
+    load_by_name(model, from_detectron2(state_of(weights)), optional=None, origin=weights)
     model.origin = about_of(weights)[1]
     save_model(output, model, spec)
-    return is_average
 
 
 def _read_config(file: Path) -> Any:
@@ -175,18 +169,6 @@ def _categories(file: Path) -> list[str]:
         raise InputError(f"cannot read the categories of {file}: {error}; give --classes") from error
 
 
-def _read_checkpoint(file: Path) -> tuple[dict[str, Tensor], bool]:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(f"cannot read {file}: {' '.join(str(error).split())}") from error
-    average = content.get("ema_state") if isinstance(content, dict) else None
-    state = average or content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{file} holds no weights of a model by name")
-    return state, bool(average)
-
-
 @one_line_errors()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with status 1 and one line on stderr where the input is at fault."""
@@ -202,12 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("give RUN_FOLDER OUTPUT, or --back CONFIG WEIGHTS OUTPUT")
     if known.back:
         config, weights, output = files
-        is_average = write_ours(config, weights, output, known.classes)
-        print(f"wrote {output}{', from the moving average of the weights' if is_average else ''}")
+        write_ours(config, weights, output, known.classes)
     else:
         folder, output = files
         write_detectron2(folder, output)
-        print(f"wrote {output}")
+    print(f"wrote {output}")
 
 
 if __name__ == "__main__":

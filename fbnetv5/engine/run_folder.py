@@ -12,7 +12,7 @@ from fbnetv5.base.documents import parse_yaml, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import write_text
 from fbnetv5.base.version import __version__
-from fbnetv5.config.identity import identity
+from fbnetv5.config.identity import identity, require_unclaimed
 from fbnetv5.config.read import CONFIG
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.write import saved_yaml
@@ -57,11 +57,3 @@ def open_run_folder(config: RunConfig, folder: Path, world: World) -> tuple[Chec
         header = f"fbnetv5 {__version__}, Python {platform.python_version()}, {versions}\n{world.size} process(es)"
         write_text(folder / CONFIG, saved_yaml(config, header))
     return checkpointer, checkpoint
-
-
-def require_unclaimed(config: RunConfig, folder: Path) -> None:
-    """Raise InputError where a folder holds a run, and ``resume`` was not asked for."""
-    if (folder / CONFIG).exists() and not config.resume:
-        raise InputError(
-            f"{folder} holds a run already: resume=true goes on with it, output=FOLDER writes elsewhere, or delete it"
-        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,43 +66,60 @@ def check_support(runtime: str, precision: str) -> None:
             importlib.import_module(package)
 
 
-def convert(
-    model: nn.Module,
-    runtime: str,
-    size: Size,
-    calibration: Sequence[Tensor] | None,
-    float_parts: Sequence[str],
-    channels: int = 3,
-    precision: str = "fp32",
-) -> Lowered:
-    """Return a model in the format of a runtime.
+class Converter:
+    """Brings a model into the formats of runtimes; what is traced of it serves all files of a runtime.
 
     Args:
         model: for one image, or a part of one for a feature.
-        runtime: a key of ``SUFFIXES``.
         size: (height, width) of the image.
-        calibration: images [1, channels, H, W] that int8 is calibrated with; None: no int8.
-        float_parts: modules that stay in float32.
         channels: of the image.
-        precision: where it is not int8: fp32, or fp16 for Core ML.
-
-    Raises:
-        InputError: the runtime's packages are not installed.
     """
-    if runtime == "executorch":
-        form = model if calibration is None else quantised_pt2e(model, calibration, float_parts)
-        return to_executorch(form, size, channels)
-    if runtime == "onnx":
-        proto = to_onnx(model, size, output_names(model, size, channels), channels)
-        return finished_onnx(proto if calibration is None else quantised_onnx(proto, calibration, float_parts))
-    if runtime == "litert":
-        content = to_litert(model, size, channels)
-        return finished_litert(
-            content if calibration is None else quantised_litert(content, model, calibration, float_parts)
-        )
-    if runtime == "coreml":
-        return to_coreml(model, size, precision, channels)
-    return to_torchscript(model, size)
+
+    def __init__(self, model: nn.Module, size: Size, channels: int = 3) -> None:
+        self.model, self.size, self.channels = model, size, channels
+
+    def convert(
+        self,
+        runtime: str,
+        calibration: Sequence[Tensor] | None = None,
+        float_parts: Sequence[str] = (),
+        precision: str = "fp32",
+    ) -> Lowered:
+        """Return the model in the format of a runtime.
+
+        Args:
+            runtime: a key of ``SUFFIXES``.
+            calibration: images [1, channels, H, W] that int8 is calibrated with; None: no int8.
+            float_parts: modules that stay in float32.
+            precision: where it is not int8: fp32, or fp16 for Core ML.
+
+        Raises:
+            InputError: the runtime's packages are not installed.
+        """
+        if runtime == "executorch":
+            form = self.model if calibration is None else quantised_pt2e(self.model, calibration, float_parts)
+            return to_executorch(form, self.size, self.channels)
+        if runtime == "onnx":
+            proto = self._onnx if calibration is None else quantised_onnx(self._onnx, calibration, float_parts)
+            return finished_onnx(proto)
+        if runtime == "litert":
+            content = self._litert
+            if calibration is not None:
+                content = quantised_litert(content, self.model, calibration, float_parts)
+            return finished_litert(content)
+        if runtime == "coreml":
+            return to_coreml(self.model, self.size, precision, self.channels)
+        return to_torchscript(self.model, self.size)
+
+    @cached_property
+    def _onnx(self) -> Any:
+        """In float32, as a protocol buffer."""
+        return to_onnx(self.model, self.size, output_names(self.model, self.size, self.channels), self.channels)
+
+    @cached_property
+    def _litert(self) -> bytes:
+        """In float32, as the content of a file."""
+        return to_litert(self.model, self.size, self.channels)
 
 
 def output_names(model: nn.Module, size: Size, channels: int = 3) -> list[str]:

@@ -53,15 +53,17 @@ def finished_onnx(proto: Any) -> Lowered:
 
     Both can be a sixth of a small model's file.
     """
-    _shorten_names(proto.graph)
-    for entry in (*proto.graph.node, *proto.graph.input, *proto.graph.output):
+    plain = type(proto)()
+    plain.CopyFrom(proto)
+    _shorten_names(plain.graph)
+    for entry in (*plain.graph.node, *plain.graph.input, *plain.graph.output):
         entry.doc_string = ""
         del entry.metadata_props[:]
-    for function in proto.functions:
+    for function in plain.functions:
         function.doc_string = ""
-    del proto.graph.metadata_props[:]
-    operators = Counter(node.op_type for node in proto.graph.node)
-    return Lowered(proto.SerializeToString(), {"onnxruntime": dict(operators.most_common())})
+    del plain.graph.metadata_props[:]
+    operators = Counter(node.op_type for node in plain.graph.node)
+    return Lowered(plain.SerializeToString(), {"onnxruntime": dict(operators.most_common())})
 
 
 def _shorten_names(graph: Any) -> None:

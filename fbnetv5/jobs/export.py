@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fbnetv5.export.coreml import CORE_ML
 from fbnetv5.export.deployed import ALONE
 from fbnetv5.export.describe import describe
 from fbnetv5.export.executorch import XNNPACK
-from fbnetv5.export.formats import PRECISIONS, SUFFIXES, check_choices, check_support, convert
+from fbnetv5.export.formats import PRECISIONS, SUFFIXES, Converter, check_choices, check_support
 from fbnetv5.export.inputs import fitted, input_size
 from fbnetv5.export.joint import AnyDeployed, deploy_any
 from fbnetv5.export.lowered import Lowered
@@ -104,6 +105,11 @@ class Export:
     progress: ExportProgress
     metrics: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
+    @cached_property
+    def converter(self) -> Converter:
+        """What all files are made by."""
+        return Converter(self.deployed, self.size)
+
 
 def build_export(config: RunConfig, progress: ExportProgress) -> Export:
     """Load the model, put it into a form for one image, and prepare the images that it is calibrated and compared with.
@@ -170,7 +176,7 @@ def _export_partial(export: Export, runtime: str, precision: str, file: Path) ->
     errors: dict[str, dict[str, float]] | None = None
     while True:
         export.progress.step("exporting")
-        lowered = convert(export.deployed, runtime, export.size, calibration, float_parts, precision=precision)
+        lowered = export.converter.convert(runtime, calibration, float_parts, precision)
         sidecar = _write(export, runtime, precision, file, lowered, float_parts)
         _say(sidecar, lowered)
         drops = {task: facts.metrics.get("drop_in_points", 0.0) for task, facts in sidecar.by_task().items()}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fbnetv5.base.weights import WEIGHTS, save_weights
 from fbnetv5.config.schema import RunConfig
-from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.trainer import train
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.search import build_run
@@ -26,7 +25,6 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with world_of(config.runtime) as world:
-        require_unclaimed(config, folder)
         search = replace(config.search, algorithm=UNIFORM, compare="loss")  # as nothing is chosen by scores
         supernet = build_run(replace(config, search=search), world, folder)
         train(supernet, folder)

@@ -35,7 +35,6 @@ from fbnetv5.data.sources import build_source
 from fbnetv5.data.subset import Subset
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.trainer import train
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.derived import clear_found, write_topologies
@@ -72,7 +71,6 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with world_of(config.runtime) as world:
-        require_unclaimed(config, folder)
         supernet = build_run(config, world, folder)
         say_few_pairs(supernet)
         train(supernet, folder)

@@ -22,7 +22,6 @@ from fbnetv5.data.loader import labelled_part
 from fbnetv5.data.sources import build_source, build_val_source
 from fbnetv5.engine.optim import build_optimizer
 from fbnetv5.engine.precision import WEIGHT_DTYPES, autocast
-from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.trainer import train
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.evaluate import evaluate_and_report, evaluator_of
@@ -54,7 +53,6 @@ def run(config: RunConfig, folder: Path) -> None:
         InputError: the configuration, the data or a file is at fault; the message says which.
     """
     with world_of(config.runtime) as world:
-        require_unclaimed(config, folder)
         build = build_joint_training if config.model.tasks or config.model.joint else build_training
         train_and_report(build(config, world), folder)
 

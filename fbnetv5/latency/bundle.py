@@ -24,7 +24,7 @@ from fbnetv5.base.documents import parse_json, read_text
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.files import append_line, atomic_path, keep_lines, reported, write_text
 from fbnetv5.base.types import Size
-from fbnetv5.export.formats import SUFFIXES, convert
+from fbnetv5.export.formats import SUFFIXES, Converter
 from fbnetv5.latency.table import Conditions
 
 MANIFEST = "manifest.json"
@@ -94,7 +94,7 @@ def write_bundle(
         shape = (1, part.channels, *part.size)
         images = [torch.randn(shape, generator=generator) for _ in range(NUM_CALIBRATION)]
         calibration = images if conditions.precision == "int8" else None
-        lowered = convert(part.build().eval(), runtime, part.size, calibration, [], part.channels)
+        lowered = Converter(part.build().eval(), part.size, part.channels).convert(runtime, calibration)
         with atomic_path(path) as temporary:
             temporary.write_bytes(lowered.data)
         found[part.name] = File(path, shape, digest)

@@ -16,12 +16,12 @@ from fbnetv5.base.origin import Origin
 from fbnetv5.base.paths import local_path
 from fbnetv5.base.types import Batch
 from fbnetv5.base.weights import WEIGHTS, read_normalisation, read_origin, read_weights, save_weights
+from fbnetv5.config.identity import require_unclaimed
 from fbnetv5.config.read import read_project
 from fbnetv5.config.schema import ModelConfig, RunConfig
 from fbnetv5.data.loader import build_train_loader
 from fbnetv5.engine.batch_norm import recalibrate_bn
 from fbnetv5.engine.precision import WEIGHT_DTYPES
-from fbnetv5.engine.run_folder import require_unclaimed
 from fbnetv5.engine.world import world_of
 from fbnetv5.jobs.train import Training, build_training, train_and_report
 from fbnetv5.projects.fna.methods import SearchResult, read_result

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.exported_models import Built, Candidate, sources_digest
 from fbnetv5.base.files import atomic_path, write_text
-from fbnetv5.export.formats import SUFFIXES, check_support, convert
+from fbnetv5.export.formats import SUFFIXES, Converter, check_support
 
 LIBRARIES = (
     *("torch", "torchvision", "timm", "executorch", "torchao", "onnx", "onnxscript", "onnxruntime"),
@@ -96,7 +96,7 @@ def _written(
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(1, 3, *built.size, generator=generator) for _ in range(NUM_CALIBRATION)]
     calibration = images if precision == "int8" else None
-    lowered = convert(built.module, runtime, built.size, calibration, [], precision=precision)
+    lowered = Converter(built.module, built.size).convert(runtime, calibration, precision=precision)
     with atomic_path(path) as temporary:
         temporary.write_bytes(lowered.data)
     written = ExportedFile(

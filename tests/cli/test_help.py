@@ -51,15 +51,17 @@ def test_help_shows_the_options_that_classes_have(name):
         (["fbnetv5/__main__.py", "init", "nowhere"], 1, "nowhere: there is no such folder"),
         (["fbnetv5/__main__.py", "check", "quickstart", "data.rot=x"], 1, "did you mean 'data.root'?"),
         (["fbnetv5/__main__.py", "train", "my.yaml"], 1, "my.yaml: there is no such file"),
+        (["train_net.py", "--config=quickstart", "output=."], 1, "holds a run already"),
     ],
 )
 def test_nothing_heavy_is_imported_before_the_input_is_checked(arguments, status, said, tmp_path):
+    (tmp_path / "config.yaml").touch()  # of a run
     command = [sys.executable, "-c", PROBE, str(ROOT / arguments[0]), *arguments[1:]]
     result = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=tmp_path, check=True)
     assert said in result.stdout + result.stderr
     assert "heavy []" in result.stdout
     assert (f"status {status}" if status is not None else "heavy") in result.stdout
-    assert not list(tmp_path.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_the_keys_of_commands_exist():

@@ -21,7 +21,7 @@ from fbnetv5.data.inputs import InputSpec
 from fbnetv5.data.shapes import ShapesSource
 from fbnetv5.export.deployed import deploy
 from fbnetv5.export.describe import describe
-from fbnetv5.export.formats import SUFFIXES, convert
+from fbnetv5.export.formats import SUFFIXES, Converter
 from fbnetv5.export.joint import DeployedJointModel, deploy_joint
 from fbnetv5.export.parts import candidate_parts, is_quantised
 from fbnetv5.export.progress import ExportProgress
@@ -80,7 +80,7 @@ def padded_image() -> Tensor:
 def opened(model: FinalModel, file: Path, runtime: str, images: list[Tensor] | None = None) -> AnyExported:
     """The file of a model in a runtime, opened; in int8 where there are images to calibrate it on."""
     deployed: Any = deploy_joint(model, SIZE) if isinstance(model, JointModel) else deploy(model, SIZE)
-    lowered = convert(deployed, runtime, SIZE, images, [])
+    lowered = Converter(deployed, SIZE).convert(runtime, images)
     precision = "fp32" if images is None else "int8"
     file = file.with_suffix(SUFFIXES[runtime])
     file.write_bytes(lowered.data)

@@ -14,7 +14,7 @@ from fbnetv5.base.seeding import forked
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.export.deployed import deploy
 from fbnetv5.export.describe import describe
-from fbnetv5.export.formats import convert
+from fbnetv5.export.formats import Converter
 from fbnetv5.export.rating import FixedSizeModel
 from fbnetv5.export.runtime import load_exported
 from fbnetv5.export.sidecar import write_sidecar
@@ -43,7 +43,7 @@ def test_a_file_finds_the_same_keypoints_and_they_are_drawn(tmp_path: Path):
                 nn.init.normal_(module.weight)
     deployed = deploy(model, SIZE)
     file = tmp_path / "model.onnx"
-    lowered = convert(deployed, "onnx", SIZE, None, [])
+    lowered = Converter(deployed, SIZE).convert("onnx")
     file.write_bytes(lowered.data)
     write_sidecar(
         file,

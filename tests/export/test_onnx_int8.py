@@ -12,6 +12,7 @@ import torch
 from timm.layers.squeeze_excite import SqueezeExcite
 from torch import Tensor, nn
 
+from fbnetv5.export.formats import Converter
 from fbnetv5.export.onnx import INPUT, to_onnx
 from fbnetv5.export.onnx_int8 import quantised_onnx
 
@@ -34,8 +35,8 @@ class Block(nn.Module):
             nn.Conv2d(16, 4, 1),
         )
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        return (self.network(images),)
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"out": self.network(images)}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_layers_and_gates_are_computed_in_bytes_and_close_to_float(block, tmp_pa
     assert not {"Conv", "HardSigmoid", "HardSwish", "Sigmoid", "Mul"} & operators.keys()
     image = images(9)[-1]
     (found,) = session.run(None, {INPUT: image.numpy()})
-    expected = block(image)[0].detach().numpy()
+    expected = block(image)["out"].detach().numpy()
     error = np.abs(found - expected) / np.ptp(expected)
     assert error.mean() < 0.01
     assert error.max() < 0.1, "single values; processors without VNNI cut off sums of two products"
@@ -80,6 +81,23 @@ def test_parts_that_are_named_stay_in_float(block, tmp_path):
     assert operators["QLinearLeakyRelu"] == 0
     assert operators["HardSigmoid"] + operators["HardSwish"] > 0
     assert operators["QLinearConv"] == 3
+
+
+def test_files_of_all_precisions_are_traced_once_and_are_what_they_are_alone(block, monkeypatch):
+    traced: list[nn.Module] = []
+
+    def counted(model: nn.Module, *others: Any) -> Any:
+        traced.append(model)
+        return to_onnx(model, *others)
+
+    monkeypatch.setattr("fbnetv5.export.formats.to_onnx", counted)
+    given = [(None, ()), (images(8), ()), (images(8), ("network.1",)), (None, ())]
+    converter = Converter(block, SIZE)
+    files = [converter.convert("onnx", *one).data for one in given]
+    assert len(traced) == 1
+    assert files[0] == files[3]
+    assert len({*files}) == 3
+    assert files[:3] == [Converter(block, SIZE).convert("onnx", *one).data for one in given[:3]]
 
 
 def test_a_hard_swish_in_bytes_is_off_by_steps_of_its_bytes(tmp_path):

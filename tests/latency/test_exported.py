@@ -36,11 +36,11 @@ def exported(monkeypatch):
     """The names of parts that are exported from here on, without being so."""
     found: list[str] = []
 
-    def convert(model, runtime, size, calibration, float_parts, channels):
-        found.append(f"{runtime} {type(model).__name__} {size}")
+    def convert(self, runtime, calibration):
+        found.append(f"{runtime} {type(self.model).__name__} {self.size}")
         return Lowered(b"a file")
 
-    monkeypatch.setattr("fbnetv5.latency.bundle.convert", convert)
+    monkeypatch.setattr("fbnetv5.latency.bundle.Converter.convert", convert)
     return found
 
 

@@ -81,7 +81,7 @@ FILES = ("--family=NANO", "--num-stages=2", "--size", "64", "--runtime=onnx", "-
 @pytest.fixture
 def exported(monkeypatch):
     """Nothing is exported from here on, and files are written all the same."""
-    monkeypatch.setattr("fbnetv5.latency.bundle.convert", lambda *_: Lowered(b"a file"))
+    monkeypatch.setattr("fbnetv5.latency.bundle.Converter.convert", lambda *_: Lowered(b"a file"))
 
 
 def test_a_bundle_is_written_and_its_times_are_read_back(exported, tmp_path, capsys):

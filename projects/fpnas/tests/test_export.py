@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fbnetv5.base.seeding import forked, generator
 from fbnetv5.data.inputs import InputSpec
 from fbnetv5.export.deployed import DeployedModel, deploy, folded
-from fbnetv5.export.formats import convert
+from fbnetv5.export.formats import Converter
 from fbnetv5.export.runtime import RUNTIMES
 from fbnetv5.model.task_net import ModelSpec, TaskNet, build_model
 from fbnetv5.projects.fna.tests.networks import randomise
@@ -61,7 +61,7 @@ def run(deployed: DeployedModel, runtime: str, calibration: list[Tensor] | None,
     """Return what the file of a runtime gives for an image."""
     pytest.importorskip(runtime, reason="the export extra is not installed")
     file = folder / "model"
-    file.write_bytes(convert(deployed, runtime, SIZE, calibration, []).data)
+    file.write_bytes(Converter(deployed, SIZE).convert(runtime, calibration).data)
     return dict(zip(deployed(image()), RUNTIMES[runtime](file, 1).runner(image()), strict=True))
 
 

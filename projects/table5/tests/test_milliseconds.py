@@ -25,7 +25,7 @@ def timed(monkeypatch):
     def opened_timer(options, runtime, threads):
         yield lambda file: times[file.path.stem]
 
-    monkeypatch.setattr("fbnetv5.latency.bundle.convert", lambda *arguments: Lowered(b"a file"))
+    monkeypatch.setattr("fbnetv5.latency.bundle.Converter.convert", lambda *arguments: Lowered(b"a file"))
     monkeypatch.setattr(milliseconds, "opened_timer", opened_timer)
 
 
