@@ -19,7 +19,6 @@ from fbnetv5.cli.arguments import at_least, parser_of
 from fbnetv5.data.images import DECODER_ERRORS
 
 Values = npt.NDArray[np.uint8]
-IGNORED = 255
 
 
 def rewrite(source: Path, target: Path, table: Values) -> None:

@@ -9,14 +9,15 @@ The scene parsing benchmark stores 0 for "other" and 1 to 150 for its classes. T
 from __future__ import annotations
 
 import numpy as np
-from masks import IGNORED, read_arguments, rewrite_all
+from masks import read_arguments, rewrite_all
 
 from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.types import IGNORE
 
 SPLITS = ("training", "validation")
 NUM_CLASSES = 150
 SOURCE, TARGET = "annotations", "annotations_detectron2"
-TABLE = np.array([IGNORED, *range(NUM_CLASSES)], np.uint8)
+TABLE = np.array([IGNORE, *range(NUM_CLASSES)], np.uint8)
 
 
 @one_line_errors()

@@ -12,9 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from masks import IGNORED, Values, read_arguments, rewrite_all
+from masks import Values, read_arguments, rewrite_all
 
 from fbnetv5.base.errors import InputError, one_line_errors
+from fbnetv5.base.types import IGNORE
 
 SPLITS = ("train", "val")
 SOURCE, TARGET = "gtFine", "gtFine_trainIds"
@@ -46,7 +47,7 @@ def image_name(mask: Path) -> str:
 
 def training_ids() -> Values:
     """Return the training id of each id of a class, 255 where it is not evaluated."""
-    table = np.full(NUM_IDS, IGNORED, np.uint8)
+    table = np.full(NUM_IDS, IGNORE, np.uint8)
     table[list(EVALUATED)] = np.arange(len(EVALUATED))
     return table
 

@@ -111,9 +111,12 @@ def label_of(shard: Path, files: Mapping[str, str], key: str, names: Sequence[st
         raise InputError(f"{shard / name}: {error}") from error
     if value is None:
         return None
-    if names is not None and value in names:
-        return names.index(value)
     known = MAX_COUNT if names is None else len(names)
+    if names is not None and value in names:
+        number = names.index(value)
+        if value.isdecimal() and int(value) < known and int(value) != number:
+            raise InputError(f"{shard / name}: '{value}' may be class {value} or the one of that name, {number}")
+        return number
     if not value.isdecimal() or len(value) > MAX_DIGITS or int(value) >= known:
         near = nearest(value, names or ())
         raise InputError(f"{shard / name}: '{shortened(value)}' is no class (0 to {known - 1}){near}")

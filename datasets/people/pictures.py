@@ -130,11 +130,16 @@ def write_pictures(
 
     Raises:
         UndecodableImageError: the image cannot be read.
-        InputError: a picture cannot be written.
+        InputError: it has another size than its labels say, or a picture cannot be written.
     """
     image, orientation = read_stored(images / cuts[0].image)
     if frames.turns(orientation, (image.shape[2], image.shape[1]), cuts[0].size):
         image = turn_pixels(image, orientation)
+    size, told = (image.shape[2], image.shape[1]), cuts[0].size
+    if told not in (None, size):
+        raise InputError(
+            f"{images / cuts[0].image}: {told[0]}x{told[1]} by its labels, {size[0]}x{size[1]} in the file"
+        )
     for cut in cuts:
         pixels = cut_out(image, person_region(cut.box, aspect, padding=padding))
         with atomic_path(folder / picture_name(cut)) as temporary:

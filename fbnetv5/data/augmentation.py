@@ -9,7 +9,7 @@ from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.normalisation import IMAGENET, Normalisation
 from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.config.schema import DataConfig
-from fbnetv5.data.keypoints import mirror_order
+from fbnetv5.data.keypoints import can_mirror, mirror_order
 from fbnetv5.data.transforms import JointTransform, train_transform
 
 
@@ -31,13 +31,14 @@ def build_augmentation(
         keep_unknown, normalisation: see :class:`~fbnetv5.data.transforms.JointTransform`.
 
     Raises:
-        InputError: two keys contradict each other, or do not suit the targets.
+        InputError: two keys contradict each other, or do not suit the targets; or images are mirrored, and the names of
+            keypoints do not tell which are left and right.
     """
     check_augmentation(config, targets)
     known = classes or {}
     pose = [t.name for t in targets if t.kind is TargetKind.KEYPOINTS]
     swapped = mirrored_classes(config, {name: names for name, names in known.items() if name not in pose})
-    swapped |= {name: mirror_order(known[name]) for name in pose if config.flip}
+    swapped |= {name: _mirrored_points(name, known[name]) for name in pose if config.flip}
     return train_transform(
         config.short_side,
         config.crop,
@@ -53,6 +54,16 @@ def build_augmentation(
         mirrored=swapped,
         normalisation=normalisation,
     )
+
+
+def _mirrored_points(target: str, names: Sequence[str]) -> list[int]:
+    order = mirror_order(names)
+    if not can_mirror(names):
+        raise InputError(
+            f"the names of '{target}' ({', '.join(names[:3])} ...) do not tell left from right, which mirrored images "
+            "would exchange: set data.flip=false, or call them left_... and right_..."
+        )
+    return order
 
 
 def mirrored_classes(config: DataConfig, classes: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from fbnetv5.base.errors import InputError, nearest
 from fbnetv5.base.types import BOXES, DEPTH, KEYPOINTS, LABEL, SEGMENTATION, Target
 from fbnetv5.data.coco import CocoImage, read_coco
+from fbnetv5.data.coco_file import told_size
 from fbnetv5.data.folders import class_folders, class_order, find_masks, list_images, read_labels
-from fbnetv5.data.images import image_header
+from fbnetv5.data.images import IMAGE_SUFFIXES, image_header
 from fbnetv5.data.index import Index
 from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.keypoints import read_keypoints
@@ -145,8 +146,12 @@ def _add_keypoints(rows: dict[str, dict[str, Any]], path: Path, expected: Sequen
     names, images = read_keypoints(path, classes=expected)
     _check_known(rows, images, str(path))
     for name, image in images.items():
-        size = image.entry.get("width"), image.entry.get("height")
-        if all(type(side) is int and side > 0 for side in size):
+        if (size := told_size(image.entry)) is not None:
+            known = rows[name].get("width"), rows[name].get("height")
+            if None not in known and known != size:
+                raise InputError(
+                    f"{path}: image '{name}' has {size[0]}x{size[1]} pixels here, {known[0]}x{known[1]} for its boxes"
+                )
             rows[name].update(width=size[0], height=size[1])
         if image.people:
             rows[name]["keypoints"] = [list(point) for point in image.people[0].points]
@@ -156,4 +161,6 @@ def _add_keypoints(rows: dict[str, dict[str, Any]], path: Path, expected: Sequen
 def _check_known(rows: Mapping[str, Any], names: Iterable[str], origin: str) -> None:
     for name in names:
         if name not in rows:
-            raise InputError(f"{origin}: image '{name}' does not exist")
+            suffix = PurePosixPath(name).suffix.lower()
+            other = "" if suffix in IMAGE_SUFFIXES else f"; images are {', '.join(IMAGE_SUFFIXES)}"
+            raise InputError(f"{origin}: image '{name}' is not among the images{nearest(name, rows) or other}")

@@ -109,7 +109,7 @@ def read_labels(path: Path) -> dict[str, str]:
 
     Raises:
         InputError: the file is missing, empty, not csv, has a quote that is not closed, a line with too many values,
-            lacks a column or lists an image twice.
+            lacks a column or lists an image twice, or two labels differ in blanks alone.
     """
     labels: dict[str, str] = {}
     try:
@@ -139,7 +139,16 @@ def read_labels(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot read this labels file: {reason}") from error
+    _check_blanks(labels.values(), path)
     return {name: label for name, label in labels.items() if label}
+
+
+def _check_blanks(labels: Iterable[str], path: Path) -> None:
+    seen: dict[str, str] = {}
+    for label in labels:
+        other = seen.setdefault(label.strip(), label)
+        if other != label:
+            raise InputError(f"{path}: the labels '{other}' and '{label}' differ in blanks alone; write one of them")
 
 
 def class_order(labels: Iterable[str]) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ MACHINE_ERRORS = {  # OSErrors that say nothing of the file: another attempt, or
 ORIENTATION = 0x0112  # the EXIF tag
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in any case
 
+PNG_TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp"}  # entries of a PNG that may hold an orientation
+
 
 def read_image(path: Path, *, upright: bool = False) -> Tensor:
     """Decode a file to RGB, uint8 [3, H, W], as it is stored, or ``upright``, as a person sees it.
@@ -107,7 +109,8 @@ def read_mask(path: Path, num_classes: int, size: Size, code: MaskCode = AS_IT_S
     if pixels.max() >= num_classes or pixels.min() < 0:
         wrong = pixels[((pixels >= num_classes) & (pixels != IGNORE)) | (pixels < 0)]
         if wrong.size:
-            raise InputError(f"{path}: mask value {wrong[0]} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
+            value = int(wrong[0])  # of a mask of one bit, too
+            raise InputError(f"{path}: mask value {value} is neither a class (0 to {num_classes - 1}) nor {IGNORE}")
     return torch.from_numpy(pixels.astype(np.uint8, copy=False))
 
 
@@ -149,7 +152,7 @@ def image_header(path: Path) -> tuple[Extent, int] | None:
     """Return (width, height) as stored and the EXIF orientation, from a file's header; None if it cannot be read."""
     try:
         with Image.open(source_of(path)) as image:
-            untagged = image.format == "PNG" and "exif" not in image.info  # else all of it is decoded to look for one
+            untagged = image.format == "PNG" and not PNG_TAGS & image.info.keys()  # else it is decoded to look for one
             return image.size, 1 if untagged else orientation_of(image)
     except DECODER_ERRORS:  # loading the image will say what is wrong with it
         return None

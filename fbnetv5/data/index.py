@@ -44,6 +44,7 @@ from fbnetv5.base.files import atomic_path, require_regular
 from fbnetv5.base.types import Sample, Target, TargetKind
 from fbnetv5.data import index_checks
 from fbnetv5.data.images import AS_IT_STANDS, image_header, read_depth, read_mask, read_stored
+from fbnetv5.data.index_checks import BORDER_TOLERANCE
 from fbnetv5.data.mask_codes import MaskCode
 from fbnetv5.data.orientation import Extent, Frames, told_by_size, turn_pixels
 from fbnetv5.data.tars import is_folder
@@ -234,7 +235,7 @@ class IndexSource:
 
         Raises:
             UndecodableImageError: the image cannot be read.
-            InputError: it has not the size that the index says, or its mask or depth map is wrong.
+            InputError: it has not the size that the index says, its mask or depth map is wrong, or a box lies outside.
         """
         path = self._value("path", index)
         image = self._read(self.images / path, index)
@@ -243,7 +244,7 @@ class IndexSource:
         for item in self.index.targets:
             value = self._value(item.name, index) if names is None or item.name in names else None
             if value is not None and item.kind is TargetKind.BOXES:
-                target[item.name] = _boxes(value, width, height)
+                target[item.name] = self._boxes(value, (width, height), path)
                 target[item.labels_key] = torch.tensor(self._value(item.labels_key, index), dtype=torch.int64)
                 if names is None or item.crowds_key in names:
                     target |= self._crowds(item, index, (width, height))
@@ -258,13 +259,22 @@ class IndexSource:
                 target[item.name] = value
         return Sample(image, target, path)
 
+    def _boxes(self, value: list[list[float]], size: Extent, path: str) -> Tensor:
+        """Return boxes clipped at the border; an index without sizes has not told before whether they reach beyond."""
+        boxes, corners = _clipped(value, size), torch.tensor(value).reshape(-1, 2, 2)
+        if (corners > torch.tensor(size) + BORDER_TOLERANCE).any():
+            raise InputError(
+                f"{self.index.origin}: image '{path}': a box lies outside of the image of {size[0]}x{size[1]} pixels"
+            )
+        return boxes
+
     def _crowds(self, target: Target, index: int, size: Extent) -> dict[str, Tensor]:
         """Return the crowds of an image of ``size`` (width, height), clipped at its border, where it has some."""
         crowds = self._value(target.crowds_key, index)
         if not crowds:
             return {}
         labels = torch.tensor(self._value(target.crowd_labels_key, index), dtype=torch.int64)
-        return {target.crowds_key: _boxes(crowds, *size), target.crowd_labels_key: labels}
+        return {target.crowds_key: _clipped(crowds, size), target.crowd_labels_key: labels}
 
     def _read(self, path: Path, index: int) -> Tensor:
         """Read an image in the frame of its labels."""
@@ -320,9 +330,9 @@ def labelled_size(index: Index, row: int, root: Path) -> Extent | None:
     return None
 
 
-def _boxes(value: list[list[float]], width: int, height: int) -> Tensor:
+def _clipped(value: list[list[float]], size: Extent) -> Tensor:
     boxes = torch.tensor(value, dtype=torch.float32).reshape(-1, 4)
-    return torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height]))
+    return torch.minimum(boxes.clamp(min=0), torch.tensor([*size, *size]))
 
 
 def _with_crowds(table: pa.Table, targets: tuple[Target, ...]) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import Target, TargetKind
+from fbnetv5.base.types import IGNORE, Target, TargetKind
 
 BORDER_TOLERANCE = 0.5  # pixels that a box may reach over the border of its image; loading clips them
 
@@ -52,7 +52,9 @@ def check_names(names: Sequence[str], what: str) -> None:
 
 
 def require_several(target: Target, classes: Sequence[str]) -> None:
-    """Raise InputError where images or pixels have a single class to tell apart."""
+    """Raise InputError where images or pixels have a single class to tell apart, or pixels too many."""
+    if target.kind is TargetKind.MASK and len(classes) > IGNORE:
+        raise InputError(f"'{target.name}' has {len(classes)} classes; a mask can tell {IGNORE}")
     if target.kind in (TargetKind.SCALAR, TargetKind.MASK) and len(classes) < 2:
         named = f"one class, '{classes[0]}'," if classes else "no class"
         raise InputError(f"'{target.name}' has {named} and nothing can be learnt from it: it needs two or more")

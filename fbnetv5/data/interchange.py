@@ -239,7 +239,12 @@ def _add_annotations(
             raise InputError(f"{where} has category id {category_id}, which 'categories' does not list")
         target, label = label_of[category_id]
         if target.kind is TargetKind.KEYPOINTS:
-            row[target.name] = parse_points(annotation.get("keypoints"), len(classes[target.name]), where)
+            points = parse_points(annotation.get("keypoints"), len(classes[target.name]), where)
+            if annotation.get("iscrowd") or (target.name in row and not _is_seen(points)):
+                continue
+            if target.name in row and _is_seen(row[target.name]):
+                raise InputError(f"{where}: its image has '{target.name}' already, and should show one person")
+            row[target.name] = points
             continue
         x, y, width, height = box_of(annotation, where)
         row.setdefault(target.name, [])
@@ -247,6 +252,10 @@ def _add_annotations(
         is_crowd = bool(annotation.get("iscrowd"))
         row.setdefault(target.crowds_key if is_crowd else target.name, []).append([x, y, x + width, y + height])
         row.setdefault(target.crowd_labels_key if is_crowd else target.labels_key, []).append(label)
+
+
+def _is_seen(points: Sequence[Sequence[float]]) -> bool:
+    return any(visibility for _, _, visibility in points)
 
 
 def _labels_of_categories(

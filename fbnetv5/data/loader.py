@@ -224,6 +224,7 @@ def build_eval_loader(
         sampler=range(world.rank, len(source), world.size),
         num_workers=workers,
         collate_fn=functools.partial(_packed, multiple=spec.multiple),
+        worker_init_fn=_outlive_sigterm,
         pin_memory=world.device.type == "cuda",
         generator=torch.Generator(),  # else each evaluation would draw from the global one
     )

@@ -61,9 +61,10 @@ class MaskCode:
         places = np.searchsorted(keys, pixels).clip(max=len(keys) - 1)
         unknown = pixels[keys[places] != pixels]
         if unknown.size:
-            shown = colour_text(int(unknown[0])) if self.is_coloured else str(unknown[0])
+            shown = colour_text(int(unknown[0])) if self.is_coloured else str(int(unknown[0]))
             what = "colour" if self.is_coloured else "mask value"
-            raise ValueError(f"{what} {shown} is neither in data.mask_values nor in data.mask_ignore")
+            bits = "; a mask of one bit holds 0 and 1" if unknown.dtype == bool else ""
+            raise ValueError(f"{what} {shown} is neither in data.mask_values nor in data.mask_ignore{bits}")
         return np.array([self.ids[int(key)] for key in keys], np.uint8)[places]
 
 

@@ -16,7 +16,7 @@ from fbnetv5.data.index import Index, IndexSource
 from fbnetv5.data.mask_checks import check_masks
 from fbnetv5.data.mask_codes import mask_code
 from fbnetv5.data.shapes import ShapesSource
-from fbnetv5.data.tars import is_folder, is_tar
+from fbnetv5.data.tars import is_file, is_folder, is_tar
 
 FIRST_VAL_SHAPE = 10**9  # number of the shapes data set's first validation image, whatever its training split holds
 
@@ -65,7 +65,7 @@ def build_folder_source(place: Path) -> IndexSource:
     Raises:
         InputError: there is no such folder or file, or no image in it.
     """
-    if place.is_file() and not is_tar(place):
+    if is_file(place) and not is_tar(place):
         return IndexSource(Index.from_rows([{"path": place.name}], (), {}, str(place)), place.parent)
     return IndexSource(build_index(place, "."), place)
 

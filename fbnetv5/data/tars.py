@@ -45,12 +45,17 @@ def in_tar(path: Path) -> tuple[Path, str] | None:
 
 def is_tar(path: Path) -> bool:
     """Whether a path is that of a tar file, by its name; a folder of such a name is a folder."""
-    return path.name.endswith(SUFFIX) and path.is_file()
+    return path.name.endswith(SUFFIX) and is_file(path)
 
 
 def is_folder(path: Path) -> bool:
     """Whether files lie below a path: of a folder, or of a tar file."""
-    return path.is_dir() or is_tar(path)
+    return os.path.isdir(path) or is_tar(path)  # noqa: PTH112  # pathlib raises where a folder may not be entered
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file, as far as one may look."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def source_of(path: Path) -> Path | io.BytesIO:

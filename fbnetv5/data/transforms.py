@@ -149,7 +149,7 @@ class JointTransform:
 
         Args:
             image: uint8 [3, H, W].
-            target: as ``data.multitask`` describes, any key may be missing.
+            target: as ``base.types`` describes, any key may be missing.
             targets: the kinds of what ``target`` holds.
 
         Returns:

@@ -1,6 +1,6 @@
 """A COCO file as the ground truth of COCO's protocol: with its crowd regions, its areas and its ids.
 
-``data.coco`` reads the same files for training, where crowd regions have no use.
+``data.coco`` reads the same files for training.
 """
 
 from __future__ import annotations

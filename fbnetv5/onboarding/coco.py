@@ -52,9 +52,10 @@ class Content:
 def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return what COCO files below a folder say, of boxes, masks and keypoints, and notes on the others."""
     contents: dict[str, Content] = {}
-    notes = []
+    notes, others = [], []
     for name in listing.with_suffix(".json"):
         if not _looks_right(listing, name):
+            others.append(name)
             continue
         try:
             content = read_content(read_coco_file(listing.root / name), name, listing)
@@ -68,6 +69,10 @@ def find_coco(listing: Listing) -> tuple[list[Found], list[str]]:
             notes.append(f"{name}: left out, as {count} has a usable box, class and image")
         else:
             contents[name] = content
+    if others:
+        notes.append(
+            f"{len(others):,} json files without COCO's images and annotations passed over, such as {others[0]}"
+        )
     splits = _settle(contents)
     notes += listing.size_notes({image: size for one in contents.values() for image, size in one.sizes.items()})
     ordered = sorted(contents, key=lambda name: (bool(contents[name].joints), name))  # instances before people
@@ -120,7 +125,7 @@ def read_content(file: CocoFile, name: str, listing: Listing) -> Content:
     """
     classes, _ = file.labels()
     label_of = {entry["id"]: entry["name"] for entry in file.categories}
-    joints = [entry for entry in file.categories if isinstance(entry.get("keypoints"), list) and entry["keypoints"]]
+    joints = [entry for entry in file.categories if _are_names(entry.get("keypoints"))]
     content = Content(classes)
     if len(joints) == 1:
         content.joints = tuple(joints[0]["keypoints"])
@@ -194,6 +199,12 @@ def _add_person(content: Content, image: str, entry: Mapping[str, Any], where: s
         content.people.setdefault(image, []).append(points)
 
 
+def _are_names(joints: Any) -> bool:
+    """Whether a category's keypoints are names, each once."""
+    is_text = isinstance(joints, list) and joints != [] and all(isinstance(name, str) and name for name in joints)
+    return is_text and len(set(joints)) == len(joints)
+
+
 def _outline(given: Any) -> Any:
     """Return the run lengths of an annotation's mask, or those of its polygons that have an area; None: neither."""
     if isinstance(given, dict):
@@ -259,7 +270,8 @@ def _masks_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> 
         sizes |= content.sizes
         for image, boxes in content.boxes.items():
             regions[image] += content.regions.get(image, ())
-            if len(content.regions.get(image, ())) < len(boxes) or image not in sizes:
+            own = [region for _, region in content.regions.get(image, ())]
+            if len(own) < len(boxes) or image not in sizes or not all(_is_for(sizes[image], region) for region in own):
                 lost.add(image)
     bare = [image for image, own in regions.items() if not own]
     left = {*lost, *(bare if len(bare) > SPARSE * len(regions) else ())}
@@ -275,6 +287,11 @@ def _masks_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> 
     classes = ("background", *(name for name in _classes(used) if name != "background"))
     drawn = "drawn of the outlines in the json files; crowds too; where outlines overlap, the smaller one is above"
     return _found("masks", used, values, classes, splits, [drawn, *notes], ready=False), []
+
+
+def _is_for(size: tuple[int, int], region: Region) -> bool:
+    """Whether an outline can be of an image of a (width, height): run lengths say of which they are."""
+    return not isinstance(region.outline, dict) or region.outline["size"] == [*size[::-1]]
 
 
 def _keypoints_found(contents: Mapping[str, Content], splits: Mapping[str, str]) -> tuple[Found | None, list[str]]:

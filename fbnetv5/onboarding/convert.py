@@ -27,11 +27,14 @@ Files = dict[str, str]  # keys and values of a split in a config
 def image_folders(survey: Survey) -> dict[str, str] | None:
     """Return the folder of images of each split, None where splits do not lie in folders of their own.
 
-    Or where training images do not show all classes of labels, which an index alone can name then.
+    Or where training images do not show all classes of labels, or where two images differ in their suffix alone, which
+    an index can tell apart.
     """
     if survey.split_off or not survey.val:
         return None
-    labels = survey.found.get("labels")
+    labels, masks = survey.found.get("labels"), survey.found.get("masks")
+    if masks is not None and len({_as_png(image) for image in masks.values}) < len(masks.values):
+        return None  # two images of one name would share a mask
     if labels and {labels.values[image] for image in survey.train if image in labels.values} != set(labels.classes):
         return None
     tops: dict[str, str] = {}

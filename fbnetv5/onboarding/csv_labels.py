@@ -181,5 +181,8 @@ def _columns(
         return header.index(images[0]), header.index(labels[0]), header.index(splits[0]) if splits else None, 1
     if len(header) == 2:  # without known names, or without a header
         heads = [listing.image_of(row[0], name) is not None for row in rows[:2]]
-        return (0, 1, None, 0 if heads[0] else 1) if heads[-1] else None
+        start = 0 if heads[0] else 1
+        given = [row[1].strip() for row in rows[start:] if len(row) > 1]
+        are_classes = len(set(given)) <= max(2, len(given) / 2)  # not a number or a checksum of each
+        return (0, 1, None, start) if heads[-1] and are_classes else None
     return None

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import IGNORE, UndecodableImageError
-from fbnetv5.data.images import read_depth, read_mask, read_stored
+from fbnetv5.data.images import image_header, read_depth, read_mask, read_stored
 from fbnetv5.data.orientation import Extent, Frames, turned_size
 from fbnetv5.data.tars import read_bytes
 from fbnetv5.labeling.progress import LabelProgress
@@ -75,10 +75,10 @@ def look_at(name: str, read: SplitLabels, frames: Frames) -> Look:
     except (InputError, OSError) as error:
         return Look(name, damage=f"{path}: {error}")
     stored = (pixels.shape[2], pixels.shape[1])
-    labelled = read.sizes.get(name)
+    labelled = read.sizes.get(name) or _size_of_map(name, read)
     size = turned_size(stored, orientation) if frames.turns(orientation, stored, labelled) else stored
     size_fault = None
-    if labelled is not None and labelled != size:
+    if name in read.sizes and labelled is not None and labelled != size:
         size_fault = f"{name}: {labelled[0]}x{labelled[1]} in the labels, {size[0]}x{size[1]} in the file"
     fault, values = _look_at_maps(name, read, size)
     return Look(name, None, orientation, size_fault, fault, content, picture_hash(pixels), values)
@@ -140,6 +140,13 @@ def _groups(hashes: Mapping[str, bytes]) -> list[list[str]]:
     for name, digest in hashes.items():
         groups[digest].append(name)
     return [names for names in groups.values() if len(names) > 1]
+
+
+def _size_of_map(name: str, read: SplitLabels) -> Extent | None:
+    """Return the (width, height) of the mask or depth map of an image, which a run takes where labels say none."""
+    file = read.masks.get(name) or read.depth_maps.get(name)
+    header = None if file is None else image_header(file)
+    return None if header is None else header[0]
 
 
 def _look_at_maps(name: str, read: SplitLabels, size: Extent) -> tuple[str | None, tuple[int, ...]]:

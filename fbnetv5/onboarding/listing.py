@@ -129,16 +129,18 @@ class Listing:
         return [f"{len(wrong):,}{more} images have another size than their labels say: {wrong[0]}"] if wrong else []
 
 
-def distance(image: str, claim: Claim) -> tuple[int, bool, bool, int, int, str]:
+def distance(image: str, claim: Claim) -> tuple[int, bool, bool, int, int, int, str]:
     """What orders the images that a claim may mean, and the claims of an image; the least is meant.
 
-    The first two say how many folders agree, and whether the splits contradict each other.
+    The first two say how many folders agree, and whether the splits contradict each other. Of images that are equally
+    near, those in ``images`` come before those in a folder of another name, such as ``vis`` or ``raw``.
     """
-    name = str(_plain(claim.name))
-    agreeing = num_agreeing(_essential(image), _essential(name))
+    name, folders = str(_plain(claim.name)), _essential(image)
+    agreeing = num_agreeing(folders, _essential(name))
     split, told = split_of(name) or split_of(claim.near, is_file=True), split_of(image)
     shared = num_agreeing(_folders(image)[::-1], _folders(claim.near)[::-1])
-    return -agreeing, bool(split and told) and told != split, bool(split) and told != split, -shared, len(image), image
+    contradicts = bool(split) and told != split
+    return -agreeing, contradicts and bool(told), contradicts, -shared, len(folders), len(image), image
 
 
 def list_folder(root: Path) -> Listing:
@@ -215,11 +217,11 @@ def _is_text(name: str) -> bool:
 
 def _called(images: list[str], path: PurePosixPath) -> list[str]:
     """Return those of some images that have the suffix of a path, if it is one of an image's, in its own case first."""
+    own = {image: PurePosixPath(composed(image)) for image in images}
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return images
-    last = {image: PurePosixPath(composed(image)).name for image in images}
-    same = [image for image in images if last[image] == path.name]
-    return same or [image for image in images if last[image].lower() == path.name.lower()]
+        return [image for image in images if own[image].stem in (path.stem, path.name)] or images
+    same = [image for image in images if own[image].name == path.name]
+    return same or [image for image in images if own[image].name.lower() == path.name.lower()]
 
 
 def _is_elsewhere(image: str, claim: Claim) -> bool:

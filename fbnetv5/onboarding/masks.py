@@ -22,7 +22,7 @@ from fbnetv5.onboarding.mask_colours import MODES, ONE_GREY, Colours, colours_of
 from fbnetv5.onboarding.voc import CLASSES as VOC_CLASSES
 
 FORMAT = "mask folder"
-LOSSY = (".jpg", ".jpeg")  # change the values of pixels
+NO_MASKS = (".jpg", ".jpeg", ".webp", ".bmp")  # the first three may change the values of pixels
 WORDS = {"mask", "masks", "seg", "segmentation", "segmentations", "segmentationclass", "annotation", "annotations"}
 WORDS |= {"gt", "label", "labels", "labelids", "trainids", "semantic", "trimaps"}
 IMAGE_WORDS = {"image", "images", "img", "imgs", "photos", "jpegimages"}
@@ -35,6 +35,7 @@ GREY = ("1", "L", "P")
 PHOTOS = {"RGB", "RGBA"}
 DEEP = ("I", "F")  # modes of 16 bits and more
 PROBED = 8  # masks of a folder whose header is looked at
+PARTNERS = 4  # images of the same name that are looked at, of each
 SAMPLED = 200  # masks whose values are read
 MADE_UP = "made up; write yours into mask_classes.txt in the folder, a line each, and start again with --overwrite"
 Meaning = tuple[int, tuple[int, ...] | None, list[str]]  # number of classes, what values become, notes
@@ -80,9 +81,10 @@ def mask_files(listing: Listing) -> tuple[dict[str, list[str]], dict[str, Colour
             else:
                 notes.append(f"{folder}: {len(files):,} masks in colours (RGB) left out: {colours}")
                 found[f"!{folder}"] = files
-    for folder, files in _by_folder(listing.with_suffix(*LOSSY)).items():
+    for folder, files in _by_folder(listing.with_suffix(*NO_MASKS)).items():
         if _is_named(folder) and _mirror(listing, folder, files):
-            notes.append(f"{folder}: {len(files):,} JPEG files left out: JPEG changes ids of classes, masks are PNG")
+            kind = PurePosixPath(files[0]).suffix.lower()
+            notes.append(f"{folder}: {len(files):,} {kind} files left out: masks are PNG, since JPEG changes ids")
             found[f"!{folder}"] = files
     return found, coloured, notes
 
@@ -109,16 +111,16 @@ def find_masks_of(
         coloured: what the colours of folders mean.
         box_classes: names of other labels, by which VOC's are known.
     """
-    owners, orphans = _owners(listing, {name: files for name, files in folders.items() if name not in coloured})
-    extra, other_orphans = _owners(listing, {name: folders[name] for name in coloured})
+    owners, left = _owners(listing, {name: files for name, files in folders.items() if name not in coloured})
+    extra, others_left = _owners(listing, {name: folders[name] for name in coloured})
     if owners:
         notes = [f"{name}: masks in colours left out, as there are others" for name in coloured if extra]
-        return _grey_masks(listing, owners, orphans, box_classes), notes
-    return (_coloured_masks(listing, extra, other_orphans, coloured, box_classes) if extra else None), []
+        return _grey_masks(listing, owners, left, box_classes), notes
+    return (_coloured_masks(listing, extra, others_left, coloured, box_classes) if extra else None), []
 
 
 def _owners(listing: Listing, folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
-    """Return the mask of each image, and the masks that are no image's."""
+    """Return the mask of each image, and notes on masks that are left out."""
     masks = [name for folder, files in folders.items() if not folder.startswith("!") for name in files]
     claims = {}
     for name in masks:
@@ -127,17 +129,23 @@ def _owners(listing: Listing, folders: Mapping[str, Sequence[str]]) -> tuple[dic
         if image is not None:
             claims[Claim(name, name)] = image
     owners = {image: claim.name for claim, image in nearest(claims).items()}
-    return owners, sorted({*masks} - {*owners.values()})
+    claiming, notes = {claim.name for claim in claims}, []
+    if orphans := sorted({*masks} - claiming):
+        notes.append(f"{len(orphans):,} masks without an image of their own, such as {orphans[0]}")
+    if rivals := sorted(claiming - {*owners.values()}):
+        shown = f"{len(rivals):,} masks left out, as another one is of their image, such as {rivals[0]}"
+        notes.append(f"{shown}: the mask of an image holds all classes")
+    return owners, notes
 
 
 def _coloured_masks(
     listing: Listing,
     owners: Mapping[str, str],
-    orphans: Sequence[str],
+    left: Sequence[str],
     coloured: Mapping[str, Colours],
     box_classes: Sequence[str],
 ) -> Found | None:
-    """Return masks in colours; the classes are those of the first folder."""
+    """Return masks in colours, with notes on those ``left`` out; the classes are those of the first folder."""
     colours = next(iter(coloured.values()))
     places = tuple(sorted({str(PurePosixPath(mask).parent) for mask in owners.values()}))
     same = [other for other in coloured.values() if other.classes == colours.classes]
@@ -150,15 +158,14 @@ def _coloured_masks(
         greys = range(256) if table is None else sorted(values)
         ids = {value * ONE_GREY: value if table is None else table[value] for value in greys}
         notes += [*said, f"class names: {how}"]
-    notes += _orphan_note(orphans)
+    notes += left
     masks = {image: MaskFile(mask, colours=ids) for image, mask in sorted(owners.items())}
     shown = {colour_text(colour): number for colour, number in ids.items() if number < len(classes) or number == IGNORE}
     return Found("masks", FORMAT, places, masks, classes, ready=_ready(owners), mask_values=shown, notes=tuple(notes))
 
 
-def _grey_masks(
-    listing: Listing, owners: Mapping[str, str], orphans: Sequence[str], box_classes: Sequence[str]
-) -> Found:
+def _grey_masks(listing: Listing, owners: Mapping[str, str], left: Sequence[str], box_classes: Sequence[str]) -> Found:
+    """Return grey masks, with notes on those ``left`` out."""
     masks = [*owners.values()]
     chosen = masks[:: -(-len(masks) // SAMPLED)]
     _, (ids, table, notes) = _meaning_of_all(_values(listing.root, chosen), listing.root, masks)
@@ -167,14 +174,10 @@ def _grey_masks(
     if table is None and len(chosen) < len(masks):
         notes.append(f"values seen in {len(chosen)} of {len(masks):,} masks: fbnetv5 check reads all")
     notes.append(f"class names: {how}")
-    notes += _orphan_note(orphans)
+    notes += left
     files = {image: MaskFile(mask, table) for image, mask in sorted(owners.items())}
     ready = {} if table else _ready(owners)
     return Found("masks", FORMAT, places, files, classes, ready=ready, notes=tuple(notes))
-
-
-def _orphan_note(orphans: Sequence[str]) -> list[str]:
-    return [f"{len(orphans):,} masks without an image of their own, such as {orphans[0]}"] if orphans else []
 
 
 def _ready(owners: Mapping[str, str]) -> dict[str, Ready]:
@@ -217,7 +220,7 @@ def _is_other(folder: str) -> bool:
 def _has_partners(listing: Listing, folder: str, files: Sequence[str]) -> bool:
     """Whether some files have the names of images in folders that hold no masks by their names."""
     return any(
-        str(PurePosixPath(image).parent) != folder and not _is_named(str(PurePosixPath(image).parent))
+        not _is_beside_or_named(image, folder)
         for name in files[:: max(1, len(files) // PROBED)]
         for stem in (PurePosixPath(name).stem, ENDING.sub("", PurePosixPath(name).stem))
         for image in listing.named(stem)
@@ -242,12 +245,16 @@ def _mirror(listing: Listing, folder: str, files: Sequence[str]) -> bool:
     others = 0
     for name in probed:
         stem = ENDING.sub("", PurePosixPath(name).stem)
-        partners = {image: str(PurePosixPath(image).parent) for image in listing.named(stem)}
-        others += any(
-            place != folder and not _is_named(place) and _mode(listing.root / image) not in GREY
-            for image, place in partners.items()
-        )
+        partners = [image for image in listing.named(stem) if not _is_beside_or_named(image, folder)]
+        partners.sort(key=lambda image: image.lower().endswith(MASK_SUFFIX))  # photos are JPEG, as a rule
+        others += any(_mode(listing.root / image) not in GREY for image in partners[:PARTNERS])
     return others > len(probed) / 2
+
+
+def _is_beside_or_named(image: str, folder: str) -> bool:
+    """Whether an image lies in a folder, or in one that holds masks by its name."""
+    place = str(PurePosixPath(image).parent)
+    return place == folder or _is_named(place)
 
 
 def _mode(path: Path) -> str | None:

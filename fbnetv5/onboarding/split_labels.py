@@ -20,6 +20,8 @@ from fbnetv5.data.sources import with_local_copies
 from fbnetv5.onboarding.findings import Findings
 from fbnetv5.onboarding.found import Box
 
+TARGETS = ("label", "boxes", "segmentation", "depth", "keypoints")  # names of those that are looked at
+
 
 @dataclass
 class SplitLabels:
@@ -50,13 +52,8 @@ class SplitLabels:
 
     def labelled(self) -> dict[str, Mapping[str, Any]]:
         """Return what is there by the name of its target, of the targets that the split has labels for."""
-        values: dict[str, Mapping[str, Any]] = {
-            "label": self.labels,
-            "boxes": self.boxes,
-            "segmentation": self.masks,
-            "depth": self.depth_maps,
-            "keypoints": self.people,
-        }
+        every = (self.labels, self.boxes, self.masks, self.depth_maps, self.people)
+        values: dict[str, Mapping[str, Any]] = dict(zip(TARGETS, every, strict=True))
         return {target: values[target] for target in self.classes}
 
 
@@ -66,7 +63,7 @@ def read_split(data: DataConfig, split: str, files: FilesConfig, findings: Findi
     read = SplitLabels(split, code=mask_code(data.mask_values, data.mask_ignore, len(data.mask_classes)))
     read.depth_scale = data.depth_scale or 1.0
     if files.index is not None:
-        _attempt(findings, split, lambda: _read_index(read, root, files))
+        _attempt(findings, split, lambda: _read_index(read, root, files, findings))
         return read
     if files.images is None:
         return read
@@ -96,7 +93,7 @@ def _attempt(findings: Findings, split: str, reader: Callable[[], object]) -> bo
     return True
 
 
-def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
+def _read_index(read: SplitLabels, root: Path, files: FilesConfig, findings: Findings) -> None:
     index = Index.read(root / str(files.index), root)
     top = root / (files.images or ".")
     columns = {name: index.table[name].to_pylist() for name in index.table.column_names}
@@ -104,7 +101,9 @@ def _read_index(read: SplitLabels, root: Path, files: FilesConfig) -> None:
     read.images = {name: top / name for name in names}
     sizes = zip(names, columns["width"], columns["height"], strict=True)
     read.sizes = {name: (width, height) for name, width, height in sizes if width and height}
-    for target in index.targets:
+    own = [target.name for target in index.targets if target.name not in TARGETS]
+    findings.add("own targets", "targets of your own, which are not looked at", own, split=read.split)
+    for target in (target for target in index.targets if target.name in TARGETS):
         classes = index.classes.get(target.name, ())
         given = {name: value for name, value in zip(names, columns[target.name], strict=True) if value is not None}
         if target.kind is TargetKind.SCALAR:

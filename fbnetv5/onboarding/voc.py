@@ -64,7 +64,7 @@ def _left_out(read: Read) -> list[str]:
     orphans, wrong, unread = read.orphans, read.wrong, read.unread
     return [
         *([f"{len(orphans):,} xml files without an image of their own, such as {orphans[0]}"] if orphans else []),
-        *([f"{len(wrong):,} xml files cannot be read, such as {_first(wrong)}"] if wrong else []),
+        *([f"{len(wrong):,} xml files are none of VOC's, such as {_first(wrong)}"] if wrong else []),
         *([unread_images(unread)] if unread else []),
     ]
 
@@ -106,13 +106,15 @@ def _read_files(listing: Listing) -> Read:
         try:
             root = parse_xml(text_of_xml((listing.root / name).read_bytes()))
             if root.tag != "annotation":
-                continue
+                raise ValueError(f"it begins with <{root.tag}>, not with VOC's <annotation>")
             objects = [_object(node) for node in root.iter("object")]
         except (OSError, ValueError) as error:
             read.wrong[name] = str(error)
             continue
         parsed[name] = objects, _told_size(root)
-        image = listing.image_of(name, name) or listing.image_of(root.findtext("filename") or "", name)
+        told = root.findtext("filename") or ""
+        names = (told, name) if PurePosixPath(told).stem == PurePosixPath(name).stem else (name, told)
+        image = next((found for one in names if (found := listing.image_of(one, name))), None)
         if image is not None:
             claims[Claim(name, name)] = image
     held = {claim.name: image for claim, image in nearest(claims).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ LIKE_POINTS = "lines look like boxes with keypoints, which need kpt_shape: [numb
 PROBED = 30  # files that are looked at before all are read
 LARGEST_SHARE = 1.5  # of a side, and LEAST_SHARE: what reaches out of its image is cut
 LEAST_SHARE = -0.5
+LARGEST_ID = 65_535  # of a class; above it, as of frames and times, it is none
 Row = tuple[int, list[float]]
 Shape = tuple[int, int]  # how many keypoints, and how many numbers each has
 
@@ -40,7 +42,7 @@ class Read:
     polygons: dict[str, list[tuple[int, list[float]]]] = field(default_factory=dict)
     people: dict[str, list[list[tuple[float, float, int]]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    used: list[str] = field(default_factory=list)
+    file_of: dict[str, str] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     num_wrong: int = 0
@@ -50,7 +52,8 @@ class Read:
 def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     """Return boxes, and masks or keypoints where there are some, of txt files; and notes."""
     files = [name for name in listing.with_suffix(".txt") if PurePosixPath(name).name not in NAME_FILES]
-    settings, where, damaged = _settings(listing)
+    files_of_names, damaged = _settings(listing)
+    settings = next(iter(files_of_names.values()), {})
     shape = _point_shape(settings)
     named = [name for name in files if listing.image_of(name, name)]
     probed = _probed(listing, named)
@@ -66,19 +69,20 @@ def find_yolo(listing: Listing) -> tuple[list[Found], list[str]]:
     for image, rows in rows_of.items():
         _add(listing, image, rows, read, shape, has_outlines=shape is None and not is_posed)
     if not any(read.boxes.values()):
-        return [], _notes(read, 1, 0)
-    names = _names(listing, settings, common_folder(read.used))
-    most = max(number for boxes in read.boxes.values() for number, _ in boxes)
-    notes = [*damaged, *_notes(read, len(names), most), *([LIKE_POINTS] if is_posed else [])]
-    classes = (*names, *(f"class_{number}" for number in range(len(names), most + 1)))
+        return [], _notes(read)
+    lists = _lists_of_names(listing, files_of_names, common_folder(read.file_of.values()))
+    names_of, classes, unnamed = _named(read, lists)
+    notes = [*damaged, *_notes(read), *unnamed, *([LIKE_POINTS] if is_posed else [])]
     values = {
-        image: [box._replace(label=classes[number]) for number, box in boxes] for image, boxes in read.boxes.items()
+        image: [box._replace(label=names_of[image][number]) for number, box in boxes]
+        for image, boxes in read.boxes.items()
     }
-    places = tuple(sorted({str(PurePosixPath(name).parent) for name in read.used if "/" in name}))
+    where = (*files_of_names,) if len({*lists.values()}) > 1 else (*files_of_names,)[:1]
+    places = tuple(sorted({str(PurePosixPath(name).parent) for name in read.file_of.values() if "/" in name}))
     places = (*where, *(places[:2] or ("*.txt",)))
     splits = named_splits(listing, settings)
     found = [Found("boxes", FORMAT, places, values, classes, splits, sizes=read.sizes, notes=tuple(notes))]
-    painted, lost = _painted(read, classes)
+    painted, lost = _painted(read, names_of)
     if painted:
         shown = ("background", *(name for name in classes if name != "background"))
         drawn = ["drawn of the polygons; where they overlap, the smaller one is above", *lost]
@@ -101,7 +105,7 @@ def parse_rows(text: str, shape: Shape | None = None) -> list[Row]:
             continue
         first, *rest = line.split()
         numbers = [float(value) for value in rest]
-        if float(first) != int(float(first)) or int(float(first)) < 0:
+        if float(first) != int(float(first)) or not 0 <= int(float(first)) <= LARGEST_ID:
             raise ValueError(f"class {first}")
         is_box = len(numbers) in (4, 5) or (shape is not None and len(numbers) == 4 + shape[0] * shape[1])
         is_outline = shape is None and len(numbers) >= 6 and len(numbers) % 2 == 0
@@ -180,10 +184,9 @@ def _read_files(listing: Listing, files: list[str], read: Read, shape: Shape | N
             continue
         if image is not None:
             claims[Claim(name, name)] = image
-    held = {image: claim.name for claim, image in nearest(claims).items()}
-    read.used = list(held.values())
-    read.orphans = sorted({name for name, content in rows.items() if content} - {*read.used})
-    return {image: rows[name] for image, name in held.items()}
+    read.file_of = {image: claim.name for claim, image in nearest(claims).items()}
+    read.orphans = sorted({name for name, content in rows.items() if content} - {*read.file_of.values()})
+    return {image: rows[name] for image, name in read.file_of.items()}
 
 
 def _add(listing: Listing, image: str, rows: list[Row], read: Read, shape: Shape | None, *, has_outlines: bool) -> None:
@@ -261,7 +264,7 @@ def _point_names(settings: Mapping[str, Any], count: int) -> tuple[tuple[str, ..
     return names, order, "names of keypoints are made up; partners of the left and the right are those of flip_idx"
 
 
-def _painted(read: Read, classes: tuple[str, ...]) -> tuple[dict[str, Painting], list[str]]:
+def _painted(read: Read, names_of: Mapping[str, Sequence[str]]) -> tuple[dict[str, Painting], list[str]]:
     """Return the masks of images whose objects are all polygons, or that have none, and a note on the others.
 
     There are none where no object is a polygon.
@@ -272,7 +275,7 @@ def _painted(read: Read, classes: tuple[str, ...]) -> tuple[dict[str, Painting],
         if len(polygons) < len(boxes):
             continue
         large = sorted(polygons, key=lambda entry: -_extent(entry[1]))
-        regions = tuple(Region(classes[number], [polygon]) for number, polygon in large)
+        regions = tuple(Region(names_of[image][number], [polygon]) for number, polygon in large)
         painted[image] = Painting(read.sizes[image], regions)
     lost = sum(bool(boxes) and image not in painted for image, boxes in read.boxes.items())
     return painted, [without_masks(lost)] if lost and read.polygons else []
@@ -283,8 +286,9 @@ def _extent(polygon: list[float]) -> float:
     return (max(xs) - min(xs)) * (max(ys) - min(ys))
 
 
-def _settings(listing: Listing) -> tuple[Mapping[str, Any], tuple[str, ...], list[str]]:
-    """Return the content of data.yaml, or of another YAML file with ``names``, its name, and notes on damaged ones."""
+def _settings(listing: Listing) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    """Return the content of data.yaml, and other YAML files with ``names``, the outermost first, and notes."""
+    found: dict[str, Mapping[str, Any]] = {}
     damaged = []
     for name in sorted(listing.with_suffix(".yaml", ".yml"), key=lambda name: (name.count("/"), name)):
         try:
@@ -293,29 +297,66 @@ def _settings(listing: Listing) -> tuple[Mapping[str, Any], tuple[str, ...], lis
             damaged.append(f"{name} cannot be read, and names no classes: {' '.join(str(error).split())}")
             continue
         if isinstance(content, dict) and isinstance(content.get("names"), (list, dict)):
-            return content, (name,), damaged
-    return {}, (), damaged
+            found[name] = content
+    return found, damaged
 
 
-def _names(listing: Listing, settings: Mapping[str, Any], near: str) -> tuple[str, ...]:
-    names = settings.get("names")
-    if isinstance(names, dict):
-        keys = [key for key in names if isinstance(key, int) and key >= 0]
-        return tuple(str(names.get(number, f"class_{number}")) for number in range(max(keys, default=-1) + 1))
+def _lists_of_names(
+    listing: Listing, settings: Mapping[str, Mapping[str, Any]], near: str
+) -> dict[str, tuple[str, ...]]:
+    """Return the names of classes by number, by the file that has them: YAML, or else text files of a name a line."""
+    if settings:
+        return {file: _listed(content["names"]) for file, content in settings.items()}
+    lines = {name: text_of(listing.root / name).splitlines() for name in listing.called(NAME_FILES, near)}
+    return {
+        name: own for name, given in lines.items() if (own := tuple(line.strip() for line in given if line.strip()))
+    }
+
+
+def _listed(names: list[Any] | dict[Any, Any]) -> tuple[str, ...]:
     if isinstance(names, list):
         return tuple(map(str, names))
-    for name in listing.called(NAME_FILES, near):
-        if lines := tuple(line.strip() for line in text_of(listing.root / name).splitlines() if line.strip()):
-            return lines
-    return ()
+    numbered = {int(key): str(name) for key, name in names.items() if str(key).isdecimal() and int(key) <= LARGEST_ID}
+    return tuple(numbered.get(number, f"class_{number}") for number in range(max(numbered, default=-1) + 1))
 
 
-def _notes(read: Read, num_names: int, most: int) -> list[str]:
+def _named(
+    read: Read, lists: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], list[str]]:
+    """Return the names of classes by number for each image, those of all, and notes.
+
+    The names of a file of labels are those of the innermost folder around it that has some, or else the first.
+    """
+    files: dict[str, tuple[str, ...]] = {}
+    for file, names in lists.items():
+        files.setdefault(str(PurePosixPath(file).parent), names)
+    counts: dict[tuple[str, ...], int] = {}
+    first, names_of = next(iter(lists.values()), ()), {}
+    for image in read.boxes:
+        around = (str(folder) for folder in PurePosixPath(read.file_of[image]).parents)
+        names = next((files[folder] for folder in around if folder in files), first)
+        counts[names] = max([counts.get(names, 0), *(1 + number for number, _ in read.boxes[image])])
+        names_of[image] = names
+    whole = {
+        names: (*names, *(f"class_{number}" for number in range(len(names), count))) for names, count in counts.items()
+    }
+    ordered = sorted(whole.values(), key=lambda names: names[: len(first)] != first)
+    classes = tuple(dict.fromkeys(name for names in ordered for name in names))
+    notes = [
+        f"class ids go to {count - 1}, but {len(names)} have names"
+        for names, count in counts.items()
+        if count > len(names)
+    ]
+    twice = [name for name, count in Counter(first).items() if count > 1]
+    notes += [f"several class ids are called {twice[0]}: they are taken as one class"] if twice else []
+    return {image: whole[names] for image, names in names_of.items()}, classes, notes
+
+
+def _notes(read: Read) -> list[str]:
     orphans, wrong = len(read.orphans), read.num_wrong
     return [
         *([f"{orphans:,} txt files without an image of their own, such as {read.orphans[0]}"] if orphans else []),
         *([f"{wrong:,} txt files hold lines that are no labels, and are left out"] if wrong else []),
         *([unread_images(read.unread)] if read.unread else []),
         *left_out_boxes(read.num_outside),
-        *([f"class ids go to {most}, but {num_names} have names"] if most >= num_names else []),
     ]

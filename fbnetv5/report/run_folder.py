@@ -106,7 +106,7 @@ class RunFolder:
         tasks = [name for name, task in _mapping(self.get("tasks")).items() if task is not None]
         if self.get("job") == "search" and tasks:
             return all((self.path / topology_file(task)).exists() for task in tasks)
-        written = WRITTEN.get(self.get("job"), WRITTEN_BY_PROJECTS)
+        written = WRITTEN.get(str(self.get("job")), WRITTEN_BY_PROJECTS)
         return any(any(self.path.glob(pattern)) for pattern in written)
 
     @property

@@ -12,6 +12,7 @@ from fbnetv5.base.documents import read_json
 from fbnetv5.base.errors import InputError
 from fbnetv5.config.identity import flatten
 from fbnetv5.config.read import CONFIG
+from fbnetv5.engine.loggers.logger import FOLDER as LOGGERS
 from fbnetv5.export.sidecar import milliseconds_of
 from fbnetv5.metrics.names import split_names
 from fbnetv5.model.exports import EXPORTS, sidecars_in
@@ -46,7 +47,8 @@ class Row:
 def find_runs(places: Sequence[Path]) -> list[Path]:
     """Return the folders of runs at or below ``places``, in order.
 
-    What was evaluated, predicted or exported within a run's folder is no run of its own, unless a place names it.
+    What was evaluated, predicted or exported within a run's folder is no run of its own, unless a place names it; nor
+    is what a logger wrote there, whose files may be called as ours.
 
     Raises:
         InputError: a place does not exist, or there are no runs.
@@ -55,7 +57,8 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise InputError(f"{place}: there is no such folder")
-        found = {file.parent for name in (CONFIG, RECORD) for file in place.rglob(name)}
+        files = [file for name in (CONFIG, RECORD) for file in place.rglob(name)]
+        found = {file.parent for file in files if LOGGERS not in file.relative_to(place).parts}
         found = {run for run in found if run == place or not _belongs_to(run, found)}
         runs += sorted(run for run in found if run not in runs)
     if not runs:

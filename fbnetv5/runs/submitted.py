@@ -59,7 +59,10 @@ class Submitted(Place):
     ) -> None:
         self.count = len(shares) or sys.maxsize
         self._folder, self._cluster, self._shares = folder / FOLDER, cluster, tuple(shares)
-        self._processes = max(1, int(parameters.get("gpus_per_node", 1)))
+        gpus = parameters.get("gpus_per_node", 1)
+        if not isinstance(gpus, int):
+            raise InputError(f"gpus_per_node={gpus} should be a whole number; the kind of GPU goes into slurm_gres")
+        self._processes = max(1, gpus)
         self._running: dict[str, _Running] = {}
         with _one_line_errors(cluster):
             self._executor = submitit.AutoExecutor(folder=self._folder, cluster=cluster)

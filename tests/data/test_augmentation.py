@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import BOXES, LABEL, SEGMENTATION
+from fbnetv5.base.types import BOXES, KEYPOINTS, LABEL, SEGMENTATION
 from fbnetv5.config.schema import DataConfig
 from fbnetv5.data.augmentation import build_augmentation, check_augmentation, mirrored_classes
 
@@ -87,3 +87,10 @@ def test_classes_of_a_side_change_places_where_an_image_is_mirrored() -> None:
 def test_wrong_pairs_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         mirrored_classes(DataConfig(**keys), HANDS)
+
+
+@pytest.mark.parametrize("names", [("rank", "rkne", "lkne", "lank"), ("corner a", "corner b")])
+def test_keypoints_are_not_mirrored_where_names_do_not_tell_the_sides(names: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"'keypoints' \(.*\) do not tell left from right.*data.flip=false"):
+        build_augmentation(DataConfig(), [KEYPOINTS], classes={"keypoints": names})
+    build_augmentation(DataConfig(flip=False), [KEYPOINTS], classes={"keypoints": names})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from fbnetv5.base.types import LoadFailure
 from fbnetv5.data.build import BOXES, LABEL, SEGMENTATION, build_index
 from fbnetv5.data.dataset import MultitaskDataset
 from fbnetv5.data.index import IndexSource
+from fbnetv5.data.sources import build_folder_source
+from fbnetv5.data.tars import is_folder
 from fbnetv5.data.transforms import eval_transform
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
@@ -151,3 +154,29 @@ def test_pets() -> None:
     assert sample.name == "images/train/Abyssinian_1.jpg"
     assert sample.target["segmentation"].shape == sample.image.shape[1:]
     assert set(sample.target["segmentation"].unique().tolist()) <= {0, 1, 255}
+
+
+def test_keypoints_for_images_of_another_size_than_boxes_are_refused(folder: Folder) -> None:
+    point = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 1, 2]}
+    entry = {"id": 1, "file_name": "a.jpg", "width": 2 * WIDTH, "height": HEIGHT}
+    category = {"id": 1, "name": "person", "keypoints": ["nose"]}
+    document = {"images": [entry], "annotations": [point], "categories": [category]}
+    (folder.root / "k.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=rf"k\.json: image 'a\.jpg' has {2 * WIDTH}x{HEIGHT} pixels here, {WIDTH}x"):
+        build_index(folder.root, "images", boxes="boxes.json", keypoints="k.json")
+
+
+def test_what_is_named_and_no_image_that_is_read_is_said_to_be_so(folder: Folder) -> None:
+    (folder.root / "other.csv").write_text("file_name,label\na.tif,cat\n")
+    with pytest.raises(InputError, match=r"image 'a\.tif' is not among the images.*(\.jpg|did you mean)"):
+        build_index(folder.root, "images", labels="other.csv")
+
+
+def test_a_folder_that_may_not_be_entered_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stat(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert not is_folder(Path("/nowhere/at/all"))
+    with pytest.raises(InputError, match="no such data folder"):
+        build_folder_source(Path("/nowhere/at/all"))

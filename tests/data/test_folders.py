@@ -141,3 +141,9 @@ def test_a_pipe_among_photos_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "labels.csv")
     with pytest.raises(InputError, match=r"labels\.csv: .* pipe"):
         read_labels(tmp_path / "labels.csv")
+
+
+def test_labels_that_differ_in_blanks_alone_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file_name,label\na.jpg,cat\nb.jpg, dog\nc.jpg,cat \n")
+    with pytest.raises(InputError, match=r"labels\.csv: the labels 'cat' and 'cat ' differ in blanks alone"):
+        read_labels(tmp_path / "labels.csv")

@@ -12,6 +12,7 @@ import torch
 from fbnetv5.base.errors import InputError
 from fbnetv5.data.build import BOXES, LABEL, SEGMENTATION, build_index
 from fbnetv5.data.index import METADATA_KEY, Index, IndexSource
+from fbnetv5.data.index_checks import require_several
 from tests.data.conftest import HEIGHT, WIDTH, Folder
 
 CLASSES = {"label": ("cat", "dog"), "boxes": ("head",), "segmentation": ("background", "animal")}
@@ -195,3 +196,20 @@ def test_names_with_dots_leave_no_folder(tmp_path: Path) -> None:
 def test_classes_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="test: the classes of 'label' name 'cat' twice"):
         Index.from_rows([ROW], (LABEL,), {"label": ("cat", "dog", "cat")}, "test")
+
+
+@pytest.mark.parametrize("box", [[900, 900, 1000, 1000], [2, 3, 640, 7]])
+def test_boxes_outside_are_named_on_loading_where_the_size_was_not_known(folder: Folder, box: list[float]) -> None:
+    row = {**ROW, "path": "images/a.jpg", "width": None, "height": None, "segmentation": None, "boxes": [box]}
+    source = IndexSource(index_of(row), folder.root)
+    with pytest.raises(InputError, match=r"test: image 'images/a.jpg': a box lies outside of the image of 20x12"):
+        source.load(0)
+    row |= {"boxes": [[2, 3, 20.4, 7]], "box_crowds": [box], "box_crowd_labels": [0]}
+    boxes = IndexSource(index_of(row), folder.root).load(0).target["boxes"]
+    assert boxes.tolist() == [[2, 3, 20, 7]]
+
+
+def test_a_mask_cannot_tell_more_classes_than_its_values() -> None:
+    with pytest.raises(InputError, match="'segmentation' has 256 classes; a mask can tell 255"):
+        require_several(SEGMENTATION, [str(k) for k in range(256)])
+    require_several(SEGMENTATION, [str(k) for k in range(255)])

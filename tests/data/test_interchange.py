@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.base.types import BOXES, DEPTH, LABEL, SEGMENTATION, Target, TargetKind
+from fbnetv5.base.types import BOXES, DEPTH, KEYPOINTS, LABEL, SEGMENTATION, Target, TargetKind
 from fbnetv5.data.build import build_index
 from fbnetv5.data.index import Index
 from fbnetv5.data.interchange import export_index, import_index
@@ -208,3 +208,19 @@ def test_the_command_line(tmp_path, capsys):
         convert_index.main(["export", str(root / "index.parquet"), str(exported)])
     assert capsys.readouterr().err == f"error: {exported} exists already; choose another folder\n"
     assert Path(exported).is_dir()
+
+
+def test_several_people_of_an_image_are_refused_and_unlabelled_ones_and_crowds_passed_over(tmp_path):
+    rows = [{"path": "a.jpg", "keypoints": [[5, 5, 2]]}]
+    export_index(Index.from_rows(rows, [KEYPOINTS], {"keypoints": ("nose",)}, "test"), tmp_path, tmp_path / "out")
+    path = tmp_path / "out" / "instances.json"
+    content = json.loads(path.read_text())
+    (person,) = content["annotations"]
+    none = {**person, "keypoints": [0, 0, 0]}
+    content["annotations"] = [none, person, none, {**person, "iscrowd": 1}]
+    path.write_text(json.dumps(content))
+    assert import_index(path.parent).table.to_pylist()[0]["keypoints"] == [[5, 5, 2]]
+    content["annotations"] = [person, person]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="its image has 'keypoints' already"):
+        import_index(path.parent)

@@ -265,9 +265,10 @@ def test_a_search_sees_all_images_in_crops_of_one_size() -> None:
 
 
 class Deadly:
-    """Images of which one kills the process that loads it."""
+    """Images of which one sends the process that loads it a signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, signal_number: int = signal.SIGKILL) -> None:
+        self.signal_number = signal_number
         self.source = ShapesSource(20, 48, 0)
         self.classes = self.source.classes
 
@@ -276,7 +277,7 @@ class Deadly:
 
     def load(self, index: int, names: Any = None) -> Any:
         if index == 7:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal_number)
         return self.source.load(index, names)
 
     def labelled(self, name: str) -> Any:
@@ -304,6 +305,11 @@ def test_a_killed_loader_process_is_one_line() -> None:
     finally:
         process.kill()
     assert re.fullmatch(r"a process that loads images has died .*; try runtime\.workers=0, or fewer", said)
+
+
+def test_loaders_of_evaluations_outlive_sigterm_as_those_of_trainings_do() -> None:
+    batches = eval_batches(Deadly(signal.SIGTERM), workers=1)
+    assert sum(map(len, batches)) == 20
 
 
 @pytest.mark.parametrize("error", [EOFError, ConnectionResetError])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from fbnetv5.base.distributed import World
@@ -245,3 +246,18 @@ def test_a_damaged_tag_turns_nothing(tmp_path):
     Image.new("RGB", (5, 4)).save(tmp_path / "b.jpg", exif=exif)
     assert image_header(tmp_path / "b.jpg") == ((5, 4), 6)
     assert read_image(tmp_path / "b.jpg", upright=True).shape == (3, 5, 4)
+
+
+@pytest.mark.parametrize("kind", ["ImageMagick's", "XMP"])
+def test_the_header_of_a_png_tells_what_reading_it_does(tmp_path, kind):
+    tag = PngInfo()
+    if kind == "XMP":
+        tag.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        content = exif.tobytes()
+        tag.add_text("Raw profile type exif", f"\nexif\n{len(content):8}\n{content.hex()}\n")
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png", pnginfo=tag)
+    assert image_header(tmp_path / "a.png") == ((6, 4), 6)
+    assert read_stored(tmp_path / "a.png")[1] == 6

@@ -109,3 +109,18 @@ def test_pictures_are_written_into_their_own_folder_alone(tmp_path, monkeypatch,
         prepare(monkeypatch, tmp_path / "coco.json", tmp_path / "images", tmp_path / "people", "val")
     assert "should be named relative to the folder of images" in capsys.readouterr().err
     assert not (tmp_path / "people").exists()
+
+
+def test_an_image_of_another_size_than_its_labels_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "a.png")
+    person = {"id": 1, "image_id": 3, "category_id": 1, "bbox": [50, 40, 20, 16], "keypoints": [60, 50, 2]}
+    document = {
+        "images": [{"id": 3, "file_name": "a.png", "width": 80, "height": 60}],
+        "annotations": [person],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["navel"]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    with pytest.raises(SystemExit):
+        prepare(monkeypatch, tmp_path / "coco.json", tmp_path / "images", tmp_path / "people", "val")
+    assert "a.png: 80x60 by its labels, 40x30 in the file" in capsys.readouterr().err

@@ -82,3 +82,13 @@ def test_what_is_wrong_is_said_in_one_line(root: Path, name: str, content: bytes
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert not (root / "train.parquet").exists()
+
+
+@pytest.mark.parametrize(("value", "is_sound"), [(b"2", True), (b"1", False)])
+def test_a_number_that_is_a_name_and_another_classs_id_is_refused(root: Path, value: bytes, is_sound: bool) -> None:
+    (root / "classes.txt").write_text("1\n10\n2\n")  # 2 is the third name, and the third id
+    packed(root / "train-0.tar", {"0.jpg": encoded("JPEG", 0), "0.cls": value})
+    (root / "train-1.tar").unlink()
+    result = prepare(root, "--classes", root / "classes.txt")
+    assert (result.returncode == 0) == is_sound
+    assert ("'1' may be class 1 or the one of that name, 0" in result.stderr) != is_sound

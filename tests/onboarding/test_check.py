@@ -12,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fbnetv5.base.types import LABEL, Target, TargetKind
 from fbnetv5.cli import commands
+from fbnetv5.data.index import Index
 from fbnetv5.onboarding.image_checks import picture_hash
 from tests.onboarding.folders import HEIGHT, WIDTH, coco, mask, photo, photos, text
 from tests.stores import open_store
@@ -287,3 +289,29 @@ def test_a_sheet_that_can_be_no_picture_is_refused_before_anything_is_read(folde
     said = capsys.readouterr()
     assert "error: --sheet sheet: a picture is called like sheet.jpg" in said.err
     assert "images" not in said.out
+
+
+def test_masks_of_photos_that_are_turned_tell_their_frame(folder):
+    for number, name in enumerate(NAMES[:4]):
+        photo(folder.image("train", name), (WIDTH, HEIGHT), seed=number, orientation=6)
+        is_upright = number % 2
+        mask(folder.mask("train", name), np.full((WIDTH, HEIGHT) if is_upright else (HEIGHT, WIDTH), number % 3))
+    status, found = folder.check("data.train.boxes=null", "data.val.boxes=null", "tasks.det=null")
+    assert not status, found
+    assert "masks" not in found
+
+
+def test_targets_of_ones_own_are_passed_over(folder):
+    weather = Target("weather", TargetKind.SCALAR)
+    rows = [{"path": f"images/train/{name}", "label": k % 2, "weather": 0} for k, name in enumerate(NAMES)]
+    index = Index.from_rows(rows, (LABEL, weather), {"label": ("cat", "dog"), "weather": ("sun", "rain")}, "test")
+    index.write(folder.root / "index.parquet")
+    own = [
+        "data.train={index: index.parquet, images: null, labels: null, boxes: null, masks: null}",
+        "data.val={index: index.parquet, images: null, labels: null, boxes: null, masks: null}",
+        "tasks.det=null",
+        "data.mask_classes=[]",
+    ]
+    status, found = folder.check(*own)
+    assert not status, found
+    assert found["own targets"]["examples"] == ["weather"]

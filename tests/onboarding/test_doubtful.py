@@ -78,12 +78,89 @@ def test_a_damaged_list_of_names_is_named(root):
     assert "data.yaml cannot be read, and names no classes: while parsing" in notes(found)
 
 
-def test_masks_that_were_saved_as_jpeg_are_neither_masks_nor_photos(root):
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "webp"])
+def test_masks_that_are_no_png_files_are_neither_masks_nor_photos(root, suffix):
     photos(root / "images", NAMES)
-    photos(root / "masks", NAMES)
+    photos(root / "masks", [name.replace("jpg", suffix) for name in NAMES])
+    for name in NAMES:
+        text(root / "labels" / name.replace("jpg", "txt"), "0 0.5 0.5 0.2 0.2\n")
     found = survey(root)
-    assert "masks: 6 JPEG files left out: JPEG changes ids of classes, masks are PNG" in notes(found)
+    assert f"masks: 6 .{suffix} files left out: masks are PNG, since JPEG changes ids" in notes(found)
     assert all(name.startswith("images/") for name in found.listing.images)
+    assert all(name.startswith("images/") for name in found.found["boxes"].values)
+
+
+def test_of_masks_of_one_class_each_one_is_taken_and_that_is_said(root):
+    photos(root / "images", NAMES)
+    for name in NAMES:
+        for kind in ("cat", "dog"):
+            mask(root / "masks" / kind / name.replace("jpg", "png"), np.full((HEIGHT, WIDTH), 255 * (kind == "dog")))
+    assert "6 masks left out, as another one is of their image, such as masks/dog/0.png: the mask of an" in notes(
+        survey(root)
+    )
+
+
+def test_labels_of_other_programs_are_named(root):
+    photos(root, NAMES)
+    text(root / "annotations.xml", "<annotations><version>1.1</version></annotations>")
+    text(root / "export.json", '[{"id": 1, "annotations": []}]')
+    said = notes(survey(root))
+    assert "annotations.xml: it begins with <annotations>, not with VOC's <annotation>" in said
+    assert "1 json files without COCO's images and annotations passed over, such as export.json" in said
+
+
+def test_times_and_track_ids_in_front_are_no_classes(root):
+    photos(root, NAMES)
+    for name in NAMES:
+        text(root / name.replace("jpg", "txt"), "1 0.5 0.5 0.2 0.2\n")
+    text(root / "0.txt", "30000000 0.5 0.5 0.2 0.2\n")
+    found = survey(root)
+    assert found.found["boxes"].classes == ("class_0", "class_1")
+    assert "1 txt files hold lines that are no labels" in notes(found)
+
+
+@pytest.mark.parametrize("values", [[f"{k:032x}" for k in range(6)], [k / 7 for k in range(6)]])
+def test_a_number_of_each_image_is_no_class(root, values):
+    for k, name in enumerate(NAMES):
+        photo(root / ("a", "b")[k % 2] / name, seed=k)
+    text(root / "sums.csv", "\n".join(["file,sum", *map("{},{}".format, NAMES, values)]) + "\n")
+    found = survey(root)
+    assert found.found["labels"].classes == ("a", "b")
+    assert "sums.csv: left out: labels need columns such as file_name and label; it has file, sum" in notes(found)
+
+
+def test_a_run_length_of_another_size_leaves_its_image_without_a_mask(root, init):
+    photos(root, NAMES)
+    run = {"counts": [WIDTH * HEIGHT // 2, WIDTH * HEIGHT // 2], "size": [HEIGHT, WIDTH]}
+    others = [run, run, {**run, "size": [HEIGHT + 1, WIDTH]}, *[run] * 3]
+    boxes = [
+        {"image": k, "category_id": 3, "bbox": [30, 0, 30, 40], "segmentation": one} for k, one in enumerate(others)
+    ]
+    write_coco(root / "a.json", NAMES, boxes, ["cat"])
+    found = survey(root)
+    assert {*found.found["masks"].values} == {*NAMES} - {"2.jpg"}
+    assert {*found.found["boxes"].values} == {*NAMES}
+    init(root)
+
+
+def test_categories_whose_keypoints_are_no_names_have_none(root):
+    photos(root, NAMES)
+    boxes = [{"image": k, "category_id": 3, "bbox": [5, 5, 9, 9], "keypoints": [1, 1, 2, 3, 3, 2]} for k in range(6)]
+    write_coco(root / "a.json", NAMES, boxes, [{"name": "cat", "keypoints": [0, 1]}])
+    assert {*survey(root).found} == {"boxes"}
+
+
+def test_photos_of_one_name_in_two_formats_have_a_mask_each(root, init):
+    for split in ("train", "val"):
+        names = ["a.jpg", "a.png"]
+        photos(root / split, names, seed=len(split))
+        outlines = [{"image": k, "category_id": 3, **TRIANGLE} for k in range(2)]
+        write_coco(root / f"{split}.json", names, outlines, ["cat"])
+    read, _ = init(root)
+    assert len(read.train) == len(read.val) == 2
+    assert all(
+        (source.load(row).target["segmentation"] == 1).any() for source in (read.train, read.val) for row in (0, 1)
+    )
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ def test_trainings_in_any_state(tmp_path, capsys):
     write_run(tmp_path / "broken", 3, metrics_json="{", config_yaml=": [")
     write_run(tmp_path / "no_val", 1, README_md="its card")
     (tmp_path / "killed").mkdir()
+    for text in ("{}", "job: {value: train}\nname: {value: x}\n"):  # what a logger keeps in a run is no run
+        logged = tmp_path / "small" / "loggers" / "wandb" / f"run-{len(text)}" / "files"
+        logged.mkdir(parents=True)
+        (logged / "config.yaml").write_text(text)
     (tmp_path / "killed" / "job.json").write_text(json.dumps({"status": "failed", "error": "killed by <SIGKILL>"}))
     commands.main(["collect", str(tmp_path)])
     rows = rows_of(tmp_path)

@@ -25,6 +25,7 @@ from fbnetv5.runs.batch_job import error_line
 from fbnetv5.runs.launchers import LauncherConfig, split_launcher
 from fbnetv5.runs.machine import gpus_for
 from fbnetv5.runs.plan import plan_sweep, with_file_axes
+from fbnetv5.runs.submitted import Submitted
 from tests.jobs.runs import ROOT, arguments, environment, launch
 from tests.on_request import ON_REQUEST
 from tests.processes import interruptible, start
@@ -272,6 +273,12 @@ def test_slurm_jobs_through_submitits_local_executor(tmp_path):
     records = [json.loads(record.read_text()) for record in tmp_path.rglob("job.json")]
     assert [record["status"] for record in records] == ["finished", "finished"]
     assert "2 of 2 jobs finished" in result.stdout
+
+
+@pytest.mark.parametrize("gpus", ["a100:2", None])
+def test_a_kind_of_gpu_in_their_number_is_refused_in_one_line(gpus, tmp_path):
+    with pytest.raises(InputError, match=f"gpus_per_node={gpus} should be a whole number; the kind of GPU goes into"):
+        Submitted(tmp_path, "slurm", {"gpus_per_node": gpus})
 
 
 def test_a_run_ends_when_the_process_that_waits_for_it_does():
