@@ -11,6 +11,7 @@ from fbnetv5.archs.network import MultiPathNet
 from fbnetv5.archs.topology import Topology, named_topology
 from fbnetv5.base.errors import InputError
 from fbnetv5.heads.classifier import MBPoolClassifier
+from tests.on_request import some_on_request
 
 # Family, side of the image, MACs and parameters in millions, as the public FBNetV3 definitions state them.
 PUBLISHED = [
@@ -61,19 +62,19 @@ def assert_table_is_measured(family, topology, size):
     assert network_cost(family, topology, size) == measured
 
 
-@pytest.mark.parametrize(("seed", "size"), enumerate([(64, 64), (131, 93), (70, 201)]))
+@pytest.mark.parametrize(("seed", "size"), [(0, (64, 64)), (1, (131, 93))])
 def test_table_is_fvcores_count_for_random_topologies(seed, size, random_topology):
     topology = random_topology(seed, 4)
     assert_table_is_measured(FAMILIES["NANO"], topology, size)
     assert_table_is_measured(FAMILIES["NANO"], topology.prune(topology.outputs), size)
 
 
-@pytest.mark.parametrize(("family", "topology"), [("A_C", "unet"), ("A", "panet"), ("C", "bifpn"), ("F", "unet")])
+@pytest.mark.parametrize(("family", "topology"), [("A_C", "unet"), ("A", "panet"), ("NANO", "bifpn")])
 def test_table_is_fvcores_count_for_named_topologies(family, topology):
     assert_table_is_measured(FAMILIES[family], named_topology(topology, 7).prune((1, 3)), (149, 107))
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "A_C-lite-x8"])
+@pytest.mark.parametrize("family", some_on_request([*FAMILIES, "A_C-lite-x8"], {*"BCDEF"}))  # of one table's rows
 def test_table_is_fvcores_count_for_every_family(family):
     assert_table_is_measured(get_family(family), Topology.full(1), (96, 129))
 

@@ -21,8 +21,8 @@ from tests.on_request import ALL_TESTS, ON_REQUEST
 
 pytest.importorskip("executorch", reason="the export extra is not installed")
 
-EXPORTED = {  # ExecuTorch always for one task alone: lowering takes half a minute
-    "cls": [("executorch,onnx", "fp32,int8")],
+EXPORTED = {  # ExecuTorch always for one task in float32 alone: lowering takes half a minute
+    "cls": [("onnx", "fp32,int8"), ("executorch", "fp32,int8" if ALL_TESTS else "fp32")],
     "det": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
     "seg": [("onnx", "fp32,int8"), *([("executorch", "fp32")] if ALL_TESTS else [])],
 }
@@ -80,7 +80,7 @@ def test_float_files_agree_with_the_trained_model(runs: dict[str, Path], task: s
     ("task", "precision"),
     [
         ("cls", "fp32"),
-        ("cls", "int8"),
+        pytest.param("cls", "int8", marks=ON_REQUEST),
         *(pytest.param(task, "fp32", marks=ON_REQUEST) for task in ("det", "seg")),
     ],
 )
@@ -98,7 +98,10 @@ def test_executorch_says_what_each_backend_took_over(runs: dict[str, Path], task
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "suffix"), [("cls", "pte"), ("cls", "onnx"), ("det", "onnx"), ("seg", "onnx")])
+@pytest.mark.parametrize(
+    ("task", "suffix"),
+    [pytest.param("cls", "pte", marks=ON_REQUEST), ("cls", "onnx"), ("det", "onnx"), ("seg", "onnx")],
+)
 def test_int8_runs_and_stays_close(runs: dict[str, Path], task: str, suffix: str):
     folder = runs[task] / "export"
     image = ShapesSource(1, 96, 7).load(0).image

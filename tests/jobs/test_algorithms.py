@@ -193,7 +193,7 @@ def imitation(method: str, names: Sequence[str]) -> tuple[SupernetRun, Batch]:
 @pytest.mark.parametrize(
     ("method", "names"),
     [
-        ("1", ["b"]),
+        pytest.param("1", ["b"], marks=ON_REQUEST),
         *(pytest.param(method, ["a", "b"], marks=ON_REQUEST) for method in ("2", "2 gumbel")),
         ("3", ["a", "b"]),
     ],

@@ -30,6 +30,7 @@ OTHERS = {
     "search with gates",
     "search with random gates",
     "pretrain",
+    "extend",
     "train cls",
     "train det",
     "train seg",

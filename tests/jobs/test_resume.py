@@ -12,13 +12,17 @@ from tests.processes import run
 METRICS = r"/metrics\.jsonl$"
 OTHERS = {
     "search of the paper",
+    "search with gates",
     "search with random gates",
     "pretrain",
     "extend",
     "train cls",
     "train det",
     "train seg",
+    "train pose",
+    "FNA++ search",
     "FNA++ adaptation",
+    "FPNAS search",
 }  # each like one that is not
 RUNS = {  # the run, and the file at whose opening it dies for the n-th time: some steps after a checkpoint
     "search": (cases.searching("search.steps=5"), METRICS, 2),
