@@ -41,7 +41,6 @@ MACHINE_ERRORS = {  # OSErrors that say nothing of the file: another attempt, or
 }
 ORIENTATION = 0x0112  # the EXIF tag
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in any case
-
 PNG_TAGS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp"}  # entries of a PNG that may hold an orientation
 
 

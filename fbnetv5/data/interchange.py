@@ -20,7 +20,7 @@ from fbnetv5.base.files import atomic_folder, csv_lines, write_text
 from fbnetv5.base.types import Target, TargetKind
 from fbnetv5.data.coco_file import CocoFile, box_of, read_coco_file
 from fbnetv5.data.folders import read_labels
-from fbnetv5.data.index import Index
+from fbnetv5.data.index import Index, class_names
 from fbnetv5.data.keypoints import coco_points, parse_points
 from fbnetv5.data.tars import source_of
 
@@ -189,10 +189,8 @@ def _targets(path: Path, content: Mapping[str, Any]) -> tuple[list[Target], dict
     try:
         described = content["targets"]
         targets = [Target(name, TargetKind(entry["kind"])) for name, entry in described.items()]
-        classes: dict[str, Sequence[str]] = {name: tuple(entry["classes"]) for name, entry in described.items()}
+        classes: dict[str, Sequence[str]] = {name: class_names(entry["classes"]) for name, entry in described.items()}
         scales = {name: entry["scale"] for name, entry in described.items() if "scale" in entry}
-        if not all(_is_list_of_text(entry["classes"]) for entry in described.values()):
-            raise TypeError("'classes' is a list of names")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: 'targets' does not say what the index holds; it is written by an export. COCO files of others "
@@ -280,10 +278,6 @@ def _labels_of_categories(
             raise InputError(f"{path}: category '{name}' is none of the classes under 'targets'")
         label_of[key] = target, classes[target.name].index(name)
     return label_of
-
-
-def _is_list_of_text(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _add_labels(path: Path, rows: Mapping[str, Row], target: Target, classes: Sequence[str]) -> None:
