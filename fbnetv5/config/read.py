@@ -7,6 +7,7 @@ import glob
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,7 +208,7 @@ def to_run_config(node: DictConfig) -> RunConfig:
         assert isinstance(plain, dict)
         check_references(plain)
         # merged into a fresh schema, as hydra lets +key=value past the one that it composed
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+        config = OmegaConf.to_object(OmegaConf.merge(_schema(), plain))
     except OmegaConfBaseException as error:
         raise InputError(_explain(error)) from error
     except ValueError as error:
@@ -217,6 +218,12 @@ def to_run_config(node: DictConfig) -> RunConfig:
     if config.output.startswith("~/"):  # it would make a folder of that name
         raise InputError(f"output={config.output}: write the path out, as ~ stands for nothing here")
     return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """All keys with their defaults; merging copies it."""
+    return OmegaConf.structured(RunConfig)
 
 
 def read_project(node: Mapping[str, Any], schema: type[Schema]) -> Schema:

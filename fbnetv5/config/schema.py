@@ -295,6 +295,7 @@ class RunConfig:
     project: dict[str, Any] = option(dict, "a project's own keys; its README and configs say which")
 
 
+GROUP = "fbnetv5"  # of configs, for hydra
 RENAMED = {
     "search.budget_macs": "search.budget, in the unit of search.cost (by default MACs)",
     "search.arch_start_step": "search.arch_start, a share of the run",
@@ -303,4 +304,6 @@ RENAMED = {
 
 def register() -> None:
     """Make ``/fbnetv5/schema`` known to hydra's ``defaults`` lists."""
-    ConfigStore.instance().store(group="fbnetv5", name="schema", package="_global_", node=RunConfig)
+    store = ConfigStore.instance()
+    if GROUP not in store.repo:
+        store.store(group=GROUP, name="schema", package="_global_", node=RunConfig)
