@@ -1,4 +1,4 @@
-"""The command line: find the config, check it, hand it to hydra, run the job.
+"""The command line: find the config, check it, run the job; hydra does where a config sets how, and plugins sweep.
 
 What is heavy, torch first of all, is imported once the input has been checked.
 """
@@ -26,7 +26,7 @@ from fbnetv5.cli.arguments import add_run_arguments
 from fbnetv5.cli.help import help_text
 from fbnetv5.cli.kept import is_empty, release, sigterm_as_interrupt, what_is_kept
 from fbnetv5.config.identity import require_unclaimed
-from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, load_config, open_ended, to_run_config
+from fbnetv5.config.read import SEARCH_PATH, config_names, find_config, has_key, load_config, open_ended, to_run_config
 from fbnetv5.config.schema import RunConfig
 from fbnetv5.config.targets import find_function, import_module
 from fbnetv5.engine.loggers.logger import check_loggers
@@ -80,6 +80,10 @@ def launch(file: Path, overrides: Sequence[str], *, sweep: bool = False, process
             if not run_sweep(file, overrides, launcher, run_job):
                 raise SystemExit(1)
             return
+    if not sweep and not _is_for_hydra(file, overrides):
+        with sigterm_as_interrupt(), one_line_errors():
+            run_job(replace(config, output=str(Path(config.output).absolute())))
+        return
     sys.argv = [sys.argv[0], *_hydra_arguments(file, sweep), *map(open_ended, overrides)]
     with sigterm_as_interrupt():
         hydra.main(version_base="1.3", config_path=None)(_hydra_job)()
@@ -173,6 +177,11 @@ def run_job(config: RunConfig) -> None:
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
             raise Interrupted(kept) from error
         raise
+
+
+def _is_for_hydra(file: Path, overrides: Sequence[str]) -> bool:
+    """Whether a config or an override sets how hydra itself runs a job."""
+    return any(text.lstrip("+~").startswith("hydra") for text in overrides) or has_key(file, "hydra")
 
 
 def _hydra_job(node: DictConfig) -> None:

@@ -91,23 +91,33 @@ def _check_names_beside(file: Path, overrides: Iterable[Override]) -> None:
             )
 
 
-def check_file(file: Path, chosen: Iterable[str] = ()) -> None:
+def has_key(file: Path, key: str) -> bool:
+    """Whether a config, or one that it may build on, has a key. Raises InputError as :func:`check_file`."""
+    return any(key in content for content in check_file(file))
+
+
+def check_file(file: Path, chosen: Iterable[str] = ()) -> list[dict[Any, Any]]:
     """Check that a file, and all that it may build on, can be read as configs, before hydra reads them.
 
     Args:
         file: of a config; what its ``defaults`` name, and theirs, is checked too.
         chosen: names of other configs that are added, such as those of ``+group=name``.
 
+    Returns:
+        what these files say, each as it stands.
+
     Raises:
         InputError: one is no YAML file, empty, too large, or has aliases that multiply.
     """
-    folder, seen = file.absolute().parent, {file.absolute()}
+    folder, seen, contents = file.absolute().parent, {file.absolute()}, []
     waiting = [file, *(place for name in chosen for place in _places(name, (folder, CONFIGS)))]
     while waiting:
         one = waiting.pop()
         seen.add(one.absolute())
-        found = [place for name in _defaults(_checked(one)) for place in _places(name, (one.parent, folder, CONFIGS))]
+        contents.append(_checked(one))
+        found = [place for name in _defaults(contents[-1]) for place in _places(name, (one.parent, folder, CONFIGS))]
         waiting += [place for place in dict.fromkeys(found) if place.absolute() not in seen]
+    return contents
 
 
 def _places(name: str, folders: Iterable[Path]) -> list[Path]:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fbnetv5.base.errors import InputError
-from fbnetv5.config.read import SEARCH_PATH, check_file, load_config, open_ended, values_of
+from fbnetv5.config.read import SEARCH_PATH, has_key, load_config, open_ended, values_of
 from fbnetv5.config.schema import RunConfig, register
 from fbnetv5.config.write import path_override
 from fbnetv5.runs.job import Job, Run
@@ -34,10 +34,11 @@ def with_file_axes(file: Path, overrides: Sequence[str]) -> list[str]:
     Raises:
         InputError: no file is like such a path.
     """
-    register()
     overrides = [_with_files(text) for text in overrides]
     try:
-        check_file(file)
+        if not has_key(file, "hydra"):
+            return overrides
+        register()
         with initialize_config_dir(str(file.absolute().parent), version_base="1.3"):
             node = compose(file.stem, overrides=[SEARCH_PATH], return_hydra_config=True)
             params = OmegaConf.select(node, "hydra.sweeper.params") or {}
