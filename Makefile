@@ -1,5 +1,6 @@
 # `make demo` searches topologies for three tasks; `make test` checks everything. Both set up .venv themselves.
 PYTHON ?= python3
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5
 PROCESSES ?= $(shell $(PYTHON) -c 'import os, shutil; print(1 if shutil.which("nvidia-smi") else min(2, os.cpu_count() or 1))')
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,13 +46,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python $(PYTEST)
 
 test-all: lint
-	FBNETV5_ALL_TESTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	FBNETV5_ALL_TESTS=1 $(BIN)/python $(PYTEST)
 
 unit: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	$(BIN)/python $(PYTEST) -m 'not slow'
 
 test-d2:
 	PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest tests/d2 --none-skipped

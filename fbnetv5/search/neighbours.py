@@ -2,8 +2,9 @@
 
 The regression fits all architectures alike, and of what is special about the best it knows little. So what it says is
 the best is scored on the images of both rounds, and so are its neighbours; where one of them is better by more than the
-standard error it takes the place, a few times at most. Margins are then what was seen, with errors from how far the two
-rounds' images differ; that the best was chosen on the same images makes them a little too good.
+standard error it takes the place, a few times at most; one whose score is the same, as the head does not see what
+differs, does so where it is cheaper. Margins are then what was seen, with errors from how far the two rounds' images
+differ; that the best was chosen on the same images makes them a little too good.
 
 Shapes: T tasks, B slots, K neighbours of an architecture.
 """
