@@ -28,6 +28,7 @@ class Read:
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
     wrong: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
     @property
@@ -61,10 +62,11 @@ def find_voc(listing: Listing) -> tuple[list[Found], list[str]]:
 
 def _left_out(read: Read) -> list[str]:
     """Return a note on files that are no image's, on those that cannot be read, and on images that cannot."""
-    orphans, wrong, unread = read.orphans, read.wrong, read.unread
+    orphans, wrong, others, unread = read.orphans, read.wrong, read.others, read.unread
     return [
         *([f"{len(orphans):,} xml files without an image of their own, such as {orphans[0]}"] if orphans else []),
-        *([f"{len(wrong):,} xml files are none of VOC's, such as {_first(wrong)}"] if wrong else []),
+        *([f"{len(wrong):,} xml files cannot be read, such as {_first(wrong)}"] if wrong else []),
+        *([f"{len(others):,} xml files are none of VOC's, such as {_first(others)}"] if others else []),
         *([unread_images(unread)] if unread else []),
     ]
 
@@ -106,7 +108,8 @@ def _read_files(listing: Listing) -> Read:
         try:
             root = parse_xml(text_of_xml((listing.root / name).read_bytes()))
             if root.tag != "annotation":
-                raise ValueError(f"it begins with <{root.tag}>, not with VOC's <annotation>")
+                read.others[name] = f"it begins with <{root.tag}>, not with VOC's <annotation>"
+                continue
             objects = [_object(node) for node in root.iter("object")]
         except (OSError, ValueError) as error:
             read.wrong[name] = str(error)

@@ -159,7 +159,7 @@ def test_an_export_that_ends_early_says_of_which_weights_its_files_are(run: Path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, "convert", interrupted)
+        patch.setattr(export.Converter, "convert", interrupted)
         with pytest.raises(SystemExit):
             main([str(run), *only_file[:2], "export.formats=[onnx]"])
     assert files_of(folder, weights) == ["model_fp32.pt"], "which stays in the list"
@@ -198,13 +198,16 @@ def float_parts_tried(monkeypatch: pytest.MonkeyPatch, file: Path) -> list[list[
         "good": {"last": 9.0, "third": 8.0, "given": 7.0, "worst": 6.0},
         "bad": {"last": 0.1, "given": 2.0, "third": 1.0, "worst": 3.0},
     }
-    monkeypatch.setattr(export, "convert", lambda *arguments, **options: None)
     monkeypatch.setattr(export, "_write", write)
     monkeypatch.setattr(export, "_say", lambda *arguments: None)
     monkeypatch.setattr(export, "part_errors", lambda *arguments: errors)
     options = SimpleNamespace(float_parts=["given"], max_drop=1.0)
     made = SimpleNamespace(
-        config=SimpleNamespace(export=options), deployed=None, size=None, calibration=[1], progress=ExportProgress()
+        config=SimpleNamespace(export=options),
+        deployed=None,
+        converter=SimpleNamespace(convert=lambda *_: None),
+        calibration=[1],
+        progress=ExportProgress(),
     )
     export._export_partial(made, "onnx", "int8", file)  # type: ignore[arg-type]
     return tried

@@ -172,13 +172,13 @@ def test_events_are_summed_by_operator():
 def test_files_have_the_precision_that_they_are_called_by(monkeypatch, tmp_path):
     asked = []
 
-    def convert(module, runtime, size, calibration, float_parts, *, precision):
+    def convert(self, runtime, calibration, *, precision):
         asked.append((runtime, precision))
         return Lowered(b"a file")
 
     built = exported_models.Built(nn.Identity(), (32, 32), 1, 1)
     candidate = exported_models.Candidate("mine", "cls", False, "random", lambda: built)
-    monkeypatch.setattr(exported_files, "convert", convert)
+    monkeypatch.setattr(exported_files.Converter, "convert", convert)
     monkeypatch.setattr(exported_files, "check_support", lambda *_: None)
     list(exported_files.exported_files([candidate], ["coreml"], ["fp32", "fp16"], tmp_path))
     assert asked == [("coreml", "fp32"), ("coreml", "fp16")]
