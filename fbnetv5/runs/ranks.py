@@ -54,12 +54,13 @@ class Ranks:
         failed: dict[int, int] = {}
         deadline: float | None = None
         while None in [process.poll() for process in self._processes]:  # each of them is asked
-            if deadline is None and (failed := self._failed()):
+            if deadline is None and self._failed():
                 deadline = time.monotonic() + PATIENCE
             if deadline is not None and time.monotonic() > deadline:
+                failed = failed or self._failed()  # of those that are killed now none fails by itself
                 self._kill()
             time.sleep(EVERY)
-        failed = failed or self._failed()  # of those that are killed above none failed by itself
+        failed = failed or self._failed()
         if failed and self._is_told:
             self.is_killed = self.is_killed or self._processes[0].returncode < 0
             return INTERRUPTED

@@ -41,7 +41,7 @@ def command(tmp_path, monkeypatch):
     def make(code: str) -> list[str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]))
-        start = "import os, pathlib, signal, sys\nrank = int(os.environ['RANK'])\n"
+        start = "import os, pathlib, signal, sys, time\nrank = int(os.environ['RANK'])\n"
         signals = "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         (tmp_path / "work_of_a_rank.py").write_text(start + signals + code)
         return ["work_of_a_rank", "one", "two"]
@@ -88,8 +88,9 @@ def test_the_traceback_of_another_rank_is_shown(command, capfd):
     assert printed.startswith("error: rank 1 failed: ValueError: broken\nrank 1 printed:\nTraceback")
 
 
-def test_what_all_ranks_say_is_said_once(command, capfd):
-    with Ranks(3, command("sys.exit('error: no such file')")) as all_of_them:
+@pytest.mark.parametrize("last", [0, 2])
+def test_what_all_ranks_say_is_said_once_whichever_ends_last(last, command, capfd):
+    with Ranks(3, command(f"time.sleep(0.5 * (rank == {last}))\nsys.exit('error: no such file')")) as all_of_them:
         assert all_of_them.wait() == 1
     assert capfd.readouterr().err == "error: no such file\n"
 
