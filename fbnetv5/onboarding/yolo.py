@@ -294,7 +294,8 @@ def _settings(listing: Listing) -> tuple[dict[str, Mapping[str, Any]], list[str]
         try:
             content = yaml.safe_load((listing.root / name).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            damaged.append(f"{name} cannot be read, and names no classes: {' '.join(str(error).split())}")
+            if not found:  # else it is hardly the one that should
+                damaged.append(f"{name} cannot be read, and names no classes: {' '.join(str(error).split())}")
             continue
         if isinstance(content, dict) and isinstance(content.get("names"), (list, dict)):
             found[name] = content

@@ -57,8 +57,7 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise InputError(f"{place}: there is no such folder")
-        files = [file for name in (CONFIG, RECORD) for file in place.rglob(name)]
-        found = {file.parent for file in files if LOGGERS not in file.relative_to(place).parts}
+        found = {file.parent for name in (CONFIG, RECORD) for file in place.rglob(name)}
         found = {run for run in found if run == place or not _belongs_to(run, found)}
         runs += sorted(run for run in found if run not in runs)
     if not runs:
@@ -67,8 +66,10 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
 
 
 def _belongs_to(run: Path, others: Collection[Path]) -> bool:
-    """Whether a folder lies in another run's, of whose model it says something."""
-    return any(parent in others for parent in run.parents) and read_folder(run).get("job") in ("evaluate", "export")
+    """Whether a folder lies in another run's, of whose model it says something, or where a logger of that wrote it."""
+    around = [parent for parent in run.parents if parent in others]
+    is_logged = any(run.relative_to(parent).parts[0] == LOGGERS for parent in around)
+    return is_logged or (bool(around) and read_folder(run).get("job") in ("evaluate", "export"))
 
 
 def read_rows(folder: Path) -> list[Row]:

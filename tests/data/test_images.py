@@ -11,6 +11,7 @@ from PIL import Image
 from fbnetv5.base.errors import InputError
 from fbnetv5.base.types import UndecodableImageError
 from fbnetv5.data.images import image_header, read_image, read_mask
+from fbnetv5.data.mask_codes import MaskCode
 
 RED = np.zeros((4, 6, 3), np.uint8) + np.array([200, 30, 10], np.uint8)
 
@@ -117,3 +118,13 @@ def test_an_unreadable_mask_is_no_undecodable_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read this mask: no such file") as caught:
         read_mask(tmp_path / "m.png", 3, (2, 1))
     assert not isinstance(caught.value, UndecodableImageError)
+
+
+def test_the_values_of_a_mask_of_one_bit_are_0_and_1(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[True, False]])).save(tmp_path / "a.png")
+    with pytest.raises(
+        InputError, match=r"value 1 is neither in data\.mask_values .*; a mask of one bit holds 0 and 1"
+    ):
+        read_mask(tmp_path / "a.png", 2, (2, 1), MaskCode({0: 0, 255: 1}))
+    with pytest.raises(InputError, match="mask value 1 is neither a class"):
+        read_mask(tmp_path / "a.png", 1, (2, 1))

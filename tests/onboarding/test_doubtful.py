@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fbnetv5.onboarding.listing import list_folder
+from fbnetv5.onboarding.masks import PARTNERS, mask_files
 from fbnetv5.onboarding.survey import survey
 from tests.onboarding.folders import HEIGHT, WIDTH, coco, mask, photo, photos, text, voc, write_coco
 
@@ -330,3 +331,13 @@ def test_masks_may_lie_beside_their_photos(root):
     assert set(found.found) == {"masks"}
     assert len(found.listing.images) == len(found.found["masks"].values) == 8
     assert "1 masks without an image of their own, such as benign/benign (1)_mask_1.png" in notes(found)
+
+
+def test_class_folders_of_grey_images_of_the_same_names_are_not_all_compared(root, monkeypatch):
+    opened = []
+    monkeypatch.setattr("fbnetv5.onboarding.masks._mode", lambda path: opened.append(path) or "L")
+    for number in range(30):
+        for k in range(2):
+            mask(root / f"c{number}" / f"{k}.png", np.full((HEIGHT, WIDTH), k))
+    mask_files(list_folder(root))
+    assert len(opened) <= 30 * 2 * (1 + PARTNERS)  # not of each of the 30 others
